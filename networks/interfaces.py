@@ -1,0 +1,101 @@
+"""The contracts between the parts: named tuples for data, protocols for what is swapped.
+
+Axes: b batch, c channels, f frames, h height, w width, n tokens, d width of tokens, l text tokens, e text features.
+Time lies in [0, 1], one value per frame: 0 is clean, 1 is noise. It never means video time; that is `frame_index`.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+
+class VideoBatch(NamedTuple):
+    """One clip (or segment) per row.
+
+    video: b c f h w, pixels in [-1, 1] or latents of unit variance per channel.
+    frame_index: b f, place of each frame in its source video, in frames of `video`.
+    text: b l e, text features; text_mask: b l, True where a token is real. A row may be all False (no text).
+    shot: b f integers, equal within a shot; None when the whole clip is one shot.
+    """
+
+    video: Tensor
+    frame_index: Tensor
+    text: Tensor
+    text_mask: Tensor
+    shot: Tensor | None = None
+
+
+class ContextTokens(NamedTuple):
+    """Tokens that a context encoder hands to the DiT's self-attention.
+
+    tokens: b n d; positions: b n 3 as (frame, height, width), fractional, or None for tokens without a place;
+    mask: b n, True where a token may be attended to, or None for all.
+    """
+
+    tokens: Tensor
+    positions: Tensor | None = None
+    mask: Tensor | None = None
+
+
+class Condition(NamedTuple):
+    """What a network may know beside the noisy video.
+
+    frame_index: b f; text: b l e; text_mask: b l; context: clean segments before, after or between.
+    """
+
+    frame_index: Tensor
+    text: Tensor
+    text_mask: Tensor
+    context: tuple[VideoBatch, ...] = ()
+
+
+class Estimate(NamedTuple):
+    """The canonical pair into which every kind of prediction is turned; both b c f h w."""
+
+    clean: Tensor
+    noise: Tensor
+
+
+class VideoNetwork(Protocol):
+    """`network=…`: predicts the objective's target for a whole canvas."""
+
+    def __call__(self, noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
+        """noisy: b c f h w; time: b f in [0, 1]; returns b c f h w."""
+        ...
+
+
+class Codec(Protocol):
+    """`codec=…`: pixels to latents and back. Causal in time: the first frame stands alone."""
+
+    channels: int
+    time_factor: int
+    space_factor: int
+
+    def encode(self, video: Tensor) -> Tensor:
+        """b 3 f h w in [-1, 1] with f = time_factor · n + 1, to latents b c n+1 h/s w/s of unit variance."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """b c n+1 h w to pixels b 3 f h·s w·s, clamped to [-1, 1]."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Short hash of configuration and weights: the latent cache's key."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """`text=…`: captions to token features."""
+
+    features: int
+
+    def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Captions to (b l e float32, b l bool), l as long as the longest caption. "" is the null text."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Short hash of the model's name and settings."""
+        ...
