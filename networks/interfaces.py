@@ -4,7 +4,7 @@ Axes: b batch, c channels, f frames, h height, w width, n tokens, d width of tok
 Time lies in [0, 1], one value per frame: 0 is clean, 1 is noise. It never means video time; that is `frame_index`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -78,6 +78,10 @@ class Codec(Protocol):
 
     def decode(self, latents: Tensor) -> Tensor:
         """b c n+1 h w to pixels b 3 f h·s w·s, clamped to [-1, 1]."""
+        ...
+
+    def decode_stream(self, latents: Tensor) -> Iterator[Tensor]:
+        """The same piece by piece along f, so that memory need not grow with length."""
         ...
 
     @property

@@ -1,0 +1,24 @@
+"""Makes long videos: `python generate.py num_frames=257 seed=0 output=DIR`."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # must be set before torch loads; see README, "CPU threads"
+
+import hydra
+from omegaconf import DictConfig
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="generate")
+def main(cfg: DictConfig) -> None:
+    """Loads weights, samples, writes mp4 files and manifest.jsonl."""
+    from datamodules.clips import write_video
+    from lightning_modules.take import make_videos
+
+    make_videos(cfg, write_video)
+
+
+if __name__ == "__main__":
+    from lightning_modules.user_errors import explain
+
+    with explain():
+        main()

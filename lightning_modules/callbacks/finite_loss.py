@@ -1,0 +1,43 @@
+"""Stops a run whose loss is no longer a number."""
+
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+
+class FiniteLoss(Callback):
+    """Looks at the loss every few steps, so that the device is not made to wait at each; nothing bad is saved after.
+
+    The loss is summed on the device in between: a single NaN is seen at the next look.
+    """
+
+    def __init__(self, *, every_n_steps: int) -> None:
+        """every_n_steps: batches between two looks."""
+        self.every_n_steps = every_n_steps
+        self.total: torch.Tensor | float = 0.0
+
+    def _look(self, trainer: Trainer) -> None:
+        if not torch.isfinite(torch.as_tensor(self.total)):
+            raise ValueError(
+                f"the training loss stopped being a number before step {trainer.global_step}; the last good checkpoint "
+                "is kept under checkpoints/: resume from it with a smaller optimizer.lr"
+            )
+        self.total = 0.0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Lightning's hook; outputs carries the loss."""
+        self.total = self.total + outputs["loss"].detach()
+        if (batch_idx + 1) % self.every_n_steps == 0:
+            self._look(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A look before anything is saved."""
+        if not trainer.sanity_checking:
+            self._look(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A last look."""
+        self._look(trainer)

@@ -1,0 +1,72 @@
+"""Sample videos while training, as mp4 files and in TensorBoard."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from torch import Tensor
+
+from lightning_modules.generation import generate
+from networks.interfaces import Condition
+
+
+class SampleVideos(Callback):
+    """Generates the same captions from the same noise at every validation, with the averaged weights.
+
+    Captions are the first of the validation set, so that a picture can be held beside its text.
+    """
+
+    def __init__(
+        self,
+        *,
+        write_video: Callable[..., None],
+        folder: str,
+        every_n_steps: int,
+        num_videos: int,
+        num_frames: int,
+        seed: int,
+    ) -> None:
+        """write_video: (path, frames, fps=…); num_frames: in pixels, by the codec's frame rule."""
+        self.write_video = write_video
+        self.folder = Path(folder)
+        self.every_n_steps = every_n_steps
+        self.num_videos = num_videos
+        self.num_frames = num_frames
+        self.seed = seed
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lightning's hook; this callback must stand before the averaging one in the list, which swaps weights back."""
+        if not trainer.is_global_zero or trainer.sanity_checking or trainer.global_step % self.every_n_steps:
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        captions = data.validation_captions()[: self.num_videos]
+        text, mask = data.text_encoder.encode(captions)
+        num_latents = (self.num_frames - 1) // data.codec.time_factor + 1
+        side = data.codec.space_factor
+        shape = (len(captions), data.codec.channels, num_latents, data.height // side, data.width // side)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(self.seed)).to(pl_module.device)
+        index = torch.arange(num_latents, device=pl_module.device, dtype=torch.float32).expand(shape[0], -1)
+        condition = Condition(index, text.to(pl_module.device), mask.to(pl_module.device))
+        with torch.no_grad():
+            latents = generate(pl_module, noise, condition)
+            videos = data.codec.to(pl_module.device).decode(latents.float()).cpu()
+        for number, (video, caption) in enumerate(zip(videos, captions, strict=True)):
+            path = self.folder / f"step_{trainer.global_step:07d}" / f"{number}.mp4"
+            self.write_video(path, [video], fps=data.fps)
+            path.with_suffix(".txt").write_text(caption + "\n")
+        self._log(trainer, videos, data.fps)
+
+    @staticmethod
+    def _log(trainer: Trainer, videos: Tensor, fps: float) -> None:
+        pixels = ((videos.clamp(-1, 1) + 1) / 2).transpose(1, 2)  # n f c h w in [0, 1]
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                # Frames as one wide picture: TensorBoard's own videos need another library.
+                strip = torch.cat(list(pixels[:, :: max(pixels.shape[1] // 10, 1)].unbind(1)), dim=-1)
+                grid = torch.cat(list(strip.unbind(0)), dim=-2)
+                logger.experiment.add_image("samples", grid, trainer.global_step)
+            elif isinstance(logger, WandbLogger):
+                frames = (pixels * 255).byte().numpy()
+                logger.log_video("samples", [frames], step=trainer.global_step, fps=[round(fps)], format=["mp4"])

@@ -1,0 +1,100 @@
+"""DenoisingModule: one diffusion objective around one network. No maths, no reshaping.
+
+Axes: b batch, c channels, f frames, h height, w width (latents); l text tokens, e text features.
+"""
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from lightning_modules.objectives.objective import Objective
+from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
+from networks.interfaces import Condition, VideoBatch
+
+
+class DenoisingModule(LightningModule):
+    """Trains a VideoNetwork to denoise, and validates it with fixed noise at fixed times.
+
+    Validation also runs the same weights without each of the network's `ablations`, so that parts that are there but
+    not used are seen.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        objective: Objective,
+        sampler: Any,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory,
+        text_dropout: float,
+        plan_weight: float,
+        validation_times: list[float],
+    ) -> None:
+        """text_dropout: share of videos trained with the null text; plan_weight: of the network's plan loss, if any."""
+        super().__init__()
+        self.network = network
+        self.objective = objective
+        self.sampler = sampler
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.text_dropout = text_dropout
+        self.plan_weight = plan_weight
+        self.validation_times = validation_times
+
+    def _condition(self, batch: VideoBatch) -> Condition:
+        text_mask = batch.text_mask
+        if self.training and self.text_dropout > 0:
+            keep = torch.rand(len(text_mask), 1, device=text_mask.device) >= self.text_dropout
+            text_mask = text_mask & keep
+        return Condition(batch.frame_index, batch.text, text_mask)
+
+    def _predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> tuple[Tensor, Tensor | None]:
+        predict = getattr(self.network, "predict", None)
+        return (self.network(noisy, time, condition), None) if predict is None else predict(noisy, time, condition)
+
+    def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
+        """batch.video: latents b c f h w of unit variance."""
+        clean = batch.video
+        noise = torch.randn_like(clean)
+        time = self.objective.sample_time(clean.shape[0], clean.shape[2], clean.device)
+        noisy = self.objective.corrupt(clean, noise, time)
+        prediction, plan = self._predict(noisy, time, self._condition(batch))
+        loss = self.objective.loss(prediction, clean, noise, time).mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(clean))
+        if plan is None:
+            return loss
+        plan_loss = self.network.plan_loss(plan, clean)  # type: ignore[operator]
+        self.log("train/plan_loss", plan_loss, batch_size=len(clean))
+        return loss + self.plan_weight * plan_loss
+
+    def count_flops_step(self, batch: VideoBatch) -> None:
+        """One forward pass of a training step, for the FLOP counter."""
+        time = torch.full((batch.video.shape[0], batch.video.shape[2]), 0.5, device=self.device)
+        self._predict(batch.video, time, self._condition(batch))
+
+    def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
+        """Logs the unweighted loss at each validation time, with everything and without each ablation."""
+        clean = batch.video
+        generator = torch.Generator().manual_seed(batch_idx)
+        noise = torch.randn(clean.shape, generator=generator).to(clean)
+        for ablation in (None, *self.network.ablations):  # type: ignore[union-attr]
+            losses = [self._validation_loss(batch, noise, time, ablation) for time in self.validation_times]
+            place = "val" if ablation is None else f"val_without_{ablation}"
+            named = {f"{place}/loss_time_{t:g}": x for t, x in zip(self.validation_times, losses, strict=True)}
+            named[f"{place}/loss"] = torch.stack(losses).mean()
+            self.log_dict(named, batch_size=len(clean), sync_dist=True)
+
+    def _validation_loss(self, batch: VideoBatch, noise: Tensor, level: float, ablation: str | None) -> Tensor:
+        time = torch.full(batch.frame_index.shape, level, device=noise.device)
+        noisy = self.objective.corrupt(batch.video, noise, time)
+        with nullcontext() if ablation is None else self.network.without(ablation):  # type: ignore[operator]
+            prediction = self.network(noisy, time, self._condition(batch))
+        return self.objective.unweighted_loss(prediction, batch.video, noise, time).mean()
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer, one schedule by step."""
+        return configure(self, self.optimizer, self.scheduler)

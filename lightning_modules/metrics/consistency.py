@@ -1,0 +1,37 @@
+"""Does the subject stay the same? Axes: b c f h w; d features."""
+
+from einops import rearrange
+from torch import Tensor
+from torch.nn import functional
+
+from lightning_modules.metrics.features import FrameFeatures
+from lightning_modules.metrics.per_video import PerVideoMean, check_video
+
+
+class SubjectConsistency(PerVideoMean):
+    """Likeness of each frame to the one before and to the first: 1 is a still.
+
+    Per frame i ≥ 1 the mean of cos(f_i, f_{i−1}) and cos(f_i, f_0), each clipped at 0; then the mean over frames.
+
+    Source: VBench, subject consistency, whose features are DINO's; ours are what is passed in, so compare only
+    scores of the same features. VBench weights videos by their frames; here each video counts once (our choice).
+    """
+
+    higher_is_better = True
+
+    def __init__(self, *, features: FrameFeatures) -> None:
+        super().__init__()
+        self.features = features
+
+    def update(self, video: Tensor) -> None:
+        """Score videos, b 3 f h w in [-1, 1] with two frames or more."""
+        check_video(video, where="subject consistency")
+        self.add(consistency(self.features(rearrange(row, "c f h w -> f c h w"))) for row in video)
+
+
+def consistency(features: Tensor) -> float:
+    """VBench's consistency of one video's features, f d."""
+    directions = functional.normalize(features.float(), dim=1)
+    to_previous = (directions[1:] * directions[:-1]).sum(dim=1).clamp(min=0)
+    to_first = (directions[1:] @ directions[0]).clamp(min=0)
+    return float((to_previous + to_first).mean() / 2)

@@ -1,0 +1,54 @@
+"""Optimizers and learning-rate schedules, from partials of the config."""
+
+import math
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from lightning import LightningModule
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+
+class OptimizerFactory(Protocol):
+    """A torch or timm optimizer with its settings bound (`_partial_: true`)."""
+
+    def __call__(self, params: Iterable[Any]) -> Optimizer:
+        """params: parameters or groups of them."""
+        ...
+
+
+class SchedulerFactory(Protocol):
+    """A schedule with its settings bound; called once a step."""
+
+    def __call__(self, optimizer: Optimizer) -> LRScheduler:
+        """Wraps the optimizer."""
+        ...
+
+
+def warmup_cosine(optimizer: Optimizer, *, warmup_steps: int, total_steps: int, last_share: float) -> LRScheduler:
+    """Linear warm-up, then half a cosine down to last_share of the learning rate at total_steps, then flat."""
+
+    def share(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        done = min((step - warmup_steps) / max(total_steps - warmup_steps, 1), 1.0)
+        return last_share + (1 - last_share) * (1 + math.cos(math.pi * done)) / 2
+
+    return LambdaLR(optimizer, share)
+
+
+def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
+    """Matrices decay; gains, biases, tables and learned tokens (fewer than two axes, or named so) do not."""
+    decays: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            (decays if parameter.ndim > 1 and name.endswith("weight") else spared).append(parameter)
+    return [{"params": decays}, {"params": spared, "weight_decay": 0.0}]
+
+
+def configure(module: LightningModule, optimizer: OptimizerFactory, scheduler: SchedulerFactory) -> Any:
+    """What `configure_optimizers` returns for one optimizer whose schedule advances every step."""
+    built = optimizer(parameter_groups(module))
+    return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler(built), "interval": "step"}}

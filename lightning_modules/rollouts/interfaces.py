@@ -1,0 +1,33 @@
+"""What a rollout is given, and what it calls."""
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from networks.interfaces import Condition
+
+
+class Canvas(NamedTuple):
+    """The whole video to be made: noise b c f h w and the condition of all its frames."""
+
+    noise: Tensor
+    condition: Condition
+
+
+class Generate(Protocol):
+    """Denoises one window with the module's network, sampler and guidance."""
+
+    def __call__(self, noise: Tensor, condition: Condition, context: Tensor | None) -> Tensor:
+        """noise: b c f h w; context: clean frames b c m h w that stand in the first m places, or None."""
+        ...
+
+
+class Rollout(Protocol):
+    """`rollout=…`: how one trained network makes a long video."""
+
+    network_part: str
+    """Which part of the network it calls: "" the whole, "backbone" the DiT alone."""
+
+    def __call__(self, generate: Generate, canvas: Canvas) -> Tensor:
+        """Returns clean latents b c f h w."""
+        ...

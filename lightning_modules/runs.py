@@ -1,0 +1,143 @@
+"""From a config to objects, and from a run, checkpoint or release folder back to a trained network."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from lightning import LightningModule
+from omegaconf import DictConfig, OmegaConf
+
+from networks.saving import WEIGHTS, load_weights, save_pretrained
+
+CONFIG_KEY = "longtake_config"
+"""Where a checkpoint keeps its resolved config."""
+
+RELEASE_CONFIG = "config.yaml"
+NETWORK_FOLDER = "network"
+MODEL_GROUPS = ("codec", "text", "backbone", "interface", "network", "objective", "sampler", "lightning_module")
+
+
+def network_config(node: Any) -> Any:
+    """A resolved Hydra node as a config.json: `_target_` becomes `_class_name`."""
+    if isinstance(node, list):
+        return [network_config(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    return {("_class_name" if key == "_target_" else key): network_config(value) for key, value in node.items()}
+
+
+def last_checkpoint(run_folder: Path) -> Path:
+    """The newest checkpoint of a run.
+
+    Raises:
+        ValueError: if the run has none.
+    """
+    found = sorted((run_folder / "checkpoints").glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise ValueError(f"{run_folder} holds no checkpoint under checkpoints/: nothing was trained there")
+    last = run_folder / "checkpoints" / "last.ckpt"
+    return last if last in found else found[-1]
+
+
+def find_resume(resume: str | None, run_folder: Path) -> Path | None:
+    """The checkpoint that `resume=` names: None, a path, or `last`, the newest run of the same name that has one.
+
+    Raises:
+        ValueError: if there is no such checkpoint.
+    """
+    if resume is None:
+        return None
+    if resume != "last":
+        path = Path(resume)
+        if path.is_dir():
+            return last_checkpoint(path)
+        if not path.is_file():
+            raise ValueError(f"resume={resume}: no such file; give a .ckpt, a run folder, or `last`")
+        return path
+    runs = [run for run in run_folder.parent.glob("*") if any((run / "checkpoints").glob("*.ckpt"))]
+    if not runs:
+        raise ValueError(f"resume=last: no run with a checkpoint under {run_folder.parent}; start one without resume")
+    return last_checkpoint(max(runs, key=lambda run: last_checkpoint(run).stat().st_mtime))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A Lightning checkpoint of this project, read without running code from it.
+
+    Raises:
+        ValueError: if the file is not one.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds for foreign files
+        raise ValueError(f"{path} cannot be read as a checkpoint ({type(error).__name__}): expected a .ckpt of train.py") from error
+    if not isinstance(checkpoint, dict) or CONFIG_KEY not in checkpoint:
+        raise ValueError(f"{path} is a file of another program: expected a .ckpt that train.py wrote")
+    return checkpoint
+
+
+def read_run(weights: str | Path) -> tuple[DictConfig, dict[str, torch.Tensor] | Path]:
+    """The resolved config of trained weights, and their state (a checkpoint's) or folder (a release's).
+
+    weights: a .ckpt, a run folder, or a release folder.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    path = Path(weights)
+    if (path / NETWORK_FOLDER / WEIGHTS).is_file():
+        config = OmegaConf.load(path / RELEASE_CONFIG)
+        assert isinstance(config, DictConfig)
+        return config, path / NETWORK_FOLDER
+    if path.is_dir():
+        path = last_checkpoint(path)
+    if not path.is_file():
+        raise ValueError(f"weights={weights}: no such file or folder; give a .ckpt, a run folder or a release folder")
+    checkpoint = read_checkpoint(path)
+    return OmegaConf.create(checkpoint[CONFIG_KEY]), checkpoint["state_dict"]
+
+
+def load_state(module: LightningModule, state: dict[str, torch.Tensor] | Path) -> None:
+    """Puts trained weights into a freshly built module (averaged ones, where the run kept an average).
+
+    Raises:
+        ValueError: if they do not fit.
+    """
+    if isinstance(state, Path):
+        load_weights(module.get_submodule("network"), state)
+        return
+    expected = module.state_dict()
+    wrong = sorted(k for k in expected.keys() | state.keys() if k not in expected or k not in state or expected[k].shape != state[k].shape)
+    if wrong:
+        raise ValueError(
+            f"the checkpoint does not fit {type(module).__name__}: {len(wrong)} tensors differ, the first is {wrong[0]!r}; "
+            "use the network and sizes that it was trained with"
+        )
+    module.load_state_dict(state)
+
+
+def load_run(weights: str | Path, overrides: DictConfig | None = None) -> tuple[DictConfig, LightningModule]:
+    """The module of a run or release, rebuilt and ready to generate; overrides are merged into its config first."""
+    config, state = read_run(weights)
+    if overrides is not None:
+        merged = OmegaConf.merge(config, overrides)
+        assert isinstance(merged, DictConfig)
+        config = merged
+    module: LightningModule = instantiate(config.lightning_module)
+    load_state(module, state)
+    return config, module.eval()
+
+
+def release(weights: str | Path, folder: str | Path, dtype: torch.dtype) -> None:
+    """Writes a run as a release folder: the network in the diffusers format and the config that rebuilds its module."""
+    config, module = load_run(weights)
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    folder = Path(folder)
+    trained = "codec" if resolved["network"] is None else "network"
+    network = module.get_submodule(trained).to(dtype)
+    if trained == "codec":
+        save_pretrained(network, network_config(resolved["codec"]), folder)
+        return
+    save_pretrained(network, network_config(resolved["network"]), folder / NETWORK_FOLDER)
+    kept = {key: resolved[key] for key in (*MODEL_GROUPS, "name", "seed") if key in resolved}
+    (folder / RELEASE_CONFIG).write_text(OmegaConf.to_yaml(kept))

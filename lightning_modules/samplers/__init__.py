@@ -1,0 +1,7 @@
+"""Samplers: solvers, the adapter to diffusers' schedulers, and guidance."""
+
+from lightning_modules.samplers.diffusers_solver import DiffusersSolver
+from lightning_modules.samplers.guidance import ClassifierFreeGuidance
+from lightning_modules.samplers.solvers import DDIM, Denoise, Euler, Heun, OnStep, Sampler
+
+__all__ = ["DDIM", "ClassifierFreeGuidance", "Denoise", "DiffusersSolver", "Euler", "Heun", "OnStep", "Sampler"]

@@ -1,0 +1,119 @@
+"""One training run, from a composed config to a printed result."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_modules.callbacks.provenance import Provenance
+from lightning_modules.runs import find_resume, load_state, read_run
+
+log = logging.getLogger("longtake")
+
+
+def accumulation(global_batch_size: int, clips_per_device: int, num_devices: int) -> tuple[int, int]:
+    """Clips a device sees at once, and how many such batches make an optimizer step.
+
+    Raises:
+        ValueError: if the global batch does not divide evenly.
+    """
+    if global_batch_size % num_devices:
+        lower = max(global_batch_size // num_devices * num_devices, num_devices)
+        raise ValueError(
+            f"global_batch_size={global_batch_size} does not divide over {num_devices} devices; {lower} would"
+        )
+    share = global_batch_size // num_devices
+    batch = next(size for size in range(min(clips_per_device, share), 0, -1) if share % size == 0)
+    return batch, share // batch
+
+
+def refuse_ddp_sweep(trainer: DictConfig) -> None:
+    """Under DDP every rank would start a sweep of its own.
+
+    Raises:
+        ValueError: for `-m` together with a strategy of several processes.
+    """
+    several = str(trainer.strategy) != "auto" or trainer.devices not in (1, "1")
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN and several:
+        raise ValueError(
+            f"-m (a sweep) with strategy={trainer.strategy} would start one sweep in every process; "
+            "sweep with trainer=cpu or trainer=gpu, or give every job its own launcher slot"
+        )
+
+
+def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> tuple[Trainer, int]:
+    """The Trainer with accumulation derived from the global batch, and the clips of one device's batch."""
+    loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
+    probe: Trainer = instantiate(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    batch, accumulate = accumulation(cfg.global_batch_size, cfg.clips_per_device, probe.world_size)
+    log.info(
+        f"global batch {cfg.global_batch_size} = {probe.world_size} device(s) x {batch} clips x {accumulate} accumulated"
+    )
+    trainer: Trainer = instantiate(
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=loggers,
+        accumulate_grad_batches=accumulate,
+        val_check_interval=cfg.trainer.val_check_interval * accumulate,
+    )
+    return trainer, batch
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Builds everything, fits, and says where the results are. Returns the last validation loss."""
+    refuse_ddp_sweep(cfg.trainer)
+    torch.set_float32_matmul_precision("high")
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    run_dir = Path(cfg.paths.run_dir)
+    resume = find_resume(cfg.resume, run_dir)
+    codec, text_encoder = instantiate(cfg.codec), instantiate(cfg.text)
+    module: LightningModule = instantiate(cfg.lightning_module)
+    if cfg.pretrained is not None:
+        load_state(module, read_run(cfg.pretrained)[1])
+    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
+    callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
+    trainer, batch = build_trainer(cfg, [*callbacks, Provenance(config=resolved)])
+    datamodule: LightningDataModule = instantiate(
+        cfg.datamodule,
+        codec=codec,
+        text_encoder=text_encoder,
+        global_batch_size=cfg.global_batch_size,
+        batch_size=batch,
+        seed=cfg.seed,
+    )
+    millions = sum(p.numel() for p in module.parameters()) / 1e6
+    log.info(f"{cfg.name}: {millions:.2f} M parameters, {trainer.max_steps} steps, run folder {run_dir}")
+    if resume is not None:
+        log.info(f"resuming from {resume}")
+    trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    return report(cfg, trainer, run_dir)
+
+
+def report(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> float | None:
+    """Says where things are, the loss reached beside the loss to expect, and what to try next."""
+    value = trainer.callback_metrics.get("val/loss")
+    loss = None if value is None else float(value)
+    if not trainer.is_global_zero:
+        return loss
+    checkpoint = run_dir / "checkpoints" / "last.ckpt"
+    log.info(f"checkpoint   {checkpoint}")
+    if (run_dir / "samples").is_dir():
+        log.info(f"samples      {run_dir / 'samples'}")
+    log.info(f"curves       tensorboard --logdir {run_dir}")
+    if loss is not None:
+        expected = "" if cfg.expected_loss is None else f" (expected about {cfg.expected_loss})"
+        log.info(f"val/loss     {loss:.4f}{expected}")
+        if not math.isfinite(loss):
+            raise ValueError(f"the validation loss is {loss}; the last good checkpoint is {checkpoint}")
+    if cfg.network is not None:
+        log.info(f"next         python generate.py weights={run_dir} num_frames=257 output=outputs/{cfg.name}")
+    else:
+        log.info(f"next         python export.py run={run_dir} output=weights/{cfg.name}")
+    return loss

@@ -1,0 +1,132 @@
+"""Attention and the transformer block of the DiT.
+
+Axes: b batch, n tokens, k heads, d width, g modulation groups. Tokens of a video are in frame order, `s` a frame;
+tokens without a place (global or context tokens) follow them.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from timm.layers import Mlp
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from networks.rope import Rotation, rotate
+
+
+class Attention(nn.Module):
+    """Multi-head attention with QK-RMSNorm; self-attention when queries and keys are the same tokens.
+
+    Source: QK-RMSNorm with a learned gain per channel as in the DiTs of both papers' families; our choice.
+    """
+
+    def __init__(self, *, width: int, num_heads: int, qk_gain: float = 1.0) -> None:
+        """qk_gain: initial gain of the normalised queries and keys."""
+        super().__init__()
+        if width % num_heads:
+            raise ValueError(f"width {width} is not a multiple of num_heads {num_heads}")
+        self.num_heads = num_heads
+        self.to_query = nn.Linear(width, width)
+        self.to_key_value = nn.Linear(width, 2 * width)
+        self.query_norm = nn.RMSNorm(width // num_heads, eps=1e-6)
+        self.key_norm = nn.RMSNorm(width // num_heads, eps=1e-6)
+        nn.init.constant_(self.query_norm.weight, qk_gain)
+        nn.init.constant_(self.key_norm.weight, qk_gain)
+        self.out = nn.Linear(width, width)
+
+    def _heads(self, queries: Tensor, keys: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+        query = rearrange(self.to_query(queries), "b n (k d) -> b k n d", k=self.num_heads)
+        key, value = rearrange(self.to_key_value(keys), "b n (two k d) -> two b k n d", two=2, k=self.num_heads)
+        query, key = self.query_norm(query).to(value.dtype), self.key_norm(key).to(value.dtype)
+        if rotation is not None:
+            query, key = rotate(query, rotation), rotate(key, rotation)
+        return query, key, value
+
+    def forward(
+        self, queries: Tensor, keys: Tensor, key_mask: Tensor | None = None, rotation: Rotation | None = None
+    ) -> Tensor:
+        """queries: b n d; keys: b m d; key_mask: b m, True where attended; rotation: self-attention only."""
+        query, key, value = self._heads(queries, keys, rotation)
+        mask = None if key_mask is None else rearrange(key_mask, "b m -> b 1 1 m")
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.out(rearrange(mixed, "b k n d -> b n (k d)"))
+
+    def attention_map(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """The weights b k n m that `forward` uses without mask and rotation; for looking at, not for training."""
+        query, key, _ = self._heads(queries, keys, None)
+        return torch.softmax(query.float() @ key.float().mT * query.shape[-1] ** -0.5, dim=-1)
+
+
+class Layout(NamedTuple):
+    """How a token sequence is grouped for modulation: f frames of s tokens each, then tokens without a place."""
+
+    num_frames: int
+    per_frame: int
+
+
+def by_group(
+    layout: Layout, function: Callable[..., Tensor], tokens: tuple[Tensor, ...], values: tuple[Tensor, ...]
+) -> Tensor:
+    """Applies an elementwise function of tokens (b n d each) and values (b g d each, g = frames + 1) group by group.
+
+    Values broadcast over a frame's tokens, so that nothing of size b n d is made for them.
+    """
+    num_video = layout.num_frames * layout.per_frame
+    frames = [rearrange(x[:, :num_video], "b (f s) d -> b f s d", f=layout.num_frames) for x in tokens]
+    video = function(*frames, *(v[:, : layout.num_frames].unsqueeze(2) for v in values))
+    video = rearrange(video, "b f s d -> b (f s) d")
+    if tokens[0].shape[1] == num_video:
+        return video
+    rest = function(*(x[:, num_video:] for x in tokens), *(v[:, layout.num_frames :] for v in values))
+    return torch.cat([video, rest], dim=1)
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """x · (1 + scale) + shift."""
+    return torch.addcmul(shift, x, 1 + scale)
+
+
+def add_gated(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
+    """x + gate · update."""
+    return torch.addcmul(x, update, gate)
+
+
+class DiTBlock(nn.Module):
+    """Self-attention, text cross-attention, feed-forward, with adaLN-zero per frame.
+
+    Only video tokens ask the text: global and context tokens have read it already (our choice).
+    Source: the order of PixArt, Open-Sora and Wan, the cross-attention family that both papers build on; one shared
+    modulation network with a learned table a block, as adaLN-single there.
+    """
+
+    def __init__(self, *, width: int, num_heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.attention = Attention(width=width, num_heads=num_heads)
+        self.text_norm = nn.LayerNorm(width, eps=1e-6)
+        self.text_attention = Attention(width=width, num_heads=num_heads)
+        self.mlp = Mlp(width, int(width * mlp_ratio), act_layer=lambda: nn.GELU(approximate="tanh"))
+        self.table = nn.Parameter(torch.zeros(6, width))
+
+    def forward(
+        self,
+        x: Tensor,
+        layout: Layout,
+        modulation: Tensor,
+        rotation: Rotation,
+        key_mask: Tensor | None,
+        text: Tensor,
+        text_mask: Tensor,
+    ) -> Tensor:
+        """x: b n d; modulation: b g 6 d with g = frames + 1; key_mask: b n or None; text: b l d; text_mask: b l."""
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (modulation + self.table).unbind(2)
+        y = by_group(layout, modulate, (self.norm(x),), (shift, scale))
+        x = by_group(layout, add_gated, (x, self.attention(y, y, key_mask, rotation)), (gate,))
+        num_video = layout.num_frames * layout.per_frame
+        video = x[:, :num_video]
+        video = video + self.text_attention(self.text_norm(video), text, text_mask)
+        x = video if x.shape[1] == num_video else torch.cat([video, x[:, num_video:]], dim=1)
+        y = by_group(layout, modulate, (self.norm(x),), (mlp_shift, mlp_scale))
+        return by_group(layout, add_gated, (x, self.mlp(y)), (mlp_gate,))

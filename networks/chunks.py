@@ -1,0 +1,78 @@
+"""Where VIN's chunks lie on a canvas, and how their predictions become one.
+
+Axes: b batch, c channels, f frames of the canvas, k windows, j frames of a window, h height, w width.
+"""
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+
+class Windows(NamedTuple):
+    """A plan for one canvas length; every tensor k j.
+
+    frames: canvas frame in each slot; exists: False where a slot lies before the canvas (the first chunk's missing
+    context, masked from attention); own: True where the window's prediction is the canvas's; fused: weight of each
+    slot under the linear cross-fade. For every canvas frame the weights sum to 1, in `own` as in `fused`.
+    """
+
+    frames: Tensor
+    exists: Tensor
+    own: Tensor
+    fused: Tensor
+
+
+def plan_windows(num_frames: int, chunk_frames: int, local_frames: int, device: torch.device) -> Windows:
+    """Cuts a canvas into consecutive chunks, each led by `local_frames` frames of the chunk before.
+
+    A canvas of at most one chunk is one window without context. A remainder is covered by a last window that is
+    flush with the end: full size, with more context (our choice: one window shape, so one batch).
+    Source: VIN; chunks and local context from the training section, W(k) = k - k0 + 1/2 is our choice.
+
+    Raises:
+        ValueError: if the context is longer than a chunk.
+    """
+    if not 0 <= local_frames <= chunk_frames:
+        raise ValueError(f"local_frames={local_frames} must lie between 0 and chunk_frames={chunk_frames}")
+    if num_frames <= chunk_frames:
+        frames = torch.arange(num_frames, device=device).unsqueeze(0)
+        every = torch.ones_like(frames, dtype=torch.bool)
+        return Windows(frames, every, every, every.float())
+    first_own = torch.arange(0, num_frames, chunk_frames, device=device).unsqueeze(1)
+    end = (first_own + chunk_frames).clamp(max=num_frames)
+    size = chunk_frames + local_frames
+    frames = end - size + torch.arange(size, device=device)
+    own = frames >= first_own
+    # The fade over the last frames that the previous chunk owns: up in this window, down in that one.
+    fade_in = (frames - (first_own - local_frames) + 0.5) / max(local_frames, 1)
+    fade_out = (frames - (end - local_frames) + 0.5) / max(local_frames, 1)
+    in_overlap = (frames >= first_own - local_frames) & ~own & (first_own > 0)
+    gives_way = own & (frames >= end - local_frames) & (end < num_frames)
+    fused = own.float()
+    fused = torch.where(in_overlap, fade_in, fused)
+    fused = torch.where(gives_way, 1 - fade_out, fused)
+    return Windows(frames.clamp(min=0), frames >= 0, own, fused)
+
+
+def cut(canvas: Tensor, frames: Tensor) -> Tensor:
+    """Gathers windows and folds them into the batch: b c f … to (b k) c j …; frames: k j."""
+    windows = canvas[:, :, frames]
+    return rearrange(windows, "b c k j ... -> (b k) c j ...")
+
+
+def cut_rows(values: Tensor, frames: Tensor) -> Tensor:
+    """The same for one value a frame: b f to (b k) j."""
+    return rearrange(values[:, frames], "b k j -> (b k) j")
+
+
+def paste(canvas: Tensor, predictions: Tensor, frames: Tensor, weights: Tensor) -> Tensor:
+    """Adds weighted window predictions onto a canvas b c f h w, out of place.
+
+    predictions: (b k) c j h w; frames: k j; weights: b k j.
+    """
+    batch = canvas.shape[0]
+    predictions = rearrange(predictions, "(b k) c j h w -> b c (k j) h w", b=batch)
+    weights = rearrange(weights, "b k j -> b 1 (k j) 1 1").to(predictions.dtype)
+    return canvas.index_add(2, frames.flatten(), predictions * weights)

@@ -1,0 +1,185 @@
+"""A small causal video autoencoder: 4x in time, 8x in space, 16 channels, frame rule 4n + 1.
+
+Axes: b batch, c channels, f frames, h height, w width. Every feature map lives at the rate of the latents: groups of
+four frames are folded into channels at the door, as wavelet tokenizers do, so that a video of 4n + 1 frames costs
+n + 1 cheap 2-D passes. Time is mixed by causal convolutions alone, which makes streaming exact.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from networks.codecs.rules import check_size
+
+Stream = dict[int, Tensor]
+"""Streaming state: the last frames that each causal convolution has seen, by module."""
+
+
+class CausalConv(nn.Module):
+    """Adds a convolution over the current and the two preceding frames to its input; the start sees frame 0 repeated.
+
+    Source: our choice: residual and zero-initialised, so that training starts from a per-frame autoencoder.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(width, width, (3, 1, 1))
+        nn.init.zeros_(self.conv.weight)
+        nn.init.zeros_(cast(Tensor, self.conv.bias))
+
+    def forward(self, x: Tensor, stream: Stream | None) -> Tensor:
+        """x: b c f h w; stream: state that is read and replaced, None for a whole video at once."""
+        past = None if stream is None else stream.get(id(self))
+        if past is None:
+            past = repeat(x[:, :, 0], "b c h w -> b c f h w", f=2)
+        padded = torch.cat([past, x], dim=2)
+        if stream is not None:
+            stream[id(self)] = padded[:, :, -2:].clone()
+        return x + self.conv(F.silu(padded))
+
+
+class ResBlock(nn.Module):
+    """Two 3x3 convolutions on each frame, with a zero-initialised last one instead of a normalisation."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: b c h w."""
+        return x + self.second(F.silu(self.first(F.silu(x))))
+
+
+class FrameStack(nn.Module):
+    """Layers in a row: 2-D ones see frames as batch, causal ones see the video."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor, stream: Stream | None = None) -> Tensor:
+        """x: b c f h w to b c' f h' w'."""
+        num_frames = x.shape[2]
+        x = rearrange(x, "b c f h w -> (b f) c h w")
+        for layer in self.layers:
+            if isinstance(layer, CausalConv):
+                video = rearrange(x, "(b f) c h w -> b c f h w", f=num_frames)
+                x = rearrange(layer(video, stream), "b c f h w -> (b f) c h w")
+            else:
+                x = layer(x)
+        return rearrange(x, "(b f) c h w -> b c f h w", f=num_frames)
+
+
+class CausalVideoAutoencoder(nn.Module):
+    """The shipped codec: pixels in [-1, 1] to latents of unit variance per channel, and back.
+
+    Source: our choice; LoViC and VIN take a pretrained causal 3-D autoencoder of these ratios as given.
+    """
+
+    time_factor = 4
+    space_factor = 8
+    patch = 4
+
+    def __init__(
+        self, *, channels: int, fine_width: int, coarse_width: int, num_fine_blocks: int, num_coarse_blocks: int
+    ) -> None:
+        """channels: latent channels; fine maps have a quarter, coarse maps an eighth of the picture's side."""
+        super().__init__()
+        self.channels = channels
+        folded = 3 * self.time_factor * self.patch**2
+        self.encoder = FrameStack(
+            [
+                nn.Conv2d(folded, fine_width, 3, padding=1),
+                *[ResBlock(fine_width) for _ in range(num_fine_blocks)],
+                nn.Conv2d(fine_width, coarse_width, 4, stride=2, padding=1),
+                *self._coarse(coarse_width, num_coarse_blocks),
+                nn.Conv2d(coarse_width, channels, 1),
+            ]
+        )
+        self.decoder = FrameStack(
+            [
+                nn.Conv2d(channels, coarse_width, 3, padding=1),
+                *self._coarse(coarse_width, num_coarse_blocks),
+                nn.Conv2d(coarse_width, 4 * fine_width, 1),
+                nn.PixelShuffle(2),
+                *[ResBlock(fine_width) for _ in range(num_fine_blocks + 1)],
+                nn.Conv2d(fine_width, folded, 3, padding=1),
+            ]
+        )
+        self.register_buffer("latents_mean", torch.zeros(channels))
+        self.register_buffer("latents_std", torch.ones(channels))
+
+    @staticmethod
+    def _coarse(width: int, num_blocks: int) -> list[nn.Module]:
+        return [layer for _ in range(num_blocks) for layer in (CausalConv(width), ResBlock(width))]
+
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        mean, std = cast(Tensor, self.latents_mean), cast(Tensor, self.latents_std)
+        return mean.view(-1, 1, 1, 1), std.view(-1, 1, 1, 1)
+
+    def encode_raw(self, video: Tensor) -> Tensor:
+        """b 3 f h w in [-1, 1] to latents b c n+1 h/8 w/8 before normalisation."""
+        check_size(video.shape[2], video.shape[3], video.shape[4], self.time_factor, self.space_factor, "the codec")
+        first = repeat(video[:, :, :1], "b c 1 h w -> b c f h w", f=self.time_factor - 1)
+        folded = rearrange(
+            torch.cat([first, video], dim=2),
+            "b c (f t) (h p) (w q) -> b (c t p q) f h w",
+            t=self.time_factor,
+            p=self.patch,
+            q=self.patch,
+        )
+        return self.encoder(folded)
+
+    def decode_raw(self, latents: Tensor, stream: Stream | None = None, is_start: bool = True) -> Tensor:
+        """Unnormalised latents to unclamped pixels; the start yields 4n + 1 frames, a continuation 4n."""
+        folded = self.decoder(latents, stream)
+        video = rearrange(
+            folded,
+            "b (c t p q) f h w -> b c (f t) (h p) (w q)",
+            t=self.time_factor,
+            p=self.patch,
+            q=self.patch,
+        )
+        return video[:, :, self.time_factor - 1 :] if is_start else video
+
+    def encode(self, video: Tensor) -> Tensor:
+        """b 3 4n+1 h w in [-1, 1] to b c n+1 h/8 w/8, unit variance per channel.
+
+        Raises:
+            ValueError: if the frame rule or the multiples of 8 do not hold.
+        """
+        mean, std = self._statistics()
+        return (self.encode_raw(video) - mean) / std
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """b c n+1 h w to pixels b 3 4n+1 8h 8w in [-1, 1]."""
+        return torch.cat(list(self.decode_stream(latents)), dim=2)
+
+    def decode_stream(self, latents: Tensor, group: int = 16) -> Iterator[Tensor]:
+        """Yields pixels for `group` latent frames at a time, equal to decoding all at once; memory does not grow."""
+        mean, std = self._statistics()
+        stream: Stream = {}
+        for start in range(0, latents.shape[2], group):
+            piece = latents[:, :, start : start + group] * std + mean
+            yield self.decode_raw(piece, stream, is_start=start == 0).clamp(-1, 1)
+
+    def track_statistics(self, raw: Tensor, momentum: float) -> None:
+        """Moves the stored mean and std of each channel towards those of raw latents b c f h w."""
+        values = rearrange(raw.detach().float(), "b c f h w -> c (b f h w)")
+        cast(Tensor, self.latents_mean).lerp_(values.mean(1), momentum)
+        cast(Tensor, self.latents_std).lerp_(values.std(1).clamp_min(1e-3), momentum)
+
+    @property
+    def fingerprint(self) -> str:
+        """Short hash of the weights (and so of the sizes): the latent cache's key."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:12]

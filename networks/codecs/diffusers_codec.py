@@ -1,0 +1,186 @@
+"""Pretrained video autoencoders of the diffusers library behind the codec contract."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from networks.codecs.rules import check_size, num_latent_frames, num_pixel_frames
+from networks.fingerprint import Setting, fingerprint_of
+
+CLASS_NAMES = ("AutoencoderKLWan", "AutoencoderKLLTXVideo", "AutoencoderKLHunyuanVideo")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+POSTERIORS = ("mode", "sample")
+
+
+class DiffusersCodec(nn.Module):
+    """A frozen causal video autoencoder: normalises its latents as the pipelines of diffusers do.
+
+    Latents are (z − latents_mean) · scaling_factor / latents_std per channel, with whichever of the three the model
+    has. Parameters are frozen, and gradients flow to the input only if it asks for them.
+
+    HunyuanVideo is causal in its convolutions only: its group norms average over all frames, so the latents of the
+    first frame change a little with the frames that follow. Wan and LTX-Video encode it alike alone and in company.
+    """
+
+    latents_mean: Tensor
+    latents_std: Tensor
+
+    def __init__(
+        self,
+        *,
+        class_name: str,
+        pretrained: str,
+        channels: int,
+        subfolder: str = "vae",
+        dtype: str = "float32",
+        posterior: str = "mode",
+        tiling: bool = False,
+    ) -> None:
+        """Load an autoencoder in the format of diffusers.
+
+        Args:
+            class_name: AutoencoderKLWan, AutoencoderKLLTXVideo or AutoencoderKLHunyuanVideo.
+            pretrained: a folder, or a name on the hub such as Wan-AI/Wan2.1-T2V-1.3B-Diffusers.
+            channels: of the latents, that the rest of the configuration counts on; checked against the model's.
+            subfolder: where the autoencoder lies inside; "" for the top.
+            dtype: float32, bfloat16 or float16: what the autoencoder computes in, under any autocast. What comes out
+                has the type of what went in.
+            posterior: "mode" takes the most likely latents (for a Gaussian also their mean), "sample" draws them.
+            tiling: work on tiles of a large picture, blended at their edges: less memory, slightly other answers.
+
+        Raises:
+            ValueError: a word is not among those named here, or nothing can be loaded from there.
+        """
+        super().__init__()
+        for name, value, choices in (
+            ("class_name", class_name, CLASS_NAMES),
+            ("dtype", dtype, tuple(DTYPES)),
+            ("posterior", posterior, POSTERIORS),
+        ):
+            if value not in choices:
+                raise ValueError(f"codec: {name} is '{value}', but must be one of {', '.join(choices)}")
+        self.model = _load(class_name, pretrained, subfolder, DTYPES[dtype])
+        if tiling:
+            self.model.enable_tiling()
+        self.class_name = class_name
+        self.posterior = posterior
+        self.tiling = tiling
+        self.channels, self.time_factor, self.space_factor = _sizes(class_name, self.model)
+        if channels != self.channels:
+            raise ValueError(
+                f"codec: channels is {channels}, but '{pretrained}' has {self.channels}: "
+                f"set codec.channels={self.channels}"
+            )
+        mean, std = _statistics(self.model, self.channels)
+        self.register_buffer("latents_mean", mean, persistent=False)
+        self.register_buffer("latents_std", std, persistent=False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode whatever `mode` says."""
+        return super().train(False)
+
+    def encode(self, video: Tensor) -> Tensor:
+        """Pixels to latents.
+
+        Args:
+            video: b 3 f h w in [-1, 1] with f = time_factor · n + 1, h and w multiples of space_factor.
+
+        Returns:
+            Latents b c n+1 h/s w/s of unit variance per channel, in the type of `video`.
+
+        Raises:
+            ValueError: the size breaks the codec's rules.
+        """
+        num_frames, height, width = video.shape[2:]
+        check_size(num_frames, height, width, self.time_factor, self.space_factor, f"codec {self.class_name}")
+        with torch.autocast(video.device.type, enabled=False):
+            posterior = self.model.encode(video.to(self.model.dtype)).latent_dist
+        latents = (posterior.mode() if self.posterior == "mode" else posterior.sample()).float()
+        num_latents = num_latent_frames(num_frames, self.time_factor)
+        assert latents.shape[1:] == (
+            self.channels,
+            num_latents,
+            height // self.space_factor,
+            width // self.space_factor,
+        )
+        return ((latents - self.latents_mean) / self.latents_std).to(video.dtype)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents to pixels.
+
+        Args:
+            latents: b c n+1 h w of unit variance per channel.
+
+        Returns:
+            Pixels b 3 f h·s w·s in [-1, 1] with f = time_factor · n + 1, in the type of `latents`.
+
+        Raises:
+            ValueError: the latents have another number of channels than the codec.
+        """
+        if latents.shape[1] != self.channels:
+            raise ValueError(f"codec {self.class_name} has {self.channels} channels, the latents {latents.shape[1]}")
+        raw = (latents.float() * self.latents_std + self.latents_mean).to(self.model.dtype)
+        # LTX-Video from 0.9.1 on has a decoder that knows a diffusion time; at 0 it only decodes, as its pipeline does
+        # when nothing else is asked for
+        has_time = self.model.config.get("timestep_conditioning", False)
+        times = (torch.zeros(len(raw), device=raw.device, dtype=raw.dtype),) if has_time else ()
+        with torch.autocast(latents.device.type, enabled=False):
+            video = self.model.decode(raw, *times).sample
+        assert video.shape[2] == num_pixel_frames(latents.shape[2], self.time_factor)
+        return video.to(latents.dtype).clamp(-1, 1)
+
+    def decode_stream(self, latents: Tensor) -> Iterator[Tensor]:
+        """Yields the whole video at once: these models decode frame by frame inside, if they can."""
+        yield self.decode(latents)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Short hash of class, settings and weights; where the files lie does not matter."""
+        settings: dict[str, Setting] = {
+            "kind": self.class_name,
+            "posterior": self.posterior,
+            "tiling": self.tiling,
+            "time_factor": self.time_factor,
+            "space_factor": self.space_factor,
+        }
+        statistics = {"latents_mean": self.latents_mean, "latents_std": self.latents_std}
+        return fingerprint_of(settings, {**self.model.state_dict(), **statistics})
+
+
+def _load(class_name: str, pretrained: str, subfolder: str, dtype: torch.dtype) -> Any:  # noqa: ANN401
+    import diffusers
+
+    place = f"{pretrained}/{subfolder}" if subfolder else pretrained
+    try:
+        kind = getattr(diffusers, class_name)
+        # autoencoders are small: loading them frugally would only ask for one more library
+        model = kind.from_pretrained(pretrained, subfolder=subfolder, torch_dtype=dtype, low_cpu_mem_usage=False)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"codec: no {class_name} could be loaded from '{place}': {reason}") from error
+    return model.eval().requires_grad_(False)
+
+
+def _sizes(class_name: str, model: Any) -> tuple[int, int, int]:  # noqa: ANN401
+    """Channels, time factor and space factor, each from where the model's class keeps it."""
+    if class_name == "AutoencoderKLWan":
+        config = model.config
+        return config.z_dim, config.scale_factor_temporal, config.scale_factor_spatial
+    return model.config.latent_channels, model.temporal_compression_ratio, model.spatial_compression_ratio
+
+
+def _statistics(model: Any, channels: int) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+    """Mean and deviation per channel, c 1 1 1, in float32, with the scaling factor folded into the deviation.
+
+    Wan keeps mean and deviation in its configuration, LTX-Video among its weights beside a scaling factor, and
+    HunyuanVideo has the scaling factor alone.
+    """
+    stored = {**model.config, **dict(model.named_buffers(recurse=False))}
+    mean = torch.as_tensor(stored.get("latents_mean", [0.0] * channels))
+    std = torch.as_tensor(stored.get("latents_std", [1.0] * channels))
+    scale = stored.get("scaling_factor", 1.0)
+    return rearrange(mean.float(), "c -> c 1 1 1"), rearrange(std.float() / scale, "c -> c 1 1 1")

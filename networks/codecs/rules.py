@@ -1,0 +1,63 @@
+"""Sizes that a causal video codec can take: its frame rule and its multiples of height and width.
+
+The frame rule: time_factor · n + 1 pixel frames become n + 1 latent frames, since the first frame stands alone.
+"""
+
+
+def nearest_num_frames(num_frames: int, time_factor: int) -> tuple[int, int]:
+    """Name the nearest numbers of pixel frames, at most and at least `num_frames`, that keep the frame rule.
+
+    Both are `num_frames` itself where it fits; below one frame both are 1.
+    """
+    if num_frames < 1:
+        return 1, 1
+    below = (num_frames - 1) // time_factor * time_factor + 1
+    return below, below if below == num_frames else below + time_factor
+
+
+def num_latent_frames(num_frames: int, time_factor: int) -> int:
+    """Latent frames of `num_frames` pixel frames.
+
+    Raises:
+        ValueError: `num_frames` breaks the frame rule.
+    """
+    below, above = nearest_num_frames(num_frames, time_factor)
+    if num_frames != below:
+        raise ValueError(f"num_frames is {num_frames}, but must be {time_factor}·n + 1: take {_either(below, above)}")
+    return (num_frames - 1) // time_factor + 1
+
+
+def num_pixel_frames(num_frames: int, time_factor: int) -> int:
+    """Pixel frames that `num_frames` latent frames stand for."""
+    return (num_frames - 1) * time_factor + 1
+
+
+def check_size(num_frames: int, height: int, width: int, time_factor: int, space_factor: int, where: str) -> None:
+    """Check a pixel video's size against a codec's rules.
+
+    Args:
+        num_frames: pixel frames.
+        height: pixels.
+        width: pixels.
+        time_factor: pixel frames per latent frame, the first one excepted.
+        space_factor: pixels per latent place, in height and in width.
+        where: who asks, as the error's first words, such as "codec wan".
+
+    Raises:
+        ValueError: a size does not fit; the message names the nearest that do.
+    """
+    faults = []
+    below, above = nearest_num_frames(num_frames, time_factor)
+    if num_frames != below:
+        faults.append(f"{num_frames} frames (must be {time_factor}·n + 1: take {_either(below, above)})")
+    for name, size in (("height", height), ("width", width)):
+        if size < 1 or size % space_factor:
+            below = max(size // space_factor, 1) * space_factor
+            above = max(-(-size // space_factor), 1) * space_factor
+            faults.append(f"{name} {size} (must be a multiple of {space_factor}: take {_either(below, above)})")
+    if faults:
+        raise ValueError(f"{where} cannot take {' and '.join(faults)}")
+
+
+def _either(below: int, above: int) -> str:
+    return str(below) if below == above else f"{below} or {above}"

@@ -1,0 +1,82 @@
+"""Embeddings of time, place and text. Axes: b batch, f frames, l text tokens, d width."""
+
+import math
+
+import torch
+from einops import repeat
+from torch import Tensor, nn
+
+
+def sinusoid(values: Tensor, width: int, max_period: float) -> Tensor:
+    """Sines and cosines of real values `...` at geometric periods from 2π to 2π·max_period: `... width`, fp32."""
+    half = width // 2
+    exponent = torch.arange(half, device=values.device, dtype=torch.float32) / half
+    angles = values.float().unsqueeze(-1) * torch.exp(-math.log(max_period) * exponent)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+class TimeEmbedding(nn.Module):
+    """Diffusion time in [0, 1], any shape, to `... d`. Scaled by 1000, the convention of DiT and diffusers."""
+
+    FEATURES = 256
+
+    def __init__(self, *, width: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(self.FEATURES, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, time: Tensor) -> Tensor:
+        """time: `...` in [0, 1]."""
+        return self.mlp(sinusoid(1000 * time, self.FEATURES, 10_000).to(self.mlp[0].weight.dtype))
+
+
+class PlaceEmbedding(nn.Module):
+    """Absolute place of a token: seconds into the video, row and column, as sin-cos through one linear map.
+
+    RoPE is relative, so without this two chunks would be indistinguishable to the DiT and global tokens could not
+    tell them apart; sin-cos in seconds reaches beyond the trained length.
+    Source: VIN open points "place of a chunk in the video" and "beyond the trained length"; rows and columns are
+    our choice.
+    """
+
+    FEATURES = 64
+
+    def __init__(self, *, width: int, latent_fps: float) -> None:
+        """latent_fps: latent frames per second of video."""
+        super().__init__()
+        self.latent_fps = latent_fps
+        self.project = nn.Linear(3 * self.FEATURES, width)
+
+    def forward(self, frame_index: Tensor, height: int, width: int) -> Tensor:
+        """frame_index: b f; returns b f h·w d."""
+        device = frame_index.device
+        seconds = sinusoid(frame_index / self.latent_fps * math.pi, self.FEATURES, 1000)
+        rows = sinusoid(torch.arange(height, device=device), self.FEATURES, 100)
+        columns = sinusoid(torch.arange(width, device=device), self.FEATURES, 100)
+        batch, frames = frame_index.shape
+        place = torch.cat(
+            [
+                repeat(seconds, "b f d -> b f (h w) d", h=height, w=width),
+                repeat(rows, "h d -> b f (h w) d", b=batch, f=frames, w=width),
+                repeat(columns, "w d -> b f (h w) d", b=batch, f=frames, h=height),
+            ],
+            dim=-1,
+        )
+        return self.project(place.to(self.project.weight.dtype))
+
+
+class TextEmbedding(nn.Module):
+    """Text features to the DiT's width, with a learned null token in front that is always attended.
+
+    So a row without text is the null text, and attention never meets a row of masked keys.
+    """
+
+    def __init__(self, *, features: int, width: int) -> None:
+        super().__init__()
+        self.project = nn.Sequential(nn.Linear(features, width), nn.GELU(approximate="tanh"), nn.Linear(width, width))
+        self.null = nn.Parameter(0.02 * torch.randn(1, 1, width))
+
+    def forward(self, text: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """text: b l e; text_mask: b l; returns b 1+l d and b 1+l."""
+        tokens = self.project(text.to(self.null.dtype))
+        null = repeat(self.null, "1 1 d -> b 1 d", b=text.shape[0]).to(tokens.dtype)
+        return torch.cat([null, tokens], dim=1), nn.functional.pad(text_mask, (1, 0), value=True)

@@ -1,0 +1,57 @@
+"""Rotary position embedding in three dimensions from float positions.
+
+Axes: b batch, n tokens, d width of a head. Positions are (frame, height, width), fractional and negative allowed, so
+cos and sin are computed on the fly in fp32; integer tables could not express them.
+"""
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+AXIS_SHARES = (0.25, 0.375, 0.375)
+"""Share of a head's width for frame, height, width. Source: CogVideoX's split, chosen in LoViC open point 6.4."""
+
+
+class Rotation(NamedTuple):
+    """cos and sin, both b 1 n d/2, fp32."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+class RotaryEmbedding3D(nn.Module):
+    """Turns positions into rotations for heads of one width."""
+
+    def __init__(self, *, head_width: int, theta: float) -> None:
+        """theta: base of the geometric frequencies, in positions."""
+        super().__init__()
+        if head_width % 8:
+            raise ValueError(f"head width {head_width} cannot be split into three axes: it must be a multiple of 8")
+        pairs = head_width // 2
+        num_frame = round(pairs * AXIS_SHARES[0])
+        num_height = (pairs - num_frame) // 2
+        counts = (num_frame, num_height, pairs - num_frame - num_height)
+        frequencies = [theta ** (-torch.arange(n, dtype=torch.float32) / n) for n in counts]
+        self.register_buffer("frequencies", torch.cat(frequencies), persistent=False)
+        self.register_buffer("axis", torch.repeat_interleave(torch.arange(3), torch.tensor(counts)), persistent=False)
+
+    def forward(self, positions: Tensor) -> Rotation:
+        """positions: b n 3, any real."""
+        angles = positions.float()[..., self.axis] * self.frequencies
+        return Rotation(angles.cos().unsqueeze(1), angles.sin().unsqueeze(1))
+
+
+def rotate(x: Tensor, rotation: Rotation) -> Tensor:
+    """Rotates pairs (i, i + d/2) of queries or keys b heads n d; computed in fp32, returned in x's type.
+
+    x may hold more tokens than the rotation: the surplus at the end has no place and is left as it is.
+    """
+    num_placed = rotation.cos.shape[2]
+    placed, rest = x[:, :, :num_placed], x[:, :, num_placed:]
+    left, right = rearrange(placed.float(), "b k n (two d) -> two b k n d", two=2)
+    turned = torch.cat(
+        [left * rotation.cos - right * rotation.sin, left * rotation.sin + right * rotation.cos], dim=-1
+    ).to(x.dtype)
+    return turned if rest.shape[2] == 0 else torch.cat([turned, rest], dim=2)

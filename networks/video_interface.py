@@ -1,0 +1,138 @@
+"""The Video Interface: a whole noisy video, read into a fixed number of global tokens.
+
+Axes: b batch, f keyframes, s tokens of a frame, n global tokens, l text tokens, d width.
+"""
+
+import torch
+from einops import rearrange
+from timm.layers import Mlp
+from torch import Tensor, nn
+
+from networks.blocks import Attention
+from networks.embeddings import TextEmbedding, sinusoid
+
+
+class InterfaceBlock(nn.Module):
+    """Pre-norm attention and feed-forward on the global tokens, with adaLN-zero from diffusion time.
+
+    Source: VIN (one cross-attention, then self-attention over [tokens; text]); pre-norm, feed-forward, QK-norm and
+    time are our choice, after RIN and Perceiver.
+    """
+
+    def __init__(self, *, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.attention = Attention(width=width, num_heads=num_heads)
+        self.mlp = Mlp(width, 4 * width, act_layer=lambda: nn.GELU(approximate="tanh"))
+        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        nn.init.zeros_(self.modulation[1].weight)
+        nn.init.zeros_(self.modulation[1].bias)
+
+    def forward(self, tokens: Tensor, time: Tensor, others: Tensor, others_mask: Tensor | None, joint: bool) -> Tensor:
+        """tokens: b n d; time: b d; others: b m d, read beside the tokens themselves if joint, else alone."""
+        modulation = rearrange(self.modulation(time), "b (six d) -> six b 1 d", six=6)
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation
+        queries = torch.addcmul(shift, self.norm(tokens), 1 + scale)
+        keys = torch.cat([queries, others], dim=1) if joint else others
+        if joint and others_mask is not None:
+            others_mask = nn.functional.pad(others_mask, (tokens.shape[1], 0), value=True)
+        tokens = torch.addcmul(tokens, gate, self.attention(queries, keys, others_mask))
+        y = torch.addcmul(mlp_shift, self.norm(tokens), 1 + mlp_scale)
+        return torch.addcmul(tokens, mlp_gate, self.mlp(y))
+
+
+class VideoInterface(nn.Module):
+    """Encoder (one cross-attention onto keyframe tokens) and processor (self-attention with the text).
+
+    Source: VIN, modules (a), (b), (c). Its cost depends on the number of keyframes only through the one read.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_tokens: int,
+        width: int,
+        depth: int,
+        num_heads: int,
+        backbone_width: int,
+        text_features: int,
+        keyframe_seconds: float,
+        latent_fps: float,
+    ) -> None:
+        """keyframe_seconds: T_s, the distance of keyframes; depth: number of processor blocks."""
+        super().__init__()
+        self.keyframe_seconds = keyframe_seconds
+        self.latent_fps = latent_fps
+        self.tokens = nn.Parameter(torch.randn(num_tokens, width))
+        self.read_keyframes = nn.Sequential(nn.LayerNorm(backbone_width, eps=1e-6), nn.Linear(backbone_width, width))
+        self.read_time = nn.Linear(backbone_width, width)
+        self.text = TextEmbedding(features=text_features, width=width)
+        self.encoder = InterfaceBlock(width=width, num_heads=num_heads)
+        self.processor = nn.ModuleList(InterfaceBlock(width=width, num_heads=num_heads) for _ in range(depth))
+        self.write = nn.Sequential(nn.LayerNorm(width, eps=1e-6), nn.Linear(width, backbone_width))
+
+    def keyframes(self, num_frames: int) -> list[int]:
+        """Canvas frames that are read: round(j · T_s · latent_fps), at least one."""
+        step = max(self.keyframe_seconds * self.latent_fps, 1.0)
+        return [round(j * step) for j in range(num_frames) if round(j * step) < num_frames]
+
+    def forward(self, keyframes: Tensor, frame_times: Tensor, time: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
+        """Reads keyframes into global tokens.
+
+        keyframes: b f s d_backbone, embedded patches; frame_times: b f d_backbone, embedded time of each keyframe;
+        time: b d_backbone, of the noisiest frame; text: b l e; text_mask: b l. Returns b n d_backbone.
+        """
+        video = self._video_tokens(keyframes, frame_times)
+        clock = self.read_time(time)
+        tokens = self.tokens.expand(video.shape[0], -1, -1)
+        tokens = self.encoder(tokens, clock, video, None, joint=False)
+        text, text_mask = self.text(text, text_mask)
+        for block in self.processor:
+            tokens = block(tokens, clock, text, text_mask, joint=True)
+        return self.write(tokens)
+
+    def _video_tokens(self, keyframes: Tensor, frame_times: Tensor) -> Tensor:
+        return rearrange(self.read_keyframes(keyframes + frame_times.unsqueeze(2)), "b f s d -> b (f s) d")
+
+    def attention_map(self, keyframes: Tensor, frame_times: Tensor, time: Tensor) -> Tensor:
+        """What each global token reads: b heads n f s, summing to 1 over f and s. Source: VIN, attention figures."""
+        video = self._video_tokens(keyframes, frame_times)
+        shift, scale = self.encoder.modulation(self.read_time(time)).unsqueeze(1).chunk(6, dim=-1)[:2]
+        tokens = self.tokens.expand(video.shape[0], -1, -1)
+        weights = self.encoder.attention.attention_map(
+            torch.addcmul(shift, self.encoder.norm(tokens), 1 + scale), video
+        )
+        return rearrange(weights, "b k n (f s) -> b k n f s", f=keyframes.shape[1])
+
+
+class PlanHead(nn.Module):
+    """Lets the global tokens predict the clean keyframes, pooled to 2 x 2, by one cross-attention.
+
+    Source: our choice, beyond the paper, which trains the tokens through the denoising loss alone.
+    """
+
+    CELLS = 2
+    FEATURES = 64
+
+    def __init__(self, *, width: int, num_heads: int, channels: int, latent_fps: float) -> None:
+        super().__init__()
+        self.latent_fps = latent_fps
+        self.cells = nn.Parameter(0.02 * torch.randn(self.CELLS**2, width))
+        self.place = nn.Linear(self.FEATURES, width)
+        self.attention = Attention(width=width, num_heads=num_heads)
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, channels))
+
+    def forward(self, tokens: Tensor, canvas_frames: Tensor) -> Tensor:
+        """tokens: b n d; canvas_frames: f, places of the keyframes on the canvas. Returns b c f 2 2."""
+        seconds = sinusoid(canvas_frames / self.latent_fps * torch.pi, self.FEATURES, 1000)
+        queries = rearrange(self.place(seconds.to(self.cells.dtype)), "f d -> 1 f 1 d") + self.cells
+        queries = rearrange(queries, "1 f s d -> 1 (f s) d").expand(tokens.shape[0], -1, -1)
+        pooled = self.head(self.attention(queries, tokens))
+        return rearrange(pooled, "b (f p q) c -> b c f p q", p=self.CELLS, q=self.CELLS)
+
+    def target(self, clean_keyframes: Tensor) -> Tensor:
+        """Clean keyframes b c f h w averaged to b c f 2 2."""
+        num_frames = clean_keyframes.shape[2]
+        frames = rearrange(clean_keyframes, "b c f h w -> (b f) c h w")
+        pooled = nn.functional.adaptive_avg_pool2d(frames, self.CELLS)
+        return rearrange(pooled, "(b f) c p q -> b c f p q", f=num_frames)

@@ -1,0 +1,197 @@
+"""VIN: global tokens read from the whole noisy canvas guide a DiT that denoises all chunks in parallel.
+
+Axes: b batch, c channels, f frames of the canvas, k windows, j frames of a window, h height, w width, n tokens.
+To a sampler the canvas is one video: chunking and fusion live in here, and fusion depends on `time` alone.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, NamedTuple
+
+import torch
+from einops import repeat
+from torch import Tensor, nn
+
+from networks.chunks import Windows, cut, cut_rows, paste, plan_windows
+from networks.dit import VideoDiT
+from networks.interfaces import Condition, ContextTokens
+from networks.video_interface import PlanHead, VideoInterface
+
+Fusion = Literal["none", "early", "mid", "late"]
+
+
+class GlobalTokens(NamedTuple):
+    """What one read of the canvas gives: tokens b n d, and the plan they hold (b c f 2 2) where it is asked for."""
+
+    tokens: Tensor
+    plan: Tensor | None
+
+
+class VideoInterfaceNetwork(nn.Module):
+    """`network=vin`: chunk-parallel denoising guided by global tokens that are read again at every step.
+
+    Source: VIN (arXiv 2503.17539); how the tokens enter the DiT (joined to its self-attention, no position, own
+    type embedding) is the reading of its bracket notation that we chose.
+    """
+
+    ablations: tuple[str, ...] = ("global_tokens",)
+
+    def __init__(
+        self,
+        *,
+        backbone: VideoDiT,
+        interface: VideoInterface,
+        plan: PlanHead | None,
+        chunk_frames: int,
+        train_local_frames: int,
+        local_frames: int,
+        fusion: Fusion,
+        fusion_times: dict[str, list[float]],
+        token_dropout: float,
+        pooled_modulation: bool,
+        context_loss_rate: float,
+        windows_per_call: int,
+    ) -> None:
+        """Puts a DiT and an interface together.
+
+        chunk_frames: F_chunk; train_local_frames, local_frames: F_local in training and in sampling, latent frames.
+        fusion: in which part of sampling overlaps are blended; fusion_times: each part as (lowest, highest) time.
+        token_dropout: share of training videos that go without global tokens.
+        pooled_modulation: adds the tokens' mean to the DiT's time embedding. Our choice, beyond the paper.
+        context_loss_rate: share of training batches in which overlaps are scored on the following chunk's
+        prediction; 0 is the literal reading (own frames only). windows_per_call: how many windows the DiT denoises
+        at once in sampling, which bounds memory; 0 for all.
+
+        Raises:
+            ValueError: if fusion names no part.
+        """
+        super().__init__()
+        if fusion != "none" and fusion not in fusion_times:
+            raise ValueError(f"fusion={fusion!r} is unknown: use none, {', '.join(fusion_times)}")
+        self.backbone = backbone
+        self.interface = interface
+        self.plan = plan
+        self.type_embedding = nn.Parameter(torch.zeros(backbone.width))
+        self.pool = nn.Linear(backbone.width, backbone.width) if pooled_modulation else None
+        if self.pool is not None:
+            nn.init.zeros_(self.pool.weight)
+            nn.init.zeros_(self.pool.bias)
+        self.chunk_frames = chunk_frames
+        self.train_local_frames = train_local_frames
+        self.local_frames = local_frames
+        self.fusion: Fusion = fusion
+        self.fusion_times = fusion_times
+        self.token_dropout = token_dropout
+        self.context_loss_rate = context_loss_rate
+        self.windows_per_call = windows_per_call
+        self.use_global_tokens = True
+
+    @contextmanager
+    def without(self, ablation: str) -> Iterator[None]:
+        """Runs the same weights without one of `ablations`."""
+        assert ablation == "global_tokens"
+        self.use_global_tokens = False
+        try:
+            yield
+        finally:
+            self.use_global_tokens = True
+
+    def read(self, noisy: Tensor, time: Tensor, condition: Condition) -> GlobalTokens:
+        """One read of the whole noisy canvas b c f h w at time b f."""
+        index = torch.tensor(self.interface.keyframes(noisy.shape[2]), device=noisy.device)
+        keyframes = self.backbone.embed(noisy[:, :, index], condition.frame_index[:, index])
+        frame_times = self.backbone.time(time[:, index])
+        clock = self.backbone.time(time.amax(dim=1))
+        tokens = self.interface(keyframes, frame_times, clock, condition.text, condition.text_mask)
+        plan = self.plan(tokens, index) if self.plan is not None and self.training else None
+        return GlobalTokens(tokens, plan)
+
+    def forward(self, noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
+        """noisy: b c f h w, any f; time: b f in [0, 1]; returns the target's prediction b c f h w."""
+        return self.predict(noisy, time, condition)[0]
+
+    def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> tuple[Tensor, Tensor | None]:
+        """The prediction, and in training the plan that the global tokens hold (None without a plan head)."""
+        if not self.use_global_tokens:
+            return self._denoise_chunks(noisy, time, condition, None, None), None
+        tokens, plan = self.read(noisy, time, condition)
+        keep = None
+        if self.training and self.token_dropout > 0:
+            keep = torch.rand(noisy.shape[0], device=noisy.device) >= self.token_dropout
+        return self._denoise_chunks(noisy, time, condition, tokens, keep), plan
+
+    def plan_loss(self, plan: Tensor, clean: Tensor) -> Tensor:
+        """Mean squared error of a plan b c f 2 2 against the clean canvas b c f h w."""
+        assert self.plan is not None
+        index = torch.tensor(self.interface.keyframes(clean.shape[2]), device=clean.device)
+        return nn.functional.mse_loss(plan.float(), self.plan.target(clean[:, :, index]))
+
+    def _denoise_chunks(
+        self, noisy: Tensor, time: Tensor, condition: Condition, tokens: Tensor | None, keep: Tensor | None
+    ) -> Tensor:
+        local_frames = self.train_local_frames if self.training else self.local_frames
+        windows = plan_windows(noisy.shape[2], self.chunk_frames, local_frames, noisy.device)
+        weights = self._weights(windows, time)
+        count = windows.frames.shape[0]
+        group = count if self.training or self.windows_per_call == 0 else self.windows_per_call
+        canvas = torch.zeros_like(noisy, dtype=torch.float32)
+        for start in range(0, count, group):
+            part = Windows(*(x[start : start + group] for x in windows))
+            prediction = self._denoise_windows(part, noisy, time, condition, tokens, keep)
+            canvas = paste(canvas, prediction.float(), part.frames, weights[:, start : start + group])
+        return canvas
+
+    def _weights(self, windows: Windows, time: Tensor) -> Tensor:
+        """Weight of every slot of every window, b k j: owner's prediction or cross-fade, decided by each video's time.
+
+        A clean context frame does not count: the canvas's time is that of its noisiest frame.
+        """
+        own = windows.own.float()
+        if self.training:
+            # Whole hand-over: the following chunk alone is scored on the overlap.
+            follows = (windows.fused > 0) & ~windows.own
+            yielded = windows.own & (windows.fused < 1)
+            handed = torch.where(follows, 1.0, torch.where(yielded, 0.0, own))
+            swap = torch.rand(time.shape[0], 1, 1, device=time.device) < self.context_loss_rate
+            return torch.where(swap, handed, own)
+        if self.fusion == "none":
+            return own.expand(time.shape[0], -1, -1)
+        lowest, highest = self.fusion_times[self.fusion]
+        canvas_time = time.amax(dim=1)
+        fuse = (canvas_time > lowest) & (canvas_time <= highest)
+        return torch.where(fuse[:, None, None], windows.fused, own)
+
+    def _denoise_windows(
+        self,
+        windows: Windows,
+        noisy: Tensor,
+        time: Tensor,
+        condition: Condition,
+        tokens: Tensor | None,
+        keep: Tensor | None,
+    ) -> Tensor:
+        """Windows folded into the batch, one DiT call: (b k) c j h w."""
+        batch, count = noisy.shape[0], windows.frames.shape[0]
+
+        def spread(x: Tensor) -> Tensor:
+            return repeat(x, "b ... -> (b k) ...", k=count)
+
+        extra, pooled = None, None
+        if tokens is not None:
+            mask = None if keep is None else spread(keep[:, None].expand(-1, tokens.shape[1]))
+            extra = ContextTokens(spread(tokens + self.type_embedding), mask=mask)
+            if self.pool is not None:
+                summary = self.pool(tokens.mean(dim=1))
+                pooled = spread(summary if keep is None else summary * keep[:, None])
+        single = count == 1 and bool(windows.frames.shape[1] == noisy.shape[2])
+        return self.backbone(
+            cut(noisy, windows.frames),
+            cut_rows(time, windows.frames),
+            Condition(
+                cut_rows(condition.frame_index, windows.frames), spread(condition.text), spread(condition.text_mask)
+            ),
+            extra=extra,
+            pooled=pooled,
+            frame_mask=None if single else repeat(windows.exists, "k j -> (b k) j", b=batch),
+            frozen_frames=None if single else repeat(~windows.own, "k j -> (b k) j", b=batch),
+        )

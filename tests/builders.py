@@ -1,0 +1,73 @@
+"""Tiny networks and inputs that several tests share."""
+
+import torch
+from torch import Tensor, nn
+
+from networks.dit import VideoDiT
+from networks.interfaces import Condition
+from networks.video_interface import PlanHead, VideoInterface
+from networks.vin import VideoInterfaceNetwork
+
+CHANNELS, TEXT, WIDTH, HEADS, FPS = 4, 6, 32, 2, 2.0
+
+
+def tiny_dit(**changes) -> VideoDiT:
+    settings = {
+        "channels": CHANNELS,
+        "width": WIDTH,
+        "depth": 2,
+        "num_heads": HEADS,
+        "mlp_ratio": 2.0,
+        "text_features": TEXT,
+        "latent_fps": FPS,
+        "rope_theta": 100.0,
+        "checkpoint_activations": False,
+    }
+    return VideoDiT(**{**settings, **changes})
+
+
+def tiny_vin(plan: bool = False, **changes) -> VideoInterfaceNetwork:
+    interface = VideoInterface(
+        num_tokens=5,
+        width=48,
+        depth=2,
+        num_heads=3,
+        backbone_width=WIDTH,
+        text_features=TEXT,
+        keyframe_seconds=1.0,
+        latent_fps=FPS,
+    )
+    settings = {
+        "backbone": tiny_dit(),
+        "interface": interface,
+        "plan": PlanHead(width=WIDTH, num_heads=HEADS, channels=CHANNELS, latent_fps=FPS) if plan else None,
+        "chunk_frames": 4,
+        "train_local_frames": 2,
+        "local_frames": 3,
+        "fusion": "none",
+        "fusion_times": {"early": [0.4, 1.0], "mid": [0.2, 0.8], "late": [0.0, 0.6]},
+        "token_dropout": 0.0,
+        "pooled_modulation": plan,
+        "context_loss_rate": 0.0,
+        "windows_per_call": 0,
+    }
+    return VideoInterfaceNetwork(**{**settings, **changes})
+
+
+def awake(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Adds noise to every parameter: zero-initialised gates would hide whatever lies behind them."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return network
+
+
+def example(frames: int, batch: int = 2, seed: int = 0) -> tuple[Tensor, Tensor, Condition]:
+    """noisy b c f 4 4, time b f (one per video), condition with texts of 3 tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    noisy = torch.randn(batch, CHANNELS, frames, 4, 4, generator=generator)
+    time = torch.linspace(0.3, 0.9, batch).unsqueeze(1).expand(-1, frames)
+    text = torch.randn(batch, 3, TEXT, generator=generator)
+    index = torch.arange(frames, dtype=torch.float32).expand(batch, -1)
+    return noisy, time, Condition(index, text, torch.ones(batch, 3, dtype=torch.bool))

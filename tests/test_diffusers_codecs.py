@@ -1,0 +1,200 @@
+"""Pretrained codecs at tiny random sizes, saved and loaded in the real format; the rules on sizes; the pixel codec."""
+
+import pytest
+import torch
+
+from networks.codecs.diffusers_codec import DiffusersCodec
+from networks.codecs.pixels import PixelCodec
+from networks.codecs.rules import check_size, nearest_num_frames, num_latent_frames, num_pixel_frames
+
+MEAN, STD = [0.5, -1.0, 0.0, 2.0], [2.0, 0.5, 1.0, 4.0]
+
+
+def build_wan():
+    from diffusers import AutoencoderKLWan
+
+    return AutoencoderKLWan(
+        base_dim=4, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=MEAN, latents_std=STD
+    )
+
+
+def build_ltx(timestep_conditioning=False):
+    from diffusers import AutoencoderKLLTXVideo
+
+    model = AutoencoderKLLTXVideo(
+        latent_channels=4,
+        block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        down_block_types=("LTXVideoDownBlock3D",) * 2,
+        layers_per_block=(1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1),
+        spatio_temporal_scaling=(True, True),
+        decoder_spatio_temporal_scaling=(True, True),
+        decoder_inject_noise=(False, False, False),
+        downsample_type=("conv", "conv"),
+        upsample_residual=(False, False),
+        upsample_factor=(1, 1),
+        patch_size=2,
+        scaling_factor=0.5,
+        timestep_conditioning=timestep_conditioning,
+    )
+    model.latents_mean.copy_(torch.tensor(MEAN))
+    model.latents_std.copy_(torch.tensor(STD))
+    return model
+
+
+def build_hunyuan():
+    from diffusers import AutoencoderKLHunyuanVideo
+
+    return AutoencoderKLHunyuanVideo(
+        latent_channels=4,
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+        scaling_factor=0.25,
+        mid_block_add_attention=True,
+    )
+
+
+# builder, (time factor, space factor), mean and deviation that latents must be normalised by
+KINDS = {
+    "wan": (build_wan, (4, 8), MEAN, STD),
+    "ltx": (build_ltx, (4, 8), MEAN, [2 * std for std in STD]),
+    "hunyuan": (build_hunyuan, (4, 8), [0.0] * 4, [4.0] * 4),
+}
+
+
+@pytest.fixture(params=KINDS)
+def case(request, tmp_path):
+    builder, factors, mean, std = KINDS[request.param]
+    torch.manual_seed(0)
+    model = builder().eval()
+    model.save_pretrained(tmp_path / "vae")
+    codec = DiffusersCodec(class_name=type(model).__name__, channels=4, pretrained=str(tmp_path))
+    column = torch.tensor([mean, std]).reshape(2, -1, 1, 1, 1)
+    return codec, model, factors, column[0], column[1]
+
+
+def random_video(num_frames=9, size=16):
+    return torch.rand(2, 3, num_frames, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_latents_are_normalised_and_come_back(case):
+    codec, model, factors, mean, std = case
+    video = random_video()
+    assert (codec.time_factor, codec.space_factor) == factors
+    latents = codec.encode(video)
+    with torch.no_grad():
+        raw = model.encode(video).latent_dist.mode()
+        expected = model.decode(raw).sample.clamp(-1, 1)
+    assert latents.shape == (2, codec.channels, 3, 2, 2)
+    torch.testing.assert_close(latents, (raw - mean) / std)
+    decoded = codec.decode(latents)
+    assert decoded.shape == video.shape
+    torch.testing.assert_close(decoded, expected, atol=1e-4, rtol=1e-4)
+    assert decoded.std() > 0
+    assert not latents.requires_grad
+
+
+def test_a_single_frame_stands_alone(case):
+    codec = case[0]
+    video = random_video()
+    latents, first = codec.encode(video), codec.encode(video[:, :, :1])
+    assert first.shape[2] == 1
+    if codec.class_name != "AutoencoderKLHunyuanVideo":  # whose group norms average over all frames
+        torch.testing.assert_close(first, latents[:, :, :1], atol=1e-4, rtol=1e-4)
+    assert codec.decode(first).shape[2] == 1
+
+
+def test_wrong_sizes_are_answered_with_the_nearest_right_ones(case):
+    codec = case[0]
+    with pytest.raises(ValueError, match=rf"{codec.class_name} cannot take 10 frames \(must be 4·n \+ 1: take 9 or 13"):
+        codec.encode(random_video(num_frames=10))
+    with pytest.raises(ValueError, match=r"height 20 .*16 or 24.* and width 20"):
+        codec.encode(random_video(size=20))
+    with pytest.raises(ValueError, match="4 channels, the latents 5"):
+        codec.decode(torch.zeros(1, 5, 1, 2, 2))
+
+
+def test_dtype_and_posterior_are_obeyed(case, tmp_path):
+    exact = case[0]
+    video = random_video()
+    half = DiffusersCodec(class_name=exact.class_name, channels=4, pretrained=str(tmp_path), dtype="bfloat16")
+    assert half.model.dtype == torch.bfloat16
+    latents = half.encode(video)
+    assert latents.dtype == torch.float32
+    assert half.decode(latents).dtype == torch.float32
+    torch.testing.assert_close(latents, exact.encode(video), atol=0.1, rtol=0.1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(exact.encode(video), exact.encode(video))
+        assert exact.encode(video).dtype == torch.float32
+    drawing = DiffusersCodec(class_name=exact.class_name, channels=4, pretrained=str(tmp_path), posterior="sample")
+    assert not drawing.encode(video).equal(drawing.encode(video))
+    assert len({exact.fingerprint, half.fingerprint, drawing.fingerprint}) == 3
+    same = DiffusersCodec(class_name=exact.class_name, channels=4, pretrained=str(tmp_path / "vae"), subfolder="")
+    assert same.fingerprint == exact.fingerprint
+
+
+def test_a_codec_stays_frozen_and_lets_gradients_through(case):
+    codec = case[0].train()
+    assert not codec.model.training
+    assert not any(parameter.requires_grad for parameter in codec.parameters())
+    latents = codec.encode(random_video()).requires_grad_()
+    codec.decode(latents).square().sum().backward()
+    assert latents.grad.abs().sum() > 0
+
+
+def test_ltx_decoder_with_a_time_is_served(tmp_path):
+    torch.manual_seed(0)
+    build_ltx(timestep_conditioning=True).save_pretrained(tmp_path / "vae")
+    codec = DiffusersCodec(class_name="AutoencoderKLLTXVideo", channels=4, pretrained=str(tmp_path))
+    assert codec.decode(codec.encode(random_video())).shape == (2, 3, 9, 16, 16)
+
+
+def test_what_cannot_be_loaded_is_said_in_a_sentence(tmp_path):
+    with pytest.raises(ValueError, match=r"no AutoencoderKLWan could be loaded from '.*nowhere/vae'"):
+        DiffusersCodec(class_name="AutoencoderKLWan", channels=4, pretrained=str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match="class_name is 'AutoencoderKL', but must be one of AutoencoderKLWan"):
+        DiffusersCodec(class_name="AutoencoderKL", channels=4, pretrained=str(tmp_path))
+    build_wan().save_pretrained(tmp_path / "vae")
+    with pytest.raises(ValueError, match=r"channels is 16, but '.*' has 4: set codec\.channels=4"):
+        DiffusersCodec(class_name="AutoencoderKLWan", channels=16, pretrained=str(tmp_path))
+    with pytest.raises(ValueError, match="dtype is 'int8'"):
+        DiffusersCodec(class_name="AutoencoderKLWan", channels=4, pretrained=str(tmp_path), dtype="int8")
+
+
+def test_pixels_pass_unchanged():
+    codec, video = PixelCodec(channels=3), random_video(num_frames=6)
+    assert codec.encode(video).equal(video)
+    assert codec.decode(video * 2).abs().max() == 1
+    assert (codec.channels, codec.time_factor, codec.space_factor) == (3, 1, 1)
+    with pytest.raises(ValueError, match=r"3 channels, not 4: set codec\.channels=3"):
+        PixelCodec(channels=4)
+    with pytest.raises(ValueError, match="cannot take 4 channels"):
+        codec.encode(torch.zeros(1, 4, 1, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "factor", "nearest"),
+    [
+        (1, 4, (1, 1)),
+        (9, 4, (9, 9)),
+        (10, 4, (9, 13)),
+        (12, 4, (9, 13)),
+        (7, 1, (7, 7)),
+        (0, 4, (1, 1)),
+        (16, 8, (9, 17)),
+    ],
+)
+def test_nearest_num_frames(num_frames, factor, nearest):
+    assert nearest_num_frames(num_frames, factor) == nearest
+    for fitting in nearest:
+        assert num_pixel_frames(num_latent_frames(fitting, factor), factor) == fitting
+        check_size(fitting, 8, 16, factor, 8, "here")
+
+
+def test_sizes_below_the_smallest_name_the_smallest():
+    with pytest.raises(ValueError, match=r"^here cannot take 0 frames \(.*take 1\) and height 3 \(.*take 8\)$"):
+        check_size(0, 3, 16, 4, 8, "here")
+    with pytest.raises(ValueError, match=r"num_frames is 6, but must be 4·n \+ 1: take 5 or 9"):
+        num_latent_frames(6, 4)

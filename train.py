@@ -1,0 +1,23 @@
+"""Trains what the config says: `python train.py`, `python train.py experiment=…`, any `key=value`."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # must be set before torch loads; see README, "CPU threads"
+
+import hydra
+from omegaconf import DictConfig
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> float | None:
+    """Composes, checks, trains; returns the validation loss, which sweepers minimise."""
+    from lightning_modules.training import train  # after Hydra has parsed: --help needs no torch
+
+    return train(cfg)
+
+
+if __name__ == "__main__":
+    from lightning_modules.user_errors import explain
+
+    with explain():
+        main()
