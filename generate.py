@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 def main(cfg: DictConfig) -> None:
     """Loads weights, samples, writes mp4 files and manifest.jsonl."""
     from datamodules.clips import write_video
+
     from lightning_modules.take import make_videos
 
     make_videos(cfg, write_video)

@@ -60,10 +60,10 @@ class DenoisingModule(LightningModule):
         """batch.video: latents b c f h w of unit variance."""
         clean = batch.video
         noise = torch.randn_like(clean)
-        time = self.objective.sample_time(clean.shape[0], clean.shape[2], clean.device)
-        noisy = self.objective.corrupt(clean, noise, time)
+        time, scored = self.objective.sample_time(clean.shape[0], clean.shape[2], device=clean.device)
+        noisy = self.objective.corrupt(clean, time, noise)
         prediction, plan = self._predict(noisy, time, self._condition(batch))
-        loss = self.objective.loss(prediction, clean, noise, time).mean()
+        loss = self.objective.loss(prediction, clean, noise, time, scored).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(clean))
         if plan is None:
             return loss
@@ -90,10 +90,10 @@ class DenoisingModule(LightningModule):
 
     def _validation_loss(self, batch: VideoBatch, noise: Tensor, level: float, ablation: str | None) -> Tensor:
         time = torch.full(batch.frame_index.shape, level, device=noise.device)
-        noisy = self.objective.corrupt(batch.video, noise, time)
+        noisy = self.objective.corrupt(batch.video, time, noise)
         with nullcontext() if ablation is None else self.network.without(ablation):  # type: ignore[operator]
             prediction = self.network(noisy, time, self._condition(batch))
-        return self.objective.unweighted_loss(prediction, batch.video, noise, time).mean()
+        return self.objective.frame_errors(prediction, batch.video, noise, time).mean()
 
     def configure_optimizers(self) -> Any:
         """One optimizer, one schedule by step."""

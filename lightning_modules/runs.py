@@ -1,5 +1,7 @@
 """From a config to objects, and from a run, checkpoint or release folder back to a trained network."""
 
+import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,10 @@ CONFIG_KEY = "longtake_config"
 
 RELEASE_CONFIG = "config.yaml"
 NETWORK_FOLDER = "network"
-MODEL_GROUPS = ("codec", "text", "backbone", "interface", "network", "objective", "sampler", "lightning_module")
+RELEASED = (
+    "name", "seed", "codec", "text", "backbone", "interface", "network", "objective", "sampler", "guidance",
+    "optimizer", "scheduler", "lightning_module", "video", "prompts",
+)  # fmt: skip
 
 
 def network_config(node: Any) -> Any:
@@ -70,7 +75,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds for foreign files
-        raise ValueError(f"{path} cannot be read as a checkpoint ({type(error).__name__}): expected a .ckpt of train.py") from error
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}): expected a .ckpt of train.py"
+        ) from error
     if not isinstance(checkpoint, dict) or CONFIG_KEY not in checkpoint:
         raise ValueError(f"{path} is a file of another program: expected a .ckpt that train.py wrote")
     return checkpoint
@@ -88,6 +95,8 @@ def read_run(weights: str | Path) -> tuple[DictConfig, dict[str, torch.Tensor] |
     if (path / NETWORK_FOLDER / WEIGHTS).is_file():
         config = OmegaConf.load(path / RELEASE_CONFIG)
         assert isinstance(config, DictConfig)
+        if "folder" in config.codec:
+            config.codec.folder = str((path / config.codec.folder).resolve())
         return config, path / NETWORK_FOLDER
     if path.is_dir():
         path = last_checkpoint(path)
@@ -107,7 +116,11 @@ def load_state(module: LightningModule, state: dict[str, torch.Tensor] | Path) -
         load_weights(module.get_submodule("network"), state)
         return
     expected = module.state_dict()
-    wrong = sorted(k for k in expected.keys() | state.keys() if k not in expected or k not in state or expected[k].shape != state[k].shape)
+    wrong = sorted(
+        k
+        for k in expected.keys() | state.keys()
+        if k not in expected or k not in state or expected[k].shape != state[k].shape
+    )
     if wrong:
         raise ValueError(
             f"the checkpoint does not fit {type(module).__name__}: {len(wrong)} tensors differ, the first is {wrong[0]!r}; "
@@ -128,6 +141,14 @@ def load_run(weights: str | Path, overrides: DictConfig | None = None) -> tuple[
     return config, module.eval()
 
 
+def weights_hash(module: LightningModule) -> str:
+    """Short hash of a module's weights, for manifests."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode() + value.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
 def release(weights: str | Path, folder: str | Path, dtype: torch.dtype) -> None:
     """Writes a run as a release folder: the network in the diffusers format and the config that rebuilds its module."""
     config, module = load_run(weights)
@@ -139,5 +160,7 @@ def release(weights: str | Path, folder: str | Path, dtype: torch.dtype) -> None
         save_pretrained(network, network_config(resolved["codec"]), folder)
         return
     save_pretrained(network, network_config(resolved["network"]), folder / NETWORK_FOLDER)
-    kept = {key: resolved[key] for key in (*MODEL_GROUPS, "name", "seed") if key in resolved}
+    kept = {key: resolved[key] for key in RELEASED}
+    if "folder" in kept["codec"]:  # relative, so that a release can be moved together with its codec
+        kept["codec"]["folder"] = os.path.relpath(kept["codec"]["folder"], folder)
     (folder / RELEASE_CONFIG).write_text(OmegaConf.to_yaml(kept))

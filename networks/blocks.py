@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from timm.layers import Mlp
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from networks.rope import Rotation, rotate
 
@@ -84,12 +84,12 @@ def by_group(
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """x · (1 + scale) + shift."""
+    """X · (1 + scale) + shift."""
     return torch.addcmul(shift, x, 1 + scale)
 
 
 def add_gated(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
-    """x + gate · update."""
+    """X + gate · update."""
     return torch.addcmul(x, update, gate)
 
 

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from networks.blocks import DiTBlock, Layout, by_group, modulate
 from networks.embeddings import PlaceEmbedding, TextEmbedding, TimeEmbedding
 from networks.interfaces import Condition, ContextTokens
-from networks.rope import Rotation, RotaryEmbedding3D
+from networks.rope import RotaryEmbedding3D, Rotation
 
 
 class VideoDiT(nn.Module):

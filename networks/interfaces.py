@@ -73,11 +73,11 @@ class Codec(Protocol):
     space_factor: int
 
     def encode(self, video: Tensor) -> Tensor:
-        """b 3 f h w in [-1, 1] with f = time_factor · n + 1, to latents b c n+1 h/s w/s of unit variance."""
+        """B 3 f h w in [-1, 1] with f = time_factor · n + 1, to latents b c n+1 h/s w/s of unit variance."""
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
-        """b c n+1 h w to pixels b 3 f h·s w·s, clamped to [-1, 1]."""
+        """B c n+1 h w to pixels b 3 f h·s w·s, clamped to [-1, 1]."""
         ...
 
     def decode_stream(self, latents: Tensor) -> Iterator[Tensor]:

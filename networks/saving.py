@@ -94,7 +94,9 @@ def load_weights(network: nn.Module, folder: Path) -> None:
     with safe_open(path, framework="pt") as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     wrong = sorted(
-        name for name in expected.keys() | found if tuple(expected[name].shape if name in expected else ()) != found.get(name)
+        name
+        for name in expected.keys() | found
+        if tuple(expected[name].shape if name in expected else ()) != found.get(name)
     )
     if wrong:
         raise ValueError(

@@ -97,6 +97,30 @@ def test_a_killed_render_continues_and_repeats_the_same_frames(corpus, monkeypat
     render_corpus(root=corpus.parent, **SETTINGS)
 
 
+def test_the_same_seed_gives_the_same_file_in_any_memory(tmp_path, corpus, monkeypatch):
+    # The encoder must not depend on what lay in memory before, nor on the process.
+    monkeypatch.chdir(tmp_path)
+    plan = plan_walk(
+        root=str(tmp_path),
+        level="map04",
+        number=1,
+        seed=3,
+        size=64,
+        frames=33,
+        tics_per_frame=4,
+        third_person_share=0.5,
+        monsters_share=0.0,
+    )
+    expected = (corpus.parent / plan.video).read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        scraps = [np.full(int(rng.integers(1_000, 300_000)), int(rng.integers(255)), np.uint8) for _ in range(20)]
+        del scraps[::2]
+        render_walk(plan)
+        assert (tmp_path / plan.video).read_bytes() == expected
+        assert (tmp_path / plan.poses).read_bytes() == (corpus.parent / plan.poses).read_bytes()
+
+
 def test_no_unfinished_file_is_left(corpus):
     assert not list(corpus.parent.rglob("*.part*"))
 

@@ -12,7 +12,9 @@ from networks.interfaces import Condition, ContextTokens
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(("frames", "chunk", "local"), [(40, 10, 6), (37, 10, 6), (12, 10, 4), (11, 10, 10), (9, 10, 4), (30, 10, 0)])
+@pytest.mark.parametrize(
+    ("frames", "chunk", "local"), [(40, 10, 6), (37, 10, 6), (12, 10, 4), (11, 10, 10), (9, 10, 4), (30, 10, 0)]
+)
 def test_weights_sum_to_one_on_every_frame(frames, chunk, local):
     windows = plan_windows(frames, chunk, local, CPU)
     for weights in (windows.own.float(), windows.fused):
@@ -38,7 +40,9 @@ def test_last_window_is_full_size_and_flush_with_the_end():
 def test_fusing_equal_predictions_is_the_identity():
     canvas = torch.randn(2, 3, 27, 2, 2)
     windows = plan_windows(27, 10, 6, CPU)
-    pasted = paste(torch.zeros_like(canvas), cut(canvas, windows.frames), windows.frames, windows.fused.expand(2, -1, -1))
+    pasted = paste(
+        torch.zeros_like(canvas), cut(canvas, windows.frames), windows.frames, windows.fused.expand(2, -1, -1)
+    )
     torch.testing.assert_close(pasted, canvas)
 
 
@@ -132,7 +136,11 @@ def test_token_shape_and_processor_cost_do_not_depend_on_length():
         with FlopCounterMode(display=False) as counter:
             network.read(noisy, time, condition)
         costs.append(
-            sum(sum(flops.values()) for name, flops in counter.get_flop_counts().items() if "processor.0" in name.split("interface.")[-1] and name.endswith("processor.0"))
+            sum(
+                sum(flops.values())
+                for name, flops in counter.get_flop_counts().items()
+                if "processor.0" in name.split("interface.")[-1] and name.endswith("processor.0")
+            )
         )
     assert costs[0] == costs[1] > 0
 

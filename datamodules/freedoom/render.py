@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import tempfile
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -18,6 +19,7 @@ from datamodules.freedoom.levels import LEVELS, check_level
 from datamodules.freedoom.plans import WalkPlan, plan_walk, write_whole
 from datamodules.freedoom.walk_files import render_walk
 
+_RENDERING = threading.Lock()  # held while a process renders a walk
 _LOG = logging.getLogger(__name__)
 COLUMNS = ("path", "text", "level", "split", "fps", "num_frames", "height", "width", "view", "colour", "seed")
 
@@ -113,11 +115,14 @@ def _render_missing(*, plans: Sequence[WalkPlan], num_workers: int) -> None:
         Progress(*columns, console=console, disable=not console.is_terminal) as progress,
         # The game leaves a folder where it is started, so the processes start it elsewhere.
         ProcessPoolExecutor(
-            max_workers=min(num_workers, len(plans)), mp_context=context, initializer=os.chdir, initargs=(scratch,)
+            max_workers=min(num_workers, len(plans)),
+            mp_context=context,
+            initializer=_enter_process,
+            initargs=(scratch,),
         ) as pool,
     ):
         task = progress.add_task("walks", total=len(plans))
-        futures = {pool.submit(render_walk, plan): plan for plan in plans}
+        futures = {pool.submit(_render_alone, plan): plan for plan in plans}
         for future in as_completed(futures):
             error = future.exception()
             if error is not None:
@@ -127,6 +132,26 @@ def _render_missing(*, plans: Sequence[WalkPlan], num_workers: int) -> None:
     if failures == len(plans):
         msg = f"not one of {failures} walks could be rendered; the reasons are in the warnings above."
         raise RuntimeError(msg)
+
+
+def _enter_process(folder: str) -> None:
+    os.chdir(folder)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A killed parent cannot end its processes, and they would wait for work for ever. The walk in progress is finished
+    # first, for it would leave a game running.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        _RENDERING.acquire()
+        os._exit(1)
+
+
+def _render_alone(plan: WalkPlan) -> None:
+    with _RENDERING:
+        render_walk(plan)
 
 
 def _write_table(*, root: Path) -> Path:

@@ -19,5 +19,3 @@ class PeakMemory(Callback):
         """Lightning's hook; loggers only, since self.log is closed here."""
         for logger in trainer.loggers:
             logger.log_metrics({"memory/peak_resident_gib": peak_resident_gib()}, step=trainer.global_step)
-
-

@@ -9,6 +9,8 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
 from lightning_modules.generation import generate
+from lightning_modules.rollouts.interfaces import Rollout
+from lightning_modules.samplers.guidance import ClassifierFreeGuidance
 from networks.interfaces import Condition
 
 
@@ -22,6 +24,8 @@ class SampleVideos(Callback):
         self,
         *,
         write_video: Callable[..., None],
+        rollout: Rollout,
+        guidance: ClassifierFreeGuidance,
         folder: str,
         every_n_steps: int,
         num_videos: int,
@@ -30,6 +34,8 @@ class SampleVideos(Callback):
     ) -> None:
         """write_video: (path, frames, fps=…); num_frames: in pixels, by the codec's frame rule."""
         self.write_video = write_video
+        self.rollout = rollout
+        self.guidance = guidance
         self.folder = Path(folder)
         self.every_n_steps = every_n_steps
         self.num_videos = num_videos
@@ -49,8 +55,8 @@ class SampleVideos(Callback):
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(self.seed)).to(pl_module.device)
         index = torch.arange(num_latents, device=pl_module.device, dtype=torch.float32).expand(shape[0], -1)
         condition = Condition(index, text.to(pl_module.device), mask.to(pl_module.device))
+        latents = generate(pl_module, noise, condition, rollout=self.rollout, guidance=self.guidance)
         with torch.no_grad():
-            latents = generate(pl_module, noise, condition)
             videos = data.codec.to(pl_module.device).decode(latents.float()).cpu()
         for number, (video, caption) in enumerate(zip(videos, captions, strict=True)):
             path = self.folder / f"step_{trainer.global_step:07d}" / f"{number}.mp4"

@@ -39,7 +39,10 @@ class Objective:
         context_rate: float = 0.0,
         max_context_frames: int = 0,
     ) -> None:
-        """context_rate: share of training videos that begin with clean frames at time 0; max_context_frames: at most so many.
+        """Context for the autoregressive baseline is off by default.
+
+        context_rate: share of training videos that begin with clean frames, at time 0 and not scored;
+        max_context_frames: at most so many of them.
 
         Raises:
             ValueError: if context_rate lies outside [0, 1], or is positive without any context frames.
@@ -85,7 +88,7 @@ class Objective:
         return self.prediction.target(clean, noise, self._over_video(time))
 
     def estimate(self, prediction: Tensor, noisy: Tensor, time: Tensor) -> Estimate:
-        """The canonical pair behind a prediction, in float32 or finer."""
+        """The canonical pair behind a prediction, in float32."""
         return self.prediction.estimate(prediction.float(), noisy.float(), self._over_video(time))
 
     def loss(self, prediction: Tensor, clean: Tensor, noise: Tensor, time: Tensor, frame_mask: Tensor) -> Tensor:
@@ -94,10 +97,15 @@ class Objective:
         The mean is over the video's own elements and scored frames, so long videos do not outweigh short ones.
         frame_mask: b f, True where a frame is scored; a video without any scores 0.
         """
-        error = (prediction.float() - self.target(clean, time, noise).float()) ** 2
-        frames = reduce(error, "b c f h w -> b f", "mean") * self.weight(self._coefficients(time), self.prediction)
+        frames = self.frame_errors(prediction, clean, noise, time)
+        frames = frames * self.weight(self._coefficients(time), self.prediction)
         scored = frame_mask.float()
         return (frames * scored).sum(dim=1) / scored.sum(dim=1).clamp(min=1)
+
+    def frame_errors(self, prediction: Tensor, clean: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        """The unweighted mean squared error of each frame: b f, float32."""
+        error = (prediction.float() - self.target(clean, time, noise).float()) ** 2
+        return reduce(error, "b c f h w -> b f", "mean")
 
     def _coefficients(self, time: Tensor) -> Coefficients:
         return self.path.coefficients(time.float())

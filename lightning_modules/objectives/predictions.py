@@ -6,6 +6,7 @@ each kind instead of one for each pair of kinds. Coefficients broadcast against 
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from lightning_modules.objectives.paths import Coefficients
@@ -37,8 +38,9 @@ class EpsPrediction:
     def __init__(self, *, floor: float = 0.01) -> None:
         """floor: least alpha that is divided by.
 
-        Below it the clean estimate shrinks to zero, where it would be the network's error blown up by 1 / alpha: at time
-        1 the noise alone says nothing of the video. Our choice: alpha after a first step of 30 to 50 is about 0.01.
+        Below it the clean estimate shrinks to zero, where it would be the network's error blown up by 1 / alpha: at
+        time 1 the noise alone says nothing of the video. Our choice: with shift 5, alpha after the first of 30 steps
+        is about 0.01, so a step multiplies that error by about 1.
         """
         self.floor = floor
 
@@ -52,7 +54,7 @@ class EpsPrediction:
         return Estimate(clean, prediction)
 
     def clean_gain(self, coefficients: Coefficients) -> Tensor:
-        """sigma / alpha."""
+        """It is sigma / alpha."""
         return coefficients.sigma / coefficients.alpha
 
 
@@ -74,7 +76,7 @@ class CleanPrediction:
 
     def clean_gain(self, coefficients: Coefficients) -> Tensor:
         """One."""
-        return coefficients.sigma / coefficients.sigma
+        return torch.ones_like(coefficients.sigma)
 
 
 class VPrediction:
@@ -85,7 +87,7 @@ class VPrediction:
     """
 
     def target(self, clean: Tensor, noise: Tensor, coefficients: Coefficients) -> Tensor:
-        """alpha · noise - sigma · clean."""
+        """It is alpha · noise - sigma · clean."""
         return coefficients.alpha * noise - coefficients.sigma * clean
 
     def estimate(self, prediction: Tensor, noisy: Tensor, coefficients: Coefficients) -> Estimate:
@@ -96,19 +98,19 @@ class VPrediction:
         return Estimate(clean, (sigma * noisy + alpha * prediction) / determinant)
 
     def clean_gain(self, coefficients: Coefficients) -> Tensor:
-        """sigma / (alpha² + sigma²)."""
+        """It is sigma / (alpha² + sigma²)."""
         return coefficients.sigma / (coefficients.alpha**2 + coefficients.sigma**2)
 
 
 class FlowPrediction:
     """The path's velocity d_alpha · clean + d_sigma · noise; on the linear path noise - clean.
 
-    Source: arXiv 2209.03003, §2. The determinant alpha · d_sigma - sigma · d_alpha is 1 on the linear path and π/2 on the
-    cosine path: both ends are exact.
+    Source: arXiv 2209.03003, §2. The determinant alpha · d_sigma - sigma · d_alpha is 1 on the linear path and π/2 on
+    the cosine path: both ends are exact.
     """
 
     def target(self, clean: Tensor, noise: Tensor, coefficients: Coefficients) -> Tensor:
-        """d_alpha · clean + d_sigma · noise."""
+        """It is d_alpha · clean + d_sigma · noise."""
         return coefficients.d_alpha * clean + coefficients.d_sigma * noise
 
     def estimate(self, prediction: Tensor, noisy: Tensor, coefficients: Coefficients) -> Estimate:
@@ -119,6 +121,6 @@ class FlowPrediction:
         return Estimate(clean, (alpha * prediction - d_alpha * noisy) / determinant)
 
     def clean_gain(self, coefficients: Coefficients) -> Tensor:
-        """sigma / (alpha · d_sigma - sigma · d_alpha)."""
+        """It is sigma / (alpha · d_sigma - sigma · d_alpha)."""
         alpha, sigma, d_alpha, d_sigma = coefficients
         return sigma / (alpha * d_sigma - sigma * d_alpha)

@@ -49,7 +49,7 @@ class LogitNormal:
     """The sigmoid of a normal variable: most times in the middle. Source: arXiv 2403.03206, §3.1."""
 
     def __init__(self, *, mean: float = 0.0, std: float = 1.0, per_frame: bool = False) -> None:
-        """mean and std of logit(time), std > 0; per_frame: as in Uniform.
+        """Normal is logit(time), with this mean and std > 0; per_frame: as in Uniform.
 
         Raises:
             ValueError: if std is not positive.
@@ -106,6 +106,8 @@ def clean_prefix(
     Source: Open-Sora 1.2's mask augmentation, as VIN §8.2 describes it for the autoregressive baseline.
     """
     longest = min(max_frames, num_frames - 1)
-    chosen, length = torch.rand(2, batch, 1, device=device, generator=generator)
-    frames = (chosen < rate) * (1 + torch.floor(length * longest)) * (longest > 0)
-    return torch.arange(num_frames, device=device) < frames
+    chosen = torch.rand(batch, 1, device=device, generator=generator) < rate
+    length = torch.rand(batch, 1, device=device, generator=generator)
+    # The clamp also serves a single frame, whose longest prefix is 0, and a product rounded up to `longest`.
+    frames = (1 + torch.floor(length * longest)).clamp(max=longest)
+    return (torch.arange(num_frames, device=device) < frames) & chosen

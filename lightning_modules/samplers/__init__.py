@@ -2,6 +2,7 @@
 
 from lightning_modules.samplers.diffusers_solver import DiffusersSolver
 from lightning_modules.samplers.guidance import ClassifierFreeGuidance
-from lightning_modules.samplers.solvers import DDIM, Denoise, Euler, Heun, OnStep, Sampler
+from lightning_modules.samplers.interfaces import Denoise, OnStep, Sampler
+from lightning_modules.samplers.solvers import DDIM, Euler, Heun
 
 __all__ = ["DDIM", "ClassifierFreeGuidance", "Denoise", "DiffusersSolver", "Euler", "Heun", "OnStep", "Sampler"]

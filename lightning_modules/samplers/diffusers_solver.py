@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_modules.objectives.paths import LinearPath, Path
-from lightning_modules.samplers.solvers import ContextFrames, Denoise, OnStep, time_levels
+from lightning_modules.samplers.interfaces import Denoise, OnStep
+from lightning_modules.samplers.solvers import ContextFrames, time_levels
 
 # How each class spells the shift, and what makes it a solver of flows.
 _FLOW_SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -29,7 +31,9 @@ class DiffusersSolver:
     def __init__(
         self, *, scheduler: str, num_inference_steps: int, shift: float = 1.0, settings: Mapping[str, Any]
     ) -> None:
-        """scheduler: name of a class of diffusers; shift: of the levels, as in training; settings: its further arguments.
+        """Settings are checked here, the rest when the class is built.
+
+        scheduler: name of a class of diffusers; shift: of the levels, as in training; settings: its further arguments.
 
         Raises:
             ValueError: if the scheduler is not one of the three that this adapter knows, or a number is out of range.
@@ -80,7 +84,7 @@ class DiffusersSolver:
                 on_step(step + 1, level, estimate)
         return video
 
-    def _new_scheduler(self) -> Any:  # noqa: ANN401 - the schedulers have no common type with these methods
+    def _new_scheduler(self) -> Any:
         """A fresh scheduler for each video: schedulers keep the history of one."""
         import diffusers
 
@@ -89,7 +93,7 @@ class DiffusersSolver:
         if "sigmas" in signature(scheduler.set_timesteps).parameters:
             # Unshifted: set_timesteps shifts them itself and appends the 0.
             levels = time_levels(self.num_inference_steps, shift=1.0, first_time=1.0, last_time=0.0)
-            scheduler.set_timesteps(sigmas=levels[:-1])
+            scheduler.set_timesteps(sigmas=np.array(levels[:-1]))
         else:
             scheduler.set_timesteps(self.num_inference_steps)
         # Counts steps from 0 instead of looking timesteps up, which a strong shift makes equal to one another.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from lightning_modules.samplers.solvers import Denoise
+from lightning_modules.samplers.interfaces import Denoise
 from networks.interfaces import Estimate
 
 

@@ -1,12 +1,13 @@
 """From noise to video with any denoiser: Euler, Heun and DDIM. They see no network, text or guidance.
 
-Axes: b batch, c channels, f frames, h height, w width. Time in [0, 1], 0 clean and 1 noise. The `level` is the time of
-all frames that are being denoised, as a Python number: known on the host, so nothing in a loop waits for the device.
+Axes: b batch, c channels, f frames, h height, w width. Time in [0, 1], 0 clean and 1 noise; a level is
+the time of all frames that are being denoised.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -14,44 +15,8 @@ from torch import Tensor
 
 from lightning_modules.objectives.paths import Coefficients, Path
 from lightning_modules.objectives.times import shift_time
+from lightning_modules.samplers.interfaces import Denoise, OnStep
 from networks.interfaces import Estimate
-
-
-class Denoise(Protocol):
-    """A network with its condition and guidance bound."""
-
-    def __call__(self, noisy: Tensor, time: Tensor, level: float) -> Estimate:
-        """noisy: b c f h w; time: b f, `level` everywhere but 0 on context frames."""
-        ...
-
-
-OnStep = Callable[[int, float, Estimate], None]
-"""Called after each step with the number of steps done, the level just left and the estimate there."""
-
-
-class Sampler(Protocol):
-    """`sampler=…`."""
-
-    num_inference_steps: int
-
-    def __call__(
-        self,
-        denoise: Denoise,
-        noise: Tensor,
-        *,
-        path: Path,
-        context_mask: Tensor | None = None,
-        context: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        on_step: OnStep | None = None,
-    ) -> Tensor:
-        """Denoises one canvas.
-
-        noise: b c f h w, standard normal. path: the one that the network was trained on.
-        context_mask: b f, True where `context` (b c f h w) is given; those frames stay as they are, at time 0.
-        generator: for samplers that draw fresh noise. Returns the video, b c f h w.
-        """
-        ...
 
 
 def time_levels(num_steps: int, *, shift: float, first_time: float, last_time: float) -> list[float]:
@@ -73,16 +38,13 @@ class ContextFrames:
         """
         if (mask is None) != (context is None):
             raise ValueError("the sampler needs context_mask and context together, or neither")
-        batch, _, num_frames, _, _ = noise.shape
-        if (
-            mask is not None
-            and context is not None
-            and (mask.shape, context.shape) != (noise[:, 0, :, 0, 0].shape, noise.shape)
-        ):
-            raise ValueError(
-                f"the sampler's context_mask {tuple(mask.shape)} and context {tuple(context.shape)} must have the shapes "
-                f"{(batch, num_frames)} and {tuple(noise.shape)} of the noise"
-            )
+        expected = ((noise.shape[0], noise.shape[2]), tuple(noise.shape))
+        if mask is not None and context is not None:
+            given = (tuple(mask.shape), tuple(context.shape))
+            if given != expected:
+                raise ValueError(
+                    f"the sampler's context_mask and context have the shapes {given}; the noise asks for {expected}"
+                )
         self.mask, self.context, self.noise = mask, context, noise
 
     def put_into(self, video: Tensor) -> Tensor:
@@ -97,6 +59,20 @@ class ContextFrames:
         steps = torch.tensor(levels, dtype=torch.float32).to(self.noise.device)
         times = steps[:, None, None].expand(-1, batch, num_frames)
         return times if self.mask is None else times.masked_fill(self.mask, 0.0)
+
+
+class Step(NamedTuple):
+    """One step of a solver.
+
+    here, there: the path's coefficients at this and the next level, without dimensions, on the host; length: the next
+    level minus this one; look_ahead: denoises a guess at the next level; generator: for fresh noise.
+    """
+
+    here: Coefficients
+    there: Coefficients
+    length: float
+    look_ahead: Callable[[Tensor], Estimate]
+    generator: torch.Generator | None
 
 
 class Solver(ABC):
@@ -138,32 +114,28 @@ class Solver(ABC):
         times = frames.times(self.levels)
         # On the host and without dimensions: they multiply a video on any device without a copy or a wait.
         table = path.coefficients(torch.tensor(self.levels, dtype=torch.float64))
-        video = frames.put_into(noise)
-        for step, level in enumerate(self.levels[:-1]):
-            estimate = denoise(video, times[step], level)
-            here, there = Coefficients(*(t[step] for t in table)), Coefficients(*(t[step + 1] for t in table))
 
-            def look_ahead(guess: Tensor, step: int = step) -> Estimate:
-                return denoise(frames.put_into(guess), times[step + 1], self.levels[step + 1])
+        def denoise_at(index: int, video: Tensor) -> Estimate:
+            return denoise(frames.put_into(video), times[index], self.levels[index])
 
-            length = self.levels[step + 1] - level
-            video = frames.put_into(self._step(video, estimate, here, there, length, look_ahead, generator))
+        video = noise
+        for index in range(self.num_inference_steps):
+            estimate = denoise_at(index, video)
+            step = Step(
+                here=Coefficients(*(column[index] for column in table)),
+                there=Coefficients(*(column[index + 1] for column in table)),
+                length=self.levels[index + 1] - self.levels[index],
+                look_ahead=partial(denoise_at, index + 1),
+                generator=generator,
+            )
+            video = self._step(video, estimate, step)
             if on_step is not None:
-                on_step(step + 1, level, estimate)
-        return video
+                on_step(index + 1, self.levels[index], estimate)
+        return frames.put_into(video)
 
     @abstractmethod
-    def _step(
-        self,
-        video: Tensor,
-        estimate: Estimate,
-        here: Coefficients,
-        there: Coefficients,
-        length: float,
-        look_ahead: Callable[[Tensor], Estimate],
-        generator: torch.Generator | None,
-    ) -> Tensor:
-        """The video at the next level; length: next level minus this one; look_ahead: denoises a guess there."""
+    def _step(self, video: Tensor, estimate: Estimate, step: Step) -> Tensor:
+        """Takes the video to the next level; context frames are put back by the caller."""
 
 
 def velocity(estimate: Estimate, coefficients: Coefficients) -> Tensor:
@@ -174,17 +146,8 @@ def velocity(estimate: Estimate, coefficients: Coefficients) -> Tensor:
 class Euler(Solver):
     """One straight step along the velocity; on the linear path the same as renoising at the next level."""
 
-    def _step(  # noqa: D102
-        self,
-        video: Tensor,
-        estimate: Estimate,
-        here: Coefficients,
-        there: Coefficients,
-        length: float,
-        look_ahead: Callable[[Tensor], Estimate],
-        generator: torch.Generator | None,
-    ) -> Tensor:
-        return video + length * velocity(estimate, here)
+    def _step(self, video: Tensor, estimate: Estimate, step: Step) -> Tensor:
+        return video + step.length * velocity(estimate, step.here)
 
 
 class Heun(Solver):
@@ -194,21 +157,12 @@ class Heun(Solver):
     Source: arXiv 2206.00364, alg. 1.
     """
 
-    def _step(  # noqa: D102
-        self,
-        video: Tensor,
-        estimate: Estimate,
-        here: Coefficients,
-        there: Coefficients,
-        length: float,
-        look_ahead: Callable[[Tensor], Estimate],
-        generator: torch.Generator | None,
-    ) -> Tensor:
-        first = velocity(estimate, here)
-        guess = video + length * first
-        if there.sigma == 0:
+    def _step(self, video: Tensor, estimate: Estimate, step: Step) -> Tensor:
+        first = velocity(estimate, step.here)
+        guess = video + step.length * first
+        if step.there.sigma == 0:
             return guess
-        return video + length * 0.5 * (first + velocity(look_ahead(guess), there))
+        return video + step.length * 0.5 * (first + velocity(step.look_ahead(guess), step.there))
 
 
 class DDIM(Solver):
@@ -239,20 +193,11 @@ class DDIM(Solver):
             raise ValueError(f"sampler.eta={eta} must lie in [0, 1]; 0 is deterministic")
         self.eta = eta
 
-    def _step(  # noqa: D102
-        self,
-        video: Tensor,
-        estimate: Estimate,
-        here: Coefficients,
-        there: Coefficients,
-        length: float,
-        look_ahead: Callable[[Tensor], Estimate],
-        generator: torch.Generator | None,
-    ) -> Tensor:
+    def _step(self, video: Tensor, estimate: Estimate, step: Step) -> Tensor:
         noise = estimate.noise
         if self.eta > 0:
-            ratio = (here.alpha * there.sigma / (here.sigma * there.alpha)) ** 2
+            ratio = (step.here.alpha * step.there.sigma / (step.here.sigma * step.there.alpha)) ** 2
             fresh_share = self.eta**2 * (1 - ratio)
-            fresh = torch.randn(video.shape, dtype=video.dtype, device=video.device, generator=generator)
+            fresh = torch.randn(video.shape, dtype=video.dtype, device=video.device, generator=step.generator)
             noise = (1 - fresh_share).sqrt() * noise + fresh_share.sqrt() * fresh
-        return there.alpha * estimate.clean + there.sigma * noise
+        return step.there.alpha * estimate.clean + step.there.sigma * noise

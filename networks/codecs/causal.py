@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from networks.codecs.rules import check_size
 
@@ -125,7 +125,7 @@ class CausalVideoAutoencoder(nn.Module):
         return mean.view(-1, 1, 1, 1), std.view(-1, 1, 1, 1)
 
     def encode_raw(self, video: Tensor) -> Tensor:
-        """b 3 f h w in [-1, 1] to latents b c n+1 h/8 w/8 before normalisation."""
+        """B 3 f h w in [-1, 1] to latents b c n+1 h/8 w/8 before normalisation."""
         check_size(video.shape[2], video.shape[3], video.shape[4], self.time_factor, self.space_factor, "the codec")
         first = repeat(video[:, :, :1], "b c 1 h w -> b c f h w", f=self.time_factor - 1)
         folded = rearrange(
@@ -150,7 +150,7 @@ class CausalVideoAutoencoder(nn.Module):
         return video[:, :, self.time_factor - 1 :] if is_start else video
 
     def encode(self, video: Tensor) -> Tensor:
-        """b 3 4n+1 h w in [-1, 1] to b c n+1 h/8 w/8, unit variance per channel.
+        """B 3 4n+1 h w in [-1, 1] to b c n+1 h/8 w/8, unit variance per channel.
 
         Raises:
             ValueError: if the frame rule or the multiples of 8 do not hold.
@@ -159,7 +159,7 @@ class CausalVideoAutoencoder(nn.Module):
         return (self.encode_raw(video) - mean) / std
 
     def decode(self, latents: Tensor) -> Tensor:
-        """b c n+1 h w to pixels b 3 4n+1 8h 8w in [-1, 1]."""
+        """B c n+1 h w to pixels b 3 4n+1 8h 8w in [-1, 1]."""
         return torch.cat(list(self.decode_stream(latents)), dim=2)
 
     def decode_stream(self, latents: Tensor, group: int = 16) -> Iterator[Tensor]:

@@ -1,0 +1,163 @@
+"""A long take, from a composed config to mp4 files and their manifest."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.progress import Progress
+from torch import Tensor
+
+from lightning_modules.callbacks.memory import peak_resident_gib
+from lightning_modules.generation import generate
+from lightning_modules.runs import load_run, weights_hash
+from networks.codecs.rules import nearest_num_frames
+from networks.interfaces import Condition
+
+log = logging.getLogger("longtake")
+
+
+def overrides(cfg: DictConfig) -> DictConfig:
+    """What the command line changes in the config of the weights: every key that is not null."""
+    changed: dict[str, Any] = {key: value for key, value in cfg.network.items() if value is not None}
+    tree: dict[str, Any] = {"network": changed} if changed else {}
+    if cfg.sampler is not None:
+        tree["sampler"] = OmegaConf.to_container(cfg.sampler)
+    if cfg.num_inference_steps is not None:
+        tree.setdefault("sampler", {})["num_inference_steps"] = cfg.num_inference_steps
+    if cfg.guidance_scale is not None:
+        tree["guidance"] = {"scale": cfg.guidance_scale}
+    return OmegaConf.create(tree)
+
+
+def check_lengths(num_frames: int, height: int, width: int, codec: Any) -> None:
+    """Frames, height and width must fit codec and patches.
+
+    Raises:
+        ValueError: naming the nearest sizes that do.
+    """
+    factor, side = codec.time_factor, codec.space_factor * 2
+    if num_frames < 1 or (num_frames - 1) % factor:
+        lower, upper = nearest_num_frames(num_frames, factor)
+        raise ValueError(f"num_frames={num_frames} breaks the codec's rule {factor}n + 1: use {lower} or {upper}")
+    for name, value in (("height", height), ("width", width)):
+        if value < side or value % side:
+            near = max(round(value / side), 1) * side
+            raise ValueError(f"{name}={value} must be a multiple of {side} (codec and patch): use {near}")
+
+
+def prompts_of(cfg: DictConfig, config: DictConfig) -> list[str]:
+    """The texts to make videos of, one a video."""
+    if cfg.prompt is None:
+        own = list(config.prompts)
+        return [own[i % len(own)] for i in range(cfg.num_videos)]
+    texts = [cfg.prompt] if isinstance(cfg.prompt, str) else list(cfg.prompt)
+    return [text for text in texts for _ in range(cfg.num_videos)]
+
+
+class Take:
+    """Loaded weights, ready to make one video at a time."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        """Loads network, codec and text encoder.
+
+        Raises:
+            ValueError: if the weights or the sizes do not fit, before anything is sampled.
+        """
+        self.config, self.module = load_run(cfg.weights, overrides(cfg))
+        self.hash = weights_hash(self.module)
+        if cfg.without is not None:
+            self._ablate(cfg.without)
+        self.codec = instantiate(self.config.codec)
+        self.height = cfg.height or self.config.video.height
+        self.width = cfg.width or self.config.video.width
+        check_lengths(cfg.num_frames, self.height, self.width, self.codec)
+        self.num_latents = (cfg.num_frames - 1) // self.codec.time_factor + 1
+        self.rollout = instantiate(cfg.rollout)
+        self.guidance = instantiate(self.config.guidance)
+        self.text_encoder = instantiate(self.config.text)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.module.to(self.device)
+
+    def _ablate(self, ablation: str) -> None:
+        network: Any = self.module.get_submodule("network")
+        if ablation not in network.ablations:
+            choices = ", ".join(network.ablations) or "nothing"
+            raise ValueError(f"without={ablation}: these weights can go without {choices}")
+        network.without(ablation).__enter__()
+
+    def latents(self, prompt: str, seed: int, on_step: Callable[..., None]) -> Tensor:
+        """One video's latents, 1 c f h w; the same seed gives the same video whatever else is made."""
+        side = self.codec.space_factor
+        shape = (1, self.codec.channels, self.num_latents, self.height // side, self.width // side)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
+        text, mask = self.text_encoder.encode([prompt])
+        index = torch.arange(self.num_latents, device=self.device, dtype=torch.float32).unsqueeze(0)
+        condition = Condition(index, text.to(self.device), mask.to(self.device))
+        return generate(self.module, noise, condition, rollout=self.rollout, guidance=self.guidance, on_step=on_step)
+
+    @torch.no_grad()
+    def frames(self, latents: Tensor) -> Iterator[Tensor]:
+        """Pixels 3 f h w, piece by piece."""
+        codec = self.codec.to(self.device)
+        for piece in codec.decode_stream(latents.float()):
+            yield piece[0].cpu()
+
+
+def make_videos(cfg: DictConfig, write_video: Callable[..., None]) -> list[Path]:
+    """Samples every prompt and writes output/*.mp4 and output/manifest.jsonl; finished videos are not made again."""
+    take = Take(cfg)
+    output = Path(cfg.output)
+    output.mkdir(parents=True, exist_ok=True)
+    prompts = prompts_of(cfg, take.config)
+    lines: list[dict[str, Any]] = []
+    with Progress() as progress:
+        for number, prompt in enumerate(prompts):
+            began = time.perf_counter()
+            bar = progress.add_task(f"video {number + 1} of {len(prompts)}", total=None)
+            latents = take.latents(prompt, cfg.seed + number, lambda *_: progress.advance(bar))  # noqa: B023
+            path = output / f"{number:03d}.mp4"
+            write_video(path, take.frames(latents), fps=take.config.video.fps)
+            progress.update(bar, total=1, completed=1)
+            lines.append(_manifest_line(cfg, take, path, prompt, cfg.seed + number, time.perf_counter() - began))
+            _write_manifest(output / "manifest.jsonl", lines)
+    log.info(f"{len(prompts)} video(s) of {cfg.num_frames} frames in {output}")
+    return [output / line["file"] for line in lines]
+
+
+def _manifest_line(cfg: DictConfig, take: Take, path: Path, prompt: str, seed: int, seconds: float) -> dict[str, Any]:
+    chunk = getattr(take.module.get_submodule("network"), "chunk_frames", None)
+    factor = take.codec.time_factor
+    starts = range(chunk, take.num_latents, chunk) if isinstance(chunk, int) else range(0)
+    if take.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated() / 2**30
+    else:
+        peak = peak_resident_gib()
+    return {
+        "file": path.name,
+        "prompt": prompt,
+        "seed": seed,
+        "rollout": OmegaConf.to_container(cfg.rollout),
+        "without": cfg.without,
+        "num_inference_steps": take.module.sampler.num_inference_steps,
+        "guidance_scale": take.guidance.scale,
+        "fps": take.config.video.fps,
+        "num_frames": cfg.num_frames,
+        "boundaries": [1 + (start - 1) * factor for start in starts],
+        "weights": str(cfg.weights),
+        "weights_hash": take.hash,
+        "seconds": round(seconds, 2),
+        "peak_gib": round(peak, 3),
+    }
+
+
+def _write_manifest(path: Path, lines: list[dict[str, Any]]) -> None:
+    part = path.with_suffix(".part")
+    part.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    os.replace(part, path)

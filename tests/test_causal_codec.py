@@ -1,0 +1,81 @@
+"""The shipped kind of codec: frame rule, causality, exact streaming, its folder."""
+
+import pytest
+import torch
+from builders import awake
+
+from networks.codecs.causal import CausalVideoAutoencoder
+from networks.saving import build, load_pretrained, save_pretrained
+
+SIZES = {"channels": 4, "fine_width": 8, "coarse_width": 12, "num_fine_blocks": 1, "num_coarse_blocks": 2}
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return awake(CausalVideoAutoencoder(**SIZES)).eval().requires_grad_(False).double()
+
+
+@pytest.mark.parametrize(("frames", "latents"), [(1, 1), (5, 2), (17, 5)])
+def test_frame_rule(codec, frames, latents):
+    video = torch.rand(2, 3, frames, 16, 24) * 2 - 1
+    encoded = codec.encode(video)
+    assert encoded.shape == (2, 4, latents, 2, 3)
+    assert codec.decode(encoded).shape == video.shape
+
+
+@pytest.mark.parametrize("size", [(6, 16, 16), (4, 16, 16), (5, 12, 16)])
+def test_sizes_that_break_the_rule_are_refused(codec, size):
+    with pytest.raises(ValueError, match="codec"):
+        codec.encode(torch.zeros(1, 3, *size))
+
+
+def test_streaming_decode_equals_full_decode(codec):
+    latents = torch.randn(1, 4, 11, 2, 2)
+    mean, std = codec._statistics()
+    whole = codec.decode_raw(latents * std + mean).clamp(-1, 1)
+    for group in (1, 3, 16):
+        pieces = list(codec.decode_stream(latents, group=group))
+        assert pieces[0].shape[2] == 4 * min(group, 11) - 3
+        torch.testing.assert_close(torch.cat(pieces, dim=2), whole, rtol=0, atol=1e-5)
+
+
+def test_encoder_and_decoder_are_causal(codec):
+    video = torch.rand(1, 3, 17, 16, 16) * 2 - 1
+    changed = video.clone()
+    changed[:, :, 9:] = 0
+    assert torch.equal(codec.encode(changed)[:, :, :3], codec.encode(video)[:, :, :3])
+    assert not torch.equal(codec.encode(changed)[:, :, 3:], codec.encode(video)[:, :, 3:])
+    latents = torch.randn(1, 4, 5, 2, 2)
+    later = latents.clone()
+    later[:, :, 3:] = 0
+    assert torch.equal(codec.decode(later)[:, :, :9], codec.decode(latents)[:, :, :9])
+
+
+def test_statistics_normalise_latents():
+    codec = awake(CausalVideoAutoencoder(**SIZES)).eval()
+    video = torch.rand(8, 3, 9, 16, 16) * 2 - 1
+    codec.track_statistics(codec.encode_raw(video), momentum=1.0)
+    encoded = codec.encode(video).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(encoded.mean(1), torch.zeros(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(encoded.std(1), torch.ones(4), atol=1e-3, rtol=0)
+
+
+def test_folder_round_trip(codec, tmp_path):
+    config = {"_class_name": "networks.codecs.causal.CausalVideoAutoencoder", **SIZES}
+    save_pretrained(codec, config, tmp_path / "codec")
+    loaded = load_pretrained(folder=tmp_path / "codec", channels=4)
+    latents = torch.randn(1, 4, 3, 2, 2)
+    assert torch.equal(loaded.decode(latents), codec.decode(latents))
+    assert loaded.fingerprint == codec.fingerprint
+    with pytest.raises(ValueError, match="16 are configured"):
+        load_pretrained(folder=tmp_path / "codec", channels=16)
+    with pytest.raises(ValueError, match=r"holds no config\.json"):
+        load_pretrained(folder=tmp_path, channels=4)
+    with pytest.raises(ValueError, match="does not fit"):
+        save_pretrained(codec, {**config, "fine_width": 16}, tmp_path / "other")
+        load_pretrained(folder=tmp_path / "other", channels=4)
+
+
+def test_config_files_build_networks_only():
+    with pytest.raises(ValueError, match="not a class of the package networks"):
+        build({"_class_name": "subprocess.Popen", "args": "true"})
