@@ -11,8 +11,7 @@ from omegaconf import DictConfig
 @hydra.main(version_base="1.3", config_path="conf", config_name="generate")
 def main(cfg: DictConfig) -> None:
     """Loads weights, samples, writes mp4 files and manifest.jsonl."""
-    from datamodules.clips import write_video
-
+    from datamodules.writing import write_video
     from lightning_modules.take import make_videos
 
     make_videos(cfg, write_video)

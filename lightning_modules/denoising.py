@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_modules.objectives.objective import Objective
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
+from lightning_modules.samplers.interfaces import Sampler
 from networks.interfaces import Condition, VideoBatch
 
 
@@ -27,7 +28,7 @@ class DenoisingModule(LightningModule):
         *,
         network: nn.Module,
         objective: Objective,
-        sampler: Any,
+        sampler: Sampler,
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory,
         text_dropout: float,
@@ -67,7 +68,8 @@ class DenoisingModule(LightningModule):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(clean))
         if plan is None:
             return loss
-        plan_loss = self.network.plan_loss(plan, clean)  # type: ignore[operator]
+        network: Any = self.network
+        plan_loss = network.plan_loss(plan, clean)
         self.log("train/plan_loss", plan_loss, batch_size=len(clean))
         return loss + self.plan_weight * plan_loss
 
@@ -81,7 +83,8 @@ class DenoisingModule(LightningModule):
         clean = batch.video
         generator = torch.Generator().manual_seed(batch_idx)
         noise = torch.randn(clean.shape, generator=generator).to(clean)
-        for ablation in (None, *self.network.ablations):  # type: ignore[union-attr]
+        network: Any = self.network
+        for ablation in (None, *network.ablations):
             losses = [self._validation_loss(batch, noise, time, ablation) for time in self.validation_times]
             place = "val" if ablation is None else f"val_without_{ablation}"
             named = {f"{place}/loss_time_{t:g}": x for t, x in zip(self.validation_times, losses, strict=True)}
@@ -91,8 +94,9 @@ class DenoisingModule(LightningModule):
     def _validation_loss(self, batch: VideoBatch, noise: Tensor, level: float, ablation: str | None) -> Tensor:
         time = torch.full(batch.frame_index.shape, level, device=noise.device)
         noisy = self.objective.corrupt(batch.video, time, noise)
-        with nullcontext() if ablation is None else self.network.without(ablation):  # type: ignore[operator]
-            prediction = self.network(noisy, time, self._condition(batch))
+        network: Any = self.network
+        with nullcontext() if ablation is None else network.without(ablation):
+            prediction = network(noisy, time, self._condition(batch))
         return self.objective.frame_errors(prediction, batch.video, noise, time).mean()
 
     def configure_optimizers(self) -> Any:

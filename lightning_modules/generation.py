@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_modules.rollouts.interfaces import Canvas, Generate, Rollout
 from lightning_modules.samplers.guidance import ClassifierFreeGuidance
-from lightning_modules.samplers.solvers import Denoise, OnStep
+from lightning_modules.samplers.interfaces import Denoise, OnStep
 from networks.interfaces import Condition, Estimate
 
 

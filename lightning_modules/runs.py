@@ -123,7 +123,8 @@ def load_state(module: LightningModule, state: dict[str, torch.Tensor] | Path) -
     )
     if wrong:
         raise ValueError(
-            f"the checkpoint does not fit {type(module).__name__}: {len(wrong)} tensors differ, the first is {wrong[0]!r}; "
+            f"the checkpoint does not fit {type(module).__name__}: {len(wrong)} tensors differ, "
+            f"the first is {wrong[0]!r}; "
             "use the network and sizes that it was trained with"
         )
     module.load_state_dict(state)

@@ -135,17 +135,16 @@ def _manifest_line(cfg: DictConfig, take: Take, path: Path, prompt: str, seed: i
     chunk = getattr(take.module.get_submodule("network"), "chunk_frames", None)
     factor = take.codec.time_factor
     starts = range(chunk, take.num_latents, chunk) if isinstance(chunk, int) else range(0)
-    if take.device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated() / 2**30
-    else:
-        peak = peak_resident_gib()
+    on_cuda = take.device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated() / 2**30 if on_cuda else peak_resident_gib()
+    sampler: Any = take.module.sampler
     return {
         "file": path.name,
         "prompt": prompt,
         "seed": seed,
         "rollout": OmegaConf.to_container(cfg.rollout),
         "without": cfg.without,
-        "num_inference_steps": take.module.sampler.num_inference_steps,
+        "num_inference_steps": sampler.num_inference_steps,
         "guidance_scale": take.guidance.scale,
         "fps": take.config.video.fps,
         "num_frames": cfg.num_frames,

@@ -54,7 +54,8 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> tuple[Trainer, 
     probe: Trainer = instantiate(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     batch, accumulate = accumulation(cfg.global_batch_size, cfg.clips_per_device, probe.world_size)
     log.info(
-        f"global batch {cfg.global_batch_size} = {probe.world_size} device(s) x {batch} clips x {accumulate} accumulated"
+        f"global batch {cfg.global_batch_size} = {probe.world_size} device(s) x {batch} clips "
+        f"x {accumulate} accumulated"
     )
     trainer: Trainer = instantiate(
         cfg.trainer,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 from einops import rearrange
-from timm.layers import Mlp
+from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -107,7 +107,7 @@ class DiTBlock(nn.Module):
         self.attention = Attention(width=width, num_heads=num_heads)
         self.text_norm = nn.LayerNorm(width, eps=1e-6)
         self.text_attention = Attention(width=width, num_heads=num_heads)
-        self.mlp = Mlp(width, int(width * mlp_ratio), act_layer=lambda: nn.GELU(approximate="tanh"))
+        self.mlp = Mlp(width, int(width * mlp_ratio), act_layer=nn.GELU)
         self.table = nn.Parameter(torch.zeros(6, width))
 
     def forward(

@@ -46,14 +46,14 @@ class VideoDiT(nn.Module):
         self.rope = RotaryEmbedding3D(head_width=width // num_heads, theta=rope_theta)
         self.time = TimeEmbedding(width=width)
         self.text = TextEmbedding(features=text_features, width=width)
-        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        self.modulation = nn.Linear(width, 6 * width)
         self.blocks = nn.ModuleList(
             DiTBlock(width=width, num_heads=num_heads, mlp_ratio=mlp_ratio) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.table = nn.Parameter(torch.zeros(2, width))
         self.head = nn.Linear(width, patch_size)
-        for layer in (self.modulation[1], self.head):  # adaLN-zero: the untrained network is the identity, then zero
+        for layer in (self.modulation, self.head):  # adaLN-zero: the untrained network is the identity, then zero
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
@@ -119,7 +119,7 @@ class VideoDiT(nn.Module):
         embedded = self.time(times)
         if pooled is not None:
             embedded = embedded + pooled.unsqueeze(1)
-        modulation = rearrange(self.modulation(embedded), "b g (six d) -> b g six d", six=6)
+        modulation = rearrange(self.modulation(nn.functional.silu(embedded)), "b g (six d) -> b g six d", six=6)
         rotation = self._rotation(condition.frame_index, height, width)
         text, text_mask = self.text(condition.text, condition.text_mask)
         for block in self.blocks:

@@ -22,11 +22,13 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, *, width: int) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(self.FEATURES, width), nn.SiLU(), nn.Linear(width, width))
+        self.first = nn.Linear(self.FEATURES, width)
+        self.second = nn.Linear(width, width)
 
     def forward(self, time: Tensor) -> Tensor:
         """time: `...` in [0, 1]."""
-        return self.mlp(sinusoid(1000 * time, self.FEATURES, 10_000).to(self.mlp[0].weight.dtype))
+        features = sinusoid(1000 * time, self.FEATURES, 10_000).to(self.first.weight.dtype)
+        return self.second(nn.functional.silu(self.first(features)))
 
 
 class PlaceEmbedding(nn.Module):

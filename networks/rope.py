@@ -24,6 +24,9 @@ class Rotation(NamedTuple):
 class RotaryEmbedding3D(nn.Module):
     """Turns positions into rotations for heads of one width."""
 
+    frequencies: Tensor
+    axis: Tensor
+
     def __init__(self, *, head_width: int, theta: float) -> None:
         """theta: base of the geometric frequencies, in positions."""
         super().__init__()

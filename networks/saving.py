@@ -75,7 +75,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     if not (folder / CONFIG).is_file():
         raise ValueError(
-            f"{folder} holds no {CONFIG}: expected a folder with {CONFIG} and {WEIGHTS}, as `python export.py` writes it"
+            f"{folder} holds no {CONFIG}: expected a folder with {CONFIG} and {WEIGHTS}, "
+            "as `python export.py` writes it"
         )
     config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
     return config

@@ -5,7 +5,7 @@ Axes: b batch, f keyframes, s tokens of a frame, n global tokens, l text tokens,
 
 import torch
 from einops import rearrange
-from timm.layers import Mlp
+from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
 from networks.blocks import Attention
@@ -23,14 +23,14 @@ class InterfaceBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.attention = Attention(width=width, num_heads=num_heads)
-        self.mlp = Mlp(width, 4 * width, act_layer=lambda: nn.GELU(approximate="tanh"))
-        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
-        nn.init.zeros_(self.modulation[1].weight)
-        nn.init.zeros_(self.modulation[1].bias)
+        self.mlp = Mlp(width, 4 * width, act_layer=nn.GELU)
+        self.modulation = nn.Linear(width, 6 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
 
     def forward(self, tokens: Tensor, time: Tensor, others: Tensor, others_mask: Tensor | None, joint: bool) -> Tensor:
         """tokens: b n d; time: b d; others: b m d, read beside the tokens themselves if joint, else alone."""
-        modulation = rearrange(self.modulation(time), "b (six d) -> six b 1 d", six=6)
+        modulation = rearrange(self.modulation(nn.functional.silu(time)), "b (six d) -> six b 1 d", six=6)
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation
         queries = torch.addcmul(shift, self.norm(tokens), 1 + scale)
         keys = torch.cat([queries, others], dim=1) if joint else others
@@ -97,7 +97,9 @@ class VideoInterface(nn.Module):
     def attention_map(self, keyframes: Tensor, frame_times: Tensor, time: Tensor) -> Tensor:
         """What each global token reads: b heads n f s, summing to 1 over f and s. Source: VIN, attention figures."""
         video = self._video_tokens(keyframes, frame_times)
-        shift, scale = self.encoder.modulation(self.read_time(time)).unsqueeze(1).chunk(6, dim=-1)[:2]
+        shift, scale = (
+            self.encoder.modulation(nn.functional.silu(self.read_time(time))).unsqueeze(1).chunk(6, dim=-1)[:2]
+        )
         tokens = self.tokens.expand(video.shape[0], -1, -1)
         weights = self.encoder.attention.attention_map(
             torch.addcmul(shift, self.encoder.norm(tokens), 1 + scale), video

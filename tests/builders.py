@@ -54,12 +54,12 @@ def tiny_vin(plan: bool = False, **changes) -> VideoInterfaceNetwork:
     return VideoInterfaceNetwork(**{**settings, **changes})
 
 
-def awake(network: nn.Module, seed: int = 0) -> nn.Module:
+def awake(network: nn.Module, seed: int = 0, scale: float = 0.2) -> nn.Module:
     """Adds noise to every parameter: zero-initialised gates would hide whatever lies behind them."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
     return network
 
 

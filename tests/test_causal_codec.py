@@ -12,7 +12,7 @@ SIZES = {"channels": 4, "fine_width": 8, "coarse_width": 12, "num_fine_blocks": 
 
 @pytest.fixture(scope="module")
 def codec():
-    return awake(CausalVideoAutoencoder(**SIZES)).eval().requires_grad_(False).double()
+    return awake(CausalVideoAutoencoder(**SIZES), scale=0.05).eval().requires_grad_(False)
 
 
 @pytest.mark.parametrize(("frames", "latents"), [(1, 1), (5, 2), (17, 5)])

@@ -19,7 +19,7 @@ class Throughput(Callback):
     """
 
     def __init__(self, *, every_n_steps: int, peak_tflops: float | None) -> None:
-        """every_n_steps: steps averaged over; peak_tflops: of one device in the run's precision; None leaves MFU out."""
+        """every_n_steps: steps averaged over; peak_tflops: of one device in the run's precision, None for no MFU."""
         self.every_n_steps = every_n_steps
         self.peak_tflops = peak_tflops
         self._flops_by_length: dict[tuple[int, ...], int] = {}
@@ -36,9 +36,7 @@ class Throughput(Callback):
         self._reset()
         self._ended = time.perf_counter()
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: VideoBatch, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: VideoBatch, batch_idx: int) -> None:
         """The batch has arrived."""
         self._waited += time.perf_counter() - self._ended
         shape = tuple(batch.video.shape)
@@ -79,7 +77,7 @@ class Throughput(Callback):
         self._ended = time.perf_counter()
 
 
-def count_training_flops(pl_module: LightningModule, batch: VideoBatch) -> int:
+def count_training_flops(pl_module: Any, batch: VideoBatch) -> int:
     """FLOPs of one forward and backward pass: three times the forward pass's, counted without gradients."""
     devices = [pl_module.device] if pl_module.device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -151,7 +151,7 @@ class DiffusersCodec(nn.Module):
         return fingerprint_of(settings, {**self.model.state_dict(), **statistics})
 
 
-def _load(class_name: str, pretrained: str, subfolder: str, dtype: torch.dtype) -> Any:  # noqa: ANN401
+def _load(class_name: str, pretrained: str, subfolder: str, dtype: torch.dtype) -> Any:
     import diffusers
 
     place = f"{pretrained}/{subfolder}" if subfolder else pretrained
@@ -165,7 +165,7 @@ def _load(class_name: str, pretrained: str, subfolder: str, dtype: torch.dtype) 
     return model.eval().requires_grad_(False)
 
 
-def _sizes(class_name: str, model: Any) -> tuple[int, int, int]:  # noqa: ANN401
+def _sizes(class_name: str, model: Any) -> tuple[int, int, int]:
     """Channels, time factor and space factor, each from where the model's class keeps it."""
     if class_name == "AutoencoderKLWan":
         config = model.config
@@ -173,7 +173,7 @@ def _sizes(class_name: str, model: Any) -> tuple[int, int, int]:  # noqa: ANN401
     return model.config.latent_channels, model.temporal_compression_ratio, model.spatial_compression_ratio
 
 
-def _statistics(model: Any, channels: int) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+def _statistics(model: Any, channels: int) -> tuple[Tensor, Tensor]:
     """Mean and deviation per channel, c 1 1 1, in float32, with the scaling factor folded into the deviation.
 
     Wan keeps mean and deviation in its configuration, LTX-Video among its weights beside a scaling factor, and

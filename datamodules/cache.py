@@ -1,0 +1,192 @@
+"""The clip cache: every video is decoded and encoded once, so that training reads small files and decodes nothing.
+
+One safetensors file a video, written and then renamed, so that a killed run continues where it was. A causal codec
+gives the first frame of whatever it encodes a latent of its own kind, so every clip is encoded by itself.
+Axes: k clips, c channels, f frames, h height, w width.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from datamodules.clips import read_frames
+from datamodules.tables import Entry
+from networks.interfaces import Codec
+
+log = logging.getLogger("longtake")
+
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "uint8": torch.uint8}
+
+
+class ClipSettings(NamedTuple):
+    """What a cached clip is: any other value is another cache.
+
+    num_frames: pixel frames of each length, rising; hop_frames: distance of clips' starts; crop: centre or random.
+    """
+
+    height: int
+    width: int
+    fps: float
+    num_frames: tuple[int, ...]
+    hop_frames: int
+    crop: str
+    dtype: str
+
+
+class Clip(NamedTuple):
+    """One clip in the cache: its video's entry, file, number in the file, first frame in the video, and length."""
+
+    entry: Entry
+    file: Path
+    number: int
+    start: int
+    num_frames: int
+
+
+class ClipCache:
+    """Clips of a list of videos under one folder, by codec and settings."""
+
+    def __init__(self, *, folder: str | Path, settings: ClipSettings, codec: Codec | None) -> None:
+        """folder: of all caches; codec: None keeps pixels as uint8.
+
+        Raises:
+            ValueError: if the type is unknown, or does not suit pixels or latents.
+        """
+        if settings.dtype not in DTYPES or (settings.dtype == "uint8") != (codec is None):
+            raise ValueError(
+                f"datamodule.cache_dtype={settings.dtype}: use uint8 for pixels, "
+                "and float16, bfloat16 or float32 for latents"
+            )
+        self.codec = codec
+        self.settings = settings
+        described = json.dumps([*settings, "pixels" if codec is None else codec.fingerprint])
+        self.folder = Path(folder) / hashlib.sha256(described.encode()).hexdigest()[:12]
+        self.described = described
+
+    def file_of(self, entry: Entry) -> Path:
+        """Where a video's clips are kept; a file that was changed is another video."""
+        status = entry.path.stat() if entry.path.is_file() else None
+        identity = f"{entry.path}:{status.st_size if status else 0}:{status.st_mtime_ns if status else 0}"
+        return self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:20]}.safetensors"
+
+    def starts(self, num_frames: int) -> list[tuple[int, int]]:
+        """(first frame, length) of every clip of a video: the longest length, or where the video is shorter than
+        that, the longest it holds.
+        """
+        fitting = [length for length in self.settings.num_frames if length <= num_frames]
+        if not fitting:
+            return []
+        return [(start, fitting[-1]) for start in range(0, num_frames - fitting[-1] + 1, self.settings.hop_frames)]
+
+    def fill(self, entries: Sequence[Entry], on_video: Callable[[], None]) -> None:
+        """Encodes what is missing; broken videos are named in skipped.json and in one warning, and passed over."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "settings.json").write_text(self.described + "\n")
+        skipped = {}
+        for entry in entries:
+            path = self.file_of(entry)
+            if not path.is_file():
+                try:
+                    self._encode(entry, path)
+                except ValueError as error:
+                    skipped[str(entry.path)] = str(error)
+            on_video()
+        (self.folder / "skipped.json").write_text(json.dumps(skipped, indent=1) + "\n")
+        if skipped:
+            first = next(iter(skipped.values()))
+            log.warning(
+                f"{len(skipped)} of {len(entries)} videos are skipped, see {self.folder / 'skipped.json'}; {first}"
+            )
+
+    def _encode(self, entry: Entry, path: Path) -> None:
+        settings = self.settings
+        place = 0.5
+        if settings.crop == "random":
+            place = int(hashlib.sha256(str(entry.path).encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
+        pixels = torch.from_numpy(
+            read_frames(entry.path, height=settings.height, width=settings.width, fps=settings.fps, crop_place=place)
+        ).permute(3, 0, 1, 2)
+        starts = self.starts(pixels.shape[1])
+        if not starts:
+            raise ValueError(
+                f"{entry.path}: too short, {pixels.shape[1]} frames at {settings.fps:g} a second, "
+                f"the shortest clip has {settings.num_frames[0]}"
+            )
+        clips = [self._encode_clip(pixels[:, start : start + length]) for start, length in starts]
+        part = path.with_suffix(".part")
+        save_file(
+            {"clips": torch.stack(clips), "starts": torch.tensor([start for start, _ in starts])},
+            part,
+            metadata={"num_frames": str(starts[0][1])},
+        )
+        os.replace(part, path)
+
+    @torch.inference_mode()
+    def _encode_clip(self, pixels: Tensor) -> Tensor:
+        """uint8 c f h w to what is stored."""
+        if self.codec is None:
+            return pixels.contiguous()
+        latents = self.codec.encode(pixels.unsqueeze(0).float() / 127.5 - 1)
+        return latents[0].to(DTYPES[self.settings.dtype]).contiguous()
+
+    def clips(self, entries: Sequence[Entry]) -> list[Clip]:
+        """All clips that are there, in the order of the entries.
+
+        Raises:
+            ValueError: if none is: every video was skipped.
+        """
+        found = []
+        for entry in entries:
+            path = self.file_of(entry)
+            if path.is_file():
+                with safe_open(path, framework="pt") as file:
+                    length = int(file.metadata()["num_frames"])
+                    starts = file.get_tensor("starts").tolist()
+                found += [Clip(entry, path, number, start, length) for number, start in enumerate(starts)]
+        if not found:
+            raise ValueError(
+                f"none of the {len(entries)} videos could be used, e.g. {entries[0].path}; the reasons are in "
+                f"{self.folder / 'skipped.json'}"
+            )
+        return found
+
+    @staticmethod
+    def read(clip: Clip, num_frames: int) -> Tensor:
+        """The first frames of a clip, as stored: c f h w; num_frames in frames of what is stored."""
+        with safe_open(clip.file, framework="pt") as file:
+            return file.get_slice("clips")[clip.number, :, :num_frames]
+
+
+def cache_text(folder: Path, captions: Sequence[str], encode: Callable[[list[str]], tuple[Tensor, Tensor]]) -> None:
+    """Encodes every caption that folder/text.safetensors lacks and writes it anew; keys are hashes of captions."""
+    path = folder / "text.safetensors"
+    known: dict[str, Tensor] = {}
+    if path.is_file():
+        with safe_open(path, framework="pt") as file:
+            known = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    missing = [caption for caption in dict.fromkeys(captions) if text_key(caption) not in known]
+    if not missing:
+        return
+    for begin in range(0, len(missing), 64):
+        group = missing[begin : begin + 64]
+        features, mask = encode(group)
+        for caption, row, real in zip(group, features, mask, strict=True):
+            known[text_key(caption)] = row[real].half().cpu().contiguous()
+    folder.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    save_file(known, part)
+    os.replace(part, path)
+
+
+def text_key(caption: str) -> str:
+    """The name of a caption's features in the cache."""
+    return hashlib.sha256(caption.encode()).hexdigest()[:20]
