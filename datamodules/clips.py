@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Frames = npt.NDArray[np.uint8]
+Frames = npt.NDArray[Any]
 
 
 def read_frames(path: str | Path, *, height: int, width: int, fps: float, crop_place: float) -> Frames:

@@ -1,6 +1,6 @@
 """Which clips make which batch: a pure function of the seed and the number of the batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,7 +21,7 @@ class BatchPlan:
     resuming exact and needs no loader state.
     """
 
-    def __init__(self, *, clips_by_length: dict[int, Sequence[int]], global_batch_size: int, seed: int) -> None:
+    def __init__(self, *, clips_by_length: Mapping[int, Sequence[int]], global_batch_size: int, seed: int) -> None:
         """clips_by_length: for each length the clips that are at least that long; lengths without clips are left out.
 
         Raises:

@@ -20,11 +20,11 @@ def write_video(path: str | Path, pieces: Iterable[Tensor], *, fps: float) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.stem + ".part" + path.suffix)
     with av.open(str(part), "w") as container:
-        stream: av.VideoStream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "16", "preset": "veryfast"}
         for piece in pieces:
-            if not stream.is_open:
+            if not stream.codec_context.is_open:
                 stream.height, stream.width = piece.shape[2:]
             frames = rearrange(((piece.float().clamp(-1, 1) + 1) * 127.5).round().byte(), "c f h w -> f h w c").numpy()
             for frame in frames:

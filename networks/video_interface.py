@@ -97,9 +97,8 @@ class VideoInterface(nn.Module):
     def attention_map(self, keyframes: Tensor, frame_times: Tensor, time: Tensor) -> Tensor:
         """What each global token reads: b heads n f s, summing to 1 over f and s. Source: VIN, attention figures."""
         video = self._video_tokens(keyframes, frame_times)
-        shift, scale = (
-            self.encoder.modulation(nn.functional.silu(self.read_time(time))).unsqueeze(1).chunk(6, dim=-1)[:2]
-        )
+        clock = nn.functional.silu(self.read_time(time)).unsqueeze(1)
+        shift, scale = self.encoder.modulation(clock).chunk(6, dim=-1)[:2]
         tokens = self.tokens.expand(video.shape[0], -1, -1)
         weights = self.encoder.attention.attention_map(
             torch.addcmul(shift, self.encoder.norm(tokens), 1 + scale), video

@@ -71,8 +71,8 @@ def test_folder_round_trip(codec, tmp_path):
         load_pretrained(folder=tmp_path / "codec", channels=16)
     with pytest.raises(ValueError, match=r"holds no config\.json"):
         load_pretrained(folder=tmp_path, channels=4)
+    save_pretrained(codec, {**config, "fine_width": 16}, tmp_path / "other")
     with pytest.raises(ValueError, match="does not fit"):
-        save_pretrained(codec, {**config, "fine_width": 16}, tmp_path / "other")
         load_pretrained(folder=tmp_path / "other", channels=4)
 
 

@@ -78,8 +78,8 @@ class Throughput(Callback):
 
 
 def count_training_flops(pl_module: Any, batch: VideoBatch) -> int:
-    """FLOPs of one forward and backward pass: three times the forward pass's, counted without gradients."""
+    """FLOPs of one forward and backward pass: three times the forward pass's."""
     devices = [pl_module.device] if pl_module.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.random.fork_rng(devices), torch.enable_grad(), FlopCounterMode(display=False) as counter:
         pl_module.count_flops_step(batch)
     return 3 * counter.get_total_flops()
