@@ -130,13 +130,23 @@ def load_state(module: LightningModule, state: dict[str, torch.Tensor] | Path) -
     module.load_state_dict(state)
 
 
+def override(config: DictConfig, overrides: DictConfig) -> DictConfig:
+    """A resolved config with some keys of its groups changed; a group that brings its own `_target_` is replaced."""
+    replaced = [key for key in overrides if "_target_" in overrides[key]]
+    kept = OmegaConf.masked_copy(config, [str(key) for key in config if key not in replaced])
+    merged = OmegaConf.merge(kept, overrides)
+    assert isinstance(merged, DictConfig)
+    for key in merged.lightning_module:  # resolved configs repeat each group where it is used
+        if key in merged and isinstance(merged[key], DictConfig):
+            merged.lightning_module[key] = merged[key]
+    return merged
+
+
 def load_run(weights: str | Path, overrides: DictConfig | None = None) -> tuple[DictConfig, LightningModule]:
     """The module of a run or release, rebuilt and ready to generate; overrides are merged into its config first."""
     config, state = read_run(weights)
     if overrides is not None:
-        merged = OmegaConf.merge(config, overrides)
-        assert isinstance(merged, DictConfig)
-        config = merged
+        config = override(config, overrides)
     module: LightningModule = instantiate(config.lightning_module)
     load_state(module, state)
     return config, module.eval()

@@ -27,7 +27,7 @@ def overrides(cfg: DictConfig) -> DictConfig:
     """What the command line changes in the config of the weights: every key that is not null."""
     changed: dict[str, Any] = {key: value for key, value in cfg.network.items() if value is not None}
     tree: dict[str, Any] = {"network": changed} if changed else {}
-    if cfg.sampler is not None:
+    if cfg.get("sampler") is not None:
         tree["sampler"] = OmegaConf.to_container(cfg.sampler)
     if cfg.num_inference_steps is not None:
         tree.setdefault("sampler", {})["num_inference_steps"] = cfg.num_inference_steps
