@@ -7,6 +7,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
+from lightning_modules.randomness import row_generators
 from networks.codecs.causal import CausalVideoAutoencoder
 from networks.interfaces import VideoBatch
 
@@ -27,6 +28,7 @@ class AutoencodingModule(LightningModule):
         latent_noise: float,
         squared_error_weight: float,
         statistics_momentum: float,
+        seed: int,
     ) -> None:
         """latent_noise: standard deviation, in units of each channel's own; squared_error_weight: beside the MAE."""
         super().__init__()
@@ -36,6 +38,7 @@ class AutoencodingModule(LightningModule):
         self.latent_noise = latent_noise
         self.squared_error_weight = squared_error_weight
         self.statistics_momentum = statistics_momentum
+        self.seed = seed
 
     def _reconstruct(self, video: Tensor, noise: float) -> Tensor:
         raw = self.codec.encode_raw(video)
@@ -46,6 +49,7 @@ class AutoencodingModule(LightningModule):
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """batch.video: b 3 f h w, pixels in [-1, 1]."""
+        row_generators(self, self.seed, batch_idx, len(batch.video))  # seeds the noise below
         error = self._reconstruct(batch.video, self.latent_noise) - batch.video
         loss = error.abs().mean() + self.squared_error_weight * error.square().mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.video))

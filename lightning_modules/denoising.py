@@ -10,8 +10,9 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from lightning_modules.objectives.objective import Objective
+from lightning_modules.objectives.objective import Objective, SampledTime
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
+from lightning_modules.randomness import row_generators
 from lightning_modules.samplers.interfaces import Sampler
 from networks.interfaces import Condition, VideoBatch
 
@@ -34,8 +35,12 @@ class DenoisingModule(LightningModule):
         text_dropout: float,
         plan_weight: float,
         validation_times: list[float],
+        seed: int,
     ) -> None:
-        """text_dropout: share of videos trained with the null text; plan_weight: of the network's plan loss, if any."""
+        """text_dropout: share of videos trained with the null text; plan_weight: of the network's plan loss, if any.
+
+        seed: of times, noise and dropped texts, which are drawn anew from it at every step.
+        """
         super().__init__()
         self.network = network
         self.objective = objective
@@ -45,13 +50,19 @@ class DenoisingModule(LightningModule):
         self.text_dropout = text_dropout
         self.plan_weight = plan_weight
         self.validation_times = validation_times
+        self.seed = seed
+
+    def _draw(self, batch: VideoBatch, batch_idx: int) -> tuple[SampledTime, Tensor, Tensor]:
+        """Times, noise (b c f h w) and kept texts (b 1) of a training step, row by row."""
+        rows = row_generators(self, self.seed, batch_idx, len(batch.video))
+        shape, device = batch.video.shape[1:], self.device
+        times = [self.objective.sample_time(1, shape[1], device=device, generator=row) for row in rows]
+        noise = [torch.randn(shape, device=device, generator=row) for row in rows]
+        kept = [torch.rand(1, device=device, generator=row) >= self.text_dropout for row in rows]
+        return SampledTime(*(torch.cat(x) for x in zip(*times, strict=True))), torch.stack(noise), torch.stack(kept)
 
     def _condition(self, batch: VideoBatch) -> Condition:
-        text_mask = batch.text_mask
-        if self.training and self.text_dropout > 0:
-            keep = torch.rand(len(text_mask), 1, device=text_mask.device) >= self.text_dropout
-            text_mask = text_mask & keep
-        return Condition(batch.frame_index, batch.text, text_mask)
+        return Condition(batch.frame_index, batch.text, batch.text_mask)
 
     def _predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> tuple[Tensor, Tensor | None]:
         predict = getattr(self.network, "predict", None)
@@ -60,10 +71,10 @@ class DenoisingModule(LightningModule):
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """batch.video: latents b c f h w of unit variance."""
         clean = batch.video
-        noise = torch.randn_like(clean)
-        time, scored = self.objective.sample_time(clean.shape[0], clean.shape[2], device=clean.device)
+        (time, scored), noise, kept = self._draw(batch, batch_idx)
         noisy = self.objective.corrupt(clean, time, noise)
-        prediction, plan = self._predict(noisy, time, self._condition(batch))
+        condition = Condition(batch.frame_index, batch.text, batch.text_mask & kept)
+        prediction, plan = self._predict(noisy, time, condition)
         loss = self.objective.loss(prediction, clean, noise, time, scored).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(clean))
         if plan is None:
