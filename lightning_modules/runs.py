@@ -40,7 +40,10 @@ def last_checkpoint(run_folder: Path) -> Path:
     """
     found = sorted((run_folder / "checkpoints").glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise ValueError(f"{run_folder} holds no checkpoint under checkpoints/: nothing was trained there")
+        raise ValueError(
+            f"{run_folder} holds neither checkpoints/*.ckpt, as a run does, nor {NETWORK_FOLDER}/{WEIGHTS}, "
+            "as a release does; give a .ckpt, a run folder or a release folder"
+        )
     last = run_folder / "checkpoints" / "last.ckpt"
     return last if last in found else found[-1]
 
@@ -73,7 +76,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ValueError: if the file is not one.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises half a dozen kinds for foreign files
         raise ValueError(
             f"{path} cannot be read as a checkpoint ({type(error).__name__}): expected a .ckpt of train.py"
@@ -165,7 +168,7 @@ def release(weights: str | Path, folder: str | Path, dtype: torch.dtype) -> None
     config, module = load_run(weights)
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     folder = Path(folder)
-    trained = "codec" if resolved["network"] is None else "network"
+    trained = "codec" if resolved.get("network") is None else "network"
     network = module.get_submodule(trained).to(dtype)
     if trained == "codec":
         save_pretrained(network, network_config(resolved["codec"]), folder)

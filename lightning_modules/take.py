@@ -43,19 +43,25 @@ def check_lengths(num_frames: int, height: int, width: int, codec: Any) -> None:
         ValueError: naming the nearest sizes that do.
     """
     factor, side = codec.time_factor, codec.space_factor * 2
+    for name, value in (("num_frames", num_frames), ("height", height), ("width", width)):
+        if not isinstance(value, int):
+            raise ValueError(f"{name}={value} must be a whole number")
     if num_frames < 1 or (num_frames - 1) % factor:
-        lower, upper = nearest_num_frames(num_frames, factor)
-        raise ValueError(f"num_frames={num_frames} breaks the codec's rule {factor}n + 1: use {lower} or {upper}")
+        near = " or ".join(str(size) for size in dict.fromkeys(nearest_num_frames(num_frames, factor)))
+        raise ValueError(f"num_frames={num_frames} breaks the codec's rule {factor}n + 1: use {near}")
     for name, value in (("height", height), ("width", width)):
         if value < side or value % side:
-            near = max(round(value / side), 1) * side
-            raise ValueError(f"{name}={value} must be a multiple of {side} (codec and patch): use {near}")
+            near_size = max(round(value / side), 1) * side
+            raise ValueError(f"{name}={value} must be a multiple of {side} (codec and patch): use {near_size}")
 
 
 def prompts_of(cfg: DictConfig, config: DictConfig) -> list[str]:
     """The texts to make videos of, one a video."""
     if cfg.prompt is None:
         own = list(config.prompts)
+        if not own:
+            log.info('these weights bring no prompts: making videos of no text; prompt="…" gives one')
+            own = [""]
         return [own[i % len(own)] for i in range(cfg.num_videos)]
     texts = [cfg.prompt] if isinstance(cfg.prompt, str) else list(cfg.prompt)
     return [text for text in texts for _ in range(cfg.num_videos)]
@@ -71,12 +77,14 @@ class Take:
             ValueError: if the weights or the sizes do not fit, before anything is sampled.
         """
         self.config, self.module = load_run(cfg.weights, overrides(cfg))
+        if self.config.get("network") is None:
+            raise ValueError(f"weights={cfg.weights} hold a codec, which makes no videos: give those of a network")
         self.hash = weights_hash(self.module)
         if cfg.without is not None:
             self._ablate(cfg.without)
         self.codec = instantiate(self.config.codec)
-        self.height = cfg.height or self.config.video.height
-        self.width = cfg.width or self.config.video.width
+        self.height = self.config.video.height if cfg.height is None else cfg.height
+        self.width = self.config.video.width if cfg.width is None else cfg.width
         check_lengths(cfg.num_frames, self.height, self.width, self.codec)
         self.num_latents = (cfg.num_frames - 1) // self.codec.time_factor + 1
         self.rollout = instantiate(cfg.rollout)

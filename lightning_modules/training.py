@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ def accumulation(global_batch_size: int, clips_per_device: int, num_devices: int
     """Clips a device sees at once, and how many such batches make an optimizer step.
 
     Raises:
-        ValueError: if the global batch does not divide evenly.
+        ValueError: if the global batch does not divide evenly, or a size is below 1.
     """
+    for name, value in (("global_batch_size", global_batch_size), ("clips_per_device", clips_per_device)):
+        if value < 1:
+            raise ValueError(f"{name}={value} must be at least 1")
     if global_batch_size % num_devices:
         lower = max(global_batch_size // num_devices * num_devices, num_devices)
         raise ValueError(
@@ -77,8 +81,9 @@ def train(cfg: DictConfig) -> float | None:
     resume = find_resume(cfg.resume, run_dir)
     codec, text_encoder = instantiate(cfg.codec), instantiate(cfg.text)
     module: LightningModule = instantiate(cfg.lightning_module)
-    if cfg.pretrained is not None:
-        load_state(module, read_run(cfg.pretrained)[1])
+    for weights in (cfg.pretrained, resume):  # resume: only to refuse what does not fit; Lightning restores the rest
+        if weights is not None:
+            load_state(module, read_run(weights)[1])
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
     trainer, batch = build_trainer(cfg, [*callbacks, Provenance(config=resolved)])
@@ -98,6 +103,12 @@ def train(cfg: DictConfig) -> float | None:
     return report(cfg, trainer, run_dir)
 
 
+def quoted(key: str, text: str) -> str:
+    """A text as a command-line argument, quoted for Hydra and then for the shell: either trips over a comma."""
+    escaped = text.replace('"', '\\"')
+    return shlex.quote(f'{key}="{escaped}"')
+
+
 def report(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> float | None:
     """Says where things are, the loss reached beside the loss to expect, and what to try next."""
     value = trainer.callback_metrics.get("val/loss")
@@ -114,8 +125,10 @@ def report(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> float | None:
         log.info(f"val/loss     {loss:.4f}{expected}")
         if not math.isfinite(loss):
             raise ValueError(f"the validation loss is {loss}; the last good checkpoint is {checkpoint}")
-    if cfg.network is not None:
-        log.info(f"next         python generate.py weights={run_dir} num_frames=257 output=outputs/{cfg.name}")
+    if cfg.get("network") is not None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        prompt = quoted("prompt", data.validation_captions()[0])
+        log.info(f"next         python generate.py weights={run_dir} num_frames=257 output=outputs/{cfg.name} {prompt}")
     else:
         log.info(f"next         python export.py run={run_dir} output=weights/{cfg.name}")
     return loss

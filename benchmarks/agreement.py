@@ -1,0 +1,148 @@
+"""Do the chunks of one sample belong to one video? `python benchmarks/agreement.py weights=weights/vin_freedoom_64`.
+
+Samples the same noise and captions with global tokens and without them (the same weights), and measures beside real
+videos of the split, in latents averaged over a chunk and over the picture:
+- within / total: variance of a video's chunk means around the video's own mean, over the variance of all chunk means
+  around the mean of all; lower is more consistent. - first-last: correlation over videos of the first and the last
+  chunk's means, averaged over channels. Source: our choice.
+Also the validation loss per time of VIN, of the same weights without tokens, and of full attention with its backbone.
+Overrides are those of train.py, e.g. experiment=vin_freedoom; keys of its own: weights, split, videos, seed, steps.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import torch
+from einops import rearrange
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from datamodules.video_datamodule import VideoDataModule
+from lightning_modules.generation import generate
+from lightning_modules.rollouts.whole import Whole
+from lightning_modules.runs import load_run
+from lightning_modules.samplers.guidance import ClassifierFreeGuidance
+from networks.interfaces import Condition, VideoBatch
+
+OWN = {"weights": "weights/vin_freedoom_64", "split": "test", "videos": "64", "seed": "0", "steps": "30", "batch": "16"}
+
+
+def agreement(latents: Tensor, chunk_frames: int) -> dict[str, float]:
+    """latents: b c f h w with f a multiple of chunk_frames."""
+    chunks = rearrange(latents.float(), "b c (k f) h w -> b k c (f h w)", f=chunk_frames).mean(-1)
+    total = (chunks - chunks.mean((0, 1), keepdim=True)).square().mean((0, 1))
+    within = (chunks - chunks.mean(1, keepdim=True)).square().mean((0, 1))
+    first, last = chunks[:, 0] - chunks[:, 0].mean(0), chunks[:, -1] - chunks[:, -1].mean(0)
+    correlation = (first * last).mean(0) / (first.square().mean(0) * last.square().mean(0)).sqrt()
+    return {"within_over_total": float((within / total).mean()), "first_last": float(correlation.mean())}
+
+
+def read_options() -> tuple[dict[str, str], list[str]]:
+    """Our own key=value arguments, and the rest for Hydra."""
+    options, rest = dict(OWN), []
+    for argument in sys.argv[1:]:
+        key, _, value = argument.partition("=")
+        if key in OWN:
+            options[key] = value
+        else:
+            rest.append(argument)
+    return options, rest
+
+
+def build_data(overrides: list[str], num_clips: int) -> VideoDataModule:
+    """The data module of the experiment, its caches filled."""
+    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
+        cfg = compose("train", overrides=[*overrides, f"paths.root_dir={ROOT}", "paths.run_dir=."])
+    data: VideoDataModule = instantiate(
+        cfg.datamodule,
+        codec=instantiate(cfg.codec),
+        text_encoder=instantiate(cfg.text),
+        global_batch_size=1,
+        batch_size=1,
+        seed=0,
+        num_validation_clips=num_clips,
+    )
+    data.prepare_data()
+    data.setup("test")
+    return data
+
+
+def sample(module: Any, batch: VideoBatch, noise: Tensor, ablation: str | None) -> Tensor:
+    """Latents from the captions of real videos."""
+    condition = Condition(batch.frame_index - batch.frame_index[:, :1], batch.text, batch.text_mask)
+    settings = {"rollout": Whole(network_part=""), "guidance": ClassifierFreeGuidance(scale=1.0)}
+    if ablation is None:
+        return generate(module, noise, condition, **settings)
+    with module.network.without(ablation):
+        return generate(module, noise, condition, **settings)
+
+
+@torch.no_grad()
+def losses(module: Any, batch: VideoBatch, noise: Tensor, times: list[float]) -> dict[str, Tensor]:
+    """Error by time, b t: VIN, without its tokens, and full attention with its backbone."""
+    condition = Condition(batch.frame_index, batch.text, batch.text_mask)
+    found: dict[str, list[Tensor]] = {"tokens": [], "without": [], "full": []}
+    for level in times:
+        time = torch.full(batch.frame_index.shape, level)
+        noisy = module.objective.corrupt(batch.video, time, noise)
+        predictions = {
+            "tokens": module.network(noisy, time, condition),
+            "full": module.network.backbone(noisy, time, condition),
+        }
+        with module.network.without("global_tokens"):
+            predictions["without"] = module.network(noisy, time, condition)
+        for name, prediction in predictions.items():
+            errors = module.objective.frame_errors(prediction, batch.video, noise, time)
+            found[name].append(errors.mean(1))
+    return {name: torch.stack(values, dim=1) for name, values in found.items()}
+
+
+def main() -> None:
+    """Prints both tables and writes results/agreement.json."""
+    options, overrides = read_options()
+    data = build_data(overrides, int(options["videos"]))
+    changes = OmegaConf.create({"sampler": {"num_inference_steps": int(options["steps"])}})
+    _, module = load_run(options["weights"], changes)
+    chunk = int(module.get_submodule("network").chunk_frames)  # type: ignore[arg-type]
+    clips = [clip for clip in data.clips[options["split"]] if clip.num_frames == data.num_frames[-1]]
+    step = max(len(clips) // int(options["videos"]), 1)
+    clips = clips[::step][: int(options["videos"])]
+    made: dict[str, list[Tensor]] = {"real": [], "tokens": [], "without": []}
+    scored: dict[str, list[Tensor]] = {"tokens": [], "without": [], "full": []}
+    times = [0.3, 0.6, 0.8, 0.9, 0.95, 0.98]
+    for begin in range(0, len(clips), int(options["batch"])):
+        batch = data.batch(clips[begin : begin + int(options["batch"])], data.num_frames[-1])
+        generator = torch.Generator().manual_seed(int(options["seed"]) * 1000 + begin)
+        noise = torch.randn(batch.video.shape, generator=generator)
+        made["real"].append(batch.video)
+        made["tokens"].append(sample(module, batch, noise, None))
+        made["without"].append(sample(module, batch, noise, "global_tokens"))
+        for name, values in losses(module, batch, noise, times).items():
+            scored[name].append(values)
+    report: dict[str, Any] = {"options": options, "overrides": overrides, "videos": len(clips)}
+    for name, latents in made.items():
+        report[name] = agreement(torch.cat(latents), chunk)
+        sys.stdout.write(f"{name:8s} {json.dumps({k: round(v, 3) for k, v in report[name].items()})}\n")
+    gain = torch.cat(scored["without"]) - torch.cat(scored["tokens"])
+    for place, level in enumerate(times):
+        row = {name: float(torch.cat(values)[:, place].mean()) for name, values in scored.items()}
+        row["gain"] = float(gain[:, place].mean())
+        row["gain_standard_error"] = float(gain[:, place].std() / len(gain) ** 0.5)
+        report[f"time_{level:g}"] = row
+        sys.stdout.write(f"time {level:<5g} {json.dumps({k: round(v, 4) for k, v in row.items()})}\n")
+    results = Path(__file__).parent / "results"
+    results.mkdir(exist_ok=True)
+    (results / "agreement.json").write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

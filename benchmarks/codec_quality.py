@@ -1,0 +1,57 @@
+"""Reconstruction by the codec on videos it was not trained on: `python benchmarks/codec_quality.py`.
+
+PSNR in dB on the scale of 8-bit pictures, per video over clips of 65 frames (mean square over all pixels of a clip).
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import torch
+from torchmetrics.functional.image import peak_signal_noise_ratio
+
+from datamodules.clips import read_frames
+from datamodules.tables import read_entries
+from networks.saving import load_pretrained
+
+
+def main() -> None:
+    """Prints a line per level and the mean with its spread over levels; writes results/codec_quality.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", default="weights/codec_freedoom_64")
+    parser.add_argument("--root", default="data/freedoom_64_long", help="a rendered corpus, with table.csv")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--frames", type=int, default=65)
+    options = parser.parse_args()
+    codec = load_pretrained(folder=options.weights, channels=16)
+    levels: dict[str, list[float]] = {}
+    for entry in read_entries(options.root, "table.csv"):
+        if entry.split != options.split:
+            continue
+        frames = read_frames(entry.path, height=options.size, width=options.size, fps=0, crop_place=0.5)
+        clips = torch.from_numpy(frames).permute(3, 0, 1, 2).float() / 127.5 - 1
+        for start in range(0, clips.shape[1] - options.frames + 1, options.frames):
+            clip = clips[None, :, start : start + options.frames]
+            with torch.inference_mode():
+                decoded = codec.decode(codec.encode(clip))
+            value = float(peak_signal_noise_ratio(decoded, clip, data_range=(-1.0, 1.0)))
+            levels.setdefault(entry.path.parent.name, []).append(value)
+    means = {level: sum(values) / len(values) for level, values in levels.items()}
+    for level, mean in sorted(means.items()):
+        sys.stdout.write(f"{level:8s} {mean:6.2f} dB over {len(levels[level])} clips\n")
+    over = torch.tensor(list(means.values()))
+    sys.stdout.write(f"mean over {len(over)} levels {over.mean():.2f} dB, spread {over.std():.2f}\n")
+    results = Path(__file__).parent / "results"
+    results.mkdir(exist_ok=True)
+    report = {"psnr_by_level": means, "mean": float(over.mean()), "std_over_levels": float(over.std())}
+    (results / "codec_quality.json").write_text(json.dumps({**vars(options), **report}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""The tree keeps its shape: imports point one way, heavy libraries load late, files and functions stay short."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("networks", "lightning_modules", "datamodules")
+PROGRAMS = tuple(sorted(path.stem for path in ROOT.glob("*.py")))
+FILES = [*ROOT.glob("*.py"), *(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))]
+PLACES = [path.relative_to(ROOT).as_posix() for path in sorted(FILES)]
+
+MAY_IMPORT = {
+    "networks": ("networks",),
+    "lightning_modules": ("lightning_modules", "networks"),
+    "datamodules": ("datamodules", "networks.interfaces", "networks.codecs.rules"),
+}
+MAY_READ_A_CONFIG = {
+    *(f"{name}.py" for name in PROGRAMS),
+    *(f"lightning_modules/{name}.py" for name in ("runs", "training", "take", "user_errors")),
+}
+CONFIG_LIBRARIES = ("hydra", "omegaconf")
+FOREIGN_TO_NETWORKS = (*CONFIG_LIBRARIES, "lightning", "torchmetrics", "av", "cv2", "vizdoom")
+LATE = ("av", "cv2", "diffusers", "scenedetect", "transformers", "vizdoom")
+MOST_LINES, MOST_FUNCTION_LINES = 300, 60
+
+
+def imported(tree: ast.AST, *, at_load: bool) -> Iterator[str]:
+    """Dotted names that a file imports: all, or only those that run when it is loaded."""
+    for node in ast.iter_child_nodes(tree):
+        if at_load and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if at_load and isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+            yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
+        yield from imported(node, at_load=at_load)
+
+
+def under(name: str, places: tuple[str, ...]) -> bool:
+    return any(name == place or name.startswith(place + ".") for place in places)
+
+
+def faults(place: str, source: str) -> list[str]:
+    """What a file does against the rules; place: its path in the repository."""
+    tree = ast.parse(source)
+    area = place.split("/")[0] if "/" in place else None
+    every, first = set(imported(tree, at_load=False)), set(imported(tree, at_load=True))
+    found = [f"imports {name} relatively" for name in every if name.startswith(".")]
+    if area is not None:
+        ours = {name for name in every if under(name, (*PACKAGES, *PROGRAMS, "tests", "benchmarks"))}
+        allowed = MAY_IMPORT[area]
+        # `from networks import interfaces` names the package first: only the name that is taken counts.
+        ours = {name for name in ours if not any(other.startswith(name + ".") for other in ours)}
+        found += [f"imports {name}" for name in ours if not under(name, allowed)]
+        found += [f"loads {name} early" for name in first if under(name, LATE)]
+    if area == "networks":
+        found += [f"imports {name}" for name in first if under(name, FOREIGN_TO_NETWORKS)]
+    if place not in MAY_READ_A_CONFIG:
+        found += [f"imports {name}" for name in every if under(name, CONFIG_LIBRARIES)]
+    return sorted(found)
+
+
+def long_functions(source: str) -> list[str]:
+    """Functions whose code, without signature and docstring, is too long."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            code = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            lines = code[-1].end_lineno - code[0].lineno + 1 if code else 0
+            found += [f"{node.name}: {lines} lines"] if lines > MOST_FUNCTION_LINES else []
+    return found
+
+
+def test_the_tree_is_found():
+    assert {"train.py", "networks/interfaces.py", "datamodules/clips.py", "lightning_modules/runs.py"} <= set(PLACES)
+    assert {place for place in MAY_READ_A_CONFIG if "/" in place} <= set(PLACES)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_imports_point_one_way(place):
+    assert faults(place, (ROOT / place).read_text()) == []
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_files_and_functions_are_short(place):
+    source = (ROOT / place).read_text()
+    assert len(source.splitlines()) <= MOST_LINES
+    assert long_functions(source) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "source", "fault"),
+    [
+        ("networks/dit.py", "from lightning_modules.runs import load_run", "imports lightning_modules.runs.load_run"),
+        ("networks/dit.py", "import networks.rope\nimport train", "imports train"),
+        ("networks/dit.py", "def f():\n    import datamodules.clips", "imports datamodules.clips"),
+        ("networks/dit.py", "from lightning import LightningModule", "imports lightning"),
+        ("networks/text.py", "import transformers", "loads transformers early"),
+        ("networks/text.py", "try:\n    import av\nexcept ImportError:\n    pass", "loads av early"),
+        ("datamodules/clips.py", "from networks import vin", "imports networks.vin"),
+        ("datamodules/clips.py", "from networks.codecs.causal import Down", "imports networks.codecs.causal.Down"),
+        ("datamodules/clips.py", "def f():\n    from hydra.utils import get_class", "imports hydra.utils"),
+        ("lightning_modules/take.py", "from datamodules.clips import x", "imports datamodules.clips.x"),
+        ("lightning_modules/denoising.py", "import omegaconf", "imports omegaconf"),
+        ("lightning_modules/denoising.py", "from . import runs", "imports . relatively"),
+    ],
+)
+def test_a_planted_import_is_caught(place, source, fault):
+    assert fault in faults(place, source)
+
+
+@pytest.mark.parametrize(
+    ("place", "source"),
+    [
+        ("networks/text.py", "def f():\n    import transformers"),
+        ("networks/dit.py", "import torch\nfrom networks import rope"),
+        ("datamodules/clips.py", "from networks.interfaces import Codec\nfrom datamodules import tables"),
+        ("datamodules/clips.py", "from networks import interfaces"),
+        ("lightning_modules/take.py", "from omegaconf import DictConfig\nfrom networks import vin"),
+        ("train.py", "import hydra\nimport datamodules.clips"),
+    ],
+)
+def test_what_is_allowed_passes(place, source):
+    assert faults(place, source) == []
+
+
+def test_a_planted_long_function_is_caught():
+    body = "\n".join("    x = 1" for _ in range(MOST_FUNCTION_LINES + 1))
+    assert long_functions(f'def long():\n    """Says so."""\n{body}\n') == [f"long: {MOST_FUNCTION_LINES + 1} lines"]
