@@ -9,6 +9,8 @@ def main(cfg: DictConfig) -> None:
     """Loads the run's averaged weights and saves them in the diffusers format."""
     import torch
 
+    if cfg.dtype not in ("float32", "float16", "bfloat16"):
+        raise ValueError(f"dtype={cfg.dtype} must be float32, float16 or bfloat16")
     from lightning_modules.runs import release
 
     release(cfg.run, cfg.output, getattr(torch, cfg.dtype))

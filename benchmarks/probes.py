@@ -1,11 +1,13 @@
 """Peak memory, each figure from a process of its own: `python -m benchmarks.probes step dit_tiny vin 257 cpu`."""
 
+import ctypes
 import gc
 import json
 import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ class Peak:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
         elif CLEAR_REFS.exists():
+            # What was freed but not given back to the system would be used again unseen.
+            getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
             CLEAR_REFS.write_text("5")
         self.before = self.total()
 
@@ -88,7 +92,7 @@ def sampling(num_frames: str, device: str) -> dict[str, float]:
         return peak.result()
 
 
-PROBES = {"step": step, "sampling": sampling}
+PROBES: dict[str, Callable[..., dict[str, float]]] = {"step": step, "sampling": sampling}
 
 
 def in_fresh_process(probe: str, *arguments: Any) -> dict[str, float]:

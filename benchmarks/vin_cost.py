@@ -11,6 +11,7 @@ import os
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def flops_record(setup: Setup, num_frames: int) -> Record:
 
 def _steps_of(setup: Setup, num_frames: int, networks: dict[str, Any], device: str) -> dict[str, Callable[[], object]]:
     inputs = example(setup, num_frames, device)
-    return {name: lambda network=network: network(*inputs) for name, network in networks.items()}
+    return {name: partial(network, *inputs) for name, network in networks.items()}
 
 
 @torch.no_grad()

@@ -38,7 +38,8 @@ class RotaryEmbedding3D(nn.Module):
         counts = (num_frame, num_height, pairs - num_frame - num_height)
         frequencies = [theta ** (-torch.arange(n, dtype=torch.float32) / n) for n in counts]
         self.register_buffer("frequencies", torch.cat(frequencies), persistent=False)
-        self.register_buffer("axis", torch.repeat_interleave(torch.arange(3), torch.tensor(counts)), persistent=False)
+        axis = [place for place, count in enumerate(counts) for _ in range(count)]
+        self.register_buffer("axis", torch.tensor(axis), persistent=False)
 
     def forward(self, positions: Tensor) -> Rotation:
         """positions: b n 3, any real."""

@@ -63,9 +63,12 @@ class VideoInterfaceNetwork(nn.Module):
         at once in sampling, which bounds memory; 0 for all.
 
         Raises:
-            ValueError: if fusion names no part.
+            ValueError: if fusion names no part, or context is longer than a chunk.
         """
         super().__init__()
+        for name, value in (("train_local_frames", train_local_frames), ("local_frames", local_frames)):
+            if not 0 <= value <= chunk_frames:
+                raise ValueError(f"network.{name}={value} must lie between 0 and network.chunk_frames={chunk_frames}")
         if fusion != "none" and fusion not in fusion_times:
             raise ValueError(f"fusion={fusion!r} is unknown: use none, {', '.join(fusion_times)}")
         self.backbone = backbone

@@ -80,8 +80,9 @@ def test_peak_sees_what_was_freed():
     assert peak.result()["above_mib"] == pytest.approx(64, abs=6)
 
 
-def test_memory_of_a_step_is_above_nothing():
-    assert probes.step("dit_tiny", "vin", "65", "cpu")["above_mib"] > 0
+def test_memory_of_a_step_holds_its_widest_layer():
+    peak = probes.in_fresh_process("step", "dit_tiny", "dit", 257, "cpu")
+    assert peak["above_mib"] > 65 * 16 * 768 * 4 / probes.MIB  # the MLP's hidden features, in float32
 
 
 def test_the_program_measures_and_saves(tmp_path, monkeypatch):

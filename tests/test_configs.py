@@ -1,6 +1,8 @@
 """Every config of every group composes, resolves, and fits the signature of what it builds."""
 
 import inspect
+import re
+import shlex
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -164,6 +166,21 @@ def test_a_planted_wrong_key_is_caught(change, fault):
     # `video.fps` repeats the data module's, so the plant must not break its interpolation.
     tree = as_used("train", "video.fps=8", change)
     assert fault in {fault for node in nodes(tree) for fault in faults(node)}
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.startswith("python ")]
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_the_commands_of_the_readme_compose(command):
+    _, program, *changes = shlex.split(command, comments=True)
+    if changes[:1] == ["-m"]:  # a sweep: its first job
+        changes = [change.split(",")[0] for change in changes[1:]]
+    tree = as_used(program.removesuffix(".py"), *changes)
+    assert [fault for node in nodes(tree) for fault in faults(node)] == []
+    assert list(missing(tree)) == []
 
 
 @pytest.mark.parametrize("backbone", groups_of("train")["backbone"])

@@ -33,6 +33,16 @@ class FiniteLoss(Callback):
         if (batch_idx + 1) % self.every_n_steps == 0:
             self._look(trainer)
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """A look before anything is written, at the loss and at the weights."""
+        self._look(trainer)
+        weights = (value for value in checkpoint["state_dict"].values() if value.is_floating_point())
+        if not all(bool(torch.isfinite(value).all()) for value in weights):
+            raise ValueError(
+                "the weights stopped being numbers; the last good checkpoint is kept under checkpoints/: resume from "
+                "it with a smaller optimizer.lr"
+            )
+
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A look before anything is saved."""
         if not trainer.sanity_checking:
