@@ -52,6 +52,16 @@ def refuse_ddp_sweep(trainer: DictConfig) -> None:
         )
 
 
+def refuse_sharded_average(trainer: DictConfig, callbacks: DictConfig) -> None:
+    """Lightning's weight averaging copies a whole module and cannot average shards.
+
+    Raises:
+        ValueError: for trainer=fsdp with the averaging callback.
+    """
+    if "fsdp" in str(trainer.strategy) and callbacks.get("average") is not None:
+        raise ValueError("trainer=fsdp cannot keep an average of sharded weights: add ~callbacks.average")
+
+
 def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> tuple[Trainer, int]:
     """The Trainer with accumulation derived from the global batch, and the clips of one device's batch."""
     loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
@@ -74,6 +84,7 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> tuple[Trainer, 
 def train(cfg: DictConfig) -> float | None:
     """Builds everything, fits, and says where the results are. Returns the last validation loss."""
     refuse_ddp_sweep(cfg.trainer)
+    refuse_sharded_average(cfg.trainer, cfg.callbacks)
     torch.set_float32_matmul_precision("high")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # tips, and the device list that we print
     seed_everything(cfg.seed, workers=True, verbose=False)
