@@ -361,6 +361,6 @@ def test_a_run_without_trouble_ends(tmp_path):
 
 def test_sharded_weights_with_an_average_are_refused():
     trainer = OmegaConf.create({"strategy": "fsdp"})
-    with pytest.raises(ValueError, match="~callbacks.average"):
+    with pytest.raises(ValueError, match="add ~callbacks"):
         refuse_sharded_average(trainer, OmegaConf.create({"average": {"decay": 0.9}}))
     refuse_sharded_average(trainer, OmegaConf.create({"checkpoint": {}}))
