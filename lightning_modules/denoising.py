@@ -14,6 +14,7 @@ from lightning_modules.objectives.objective import Objective, SampledTime
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
 from lightning_modules.randomness import row_generators
 from lightning_modules.samplers.interfaces import Sampler
+from networks.dit import VideoDiT
 from networks.interfaces import Condition, VideoBatch
 
 
@@ -83,6 +84,11 @@ class DenoisingModule(LightningModule):
         plan_loss = network.plan_loss(plan, clean)
         self.log("train/plan_loss", plan_loss, batch_size=len(clean))
         return loss + self.plan_weight * plan_loss
+
+    @staticmethod
+    def count_tokens(batch: VideoBatch) -> int:
+        """Patch tokens of a batch of latents, before windows overlap."""
+        return batch.video[:, 0].numel() // VideoDiT.PATCH**2
 
     def count_flops_step(self, batch: VideoBatch) -> None:
         """One forward pass of a training step, for the FLOP counter."""

@@ -71,10 +71,11 @@ class VideoInterface(nn.Module):
         self.processor = nn.ModuleList(InterfaceBlock(width=width, num_heads=num_heads) for _ in range(depth))
         self.write = nn.Sequential(nn.LayerNorm(width, eps=1e-6), nn.Linear(width, backbone_width))
 
-    def keyframes(self, num_frames: int) -> list[int]:
-        """Canvas frames that are read: round(j · T_s · latent_fps), at least one."""
+    def keyframes(self, num_frames: int, device: torch.device) -> Tensor:
+        """Canvas frames that are read, f: round(j · T_s · latent_fps), at least one."""
         step = max(self.keyframe_seconds * self.latent_fps, 1.0)
-        return [round(j * step) for j in range(num_frames) if round(j * step) < num_frames]
+        count = sum(round(j * step) < num_frames for j in range(num_frames))
+        return (torch.arange(count, device=device, dtype=torch.float64) * step).round().long()
 
     def forward(self, keyframes: Tensor, frame_times: Tensor, time: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
         """Reads keyframes into global tokens.

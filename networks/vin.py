@@ -101,7 +101,7 @@ class VideoInterfaceNetwork(nn.Module):
 
     def read(self, noisy: Tensor, time: Tensor, condition: Condition) -> GlobalTokens:
         """One read of the whole noisy canvas b c f h w at time b f."""
-        index = torch.tensor(self.interface.keyframes(noisy.shape[2]), device=noisy.device)
+        index = self.interface.keyframes(noisy.shape[2], noisy.device)
         keyframes = self.backbone.embed(noisy[:, :, index], condition.frame_index[:, index])
         frame_times = self.backbone.time(time[:, index])
         clock = self.backbone.time(time.amax(dim=1))
@@ -126,7 +126,7 @@ class VideoInterfaceNetwork(nn.Module):
     def plan_loss(self, plan: Tensor, clean: Tensor) -> Tensor:
         """Mean squared error of a plan b c f 2 2 against the clean canvas b c f h w."""
         assert self.plan is not None
-        index = torch.tensor(self.interface.keyframes(clean.shape[2]), device=clean.device)
+        index = self.interface.keyframes(clean.shape[2], clean.device)
         return nn.functional.mse_loss(plan.float(), self.plan.target(clean[:, :, index]))
 
     def _denoise_chunks(

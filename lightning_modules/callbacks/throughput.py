@@ -11,7 +11,7 @@ from networks.interfaces import VideoBatch
 
 
 class Throughput(Callback):
-    """Logs samples, frames and seconds a step, the share of time spent waiting for data, FLOP/s and MFU.
+    """Logs samples, frames, tokens and seconds a step, the share of time spent waiting for data, FLOP/s and MFU.
 
     Waiting is the time between the end of one step and the arrival of the next batch. FLOPs are counted once for
     each clip length, on the first batch that has it. On CUDA the clock is read after a synchronise, once every
@@ -28,7 +28,7 @@ class Throughput(Callback):
     def _reset(self) -> None:
         self._began = time.perf_counter()
         self._waited = 0.0
-        self._samples = self._frames = self._steps = 0
+        self._samples = self._frames = self._tokens = self._steps = 0
         self._flops = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -46,11 +46,12 @@ class Throughput(Callback):
         self._flops += self._flops_by_length[shape]
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: VideoBatch, batch_idx: int
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: VideoBatch, batch_idx: int
     ) -> None:
         """The step is over."""
         self._samples += batch.video.shape[0] * trainer.world_size
         self._frames += batch.video.shape[0] * batch.video.shape[2] * trainer.world_size
+        self._tokens += pl_module.count_tokens(batch) * trainer.world_size
         self._steps += 1
         self._ended = time.perf_counter()
         if self._steps < self.every_n_steps:
@@ -62,6 +63,7 @@ class Throughput(Callback):
         rates = {
             "speed/samples_per_second": self._samples / seconds,
             "speed/frames_per_second": self._frames / seconds,
+            "speed/tokens_per_second": self._tokens / seconds,
             "speed/seconds_per_step": seconds / self._steps,
             "speed/data_wait_share": self._waited / seconds,
             "speed/tflops": self._flops / seconds / 1e12,
