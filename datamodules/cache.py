@@ -135,8 +135,9 @@ class ClipCache:
         """uint8 c f h w to what is stored."""
         if self.codec is None:
             return pixels.contiguous()
-        latents = self.codec.encode(pixels.unsqueeze(0).float() / 127.5 - 1)
-        return latents[0].to(DTYPES[self.settings.dtype]).contiguous()
+        device = _device_of(self.codec)
+        latents = self.codec.encode(pixels.unsqueeze(0).to(device).float() / 127.5 - 1)
+        return latents[0].cpu().to(DTYPES[self.settings.dtype]).contiguous()
 
     def clips(self, entries: Sequence[Entry]) -> list[Clip]:
         """All clips that are there, in the order of the entries.
@@ -164,6 +165,12 @@ class ClipCache:
         """The first frames of a clip, as stored: c f h w; num_frames in frames of what is stored."""
         with safe_open(clip.file, framework="pt") as file:
             return file.get_slice("clips")[clip.number, :, :num_frames]
+
+
+def _device_of(codec: Codec) -> torch.device:
+    """Where a codec that is a module lies; the CPU for any other."""
+    parameters = codec.parameters() if isinstance(codec, torch.nn.Module) else iter(())
+    return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
 
 def cache_text(folder: Path, captions: Sequence[str], encode: Callable[[list[str]], tuple[Tensor, Tensor]]) -> None:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 ENDINGS = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".gif"}
 PATH_COLUMNS = ("path", "video", "file")
 TEXT_COLUMNS = ("text", "caption", "prompt")
+SPLITS = {"training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
+"""Other people's names of splits, and ours."""
 
 
 class Entry(NamedTuple):
@@ -62,15 +64,25 @@ def _read_table(root: Path, table: Path) -> list[Entry]:
         raise ValueError(f"{table} has the columns {', '.join(rows[0])}, but none of {', '.join(PATH_COLUMNS)}")
     what = next((name for name in TEXT_COLUMNS if name in rows[0]), None)
     return [
-        Entry(root / row[where], "" if what is None else str(row[what] or ""), str(row.get("split") or ""))
-        for row in rows
+        Entry(root / row[where], "" if what is None else str(row[what] or ""), _split(row.get("split"))) for row in rows
     ]
 
 
+def _split(name: object) -> str:
+    """Our name of a split; "" for none."""
+    plain = str(name or "").strip().lower()
+    return SPLITS.get(plain, plain)
+
+
 def share_out(entries: list[Entry], validation_share: float, seed: int) -> list[Entry]:
-    """Gives every entry without a split one: a seeded share of the videos becomes "validation", the rest "train"."""
+    """Gives every entry without a split one: a seeded share of the videos becomes "validation", the rest "train".
+
+    Where a table has no validation videos at all, that share is taken from its training videos.
+    """
     import torch
 
+    if not any(entry.split in ("", "validation") for entry in entries):
+        entries = [entry._replace(split="") if entry.split == "train" else entry for entry in entries]
     missing = [place for place, entry in enumerate(entries) if not entry.split]
     order = torch.randperm(len(missing), generator=torch.Generator().manual_seed(seed)).tolist()
     num_validation = min(max(round(validation_share * len(missing)), 1), len(missing) - 1) if len(missing) > 1 else 0

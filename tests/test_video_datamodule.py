@@ -1,0 +1,190 @@
+"""Videos to batches through the cache, with a small codec whose latents are known."""
+
+import json
+import os
+from types import SimpleNamespace
+
+import pytest
+import torch
+from test_videos import broken_files, make
+
+from datamodules.cache import ClipCache
+from datamodules.video_datamodule import VideoDataModule
+from networks.codecs.rules import check_size
+from networks.text import NullText
+
+
+class Mean:
+    """A causal codec: the first frame by itself, then the means of four; 8 x 8 pixels to one."""
+
+    channels, time_factor, space_factor = 3, 4, 8
+    fingerprint = "mean"
+    calls = 0
+
+    def encode(self, video):
+        check_size(*video.shape[2:], 4, 8, "mean")
+        Mean.calls += 1
+        small = torch.nn.functional.avg_pool3d(video, (1, 8, 8))
+        groups = small[:, :, 1:].unflatten(2, (-1, 4)).mean(3)
+        return torch.cat([small[:, :, :1], groups], dim=2)
+
+
+class Words:
+    """One token a word: its length."""
+
+    features = 2
+    fingerprint = "words"
+
+    def encode(self, captions):
+        rows = [[len(word) for word in caption.split()] for caption in captions]
+        longest = max(1, *map(len, rows))
+        features, mask = torch.zeros(len(rows), longest, 2), torch.zeros(len(rows), longest, dtype=torch.bool)
+        for place, row in enumerate(rows):
+            features[place, : len(row), 0] = torch.tensor(row, dtype=torch.float32)
+            mask[place, : len(row)] = True
+        return features, mask
+
+
+def module(folder, **changes):
+    settings = {
+        "codec": Mean(), "text_encoder": Words(), "global_batch_size": 2, "batch_size": 2, "seed": 0, "make": None,
+        "root": str(folder), "table": None, "height": 16, "width": 16, "fps": 10, "num_frames": [5, 9],
+        "hop_frames": 4, "crop": "centre", "pixels": False, "cache_dir": str(folder / "cache"),
+        "cache_dtype": "float32", "validation_share": 0.4, "num_validation_clips": 3, "num_workers": 0,
+    }  # fmt: skip
+    return VideoDataModule(**{**settings, **changes})
+
+
+def ready(folder, **changes):
+    data = module(folder, **changes)
+    data.prepare_data()
+    data.setup("fit")
+    data.trainer = SimpleNamespace(global_step=0, accumulate_grad_batches=1, global_rank=0, world_size=1)
+    return data
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, count, caption in (("a", 20, "one two"), ("b", 10, ""), ("c", 7, "three")):
+        make(tmp_path / f"{name}.mp4", count)
+        (tmp_path / f"{name}.txt").write_text(caption)
+    return tmp_path
+
+
+def test_clips_start_every_hop_and_are_as_long_as_the_video_allows(folder):
+    data = ready(folder)
+    clips = data.cache.clips(data.entries())
+    found = {(clip.entry.path.stem, clip.start, clip.num_frames) for clip in clips}
+    assert found == {("a", 0, 9), ("a", 4, 9), ("a", 8, 9), ("b", 0, 9), ("c", 0, 5)}
+
+
+def test_latents_are_the_codecs_own_and_shorter_ones_a_prefix(folder):
+    data = ready(folder)
+    clip = next(c for c in data.cache.clips(data.entries()) if c.entry.path.stem == "a" and c.start == 4)
+    batch = data.batch([clip], 9)
+    # Frame f is grey of level 10 f: the first alone, then means of four.
+    grey = torch.tensor([40.0, 65.0, 105.0]) / 127.5 - 1
+    torch.testing.assert_close(batch.video[0, 0, :, 0, 0], grey, atol=0.02, rtol=0)
+    assert batch.frame_index.tolist() == [[1.0, 2.0, 3.0]]
+    assert torch.equal(data.batch([clip], 5).video, batch.video[:, :, :2])
+
+
+def test_text_is_padded_and_masked(folder):
+    data = ready(folder)
+    clips = sorted(data.cache.clips(data.entries()), key=lambda clip: clip.entry.path.stem)
+    batch = data.batch([clips[0], clips[3], clips[4]], 5)
+    assert batch.text_mask.tolist() == [[True, True], [False, False], [True, False]]
+    assert batch.text[..., 0].tolist() == [[3.0, 3.0], [0.0, 0.0], [5.0, 0.0]]
+
+
+def test_pixels(folder):
+    data = ready(folder, pixels=True, cache_dtype="uint8")
+    batch = data.batch(data.cache.clips(data.entries())[:1], 5)
+    assert batch.video.shape == (1, 3, 5, 16, 16)
+    torch.testing.assert_close(batch.video[0, 0, :, 0, 0], torch.arange(5) * 10 / 127.5 - 1, atol=0.02, rtol=0)
+    assert batch.frame_index.tolist() == [[0, 1, 2, 3, 4]]
+
+
+def test_training_batches_resume_and_validation_stays(folder):
+    data = ready(folder)
+    loader = iter(data.train_dataloader())
+    batches = [next(loader) for _ in range(6)]
+    assert {batch.video.shape[2] for batch in batches} == {2, 3}
+    data.trainer.global_step = 4
+    resumed = next(iter(data.train_dataloader()))
+    assert torch.equal(resumed.video, batches[4].video)
+    assert torch.equal(resumed.frame_index, batches[4].frame_index)
+    once, twice = (torch.cat([batch.video for batch in data.val_dataloader()]) for _ in range(2))
+    assert torch.equal(once, twice)
+
+
+def test_a_killed_cache_goes_on_and_a_changed_file_is_made_again(folder):
+    data = ready(folder)
+    files = sorted(data.cache.folder.glob("*.safetensors"))
+    assert len(files) == 3
+    files[1].unlink()
+    before = Mean.calls
+    ready(folder)
+    assert 1 <= Mean.calls - before <= 3
+    assert sorted(data.cache.folder.glob("*.safetensors")) == files
+    os.utime(folder / "c.mp4", (1, 1))
+    ready(folder)
+    assert len(list(data.cache.folder.glob("*.safetensors"))) == 4
+    assert not list(data.cache.folder.glob("*.part"))
+
+
+def test_other_settings_or_another_codec_are_another_cache(folder):
+    folders = {
+        module(folder).cache.folder,
+        module(folder, fps=5).cache.folder,
+        module(folder, hop_frames=8).cache.folder,
+    }
+    other = Mean()
+    other.fingerprint = "another"
+    folders.add(module(folder, codec=other).cache.folder)
+    assert len(folders) == 4
+    assert module(folder).cache.folder in folders
+
+
+def test_broken_videos_are_listed_and_passed_over(folder, caplog):
+    names = [name for name in broken_files(folder) if name != "missing.mp4"]
+    make(folder / "short.mp4", 3)
+    (folder / "good.mp4").unlink()
+    data = ready(folder)
+    skipped = json.loads((data.cache.folder / "skipped.json").read_text())
+    assert {os.path.basename(path) for path in skipped} == {*names, "short.mp4"}
+    assert "too short, 3 frames" in skipped[str(folder / "short.mp4")]
+    assert f"{len(skipped)} of {len(skipped) + 3} videos are skipped" in caplog.text
+    assert {clip.entry.path.stem for clip in data.cache.clips(data.entries())} == {"a", "b", "c"}
+
+
+def test_nothing_but_broken_videos_is_one_error(tmp_path):
+    broken_files(tmp_path)
+    (tmp_path / "good.mp4").unlink()
+    data = module(tmp_path)
+    data.prepare_data()
+    with pytest.raises(ValueError, match="none of the 4 videos could be used"):
+        data.setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"num_frames": [6]}, "5"),
+        ({"height": 20}, "16"),
+        ({"crop": "left"}, "centre, random"),
+        ({"cache_dtype": "uint8"}, "float16"),
+        ({"pixels": True}, "uint8"),
+    ],
+)
+def test_wrong_settings_name_what_would_do(folder, changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        module(folder, **changes)
+
+
+def test_no_text_and_videos_that_are_made_first(tmp_path):
+    data = ready(tmp_path, text_encoder=NullText(), make=lambda: [make(tmp_path / f"{n}.mp4", 9) for n in range(3)])
+    batch = next(iter(data.train_dataloader()))
+    assert batch.text_mask.shape == (2, 1)
+    assert not batch.text_mask.any()
+    assert isinstance(data.cache, ClipCache)

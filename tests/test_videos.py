@@ -1,0 +1,145 @@
+"""Tables and decoding: other people's files, whole and broken."""
+
+import json
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from datamodules.clips import read_frames
+from datamodules.tables import Entry, read_entries, share_out
+from datamodules.writing import write_video
+
+
+def make(path, num_frames=20, height=32, width=48, fps=10, times=None):
+    """Frame f is grey of level 10 (f mod 25); times: one presentation time a frame in seconds, for a variable rate."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        stream.options = {"crf": "1", "bf": "0"}
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(np.full((height, width, 3), 10 * (number % 25), np.uint8), format="rgb24")
+            frame.time_base = Fraction(1, 1000)
+            frame.pts = round(1000 * (number / fps if times is None else times[number]))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def levels(frames):
+    return [round(float(frame.mean()) / 10) for frame in frames]
+
+
+def read(path, **changes):
+    return read_frames(path, **{"height": 16, "width": 16, "fps": 0, "crop_place": 0.5, **changes})
+
+
+def test_every_frame_in_order(tmp_path):
+    frames = read(make(tmp_path / "a.mp4"))
+    assert frames.shape == (20, 16, 16, 3)
+    assert levels(frames) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("fps", "expected"), [(10, list(range(8))), (5, [0, 2, 4, 6]), (20, [i // 2 for i in range(15)])]
+)
+def test_target_rate_takes_the_frame_last_shown(tmp_path, fps, expected):
+    assert levels(read(make(tmp_path / "a.mp4", 8), fps=fps)) == expected
+
+
+def test_variable_rate_keeps_its_speed(tmp_path):
+    path = make(tmp_path / "a.mp4", 5, times=[0.0, 0.1, 0.5, 0.6, 0.9])
+    assert levels(read(path, fps=10)) == [0, 1, 1, 1, 1, 2, 3, 3, 3, 4]
+
+
+def test_odd_sides_are_scaled_and_cut(tmp_path):
+    video = -torch.ones(3, 3, 22, 62)
+    video[:, :, :, :20] = 1
+    write_video(tmp_path / "wide.mp4", [video], fps=5)
+    left = read(tmp_path / "wide.mp4", crop_place=0.0).mean()
+    right = read(tmp_path / "wide.mp4", crop_place=1.0).mean()
+    assert left > 200
+    assert right < 30
+
+
+def broken_files(folder):
+    good = make(folder / "good.mp4").read_bytes()
+    files = {"empty.mp4": b"", "text.mp4": b"not a video at all" * 50, "truncated.mp4": good[: len(good) // 2]}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    with av.open(str(folder / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return [*files, "sound.mp4", "missing.mp4"]
+
+
+def test_broken_files_are_named(tmp_path):
+    for name in broken_files(tmp_path):
+        with pytest.raises(ValueError, match=name):
+            read(tmp_path / name)
+
+
+def test_a_fast_start_file_that_ends_early_is_named(tmp_path):
+    whole = make(tmp_path / "whole.mp4", 60, 64, 64)
+    with (
+        av.open(str(whole)) as source,
+        av.open(str(tmp_path / "cut.mp4"), "w", options={"movflags": "faststart"}) as out,
+    ):
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    content = (tmp_path / "cut.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: int(len(content) * 0.8)])
+    with pytest.raises(ValueError, match=r"cut\.mp4"):
+        read(tmp_path / "cut.mp4")
+
+
+def test_a_picture_with_the_wrong_name_is_one_frame(tmp_path):
+    from PIL import Image
+
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "picture.png")
+    (tmp_path / "picture.png").rename(tmp_path / "picture.mp4")
+    assert len(read(tmp_path / "picture.mp4")) == 1
+
+
+def test_folder_csv_and_jsonl_say_the_same(tmp_path):
+    for name in ("a", "b"):
+        make(tmp_path / f"{name}.mp4", 3)
+        (tmp_path / f"{name}.txt").write_text(f"video {name}\n")
+    (tmp_path / "t.csv").write_text("video,caption\na.mp4,video a\nb.mp4,video b\n")
+    rows = [{"path": f"{name}.mp4", "text": f"video {name}"} for name in ("a", "b")]
+    (tmp_path / "t.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    expected = [Entry(tmp_path / f"{name}.mp4", f"video {name}", "") for name in ("a", "b")]
+    for table in (None, "t.csv", "t.jsonl"):
+        assert read_entries(tmp_path, table) == expected
+
+
+def test_wrong_tables_and_folders_get_one_sentence(tmp_path):
+    (tmp_path / "t.csv").write_text("name,text\na,b\n")
+    (tmp_path / "t.xml").write_text("<a/>")
+    for table, sentence in (("t.csv", "none of path"), ("t.xml", "expected .csv"), ("u.csv", "does not exist")):
+        with pytest.raises(ValueError, match=sentence):
+            read_entries(tmp_path, table)
+    with pytest.raises(ValueError, match="names no videos"):
+        read_entries(tmp_path, None)
+    with pytest.raises(ValueError, match="not a folder"):
+        read_entries(tmp_path / "nowhere", None)
+
+
+def test_splits_are_kept_renamed_or_shared_out(tmp_path):
+    (tmp_path / "t.csv").write_text("path,split\na,train\nb,val\nc,test\n")
+    assert [entry.split for entry in read_entries(tmp_path, "t.csv")] == ["train", "validation", "test"]
+    entries = [Entry(tmp_path / str(number), "", "") for number in range(20)]
+    shared = share_out(entries, 0.25, seed=1)
+    assert sum(entry.split == "validation" for entry in shared) == 5
+    assert shared == share_out(entries, 0.25, seed=1) != share_out(entries, 0.25, seed=2)
+    all_train = [entry._replace(split="train") for entry in entries]
+    assert sum(entry.split == "validation" for entry in share_out(all_train, 0.1, seed=1)) == 2
