@@ -21,7 +21,8 @@ def make(path, num_frames=20, height=32, width=48, fps=10, times=None):
         stream.options = {"crf": "1", "bf": "0"}
         stream.codec_context.time_base = Fraction(1, 1000)
         for number in range(num_frames):
-            frame = av.VideoFrame.from_ndarray(np.full((height, width, 3), 10 * (number % 25), np.uint8), format="rgb24")
+            grey = np.full((height, width, 3), 10 * (number % 25), np.uint8)
+            frame = av.VideoFrame.from_ndarray(grey, format="rgb24")
             frame.time_base = Fraction(1, 1000)
             frame.pts = round(1000 * (number / fps if times is None else times[number]))
             container.mux(stream.encode(frame))
