@@ -17,7 +17,8 @@ def read_frames(path: str | Path, *, height: int, width: int, fps: float, crop_p
 
     The picture is scaled until it covers height x width and then cut; crop_place in [0, 1] says where along the side
     that is too long (0.5 is the centre). Frames are taken at multiples of 1 / fps by their time stamps, the last one
-    shown at each, so that videos of variable rate keep their speed; fps=0 keeps every frame.
+    shown at each, so that videos of variable rate keep their speed; fps=0 keeps every frame. A turn that the file asks
+    for, as telephones write it, is made.
 
     Raises:
         ValueError: if the file cannot be decoded, has no picture, or ends before it promised to.
@@ -26,47 +27,64 @@ def read_frames(path: str | Path, *, height: int, width: int, fps: float, crop_p
 
     path = Path(path)
     try:
-        with av.open(str(path)) as container:
+        # Titles and the like may be in any encoding: they are not ours to judge.
+        with av.open(str(path), metadata_errors="replace") as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             promised = stream.frames
-            frames, decoded = _decode(container, stream, height, width, fps, crop_place)
+            frames, read = _decode(container, stream, height, width, fps, crop_place)
     except (av.FFmpegError, IndexError, OSError) as error:
         reason = "no video stream" if isinstance(error, IndexError) else type(error).__name__
         raise ValueError(f"{path}: cannot be decoded ({reason})") from error
     if not frames:
         raise ValueError(f"{path}: holds no frame")
-    if decoded < promised:
-        raise ValueError(f"{path}: truncated, {decoded} of {promised} frames")
+    if read < promised:
+        raise ValueError(f"{path}: truncated, {read} of {promised} frames")
     return np.stack(frames)
 
 
 def _decode(
     container: Any, stream: Any, height: int, width: int, fps: float, crop_place: float
 ) -> tuple[list[Frames], int]:
-    """The frames at the wanted rate, and how many the file held."""
-    from av.video.reformatter import Interpolation, VideoReformatter
+    """The frames at the wanted rate, and how many coded frames the file held.
+
+    Coded frames are counted, not shown ones: a clip that was cut without coding anew holds some that are never shown.
+    """
+    from av.video.reformatter import VideoReformatter
 
     reformatter = VideoReformatter()
     frames: list[Frames] = []
-    shown: Frames | None = None
-    decoded, start, last_time = 0, None, 0.0
-    for frame in container.decode(stream):
-        decoded += 1
-        scale = max(height / frame.height, width / frame.width)
-        tall, wide = max(round(frame.height * scale), height), max(round(frame.width * scale), width)
-        scaled = reformatter.reformat(frame, wide, tall, "rgb24", interpolation=Interpolation.AREA)
-        top, left = round((tall - height) * crop_place), round((wide - width) * crop_place)
-        picture = np.ascontiguousarray(scaled.to_ndarray()[top : top + height, left : left + width])
-        if fps == 0 or frame.time is None:
-            frames.append(picture)
-            continue
-        start = frame.time if start is None else start
-        last_time = frame.time - start
-        # Every wanted time before this frame is filled by the one that was shown until now.
-        while shown is not None and len(frames) / fps < last_time - 1e-6:
-            frames.append(shown)
-        shown = picture
+    shown: Any = None
+    read, start, last_time = 0, None, 0.0
+    for packet in container.demux(stream):
+        read += packet.size > 0 or packet.dts is not None  # the last packet, which flushes the decoder, is neither
+        for frame in packet.decode():
+            if fps == 0 or frame.time is None:
+                frames.append(_picture(reformatter, frame, height, width, crop_place))
+                continue
+            start = frame.time if start is None else start
+            last_time = frame.time - start
+            # Every wanted time before this frame is filled by the one that was shown until now; frames that are shown
+            # at no wanted time are never scaled.
+            if shown is not None and len(frames) / fps < last_time - 1e-6:
+                picture = _picture(reformatter, shown, height, width, crop_place)
+                while len(frames) / fps < last_time - 1e-6:
+                    frames.append(picture)
+            shown = frame
     if shown is not None and len(frames) / fps <= last_time + 1e-6:
-        frames.append(shown)
-    return frames, decoded
+        frames.append(_picture(reformatter, shown, height, width, crop_place))
+    return frames, read
+
+
+def _picture(reformatter: Any, frame: Any, height: int, width: int, crop_place: float) -> Frames:
+    """One frame, scaled, turned upright and cut: h w c."""
+    from av.video.reformatter import Interpolation
+
+    quarters = round(frame.rotation / 90) % 4  # counter-clockwise, to stand upright
+    tall, wide = (height, width) if quarters % 2 == 0 else (width, height)  # as the file lies
+    scale = max(tall / frame.height, wide / frame.width)
+    covering = max(round(frame.height * scale), tall), max(round(frame.width * scale), wide)
+    scaled = reformatter.reformat(frame, covering[1], covering[0], "rgb24", interpolation=Interpolation.AREA)
+    upright = np.rot90(scaled.to_ndarray(), quarters)
+    top, left = (round((upright.shape[i] - side) * crop_place) for i, side in enumerate((height, width)))
+    return np.ascontiguousarray(upright[top : top + height, left : left + width])

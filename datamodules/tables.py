@@ -2,8 +2,9 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ENDINGS = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".gif"}
 PATH_COLUMNS = ("path", "video", "file")
@@ -42,7 +43,9 @@ def _read_folder(root: Path) -> list[Entry]:
     for path in sorted(root.rglob("*")):
         if path.suffix.lower() in ENDINGS:
             beside = path.with_suffix(".txt")
-            entries.append(Entry(path, beside.read_text().strip() if beside.is_file() else "", ""))
+            # "replace": a caption in another encoding costs a letter, not the run.
+            caption = beside.read_text(encoding="utf-8", errors="replace").strip() if beside.is_file() else ""
+            entries.append(Entry(path, caption, ""))
     return entries
 
 
@@ -50,22 +53,47 @@ def _read_table(root: Path, table: Path) -> list[Entry]:
     table = table if table.is_file() else root / table
     if not table.is_file():
         raise ValueError(f"datamodule.table={table} does not exist; give a .csv or .jsonl file")
-    with table.open(newline="") as file:
+    if table.suffix not in (".csv", ".jsonl"):
+        raise ValueError(f"datamodule.table={table} ends in {table.suffix!r}; expected .csv or .jsonl")
+    try:
+        rows = list(_read_rows(table))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{table} is not text in UTF-8; save it as UTF-8") from error
+    entries = []
+    for number, row in rows:
+        where, what = (
+            next((row[name] for name in names if row.get(name)), "") for names in (PATH_COLUMNS, TEXT_COLUMNS)
+        )
+        if not where:
+            columns = ", ".join(str(name) for name in row)
+            raise ValueError(
+                f"{table}, line {number}: names no video; it has the columns {columns}, "
+                f"but none of {', '.join(PATH_COLUMNS)} with something in it"
+            )
+        entries.append(Entry(root / str(where), str(what), _split(row.get("split"))))
+    return entries
+
+
+def _read_rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows with the number of the line on which each ends."""
+    with table.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a mark before the first column
         if table.suffix == ".csv":
-            rows = list(csv.DictReader(file))
-        elif table.suffix == ".jsonl":
-            rows = [json.loads(line) for line in file if line.strip()]
-        else:
-            raise ValueError(f"datamodule.table={table} ends in {table.suffix!r}; expected .csv or .jsonl")
-    if not rows:
-        return []
-    where = next((name for name in PATH_COLUMNS if name in rows[0]), None)
-    if where is None:
-        raise ValueError(f"{table} has the columns {', '.join(rows[0])}, but none of {', '.join(PATH_COLUMNS)}")
-    what = next((name for name in TEXT_COLUMNS if name in rows[0]), None)
-    return [
-        Entry(root / row[where], "" if what is None else str(row[what] or ""), _split(row.get("split"))) for row in rows
-    ]
+            reader = csv.DictReader(file)
+            for row in reader:
+                yield reader.line_num, row
+            return
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(
+                    f"{table}, line {number}: not JSON ({error.msg}); expected one object a line"
+                ) from error
+            if not isinstance(row, dict):
+                raise ValueError(f'{table}, line {number}: expected an object such as {{"path": "a.mp4", "text": "…"}}')
+            yield number, row
 
 
 def _split(name: object) -> str:

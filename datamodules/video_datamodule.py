@@ -3,6 +3,7 @@
 Axes: b batch, c channels, f frames, h height, w width; l text tokens, e text features.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from datamodules.sampling import BatchPlan, share_of
 from datamodules.tables import Entry, read_entries, share_out
 from networks.codecs.rules import check_size
 from networks.interfaces import Codec, TextEncoder, VideoBatch
+
+log = logging.getLogger("longtake")
 
 CROPS = ("centre", "random")
 
@@ -67,6 +70,14 @@ class VideoDataModule(LightningDataModule):
         super().__init__()
         if crop not in CROPS:
             raise ValueError(f"datamodule.crop={crop} must be one of {', '.join(CROPS)}")
+        if not num_frames:
+            raise ValueError("datamodule.num_frames=[] names no clip length; give at least one, such as [37]")
+        if not 0 <= validation_share < 1:
+            raise ValueError(f"datamodule.validation_share={validation_share} must be at least 0 and below 1")
+        least = (("fps", fps, 0), ("hop_frames", hop_frames, 1), ("num_validation_clips", num_validation_clips, 1))
+        for name, value, smallest in least:
+            if value < smallest:
+                raise ValueError(f"datamodule.{name}={value} must be at least {smallest}")
         for length in num_frames:
             check_size(length, height, width, codec.time_factor, codec.space_factor, "datamodule")
         self.codec, self.text_encoder = codec, text_encoder
@@ -129,6 +140,9 @@ class VideoDataModule(LightningDataModule):
         """Endless; begins at the step that the trainer is at."""
         clips = self.clips["train"]
         by_length = {n: [i for i, c in enumerate(clips) if c.num_frames >= n] for n in self.num_frames}
+        absent = [n for n, numbers in by_length.items() if not numbers]
+        if clips and absent:
+            log.warning(f"no training video is long enough for datamodule.num_frames={absent}: these are left out")
         plan = BatchPlan(clips_by_length=by_length, global_batch_size=self.global_batch_size, seed=self.seed)
         trainer = self.trainer
         assert trainer is not None
@@ -160,6 +174,12 @@ class VideoDataModule(LightningDataModule):
         step = max(len(clips) / self.num_validation_clips, 1.0)
         chosen = [clips[int(i * step)] for i in range(min(self.num_validation_clips, len(clips)))]
         trainer = self.trainer
+        if trainer is not None and len(chosen) < trainer.world_size:
+            # A process without a batch would leave the others waiting for its losses.
+            raise ValueError(
+                f"{len(chosen)} clips of the split {split!r} cannot be shared out over {trainer.world_size} processes; "
+                "use fewer processes, more videos, or a higher datamodule.num_validation_clips"
+            )
         mine = chosen[trainer.global_rank :: trainer.world_size] if trainer is not None else chosen
         groups = [mine[i : i + self.batch_size] for i in range(0, len(mine), self.batch_size)]
         return DataLoader(FixedBatches(groups, lambda group: self.batch(group, longest)), batch_size=None)

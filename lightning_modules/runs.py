@@ -175,6 +175,9 @@ def release(weights: str | Path, folder: str | Path, dtype: torch.dtype) -> None
         return
     save_pretrained(network, network_config(resolved["network"]), folder / NETWORK_FOLDER)
     kept = {key: resolved[key] for key in RELEASED}
+    for key in kept["lightning_module"]:  # said once: the module refers to the groups
+        if isinstance(kept.get(key), dict):
+            kept["lightning_module"][key] = f"${{{key}}}"
     if "folder" in kept["codec"]:  # relative, so that a release can be moved together with its codec
         kept["codec"]["folder"] = os.path.relpath(kept["codec"]["folder"], folder)
     (folder / RELEASE_CONFIG).write_text(OmegaConf.to_yaml(kept))
