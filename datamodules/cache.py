@@ -9,13 +9,14 @@ import hashlib
 import json
 import logging
 import os
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from datamodules.clips import read_frames
@@ -75,7 +76,7 @@ class ClipCache:
     def file_of(self, entry: Entry) -> Path:
         """Where a video's clips are kept; a file that was changed is another video."""
         status = entry.path.stat() if entry.path.is_file() else None
-        identity = f"{entry.path}:{status.st_size if status else 0}:{status.st_mtime_ns if status else 0}"
+        identity = f"{entry.path.absolute()}:{status.st_size if status else 0}:{status.st_mtime_ns if status else 0}"
         return self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:20]}.safetensors"
 
     def starts(self, num_frames: int) -> list[tuple[int, int]]:
@@ -94,7 +95,7 @@ class ClipCache:
         skipped = {}
         for entry in entries:
             path = self.file_of(entry)
-            if not path.is_file():
+            if not _is_whole(path):
                 try:
                     self._encode(entry, path)
                 except ValueError as error:
@@ -122,13 +123,11 @@ class ClipCache:
                 f"the shortest clip has {settings.num_frames[0]}"
             )
         clips = [self._encode_clip(pixels[:, start : start + length]) for start, length in starts]
-        part = path.with_suffix(".part")
-        save_file(
+        _save(
+            path,
             {"clips": torch.stack(clips), "starts": torch.tensor([start for start, _ in starts])},
-            part,
-            metadata={"num_frames": str(starts[0][1])},
+            {"num_frames": str(starts[0][1])},
         )
-        os.replace(part, path)
 
     @torch.inference_mode()
     def _encode_clip(self, pixels: Tensor) -> Tensor:
@@ -148,7 +147,7 @@ class ClipCache:
         found = []
         for entry in entries:
             path = self.file_of(entry)
-            if path.is_file():
+            if _is_whole(path):
                 with safe_open(path, framework="pt") as file:
                     length = int(file.metadata()["num_frames"])
                     starts = file.get_tensor("starts").tolist()
@@ -173,25 +172,50 @@ def _device_of(codec: Codec) -> torch.device:
     return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
 
+def _is_whole(path: Path) -> bool:
+    """Whether a file holds clips from end to end; half a copy from another machine is made again."""
+    if not path.is_file():
+        return False
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {"clips", "starts"} <= set(file.keys()) and "num_frames" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
+def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Writes and then renames; the first name is nobody else's, as several processes may fill one cache."""
+    part = path.with_suffix(f".{uuid.uuid4().hex[:8]}.part")
+    try:
+        save_file(tensors, part, metadata=metadata)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def cache_text(folder: Path, captions: Sequence[str], encode: Callable[[list[str]], tuple[Tensor, Tensor]]) -> None:
     """Encodes every caption that folder/text.safetensors lacks and writes it anew; keys are hashes of captions."""
     path = folder / "text.safetensors"
-    known: dict[str, Tensor] = {}
-    if path.is_file():
-        with safe_open(path, framework="pt") as file:
-            known = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    known = _known_text(path)
     missing = [caption for caption in dict.fromkeys(captions) if text_key(caption) not in known]
     if not missing:
         return
+    added: dict[str, Tensor] = {}
     for begin in range(0, len(missing), 64):
         group = missing[begin : begin + 64]
         features, mask = encode(group)
         for caption, row, real in zip(group, features, mask, strict=True):
-            known[text_key(caption)] = row[real].half().cpu().contiguous()
+            added[text_key(caption)] = row[real].half().cpu().contiguous()
     folder.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    save_file(known, part)
-    os.replace(part, path)
+    # Read again: another process may have added its own while ours were encoded.
+    _save(path, _known_text(path) | added, {})
+
+
+def _known_text(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path) if path.is_file() else {}
+    except SafetensorError:  # broken: everything is encoded again
+        return {}
 
 
 def text_key(caption: str) -> str:

@@ -2,13 +2,18 @@
 
 import csv
 import json
+import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+log = logging.getLogger("longtake")
+
 ENDINGS = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".gif"}
 PATH_COLUMNS = ("path", "video", "file")
 TEXT_COLUMNS = ("text", "caption", "prompt")
+SPLIT_NAMES = ("train", "validation", "test")
 SPLITS = {"training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
 """Other people's names of splits, and ours."""
 
@@ -62,7 +67,8 @@ def _read_table(root: Path, table: Path) -> list[Entry]:
     entries = []
     for number, row in rows:
         where, what = (
-            next((row[name] for name in names if row.get(name)), "") for names in (PATH_COLUMNS, TEXT_COLUMNS)
+            next((text for name in names if (text := _plain(row.get(name)))), "")
+            for names in (PATH_COLUMNS, TEXT_COLUMNS)
         )
         if not where:
             columns = ", ".join(str(name) for name in row)
@@ -70,7 +76,7 @@ def _read_table(root: Path, table: Path) -> list[Entry]:
                 f"{table}, line {number}: names no video; it has the columns {columns}, "
                 f"but none of {', '.join(PATH_COLUMNS)} with something in it"
             )
-        entries.append(Entry(root / str(where), str(what), _split(row.get("split"))))
+        entries.append(Entry(root / where, what, _split(row.get("split"))))
     return entries
 
 
@@ -96,9 +102,15 @@ def _read_rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, row
 
 
+def _plain(value: object) -> str:
+    """Text without its margins; "" for what other programs write where there is none."""
+    text = "" if value is None else str(value).strip()
+    return "" if text.lower() in ("nan", "none", "null") else text
+
+
 def _split(name: object) -> str:
     """Our name of a split; "" for none."""
-    plain = str(name or "").strip().lower()
+    plain = _plain(name).lower()
     return SPLITS.get(plain, plain)
 
 
@@ -119,3 +131,14 @@ def share_out(entries: list[Entry], validation_share: float, seed: int) -> list[
         entry if entry.split else entry._replace(split="validation" if place in chosen else "train")
         for place, entry in enumerate(entries)
     ]
+
+
+def log_splits(listed: list[Entry], shared: list[Entry]) -> None:
+    """Says how many videos are in which split, how many share_out moved to validation, and which splits are unused."""
+    count = Counter(entry.split for entry in shared)
+    moved = count["validation"] - sum(entry.split == "validation" for entry in listed)
+    chosen = f"; {moved} for validation were chosen by datamodule.validation_share" if moved else ""
+    log.info(f"videos: {', '.join(f'{number} {split}' for split, number in sorted(count.items()))}{chosen}")
+    unknown = sorted(set(count) - set(SPLIT_NAMES))
+    if unknown:
+        log.warning(f"videos of the splits {', '.join(unknown)} are not used; known are {', '.join(SPLIT_NAMES)}")

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 
 from datamodules.cache import Clip, ClipCache, ClipSettings, cache_text, text_key
 from datamodules.sampling import BatchPlan, share_of
-from datamodules.tables import Entry, read_entries, share_out
+from datamodules.tables import SPLIT_NAMES, Entry, log_splits, read_entries, share_out
 from networks.codecs.rules import check_size
 from networks.interfaces import Codec, TextEncoder, VideoBatch
 
@@ -102,7 +102,9 @@ class VideoDataModule(LightningDataModule):
         """Makes the videos if that is asked for and fills the caches; once a machine."""
         if self.make is not None:
             self.make()
-        entries = self.entries()
+        listed = read_entries(self.root, self.table)
+        entries = share_out(listed, self.validation_share, self.seed)
+        log_splits(listed, entries)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         for part in (self.codec, self.text_encoder):
             if isinstance(part, torch.nn.Module):
@@ -116,7 +118,7 @@ class VideoDataModule(LightningDataModule):
         """Lists the clips of every split."""
         clips = self.cache.clips(self.entries())
         self.texts = load_file(self.text_folder / "text.safetensors")
-        self.clips = {name: [c for c in clips if c.entry.split == name] for name in ("train", "validation", "test")}
+        self.clips = {name: [c for c in clips if c.entry.split == name] for name in SPLIT_NAMES}
 
     def validation_captions(self) -> list[str]:
         """Captions of the validation videos, one a video."""
@@ -155,7 +157,9 @@ class VideoDataModule(LightningDataModule):
             world_size=trainer.world_size,
             batch_size=self.batch_size,
         )
-        return DataLoader(stream, batch_size=None, num_workers=self.num_workers)
+        # Forked, so that clips and texts are shared and not sent.
+        context = "fork" if self.num_workers else None
+        return DataLoader(stream, batch_size=None, num_workers=self.num_workers, multiprocessing_context=context)
 
     def val_dataloader(self) -> DataLoader[VideoBatch]:
         """The same clips every time: evenly spaced over the validation videos, at the longest length they have."""

@@ -67,6 +67,7 @@ def first(loader, count):
 def test_loader_workers_change_nothing():
     alone = first(DataLoader(stream(), batch_size=None), 9)
     assert first(stream(), 9) == alone
+    assert first(DataLoader(stream(), batch_size=None, num_workers=2, multiprocessing_context="fork"), 9) == alone
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

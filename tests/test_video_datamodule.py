@@ -1,14 +1,16 @@
 """Videos to batches through the cache, with a small codec whose latents are known."""
 
+import itertools
 import json
 import os
 from types import SimpleNamespace
 
 import pytest
+import safetensors.torch
 import torch
 from test_videos import broken_files, make
 
-from datamodules.cache import ClipCache
+from datamodules.cache import ClipCache, cache_text, text_key
 from datamodules.video_datamodule import VideoDataModule
 from networks.codecs.rules import check_size
 from networks.text import NullText
@@ -165,6 +167,60 @@ def test_nothing_but_broken_videos_is_one_error(tmp_path):
     data.prepare_data()
     with pytest.raises(ValueError, match="none of the 4 videos could be used"):
         data.setup("fit")
+
+
+def test_a_folder_and_tables_give_the_same_batches(folder):
+    rows = [{"path": f"{n}.mp4", "text": (folder / f"{n}.txt").read_text()} for n in "abc"]
+    (folder / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (folder / "t.csv").write_text("path,text\n" + "".join(f"{row['path']},{row['text']}\n" for row in rows))
+    streams = [iter(ready(folder, table=table).train_dataloader()) for table in (None, "t.csv", "t.jsonl")]
+    for batches in zip(*(itertools.islice(stream, 4) for stream in streams), strict=True):
+        for other in batches[1:]:
+            assert all(torch.equal(x, y) for x, y in zip(batches[0][:4], other[:4], strict=True))
+
+
+def test_a_table_that_names_a_missing_file_skips_it(folder):
+    (folder / "t.csv").write_text("path\na.mp4\nb.mp4\ngone.mp4\n")
+    data = ready(folder, table="t.csv")
+    assert list(json.loads((data.cache.folder / "skipped.json").read_text())) == [str(folder / "gone.mp4")]
+    assert {clip.entry.path.stem for clip in data.cache.clips(data.entries())} == {"a", "b"}
+
+
+@pytest.mark.parametrize("damage", ["half", "empty", "text", "other tensors"])
+def test_a_damaged_cached_file_is_made_again(folder, damage):
+    data = ready(folder)
+    path = data.cache.file_of(data.entries()[0])
+    whole = path.read_bytes()
+    other = safetensors.torch.save({"x": torch.zeros(3)})
+    path.write_bytes(
+        {"half": whole[: len(whole) // 2], "empty": b"", "text": b"no" * 99, "other tensors": other}[damage]
+    )
+    again = ready(folder)
+    assert path.read_bytes() == whole
+    assert len(again.cache.clips(again.entries())) == 5
+
+
+def test_a_relative_root_is_the_same_cache(folder, monkeypatch):
+    ready(folder)
+    monkeypatch.chdir(folder.parent)
+    before = Mean.calls
+    ready(folder, root=folder.name)
+    assert Mean.calls == before
+
+
+def test_captions_of_another_process_are_kept_and_broken_ones_made_again(tmp_path):
+    def encode(captions):
+        if captions == ["mine"]:  # meanwhile, elsewhere
+            cache_text(tmp_path, ["theirs"], Words().encode)
+        return Words().encode(captions)
+
+    cache_text(tmp_path, ["mine"], encode)
+    path = tmp_path / "text.safetensors"
+    assert set(safetensors.torch.load_file(path)) == {text_key("mine"), text_key("theirs")}
+    path.write_bytes(path.read_bytes()[:40])
+    cache_text(tmp_path, ["mine"], Words().encode)
+    assert set(safetensors.torch.load_file(path)) == {text_key("mine")}
+    assert not list(tmp_path.glob("*.part"))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Tables and decoding: other people's files, whole and broken."""
 
 import json
+import logging
 from fractions import Fraction
 
 import av
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from datamodules.clips import read_frames
-from datamodules.tables import Entry, read_entries, share_out
+from datamodules.tables import Entry, log_splits, read_entries, share_out
 from datamodules.writing import write_video
 
 
@@ -144,3 +145,23 @@ def test_splits_are_kept_renamed_or_shared_out(tmp_path):
     assert shared == share_out(entries, 0.25, seed=1) != share_out(entries, 0.25, seed=2)
     all_train = [entry._replace(split="train") for entry in entries]
     assert sum(entry.split == "validation" for entry in share_out(all_train, 0.1, seed=1)) == 2
+
+
+def test_what_other_programs_write_for_no_caption_is_none(tmp_path):
+    (tmp_path / "t.csv").write_text("path,text\na.mp4,nan\nb.mp4,\nc.mp4,None\nd.mp4, none of them \n")
+    rows = ['{"path": "a.mp4", "text": NaN}', '{"path": "b.mp4"}', '{"path": "c.mp4", "text": null}']
+    (tmp_path / "t.jsonl").write_text("\n".join([*rows, '{"path": "d.mp4", "text": "none of them"}']))
+    for table in ("t.csv", "t.jsonl"):
+        assert [entry.caption for entry in read_entries(tmp_path, table)] == ["", "", "", "none of them"]
+
+
+def test_splits_that_were_chosen_or_are_unknown_are_said(caplog):
+    caplog.set_level(logging.INFO, "longtake")
+    listed = [Entry(tmp, "", split) for tmp, split in zip("abcd", ("train", "train", "train", "spare"), strict=True)]
+    log_splits(listed, share_out(listed, 0.3, seed=0))
+    assert "1 spare, 2 train, 1 validation; 1 for validation were chosen" in caplog.text
+    assert "splits spare are not used" in caplog.text
+    caplog.clear()
+    listed = [Entry("a", "", "train"), Entry("b", "", "validation")]
+    log_splits(listed, share_out(listed, 0.3, seed=0))
+    assert caplog.messages == ["videos: 1 train, 1 validation"]
