@@ -64,7 +64,7 @@ def first(loader, count):
     return [(int(batch.frame_index), batch.video.tolist()) for batch in itertools.islice(loader, count)]
 
 
-def test_loader_workers_change_nothing():
+def test_a_loader_changes_nothing():
     alone = first(DataLoader(stream(), batch_size=None), 9)
     assert first(stream(), 9) == alone
     assert first(DataLoader(stream(), batch_size=None, num_workers=2, multiprocessing_context="fork"), 9) == alone
