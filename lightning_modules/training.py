@@ -120,6 +120,13 @@ def quoted(key: str, text: str) -> str:
     return shlex.quote(f'{key}="{escaped}"')
 
 
+def is_as_shipped(cfg: DictConfig) -> bool:
+    """Whether the loss to expect is known: nothing but an experiment was chosen on the command line."""
+    if cfg.expected_loss is None or not HydraConfig.initialized():
+        return False
+    return all(text.startswith(("experiment=", "paths.")) for text in HydraConfig.get().overrides.task)
+
+
 def report(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> float | None:
     """Says where things are, the loss reached beside the loss to expect, and what to try next."""
     value = trainer.callback_metrics.get("val/loss")
@@ -132,7 +139,7 @@ def report(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> float | None:
         log.info(f"samples      {run_dir / 'samples'}")
     log.info(f"curves       tensorboard --logdir {run_dir}")
     if loss is not None:
-        expected = "" if cfg.expected_loss is None else f" (expected about {cfg.expected_loss})"
+        expected = f" (expected about {cfg.expected_loss})" if is_as_shipped(cfg) else ""
         log.info(f"val/loss     {loss:.4f}{expected}")
         if not math.isfinite(loss):
             raise ValueError(f"the validation loss is {loss}; the last good checkpoint is {checkpoint}")
