@@ -3,8 +3,10 @@
 from typing import Any, cast
 
 import torch
+from einops import rearrange
 from lightning import LightningModule
 from torch import Tensor
+from torch.nn import functional as F
 
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
 from lightning_modules.randomness import row_generators
@@ -16,7 +18,9 @@ class AutoencodingModule(LightningModule):
     """Mean absolute and squared error of the reconstruction, with noise on the latents.
 
     Source: our choice: noise of a fixed share of each channel's spread keeps neighbouring latents close in pixels,
-    which a diffusion model's small errors need, and cannot be undone by growing the latents.
+    which a diffusion model's small errors need, and cannot be undone by growing the latents. Latents of half the
+    size that decode to the video of half the size (as in EQ-VAE, arXiv 2502.09509) keep coarse content in coarse
+    latents, which a diffusion model learns sooner.
     """
 
     def __init__(
@@ -28,9 +32,13 @@ class AutoencodingModule(LightningModule):
         latent_noise: float,
         squared_error_weight: float,
         statistics_momentum: float,
+        halved_share: float,
         seed: int,
     ) -> None:
-        """latent_noise: standard deviation, in units of each channel's own; squared_error_weight: beside the MAE."""
+        """latent_noise: standard deviation, in units of each channel's own; squared_error_weight: beside the MAE.
+
+        halved_share: of each batch's clips, the share that is reconstructed at half the size too.
+        """
         super().__init__()
         self.codec = codec
         self.optimizer = optimizer
@@ -38,26 +46,35 @@ class AutoencodingModule(LightningModule):
         self.latent_noise = latent_noise
         self.squared_error_weight = squared_error_weight
         self.statistics_momentum = statistics_momentum
+        self.halved_share = halved_share
         self.seed = seed
 
-    def _reconstruct(self, video: Tensor, noise: float) -> Tensor:
-        raw = self.codec.encode_raw(video)
-        if self.training:
-            self.codec.track_statistics(raw, self.statistics_momentum)
+    def _decode(self, raw: Tensor, noise: float) -> Tensor:
         std = cast(Tensor, self.codec.latents_std).view(-1, 1, 1, 1)
-        return self.codec.decode_raw(raw + noise * std * torch.randn_like(raw))
+        return self.codec.decode_raw(raw + noise * std * torch.randn_like(raw)).float()
+
+    def _error(self, reconstruction: Tensor, video: Tensor) -> Tensor:
+        error = reconstruction - video
+        return error.abs().mean() + self.squared_error_weight * error.square().mean()
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """batch.video: b 3 f h w, pixels in [-1, 1]."""
-        row_generators(self, self.seed, batch_idx, len(batch.video))  # seeds the noise below
-        error = self._reconstruct(batch.video, self.latent_noise) - batch.video
-        loss = error.abs().mean() + self.squared_error_weight * error.square().mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.video))
-        return loss
+        video = batch.video
+        row_generators(self, self.seed, batch_idx, len(video))  # seeds the noise
+        raw = self.codec.encode_raw(video)
+        self.codec.track_statistics(raw, self.statistics_momentum)
+        loss = self._error(self._decode(raw, self.latent_noise), video)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(video))
+        num_halved = round(self.halved_share * len(video))
+        if num_halved == 0:
+            return loss
+        halved = self._error(self._decode(halve(raw[:num_halved]), self.latent_noise), halve(video[:num_halved]))
+        self.log("train/halved_loss", halved, batch_size=num_halved)
+        return loss + self.halved_share * halved
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
         """Logs PSNR of what `codec.decode(codec.encode(video))` gives, in dB on the scale of 8-bit pictures."""
-        error = self._reconstruct(batch.video, 0.0).clamp(-1, 1) - batch.video
+        error = self._decode(self.codec.encode_raw(batch.video), 0.0).clamp(-1, 1) - batch.video
         psnr = -10 * torch.log10(error.square().mean(dim=(1, 2, 3, 4)) / 4)
         self.log("val/psnr", psnr.mean(), prog_bar=True, batch_size=len(batch.video), sync_dist=True)
         self.log("val/loss", error.abs().mean(), batch_size=len(batch.video), sync_dist=True)
@@ -65,3 +82,9 @@ class AutoencodingModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """One optimizer, one schedule by step."""
         return configure(self, self.optimizer, self.scheduler)
+
+
+def halve(video: Tensor) -> Tensor:
+    """Averages 2 x 2 pixels (or latents) of every frame: b c f h w to b c f h/2 w/2."""
+    frames = F.avg_pool2d(rearrange(video, "b c f h w -> (b f) c h w"), 2)
+    return rearrange(frames, "(b f) c h w -> b c f h w", b=len(video))

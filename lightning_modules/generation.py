@@ -3,49 +3,66 @@
 Axes: b batch, c channels, f frames, m context frames, h height, w width (latents).
 """
 
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from lightning_modules.rollouts.interfaces import Canvas, Generate, Rollout
-from lightning_modules.samplers.guidance import ClassifierFreeGuidance
+from lightning_modules.rollouts.interfaces import Canvas, Generate, Given, Rollout
+from lightning_modules.samplers.guidance import Guidance
 from lightning_modules.samplers.interfaces import Denoise, OnStep
 from networks.interfaces import Condition, Estimate
 
 
-def _denoiser(module: Any, network: Any, condition: Condition) -> Denoise:
+def _denoiser(module: Any, network: Any, condition: Condition, ablations: tuple[str, ...]) -> Denoise:
     """What a sampler sees: network, condition and objective behind one call."""
+    if hasattr(network, "remember"):  # once for all steps
+        condition = condition._replace(memory=network.remember(condition))
 
     def denoise(noisy: Tensor, time: Tensor, level: float) -> Estimate:
-        estimate: Estimate = module.objective.estimate(network(noisy, time, condition), noisy, time)
+        with ExitStack() as stack:
+            for ablation in ablations:
+                stack.enter_context(network.without(ablation))
+            prediction = network(noisy, time, condition)
+        estimate: Estimate = module.objective.estimate(prediction, noisy, time)
         return estimate
 
     return denoise
 
 
+def _without(condition: Condition, names: tuple[str, ...]) -> Condition:
+    """A condition that lacks its text or its context, where these are named."""
+    if "text" in names:
+        condition = condition._replace(text_mask=torch.zeros_like(condition.text_mask))
+    if "memory" in names:
+        condition = condition._replace(context=(), memory=None)
+    return condition
+
+
 def window_generator(
     module: Any,
     network: Any,
-    guidance: ClassifierFreeGuidance,
+    guidance: Guidance,
     generator: torch.Generator | None,
     on_step: OnStep | None,
 ) -> Generate:
     """Binds everything but the window: what a rollout calls."""
 
-    def generate(noise: Tensor, condition: Condition, context: Tensor | None) -> Tensor:
-        null = condition._replace(text_mask=torch.zeros_like(condition.text_mask))
-        denoise = guidance(_denoiser(module, network, condition), _denoiser(module, network, null))
-        given: dict[str, Tensor] = {}
-        if context is not None:
-            mask = torch.zeros(noise.shape[0], noise.shape[2], dtype=torch.bool, device=noise.device)
-            mask[:, : context.shape[2]] = True
-            canvas = torch.zeros_like(noise)
-            canvas[:, :, : context.shape[2]] = context
-            given = {"context_mask": mask, "context": canvas}
+    def generate(noise: Tensor, condition: Condition, given: Given | None) -> Tensor:
+        def denoise_without(*names: str) -> Denoise:
+            parts = tuple(name for name in names if name not in ("text", "memory"))
+            return _denoiser(module, network, _without(condition, names), parts)
+
+        known = {} if given is None else {"context_mask": given.mask, "context": given.video}
         video: Tensor = module.sampler(
-            denoise, noise, path=module.objective.path, generator=generator, on_step=on_step, **given
+            guidance(denoise_without),
+            noise,
+            path=module.objective.path,
+            generator=generator,
+            on_step=on_step,
+            **known,
         )
         return video
 
@@ -59,7 +76,7 @@ def generate(
     condition: Condition,
     *,
     rollout: Rollout,
-    guidance: ClassifierFreeGuidance,
+    guidance: Guidance,
     generator: torch.Generator | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from hydra.utils import instantiate
 from lightning import LightningModule
 from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import load_file
 
 from networks.saving import WEIGHTS, load_weights, save_pretrained
 
@@ -18,8 +20,8 @@ CONFIG_KEY = "longtake_config"
 RELEASE_CONFIG = "config.yaml"
 NETWORK_FOLDER = "network"
 RELEASED = (
-    "name", "seed", "codec", "text", "backbone", "interface", "network", "objective", "sampler", "guidance",
-    "optimizer", "scheduler", "lightning_module", "video", "prompts",
+    "name", "seed", "codec", "text", "backbone", "interface", "compressor", "network", "objective", "sampler",
+    "guidance", "rollout", "optimizer", "scheduler", "lightning_module", "video", "prompts",
 )  # fmt: skip
 
 
@@ -131,6 +133,47 @@ def load_state(module: LightningModule, state: dict[str, torch.Tensor] | Path) -
             "use the network and sizes that it was trained with"
         )
     module.load_state_dict(state)
+
+
+def load_parts(module: LightningModule, parts: Mapping[str, str]) -> None:
+    """Puts trained weights into parts of a module's network.
+
+    parts: name of a part, such as "compressor" or "window", to weights, such as "weights/NAME", or
+    "weights/NAME#backbone" for a part of theirs.
+
+    Raises:
+        ValueError: if a part is unknown or does not fit.
+    """
+    for name, source in parts.items():
+        weights, _, inner = str(source).partition("#")
+        state = network_state(weights)
+        if inner:
+            state = {key.removeprefix(f"{inner}."): x for key, x in state.items() if key.startswith(f"{inner}.")}
+        try:
+            part = module.get_submodule(f"network.{name}")
+        except AttributeError as error:
+            known = ", ".join(key for key, _ in module.get_submodule("network").named_children())
+            raise ValueError(f"pretrained.{name}: the network has no such part; it has {known}") from error
+        expected = part.state_dict()
+        wrong = sorted(
+            key
+            for key in expected.keys() | state.keys()
+            if key not in expected or key not in state or expected[key].shape != state[key].shape
+        )
+        if wrong:
+            raise ValueError(
+                f"pretrained.{name}={source} does not fit {type(part).__name__}: {len(wrong)} tensors differ, "
+                f"the first is {wrong[0]!r}; name a part of those weights after #, or use the sizes of their training"
+            )
+        part.load_state_dict(state)
+
+
+def network_state(weights: str | Path) -> dict[str, torch.Tensor]:
+    """The tensors of trained weights' network, by name."""
+    state = read_run(weights)[1]
+    if isinstance(state, Path):
+        return load_file(state / WEIGHTS)
+    return {key.removeprefix("network."): x for key, x in state.items() if key.startswith("network.")}
 
 
 def override(config: DictConfig, overrides: DictConfig) -> DictConfig:

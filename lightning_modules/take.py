@@ -15,6 +15,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from lightning_modules.callbacks.memory import peak_resident_gib
+from lightning_modules.denoising import DenoisingModule
 from lightning_modules.generation import generate
 from lightning_modules.runs import load_run, weights_hash
 from networks.codecs.rules import nearest_num_frames
@@ -31,9 +32,30 @@ def overrides(cfg: DictConfig) -> DictConfig:
         tree["sampler"] = OmegaConf.to_container(cfg.sampler)
     if cfg.num_inference_steps is not None:
         tree.setdefault("sampler", {})["num_inference_steps"] = cfg.num_inference_steps
+    if cfg.get("guidance") is not None:
+        tree["guidance"] = OmegaConf.to_container(cfg.guidance)
     if cfg.guidance_scale is not None:
-        tree["guidance"] = {"scale": cfg.guidance_scale}
+        if "scales" in tree.get("guidance", {}):
+            raise ValueError("guidance_scale goes with one scale: here set guidance.scales.text and its neighbours")
+        tree.setdefault("guidance", {})["scale"] = cfg.guidance_scale
     return OmegaConf.create(tree)
+
+
+WHOLE = {"_target_": "lightning_modules.rollouts.whole.Whole", "network_part": ""}
+
+
+def rollout_of(cfg: DictConfig, config: DictConfig) -> DictConfig:
+    """The rollout of the command line, or else the one that the weights were trained for; with its rate, if given.
+
+    Raises:
+        ValueError: if a rate is given to a rollout that compresses nothing.
+    """
+    chosen = cfg.rollout if cfg.rollout is not None else config.get("rollout", WHOLE)
+    if cfg.rate is None:
+        return OmegaConf.create(chosen)
+    if "rate" not in chosen:
+        raise ValueError(f"rate={cfg.rate} goes with rollout=segmentwise, which compresses what it has made")
+    return OmegaConf.merge(chosen, {"rate": cfg.rate})  # type: ignore[return-value]
 
 
 def check_lengths(num_frames: int, height: int, width: int, codec: Any) -> None:
@@ -79,6 +101,8 @@ class Take:
         self.config, self.module = load_run(cfg.weights, overrides(cfg))
         if self.config.get("network") is None:
             raise ValueError(f"weights={cfg.weights} hold a codec, which makes no videos: give those of a network")
+        if not isinstance(self.module, DenoisingModule):
+            raise ValueError(f"weights={cfg.weights} hold a compressor, which makes no videos: give those of a network")
         self.hash = weights_hash(self.module)
         if cfg.without is not None:
             self._ablate(cfg.without)
@@ -87,7 +111,8 @@ class Take:
         self.width = self.config.video.width if cfg.width is None else cfg.width
         check_lengths(cfg.num_frames, self.height, self.width, self.codec)
         self.num_latents = (cfg.num_frames - 1) // self.codec.time_factor + 1
-        self.rollout = instantiate(cfg.rollout)
+        self.rollout_config = rollout_of(cfg, self.config)
+        self.rollout = instantiate(self.rollout_config)
         self.guidance = instantiate(self.config.guidance)
         self.text_encoder = instantiate(self.config.text)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -140,7 +165,9 @@ def make_videos(cfg: DictConfig, write_video: Callable[..., None]) -> list[Path]
 
 
 def _manifest_line(cfg: DictConfig, take: Take, path: Path, prompt: str, seed: int, seconds: float) -> dict[str, Any]:
-    chunk = getattr(take.module.get_submodule("network"), "chunk_frames", None)
+    chunk = take.rollout_config.get("segment_frames")
+    if chunk is None:
+        chunk = getattr(take.module.get_submodule("network"), "chunk_frames", None)
     factor = take.codec.time_factor
     starts = range(chunk, take.num_latents, chunk) if isinstance(chunk, int) else range(0)
     on_cuda = take.device.type == "cuda"
@@ -150,10 +177,10 @@ def _manifest_line(cfg: DictConfig, take: Take, path: Path, prompt: str, seed: i
         "file": path.name,
         "prompt": prompt,
         "seed": seed,
-        "rollout": OmegaConf.to_container(cfg.rollout),
+        "rollout": OmegaConf.to_container(take.rollout_config),
         "without": cfg.without,
         "num_inference_steps": sampler.num_inference_steps,
-        "guidance_scale": take.guidance.scale,
+        "guidance_scales": take.guidance.scales,
         "fps": take.config.video.fps,
         "num_frames": cfg.num_frames,
         "boundaries": [1 + (start - 1) * factor for start in starts],

@@ -14,7 +14,7 @@ from lightning import Callback, LightningDataModule, LightningModule, Trainer, s
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_modules.callbacks.provenance import Provenance
-from lightning_modules.runs import find_resume, load_state, read_run
+from lightning_modules.runs import find_resume, load_parts, load_state, read_run
 
 log = logging.getLogger("longtake")
 
@@ -92,8 +92,10 @@ def train(cfg: DictConfig) -> float | None:
     resume = find_resume(cfg.resume, run_dir)
     codec, text_encoder = instantiate(cfg.codec), instantiate(cfg.text)
     module: LightningModule = instantiate(cfg.lightning_module)
+    if isinstance(cfg.pretrained, DictConfig):
+        load_parts(module, {str(name): weights for name, weights in cfg.pretrained.items()})
     for weights in (cfg.pretrained, resume):  # resume: only to refuse what does not fit; Lightning restores the rest
-        if weights is not None:
+        if isinstance(weights, str | Path):
             load_state(module, read_run(weights)[1])
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]

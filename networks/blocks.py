@@ -15,6 +15,9 @@ from torch.nn import functional as F
 
 from networks.rope import Rotation, rotate
 
+KeyValue = tuple[Tensor, Tensor]
+"""Keys and values of one layer, b heads n d/heads each."""
+
 
 class Attention(nn.Module):
     """Multi-head attention with QK-RMSNorm; self-attention when queries and keys are the same tokens.
@@ -36,26 +39,48 @@ class Attention(nn.Module):
         nn.init.constant_(self.key_norm.weight, qk_gain)
         self.out = nn.Linear(width, width)
 
-    def _heads(self, queries: Tensor, keys: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _heads(
+        self, queries: Tensor, keys: Tensor, rotation: Rotation | None, key_rotation: Rotation | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         query = rearrange(self.to_query(queries), "b n (k d) -> b k n d", k=self.num_heads)
         key, value = rearrange(self.to_key_value(keys), "b n (two k d) -> two b k n d", two=2, k=self.num_heads)
         query, key = self.query_norm(query).to(value.dtype), self.key_norm(key).to(value.dtype)
         if rotation is not None:
-            query, key = rotate(query, rotation), rotate(key, rotation)
+            query, key = rotate(query, rotation), rotate(key, rotation if key_rotation is None else key_rotation)
         return query, key, value
 
     def forward(
-        self, queries: Tensor, keys: Tensor, key_mask: Tensor | None = None, rotation: Rotation | None = None
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        key_mask: Tensor | None = None,
+        rotation: Rotation | None = None,
+        key_rotation: Rotation | None = None,
+        memory: KeyValue | None = None,
     ) -> Tensor:
-        """queries: b n d; keys: b m d; key_mask: b m, True where attended; rotation: self-attention only."""
-        query, key, value = self._heads(queries, keys, rotation)
+        """queries: b n d; keys: b m d; rotation: of queries, and of keys where they have none of their own.
+
+        memory: keys and values that are attended to beside these, b heads p d/heads each, rotated already.
+        key_mask: b m+p, True where attended.
+        """
+        query, key, value = self._heads(queries, keys, rotation, key_rotation)
+        if memory is not None:
+            key, value = torch.cat([key, memory[0]], dim=2), torch.cat([value, memory[1]], dim=2)
+        return self._mix(query, key, value, key_mask)
+
+    def key_values(self, tokens: Tensor, rotation: Rotation) -> tuple[Tensor, KeyValue]:
+        """Self-attention of tokens b n d, and the keys and values that others may attend to later."""
+        query, key, value = self._heads(tokens, tokens, rotation, None)
+        return self._mix(query, key, value, None), (key, value)
+
+    def _mix(self, query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor | None) -> Tensor:
         mask = None if key_mask is None else rearrange(key_mask, "b m -> b 1 1 m")
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.out(rearrange(mixed, "b k n d -> b n (k d)"))
 
     def attention_map(self, queries: Tensor, keys: Tensor) -> Tensor:
         """The weights b k n m that `forward` uses without mask and rotation; for looking at, not for training."""
-        query, key, _ = self._heads(queries, keys, None)
+        query, key, _ = self._heads(queries, keys, None, None)
         return torch.softmax(query.float() @ key.float().mT * query.shape[-1] ** -0.5, dim=-1)
 
 
@@ -119,14 +144,28 @@ class DiTBlock(nn.Module):
         key_mask: Tensor | None,
         text: Tensor,
         text_mask: Tensor,
+        memory: KeyValue | None = None,
     ) -> Tensor:
-        """x: b n d; modulation: b g 6 d with g = frames + 1; key_mask: b n or None; text: b l d; text_mask: b l."""
+        """x: b n d; modulation: b g 6 d with g = frames + 1; key_mask: b n or None; text: b l d; text_mask: b l.
+
+        memory: what `key_values` gave for p context tokens; key_mask is then b n+p.
+        """
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (modulation + self.table).unbind(2)
         y = by_group(layout, modulate, (self.norm(x),), (shift, scale))
-        x = by_group(layout, add_gated, (x, self.attention(y, y, key_mask, rotation)), (gate,))
+        x = by_group(layout, add_gated, (x, self.attention(y, y, key_mask, rotation, memory=memory)), (gate,))
         num_video = layout.num_frames * layout.per_frame
         video = x[:, :num_video]
         video = video + self.text_attention(self.text_norm(video), text, text_mask)
         x = video if x.shape[1] == num_video else torch.cat([video, x[:, num_video:]], dim=1)
         y = by_group(layout, modulate, (self.norm(x),), (mlp_shift, mlp_scale))
         return by_group(layout, add_gated, (x, self.mlp(y)), (mlp_gate,))
+
+    def key_values(self, x: Tensor, modulation: Tensor, rotation: Rotation) -> tuple[Tensor, KeyValue]:
+        """Context tokens b n d through the block, seeing one another alone, and their keys and values.
+
+        modulation: 6 d, of clean time. They ask no text: it is in them already.
+        """
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (modulation + self.table).unbind(0)
+        mixed, key_value = self.attention.key_values(modulate(self.norm(x), shift, scale), rotation)
+        x = add_gated(x, mixed, gate)
+        return add_gated(x, self.mlp(modulate(self.norm(x), mlp_shift, mlp_scale)), mlp_gate), key_value

@@ -11,24 +11,23 @@ from torch import Tensor
 
 
 class Windows(NamedTuple):
-    """A plan for one canvas length; every tensor k j.
+    """Windows of one size; every tensor k j.
 
-    frames: canvas frame in each slot; exists: False where a slot lies before the canvas (the first chunk's missing
-    context, masked from attention); own: True where the window's prediction is the canvas's; fused: weight of each
-    slot under the linear cross-fade. For every canvas frame the weights sum to 1, in `own` as in `fused`.
+    frames: canvas frame in each slot; own: True where the window's prediction is the canvas's; fused: weight of each
+    slot under the linear cross-fade.
     """
 
     frames: Tensor
-    exists: Tensor
     own: Tensor
     fused: Tensor
 
 
-def plan_windows(num_frames: int, chunk_frames: int, local_frames: int, device: torch.device) -> Windows:
+def plan_windows(num_frames: int, chunk_frames: int, local_frames: int, device: torch.device) -> tuple[Windows, ...]:
     """Cuts a canvas into consecutive chunks, each led by `local_frames` frames of the chunk before.
 
-    A canvas of at most one chunk is one window without context. A remainder is covered by a last window that is
-    flush with the end: full size, with more context (our choice: one window shape, so one batch).
+    The first chunk has no context and is a size by itself; the others follow together. A canvas of at most one chunk
+    is one window. A remainder is covered by a last window that is flush with the end: full size, with more context
+    (our choice: one shape, so one batch). For every canvas frame the weights sum to 1, in `own` as in `fused`.
     Source: VIN; chunks and local context from the training section, W(k) = k - k0 + 1/2 is our choice.
 
     Raises:
@@ -36,24 +35,27 @@ def plan_windows(num_frames: int, chunk_frames: int, local_frames: int, device: 
     """
     if not 0 <= local_frames <= chunk_frames:
         raise ValueError(f"local_frames={local_frames} must lie between 0 and chunk_frames={chunk_frames}")
+    zero = torch.zeros(1, 1, dtype=torch.long, device=device)
+    size = min(chunk_frames, num_frames)
+    opening = _weighted(torch.arange(size, device=device).unsqueeze(0), zero, zero + size, local_frames, num_frames)
     if num_frames <= chunk_frames:
-        frames = torch.arange(num_frames, device=device).unsqueeze(0)
-        every = torch.ones_like(frames, dtype=torch.bool)
-        return Windows(frames, every, every, every.float())
-    first_own = torch.arange(0, num_frames, chunk_frames, device=device).unsqueeze(1)
+        return (opening,)
+    first_own = torch.arange(chunk_frames, num_frames, chunk_frames, device=device).unsqueeze(1)
     end = (first_own + chunk_frames).clamp(max=num_frames)
-    size = chunk_frames + local_frames
+    size = min(chunk_frames + local_frames, num_frames)
     frames = end - size + torch.arange(size, device=device)
+    return opening, _weighted(frames, first_own, end, local_frames, num_frames)
+
+
+def _weighted(frames: Tensor, first_own: Tensor, end: Tensor, local_frames: int, num_frames: int) -> Windows:
+    """Who owns each slot, and the fade over the last frames that a chunk owns: up in the next window, down in its."""
     own = frames >= first_own
-    # The fade over the last frames that the previous chunk owns: up in this window, down in that one.
     fade_in = (frames - (first_own - local_frames) + 0.5) / max(local_frames, 1)
     fade_out = (frames - (end - local_frames) + 0.5) / max(local_frames, 1)
     in_overlap = (frames >= first_own - local_frames) & ~own & (first_own > 0)
     gives_way = own & (frames >= end - local_frames) & (end < num_frames)
-    fused = own.float()
-    fused = torch.where(in_overlap, fade_in, fused)
-    fused = torch.where(gives_way, 1 - fade_out, fused)
-    return Windows(frames.clamp(min=0), frames >= 0, own, fused)
+    fused = torch.where(in_overlap, fade_in, own.float())
+    return Windows(frames, own, torch.where(gives_way, 1 - fade_out, fused))
 
 
 def cut(canvas: Tensor, frames: Tensor) -> Tensor:

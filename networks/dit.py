@@ -8,7 +8,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from networks.blocks import DiTBlock, Layout, by_group, modulate
+from networks.blocks import DiTBlock, KeyValue, Layout, by_group, modulate
 from networks.embeddings import PlaceEmbedding, TextEmbedding, TimeEmbedding
 from networks.interfaces import Condition, ContextTokens
 from networks.rope import RotaryEmbedding3D, Rotation
@@ -95,14 +95,14 @@ class VideoDiT(nn.Module):
         *,
         extra: ContextTokens | None = None,
         pooled: Tensor | None = None,
-        frame_mask: Tensor | None = None,
         frozen_frames: Tensor | None = None,
     ) -> Tensor:
         """Predicts the target for every frame.
 
         noisy: b c f h w; time: b f in [0, 1]; extra: tokens of width d without a place, joined in self-attention.
-        pooled: b d, added to the time embedding of every block. frame_mask: b f, False where a frame must not be
-        attended to. frozen_frames: b f, True where no gradient may reach the embedded frame. Returns b c f h w.
+        pooled: b d, added to the time embedding of every block. frozen_frames: b f, True where no gradient may reach
+        the embedded frame. Frames outside condition.frame_mask are not attended to; condition.memory is.
+        Returns b c f h w.
         """
         height, width = noisy.shape[3] // self.PATCH, noisy.shape[4] // self.PATCH
         layout = Layout(noisy.shape[2], height * width)
@@ -110,10 +110,15 @@ class VideoDiT(nn.Module):
         if frozen_frames is not None:
             frames = torch.where(frozen_frames[:, :, None, None], frames.detach(), frames)
         tokens = rearrange(frames, "b f s d -> b (f s) d")
+        frame_mask, memory = condition.frame_mask, condition.memory
         key_mask = None if frame_mask is None else repeat(frame_mask, "b f -> b (f s)", s=layout.per_frame)
         if extra is not None:
             tokens = torch.cat([tokens, extra.tokens.to(tokens.dtype)], dim=1)
             key_mask = _join_masks(key_mask, extra, layout)
+        if memory is not None:
+            if key_mask is None:
+                key_mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+            key_mask = torch.cat([key_mask, memory.mask], dim=1)
         # One modulation group a frame and one, at the noisiest frame's time, for tokens without a place.
         times = torch.cat([time, time.amax(dim=1, keepdim=True)], dim=1)
         embedded = self.time(times)
@@ -122,8 +127,9 @@ class VideoDiT(nn.Module):
         modulation = rearrange(self.modulation(nn.functional.silu(embedded)), "b g (six d) -> b g six d", six=6)
         rotation = self._rotation(condition.frame_index, height, width)
         text, text_mask = self.text(condition.text, condition.text_mask)
-        for block in self.blocks:
-            arguments = (tokens, layout, modulation, rotation, key_mask, text, text_mask)
+        for number, block in enumerate(self.blocks):
+            remembered = None if memory is None else memory.layers[number]
+            arguments = (tokens, layout, modulation, rotation, key_mask, text, text_mask, remembered)
             if self.checkpoint_activations and self.training:
                 tokens = checkpoint(block, *arguments, use_reentrant=False)
             else:
@@ -139,6 +145,22 @@ class VideoDiT(nn.Module):
             p=self.PATCH,
             q=self.PATCH,
         )
+
+    def key_values(self, tokens: Tensor, positions: Tensor) -> tuple[KeyValue, ...]:
+        """Keys and values of context tokens in every block, to be attended to at any diffusion time.
+
+        tokens: b n d; positions: b n 3 as (frame, row, column). Each row's tokens see one another alone, modulated
+        as clean. Source: LoViC; "context sees only context" is our choice, so that once serves all steps.
+        """
+        clean = torch.zeros((), device=tokens.device)
+        modulation = rearrange(self.modulation(nn.functional.silu(self.time(clean))), "(six d) -> six d", six=6)
+        rotation = self.rope(positions)
+        layers = []
+        for block in self.blocks:
+            assert isinstance(block, DiTBlock)
+            tokens, key_value = block.key_values(tokens, modulation, rotation)
+            layers.append(key_value)
+        return tuple(layers)
 
 
 def _join_masks(key_mask: Tensor | None, extra: ContextTokens, layout: Layout) -> Tensor | None:

@@ -38,16 +38,65 @@ class ContextTokens(NamedTuple):
     mask: Tensor | None = None
 
 
+class SegmentBatch(NamedTuple):
+    """Segments of equal length, s a row: pieces of one long video, or of several shots.
+
+    video: b s c f h w; frame_index: b s f, place of each latent frame on the row's timeline, where a slot that
+    continues another has the next places; text: b s l e; text_mask: b s l; shot: b s integers, equal where there is
+    no cut between two segments; valid: b s, False where a slot holds nothing.
+    """
+
+    video: Tensor
+    frame_index: Tensor
+    text: Tensor
+    text_mask: Tensor
+    shot: Tensor
+    valid: Tensor
+
+
+class Context(NamedTuple):
+    """Finished segments that are compressed alike.
+
+    level: b s in [0, 1], time of the noise that was added to them, 0 for none; rate: video tokens a context token.
+    """
+
+    segments: SegmentBatch
+    level: Tensor
+    rate: float
+
+
+class Memory(NamedTuple):
+    """Context tokens as the DiT's layers attend to them: they depend on no diffusion time, so once serves all steps.
+
+    layers: (keys, values) of each block, b heads n d, keys rotated; mask: b n, True where there is a token.
+    """
+
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    mask: Tensor
+
+
 class Condition(NamedTuple):
     """What a network may know beside the noisy video.
 
-    frame_index: b f; text: b l e; text_mask: b l; context: clean segments before, after or between.
+    frame_index: b f; text: b l e; text_mask: b l. frame_mask: b f, False where the canvas holds no frame; None for
+    all. shot: b, the canvas's, among those of the context. context: finished segments before, after or between.
+    memory: what the network made of the context, where it was asked before the first step.
     """
 
     frame_index: Tensor
     text: Tensor
     text_mask: Tensor
-    context: tuple[VideoBatch, ...] = ()
+    frame_mask: Tensor | None = None
+    shot: Tensor | None = None
+    context: tuple[Context, ...] = ()
+    memory: Memory | None = None
+
+
+class Reconstruction(NamedTuple):
+    """What a compressor's decoder recovers: video b c f h w (latents) and text b l e (features)."""
+
+    video: Tensor
+    text: Tensor
 
 
 class Estimate(NamedTuple):
@@ -62,6 +111,24 @@ class VideoNetwork(Protocol):
 
     def __call__(self, noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
         """noisy: b c f h w; time: b f in [0, 1]; returns b c f h w."""
+        ...
+
+
+class Compressor(Protocol):
+    """`compressor=…`: a finished segment and its text to context tokens, at a rate chosen when called."""
+
+    width: int
+
+    def encode(self, segment: VideoBatch, level: Tensor, rate: float) -> ContextTokens:
+        """segment: b c f h w; level: b in [0, 1], time of the noise in it, 0 for none; rate: video tokens a token.
+
+        Returns tokens b m width with positions b m 3 (frame, row, column) local to the segment: the first frame, row
+        and column of patches are 0. Mask None: all are real.
+        """
+        ...
+
+    def decode(self, context: ContextTokens, num_frames: int, height: int, width: int, num_text: int) -> Reconstruction:
+        """Recovers latents b c f h w and text features b num_text e from the tokens alone."""
         ...
 
 

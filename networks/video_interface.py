@@ -4,7 +4,7 @@ Axes: b batch, f keyframes, s tokens of a frame, n global tokens, l text tokens,
 """
 
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
@@ -77,16 +77,26 @@ class VideoInterface(nn.Module):
         count = sum(round(j * step) < num_frames for j in range(num_frames))
         return (torch.arange(count, device=device, dtype=torch.float64) * step).round().long()
 
-    def forward(self, keyframes: Tensor, frame_times: Tensor, time: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
+    def forward(
+        self,
+        keyframes: Tensor,
+        frame_times: Tensor,
+        time: Tensor,
+        text: Tensor,
+        text_mask: Tensor,
+        frame_mask: Tensor | None = None,
+    ) -> Tensor:
         """Reads keyframes into global tokens.
 
         keyframes: b f s d_backbone, embedded patches; frame_times: b f d_backbone, embedded time of each keyframe;
-        time: b d_backbone, of the noisiest frame; text: b l e; text_mask: b l. Returns b n d_backbone.
+        time: b d_backbone, of the noisiest frame; text: b l e; text_mask: b l; frame_mask: b f, False where a keyframe
+        is not to be read, None for all. Returns b n d_backbone.
         """
         video = self._video_tokens(keyframes, frame_times)
         clock = self.read_time(time)
         tokens = self.tokens.expand(video.shape[0], -1, -1)
-        tokens = self.encoder(tokens, clock, video, None, joint=False)
+        mask = None if frame_mask is None else repeat(frame_mask, "b f -> b (f s)", s=keyframes.shape[2])
+        tokens = self.encoder(tokens, clock, video, mask, joint=False)
         text, text_mask = self.text(text, text_mask)
         for block in self.processor:
             tokens = block(tokens, clock, text, text_mask, joint=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from networks.chunks import Windows, cut, cut_rows, paste, plan_windows
 from networks.dit import VideoDiT
-from networks.interfaces import Condition, ContextTokens
+from networks.interfaces import Condition, ContextTokens, Memory
 from networks.video_interface import PlanHead, VideoInterface
 
 Fusion = Literal["none", "early", "mid", "late"]
@@ -71,6 +71,7 @@ class VideoInterfaceNetwork(nn.Module):
                 raise ValueError(f"network.{name}={value} must lie between 0 and network.chunk_frames={chunk_frames}")
         if fusion != "none" and fusion not in fusion_times:
             raise ValueError(f"fusion={fusion!r} is unknown: use none, {', '.join(fusion_times)}")
+        self.width = backbone.width
         self.backbone = backbone
         self.interface = interface
         self.plan = plan
@@ -105,7 +106,8 @@ class VideoInterfaceNetwork(nn.Module):
         keyframes = self.backbone.embed(noisy[:, :, index], condition.frame_index[:, index])
         frame_times = self.backbone.time(time[:, index])
         clock = self.backbone.time(time.amax(dim=1))
-        tokens = self.interface(keyframes, frame_times, clock, condition.text, condition.text_mask)
+        mask = None if condition.frame_mask is None else condition.frame_mask[:, index]
+        tokens = self.interface(keyframes, frame_times, clock, condition.text, condition.text_mask, mask)
         plan = self.plan(tokens, index) if self.plan is not None and self.training else None
         return GlobalTokens(tokens, plan)
 
@@ -133,32 +135,36 @@ class VideoInterfaceNetwork(nn.Module):
         self, noisy: Tensor, time: Tensor, condition: Condition, tokens: Tensor | None, keep: Tensor | None
     ) -> Tensor:
         local_frames = self.train_local_frames if self.training else self.local_frames
-        windows = plan_windows(noisy.shape[2], self.chunk_frames, local_frames, noisy.device)
-        weights = self._weights(windows, time)
-        count = windows.frames.shape[0]
-        group = count if self.training or self.windows_per_call == 0 else self.windows_per_call
+        handed = None
+        if self.training and self.context_loss_rate > 0:
+            handed = torch.rand(time.shape[0], 1, 1, device=time.device) < self.context_loss_rate
         canvas = torch.zeros_like(noisy, dtype=torch.float32)
-        for start in range(0, count, group):
-            part = Windows(*(x[start : start + group] for x in windows))
-            prediction = self._denoise_windows(part, noisy, time, condition, tokens, keep)
-            canvas = paste(canvas, prediction.float(), part.frames, weights[:, start : start + group])
+        plan = plan_windows(noisy.shape[2], self.chunk_frames, local_frames, noisy.device)
+        for place, windows in enumerate(plan):
+            weights = self._weights(windows, time, handed)
+            count = windows.frames.shape[0]
+            group = count if self.training or self.windows_per_call == 0 else self.windows_per_call
+            for start in range(0, count, group):
+                part = Windows(*(x[start : start + group] for x in windows))
+                prediction = self._denoise_windows(part, noisy, time, condition, tokens, keep, has_context=place > 0)
+                canvas = paste(canvas, prediction.float(), part.frames, weights[:, start : start + group])
         return canvas
 
-    def _weights(self, windows: Windows, time: Tensor) -> Tensor:
+    def _weights(self, windows: Windows, time: Tensor, handed: Tensor | None) -> Tensor:
         """Weight of every slot of every window, b k j: owner's prediction or cross-fade, decided by each video's time.
 
-        A clean context frame does not count: the canvas's time is that of its noisiest frame.
+        handed: b 1 1, whose overlaps the following chunk alone is scored on, in training. A clean context frame does
+        not count: the canvas's time is that of its noisiest frame.
         """
-        own = windows.own.float()
+        own = windows.own.float().expand(time.shape[0], -1, -1)
         if self.training:
-            # Whole hand-over: the following chunk alone is scored on the overlap.
+            if handed is None:
+                return own
             follows = (windows.fused > 0) & ~windows.own
             yielded = windows.own & (windows.fused < 1)
-            handed = torch.where(follows, 1.0, torch.where(yielded, 0.0, own))
-            swap = torch.rand(time.shape[0], 1, 1, device=time.device) < self.context_loss_rate
-            return torch.where(swap, handed, own)
+            return torch.where(handed, torch.where(follows, 1.0, torch.where(yielded, 0.0, own)), own)
         if self.fusion == "none":
-            return own.expand(time.shape[0], -1, -1)
+            return own
         lowest, highest = self.fusion_times[self.fusion]
         canvas_time = time.amax(dim=1)
         fuse = (canvas_time > lowest) & (canvas_time <= highest)
@@ -172,6 +178,7 @@ class VideoInterfaceNetwork(nn.Module):
         condition: Condition,
         tokens: Tensor | None,
         keep: Tensor | None,
+        has_context: bool,
     ) -> Tensor:
         """Windows folded into the batch, one DiT call: (b k) c j h w."""
         batch, count = noisy.shape[0], windows.frames.shape[0]
@@ -186,15 +193,21 @@ class VideoInterfaceNetwork(nn.Module):
             if self.pool is not None:
                 summary = self.pool(tokens.mean(dim=1))
                 pooled = spread(summary if keep is None else summary * keep[:, None])
-        single = count == 1 and bool(windows.frames.shape[1] == noisy.shape[2])
+        known = None if condition.frame_mask is None else cut_rows(condition.frame_mask, windows.frames)
+        memory = condition.memory
+        if memory is not None:
+            memory = Memory(tuple((spread(key), spread(value)) for key, value in memory.layers), spread(memory.mask))
         return self.backbone(
             cut(noisy, windows.frames),
             cut_rows(time, windows.frames),
             Condition(
-                cut_rows(condition.frame_index, windows.frames), spread(condition.text), spread(condition.text_mask)
+                frame_index=cut_rows(condition.frame_index, windows.frames),
+                text=spread(condition.text),
+                text_mask=spread(condition.text_mask),
+                frame_mask=known,
+                memory=memory,
             ),
             extra=extra,
             pooled=pooled,
-            frame_mask=None if single else repeat(windows.exists, "k j -> (b k) j", b=batch),
-            frozen_frames=None if single else repeat(~windows.own, "k j -> (b k) j", b=batch),
+            frozen_frames=repeat(~windows.own, "k j -> (b k) j", b=batch) if has_context else None,
         )

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from networks.dit import VideoDiT
-from networks.interfaces import Condition
+from networks.interfaces import Condition, Context, SegmentBatch
+from networks.lovic import LoViCNetwork
 from networks.video_interface import PlanHead, VideoInterface
 from networks.vin import VideoInterfaceNetwork
 
@@ -52,6 +53,43 @@ def tiny_vin(plan: bool = False, **changes) -> VideoInterfaceNetwork:
         "windows_per_call": 0,
     }
     return VideoInterfaceNetwork(**{**settings, **changes})
+
+
+def tiny_lovic(window: nn.Module | None = None, memory: bool = True) -> LoViCNetwork:
+    from networks.flexformer import FlexFormer
+
+    compressor = FlexFormer(
+        channels=CHANNELS,
+        width=WIDTH,
+        encoder_depth=1,
+        decoder_depth=1,
+        num_heads=HEADS,
+        text_features=TEXT,
+        block="joint",
+        strategy="uniform",
+        rule="centre",
+        qk_gain=2.0,
+        rope_theta=100.0,
+    )
+    return LoViCNetwork(
+        window=tiny_dit() if window is None else window, compressor=compressor if memory else None, shot_gap=4.0
+    )
+
+
+def context(starts: list[int], shots: list[int] | None = None, batch: int = 2, rate: float = 4.0, seed: int = 1):
+    """One Context of segments of 4 frames that begin at these places, texts of 3 tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    count = len(starts)
+    index = torch.tensor(starts, dtype=torch.float32)[:, None] + torch.arange(4)
+    segments = SegmentBatch(
+        video=torch.randn(batch, count, CHANNELS, 4, 4, 4, generator=generator),
+        frame_index=index.expand(batch, -1, -1),
+        text=torch.randn(batch, count, 3, TEXT, generator=generator),
+        text_mask=torch.ones(batch, count, 3, dtype=torch.bool),
+        shot=torch.tensor(shots or [0] * count).expand(batch, -1),
+        valid=torch.ones(batch, count, dtype=torch.bool),
+    )
+    return Context(segments, torch.zeros(batch, count), rate)
 
 
 def awake(network: nn.Module, seed: int = 0, scale: float = 0.2) -> nn.Module:

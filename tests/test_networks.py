@@ -125,8 +125,8 @@ def test_masked_frames_are_not_attended_to():
     mask = torch.tensor([[False, False, True, True, True, True]]).expand(2, -1)
     changed = noisy.clone()
     changed[:, :, :2] = 9.0
-    kept = network(noisy, time, condition, frame_mask=mask)[:, :, 2:]
-    assert torch.equal(network(changed, time, condition, frame_mask=mask)[:, :, 2:], kept)
+    kept = network(noisy, time, condition._replace(frame_mask=mask))[:, :, 2:]
+    assert torch.equal(network(changed, time, condition._replace(frame_mask=mask))[:, :, 2:], kept)
 
 
 def test_rope_depends_on_distance_alone_and_takes_fractions():

@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from lightning_modules.objectives import CosinePath, LinearPath
-from lightning_modules.samplers import DDIM, ClassifierFreeGuidance, DiffusersSolver, Euler, Heun
+from lightning_modules.samplers import DDIM, ClassifierFreeGuidance, DiffusersSolver, Euler, Heun, NestedGuidance
 from lightning_modules.samplers.solvers import time_levels
 from networks.interfaces import Estimate
 
@@ -213,10 +213,14 @@ def _constant(value, calls):
     return denoise
 
 
+def _without(denoisers):
+    return lambda *names: denoisers[names]
+
+
 def test_guidance_goes_past_the_conditional_estimate_inside_its_interval_only():
     conditional, unconditional = [], []
     guided = ClassifierFreeGuidance(scale=3.0, interval=(0.2, 0.8))(
-        _constant(2.0, conditional), _constant(1.0, unconditional)
+        _without({(): _constant(2.0, conditional), ("text",): _constant(1.0, unconditional)})
     )
     noisy = torch.zeros(1, 1, 2, 2, 2)
     clean = [
@@ -229,15 +233,37 @@ def test_guidance_goes_past_the_conditional_estimate_inside_its_interval_only():
 
 def test_guidance_of_scale_one_is_the_conditional_pass():
     conditional, unconditional = [], []
-    guided = ClassifierFreeGuidance(scale=1.0)(_constant(2.0, conditional), _constant(1.0, unconditional))
+    guided = ClassifierFreeGuidance(scale=1.0)(
+        _without({(): _constant(2.0, conditional), ("text",): _constant(1.0, unconditional)})
+    )
     estimate = guided(torch.zeros(1, 1, 1, 2, 2), torch.ones(1, 1), 1.0)
     assert (estimate.clean == 2).all()
     assert (len(conditional), len(unconditional)) == (1, 0)
 
 
+def test_text_and_memory_are_guided_apart():
+    counts = {(): [], ("text",): [], ("memory", "text"): []}
+    values = {(): 7.0, ("text",): 3.0, ("memory", "text"): 1.0}
+    make = _without({names: _constant(values[names], calls) for names, calls in counts.items()})
+    zeros, ones = torch.zeros(1, 1, 1, 2, 2), torch.ones(1, 1)
+    guided = NestedGuidance(scales={"memory": 1.5, "text": 5.0}, intervals={"memory": (0.5, 1.0)})(make)
+    assert guided(zeros, ones, 1.0).clean.unique().item() == 1 + 1.5 * (3 - 1) + 5 * (7 - 3)
+    assert guided(zeros, ones, 0.2).clean.unique().item() == 1 + 1 * (3 - 1) + 5 * (7 - 3)
+    assert [len(calls) for calls in counts.values()] == [2, 2, 1]
+    once = NestedGuidance(scales={"memory": 1.0, "text": 1.0})(make)
+    assert once(zeros, ones, 1.0).clean.unique().item() == 7
+    assert [len(calls) for calls in counts.values()] == [3, 2, 1]
+
+
+def test_an_interval_of_no_scale_is_refused():
+    with pytest.raises(ValueError, match="names memory, which has no scale: text have"):
+        NestedGuidance(scales={"text": 2.0}, intervals={"memory": (0.0, 1.0)})
+
+
 def test_a_guided_estimate_still_explains_the_noisy_video():
     noisy, time = _noise(1, 1, 1, 4, 4), torch.full((1, 1), 0.6)
-    estimate = ClassifierFreeGuidance(scale=4.0)(Gaussian(LINEAR), Gaussian(LINEAR, std=1.0))(noisy, time, 0.6)
+    guided = ClassifierFreeGuidance(scale=4.0)(_without({(): Gaussian(LINEAR), ("text",): Gaussian(LINEAR, std=1.0)}))
+    estimate = guided(noisy, time, 0.6)
     torch.testing.assert_close(0.4 * estimate.clean + 0.6 * estimate.noise, noisy, atol=1e-5, rtol=0)
 
 

@@ -1,5 +1,6 @@
 """Training runs end to end, at a size of seconds: on real mp4 files, through the real config."""
 
+import io
 import json
 import os
 import subprocess
@@ -107,6 +108,25 @@ def test_a_run_leaves_checkpoint_samples_and_both_validation_losses(trained):
     assert "speed/data_wait_share" not in header  # six steps are fewer than the twenty it averages over
 
 
+def test_blocks_compiled_in_training_learn_the_same_weights(videos, trained, tmp_path):
+    overrides = ["callbacks=compiled", "callbacks.compiled_blocks.backend=aot_eager"]
+    train(config(videos, tmp_path / "compiled", "network=vin_plan", *overrides))
+    for name, value in weights(tmp_path / "compiled").items():
+        torch.testing.assert_close(value, weights(trained)[name], atol=1e-5, rtol=1e-4)
+
+
+def test_sample_videos_play_in_tensorboard(videos, tmp_path):
+    from PIL import Image
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(config(videos, tmp_path / "run", "logger=default", "trainer.max_steps=3"))
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"), size_guidance={"images": 0})
+    events.Reload()
+    (logged,) = events.Images("samples/0")
+    picture = Image.open(io.BytesIO(logged.encoded_image_string))
+    assert (logged.step, picture.n_frames, picture.size) == (3, 9, (32, 32))
+
+
 def test_interrupted_and_resumed_equals_uninterrupted(videos, trained, tmp_path):
     # A schedule that spans the whole run, as it would have been composed for it.
     first = config(videos, tmp_path / "run", "network=vin_plan", "trainer.max_steps=3", "scheduler.total_steps=6")
@@ -181,7 +201,7 @@ def test_generate_writes_videos_and_manifest(trained, tmp_path, rollout):
     lines = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
     assert [line["file"] for line in lines] == [path.name for path in paths] == ["000.mp4", "001.mp4"]
     assert lines[0]["num_frames"] == 33
-    assert lines[0]["guidance_scale"] == 2.0
+    assert lines[0]["guidance_scales"] == {"text": 2.0}
     assert (lines[0]["seed"], lines[1]["seed"]) == (0, 1)
     frames = read_frames(paths[0], height=32, width=32, fps=0, crop_place=0.5)
     assert frames.shape == (33, 32, 32, 3)

@@ -16,33 +16,41 @@ CPU = torch.device("cpu")
     ("frames", "chunk", "local"), [(40, 10, 6), (37, 10, 6), (12, 10, 4), (11, 10, 10), (9, 10, 4), (30, 10, 0)]
 )
 def test_weights_sum_to_one_on_every_frame(frames, chunk, local):
-    windows = plan_windows(frames, chunk, local, CPU)
-    for weights in (windows.own.float(), windows.fused):
-        total = torch.zeros(frames).index_add(0, windows.frames.flatten(), weights.flatten())
+    plan = plan_windows(frames, chunk, local, CPU)
+    for kind in ("own", "fused"):
+        total = torch.zeros(frames)
+        for windows in plan:
+            total.index_add_(0, windows.frames.flatten(), getattr(windows, kind).float().flatten())
         torch.testing.assert_close(total, torch.ones(frames))
-    assert (windows.fused >= 0).all()
-    assert not (windows.own & ~windows.exists).any()
+    assert all((windows.fused >= 0).all() and (windows.frames >= 0).all() for windows in plan)
 
 
 def test_cross_fade_is_linear_over_the_last_frames_of_the_chunk_before():
-    windows = plan_windows(20, 10, 4, CPU)
-    of_second = {int(f): float(w) for f, w in zip(windows.frames[1], windows.fused[1], strict=True) if 6 <= f < 10}
+    _, windows = plan_windows(20, 10, 4, CPU)
+    of_second = {int(f): float(w) for f, w in zip(windows.frames[0], windows.fused[0], strict=True) if 6 <= f < 10}
     assert of_second == pytest.approx({6: 0.125, 7: 0.375, 8: 0.625, 9: 0.875})
 
 
 def test_last_window_is_full_size_and_flush_with_the_end():
-    windows = plan_windows(23, 10, 4, CPU)
-    assert windows.frames.shape == (3, 14)
-    assert windows.frames[2].tolist() == list(range(9, 23))
-    assert windows.own[2].sum() == 3
+    first, windows = plan_windows(23, 10, 4, CPU)
+    assert first.frames.tolist() == [list(range(10))]  # no context to mask: a size of its own
+    assert windows.frames.shape == (2, 14)
+    assert windows.frames[1].tolist() == list(range(9, 23))
+    assert windows.own[1].sum() == 3
+
+
+def test_a_canvas_shorter_than_a_window_is_its_own_last_window():
+    first, windows = plan_windows(12, 10, 4, CPU)
+    assert first.frames.tolist() == [list(range(10))]
+    assert windows.frames.tolist() == [list(range(12))]
+    assert windows.own.tolist() == [[False] * 10 + [True] * 2]
 
 
 def test_fusing_equal_predictions_is_the_identity():
     canvas = torch.randn(2, 3, 27, 2, 2)
-    windows = plan_windows(27, 10, 6, CPU)
-    pasted = paste(
-        torch.zeros_like(canvas), cut(canvas, windows.frames), windows.frames, windows.fused.expand(2, -1, -1)
-    )
+    pasted = torch.zeros_like(canvas)
+    for windows in plan_windows(27, 10, 6, CPU):
+        pasted = paste(pasted, cut(canvas, windows.frames), windows.frames, windows.fused.expand(2, -1, -1))
     torch.testing.assert_close(pasted, canvas)
 
 

@@ -1,7 +1,9 @@
 """Sample videos while training, as mp4 files and in TensorBoard."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from lightning_modules.generation import generate
 from lightning_modules.rollouts.interfaces import Rollout
-from lightning_modules.samplers.guidance import ClassifierFreeGuidance
+from lightning_modules.samplers.guidance import Guidance
 from networks.interfaces import Condition
 
 
@@ -25,7 +27,7 @@ class SampleVideos(Callback):
         *,
         write_video: Callable[..., None],
         rollout: Rollout,
-        guidance: ClassifierFreeGuidance,
+        guidance: Guidance,
         folder: str,
         every_n_steps: int,
         num_videos: int,
@@ -66,13 +68,30 @@ class SampleVideos(Callback):
 
     @staticmethod
     def _log(trainer: Trainer, videos: Tensor, fps: float) -> None:
-        pixels = ((videos.clamp(-1, 1) + 1) / 2).transpose(1, 2)  # n f c h w in [0, 1]
+        pixels = ((videos.clamp(-1, 1) + 1) * 127.5).byte().transpose(1, 2)  # n f c h w
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                # Frames as one wide picture: TensorBoard's own videos need another library.
-                strip = torch.cat(list(pixels[:, :: max(pixels.shape[1] // 10, 1)].unbind(1)), dim=-1)
-                grid = torch.cat(list(strip.unbind(0)), dim=-2)
-                logger.experiment.add_image("samples", grid, trainer.global_step)
+                writer = logger.experiment._get_file_writer()
+                for number, video in enumerate(pixels):
+                    writer.add_summary(animated(f"samples/{number}", video, fps), trainer.global_step)
             elif isinstance(logger, WandbLogger):
-                frames = (pixels * 255).byte().numpy()
-                logger.log_video("samples", [frames], step=trainer.global_step, fps=[round(fps)], format=["mp4"])
+                logger.log_video(
+                    "samples", [pixels.numpy()], step=trainer.global_step, fps=[round(fps)], format=["mp4"]
+                )
+
+
+def animated(tag: str, video: Tensor, fps: float) -> Any:
+    """A video f c h w of bytes as a summary that TensorBoard plays among its images: an animated GIF.
+
+    SummaryWriter.add_video makes the same, but needs another library for it.
+    """
+    from PIL import Image
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    frames = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in video]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0)
+    image = Summary.Image(  # type: ignore[attr-defined]
+        height=video.shape[2], width=video.shape[3], colorspace=3, encoded_image_string=buffer.getvalue()
+    )
+    return Summary(value=[Summary.Value(tag=tag, image=image)])  # type: ignore[attr-defined]

@@ -82,6 +82,7 @@ class Throughput(Callback):
 def count_training_flops(pl_module: Any, batch: VideoBatch) -> int:
     """FLOPs of one forward and backward pass: three times the forward pass's."""
     devices = [pl_module.device] if pl_module.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.enable_grad(), FlopCounterMode(display=False) as counter:
+    as_written = torch.compiler.set_stance("force_eager")  # a compiled block cannot be counted
+    with as_written, torch.random.fork_rng(devices), torch.enable_grad(), FlopCounterMode(display=False) as counter:
         pl_module.count_flops_step(batch)
     return 3 * counter.get_total_flops()

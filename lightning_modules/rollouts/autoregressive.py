@@ -6,8 +6,7 @@ Axes: b batch, c channels, f frames, h height, w width (latents).
 import torch
 from torch import Tensor
 
-from lightning_modules.rollouts.interfaces import Canvas, Generate
-from networks.interfaces import Condition
+from lightning_modules.rollouts.interfaces import Canvas, Generate, Given
 
 
 class Autoregressive:
@@ -47,5 +46,15 @@ class Autoregressive:
 
     @staticmethod
     def _window(generate: Generate, canvas: Canvas, context: Tensor | None, start: int, end: int) -> Tensor:
-        condition = Condition(canvas.condition.frame_index[:, start:end], *canvas.condition[1:])
-        return generate(canvas.noise[:, :, start:end], condition, context)
+        condition = canvas.condition._replace(frame_index=canvas.condition.frame_index[:, start:end])
+        noise = canvas.noise[:, :, start:end]
+        return generate(noise, condition, None if context is None else in_front(context, noise))
+
+
+def in_front(context: Tensor, noise: Tensor) -> Given:
+    """Clean frames b c m h w in the first places of a window like `noise`, b c f h w."""
+    mask = torch.zeros(noise.shape[0], noise.shape[2], dtype=torch.bool, device=noise.device)
+    mask[:, : context.shape[2]] = True
+    video = torch.zeros_like(noise)
+    video[:, :, : context.shape[2]] = context
+    return Given(mask, video)

@@ -14,11 +14,18 @@ class Canvas(NamedTuple):
     condition: Condition
 
 
+class Given(NamedTuple):
+    """Clean frames that stand in a window as they are: which, b f, and a canvas with them in place, b c f h w."""
+
+    mask: Tensor
+    video: Tensor
+
+
 class Generate(Protocol):
     """Denoises one window with the module's network, sampler and guidance."""
 
-    def __call__(self, noise: Tensor, condition: Condition, context: Tensor | None) -> Tensor:
-        """noise: b c f h w; context: clean frames b c m h w that stand in the first m places, or None."""
+    def __call__(self, noise: Tensor, condition: Condition, given: Given | None) -> Tensor:
+        """noise: b c f h w; given: clean frames in the window, or None. Returns the window, b c f h w."""
         ...
 
 

@@ -22,6 +22,14 @@ class Denoise(Protocol):
         ...
 
 
+class DenoiseWithout(Protocol):
+    """A denoiser for every set of conditions that guidance may leave out."""
+
+    def __call__(self, *names: str) -> Denoise:
+        """names: of what is left out, such as "text", "memory" or "global_tokens"."""
+        ...
+
+
 OnStep = Callable[[int, float, Estimate], None]
 """Called after each step with the number of steps done, the level just left and the estimate there."""
 

@@ -1,0 +1,40 @@
+"""torch.compile where it pays: on the blocks of a network, in training steps alone."""
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from networks.blocks import DiTBlock
+from networks.video_interface import InterfaceBlock
+
+_RECOMPILATIONS = 32  # one a clip length and kind of mask; Dynamo gives up silently at 8
+
+
+class CompiledBlocks(Callback):
+    """Compiles each kind of transformer block once for every shape it is trained on.
+
+    Blocks and not networks: a few seconds a shape instead of minutes, and names of weights stay as they are.
+    Validation and sampling run as written, as each of their shapes is met too rarely to pay for itself.
+    """
+
+    def __init__(self, *, backend: str) -> None:
+        """backend: torch.compile's."""
+        self.backend = backend
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Marks the blocks; each is compiled when it first runs."""
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _RECOMPILATIONS)
+        for module in pl_module.modules():
+            if isinstance(module, (DiTBlock, InterfaceBlock)):
+                module.compile(backend=self.backend, dynamic=False)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here on as written."""
+        torch.compiler.set_stance("force_eager")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compiled again."""
+        torch.compiler.set_stance("default")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leaves nothing changed behind."""
+        torch.compiler.set_stance("default")

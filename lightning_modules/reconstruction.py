@@ -1,0 +1,83 @@
+"""What a compressor loses: the loss of its reconstruction, and its measures.
+
+Axes: n segments, c channels, f frames, h height, w width (latents); l text tokens, e text features.
+"""
+
+import math
+from typing import NamedTuple, cast
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from lightning_modules.randomness import step_seed
+from networks.interfaces import Compressor, Reconstruction, SegmentBatch, VideoBatch
+
+
+class RateLaw:
+    """Rates drawn log-uniformly, one for a whole batch so that nothing is padded. Source: LoViC open point 6.10."""
+
+    def __init__(self, *, lowest: float, highest: float) -> None:
+        """lowest, highest: video tokens a context token.
+
+        Raises:
+            ValueError: unless 1 <= lowest <= highest.
+        """
+        if not 1 <= lowest <= highest:
+            raise ValueError(f"rates from {lowest} to {highest}: both must be at least 1, and rising")
+        self.lowest, self.highest = lowest, highest
+
+    def draw(self, *seeds: int) -> float:
+        """A pure function of the seeds: every process draws the same, and so does a resumed run."""
+        generator = torch.Generator().manual_seed(step_seed(*seeds))
+        share = torch.rand((), generator=generator).item()
+        return math.exp(math.log(self.lowest) + share * math.log(self.highest / self.lowest))
+
+
+class ReconstructionErrors(NamedTuple):
+    """Each of n: squared error of the latents and of the text features over their variance, and the text's cosine."""
+
+    video: Tensor
+    text: Tensor
+    text_cosine: Tensor
+
+
+def fold(segments: SegmentBatch) -> tuple[VideoBatch, Tensor]:
+    """Slots as rows, b s to n, and which of them hold something: n."""
+    rows = [rearrange(x, "b s ... -> (b s) ...") for x in segments[:4]]
+    return VideoBatch(*rows), rearrange(segments.valid, "b s -> (b s)")
+
+
+def add_noise(video: Tensor, level: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Moves latents n c f h w along the straight line to noise, to the time level (n). Source: our choice of path."""
+    noise = torch.randn(video.shape, device=video.device, generator=generator)
+    return torch.lerp(video.float(), noise, level.view(-1, 1, 1, 1, 1))
+
+
+def reconstruct(compressor: nn.Module, segment: VideoBatch, level: Tensor, rate: float) -> Reconstruction:
+    """Encodes and decodes segments whose latents bear noise of the time `level` (n)."""
+    coder = cast(Compressor, compressor)
+    _, _, num_frames, height, width = segment.video.shape
+    context = coder.encode(segment, level, rate)
+    return coder.decode(context, num_frames, height, width, segment.text.shape[1])
+
+
+def reconstruction_errors(made: Reconstruction, clean: VideoBatch) -> ReconstructionErrors:
+    """Errors over variance, so that 1 is what the mean alone would reach; text that is padding does not count.
+
+    Source: LoViC open point 6.9.
+    """
+    video = (made.video.float() - clean.video).square().mean(dim=(1, 2, 3, 4)) / clean.video.var()
+    known = clean.text_mask.unsqueeze(-1).float()
+    count = known.sum(dim=1).clamp(min=1) * clean.text.shape[-1]
+    real = clean.text[clean.text_mask]
+    variance = real.var() if len(real) else torch.ones((), device=known.device)
+    text = ((made.text.float() - clean.text).square() * known).sum(dim=(1, 2)) / count.squeeze(1) / variance
+    cosine = nn.functional.cosine_similarity(made.text.float(), clean.text, dim=-1)
+    cosine = (cosine * clean.text_mask).sum(dim=1) / clean.text_mask.sum(dim=1).clamp(min=1)
+    return ReconstructionErrors(video, text, cosine)
+
+
+def mean_over(values: Tensor, valid: Tensor) -> Tensor:
+    """The mean of n values where valid."""
+    return (values * valid).sum() / valid.sum().clamp(min=1)

@@ -1,0 +1,139 @@
+"""LoViC: a DiT that generates a segment with the compressed memory of others in its self-attention.
+
+Axes: b batch, s segments of the context, f frames, h height, w width (latents); m context tokens of a segment, d width.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from networks.dit import VideoDiT
+from networks.interfaces import Compressor, Condition, Context, Memory, VideoBatch
+from networks.vin import VideoInterfaceNetwork
+
+
+class LoViCNetwork(nn.Module):
+    """`network=lovic`, and `network=vin_lovic` where the window inside is VIN's.
+
+    A canvas may hold clean frames (at time 0) of the segments that adjoin it; everything further away comes through
+    the compressor. All places are taken relative to the canvas's first frame, so only distances matter.
+    Source: LoViC (arXiv 2507.12952) for the context tokens in self-attention and the text inside them; what it leaves
+    open (per-segment memory, clean modulation, the gap at a cut, the learned null memory) is our choice.
+    """
+
+    ablations: tuple[str, ...] = ("memory",)
+
+    def __init__(
+        self,
+        *,
+        window: VideoDiT | VideoInterfaceNetwork,
+        compressor: nn.Module | None,
+        shot_gap: float,
+    ) -> None:
+        """window: what denoises a canvas; compressor: None sees the window only; shot_gap: latent frames a cut."""
+        super().__init__()
+        self.window = window
+        self.compressor = compressor
+        self.shot_gap = shot_gap
+        width = window.width
+        self.null_memory = nn.Parameter(0.02 * torch.randn(width))
+        self.cut = nn.Parameter(torch.zeros(width))
+        self.adapter: nn.Module | None = None
+        if compressor is None:
+            self.ablations = ()
+        else:
+            context_width = cast(Compressor, compressor).width
+            self.adapter = nn.Sequential(nn.LayerNorm(context_width), nn.Linear(context_width, width))
+        self.use_memory = True
+
+    @property
+    def dit(self) -> VideoDiT:
+        """The DiT whose self-attention the memory joins."""
+        return self.window if isinstance(self.window, VideoDiT) else self.window.backbone
+
+    @contextmanager
+    def without(self, ablation: str) -> Iterator[None]:
+        """Runs the same weights without one of `ablations`."""
+        assert ablation == "memory"
+        self.use_memory = False
+        try:
+            yield
+        finally:
+            self.use_memory = True
+
+    def forward(self, noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
+        """noisy: b c f h w; time: b f in [0, 1], 0 on clean frames; returns the prediction b c f h w."""
+        return self.predict(noisy, time, condition)[0]
+
+    def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> tuple[Tensor, Tensor | None]:
+        """The prediction, and the plan of VIN's global tokens where there is one."""
+        memory = condition.memory
+        if memory is None or not self.use_memory:
+            memory = self.remember(condition)
+        relative = condition.frame_index - condition.frame_index[:, :1]
+        condition = condition._replace(frame_index=relative, context=(), memory=memory)
+        if isinstance(self.window, VideoDiT):
+            return self.window(noisy, time, condition), None
+        return self.window.predict(noisy, time, condition)
+
+    def plan_loss(self, plan: Tensor, clean: Tensor) -> Tensor:
+        """As VIN's."""
+        assert isinstance(self.window, VideoInterfaceNetwork)
+        return self.window.plan_loss(plan, clean)
+
+    def remember(self, condition: Condition) -> Memory:
+        """Keys and values of the whole context: once for each canvas, whatever the number of steps.
+
+        Without context, or in the ablation, the learned null memory alone.
+        """
+        batch = condition.frame_index.shape[0]
+        null = repeat(self.null_memory, "d -> b 1 d", b=batch)
+        origin = torch.zeros(batch, 1, 3, device=null.device)
+        layers = self.dit.key_values(null, origin)
+        mask = torch.ones(batch, 1, dtype=torch.bool, device=null.device)
+        if self.compressor is None or not self.use_memory:
+            return Memory(layers, mask)
+        for context in condition.context:
+            tokens, positions, known = self._compress(condition, context)
+            added = self.dit.key_values(tokens, positions)
+            layers = tuple(
+                (_append(keys, more[0], batch), _append(values, more[1], batch))
+                for (keys, values), more in zip(layers, added, strict=True)
+            )
+            mask = torch.cat([mask, known], dim=1)
+        return Memory(layers, mask)
+
+    def _compress(self, condition: Condition, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+        """Context tokens, segments folded into the batch, with places relative to the canvas.
+
+        Returns tokens (b s) m d, positions (b s) m 3, and which exist: b (s m).
+        """
+        segments = context.segments
+        assert self.adapter is not None
+        folded = VideoBatch(*(rearrange(x, "b s ... -> (b s) ...") for x in segments[:4]))
+        level = rearrange(context.level, "b s -> (b s)")
+        encoded = cast(Compressor, self.compressor).encode(folded, level, context.rate)
+        assert encoded.positions is not None
+        shot = condition.shot
+        cuts = torch.zeros_like(segments.shot) if shot is None else segments.shot - shot[:, None]
+        start = segments.frame_index[:, :, 0] - condition.frame_index[:, :1] + self.shot_gap * cuts
+        frames, rows, columns = encoded.positions.unbind(-1)
+        frames = frames + rearrange(start, "b s -> (b s) 1")
+        tokens = self.adapter(encoded.tokens)
+        tokens = tokens + rearrange(cuts != 0, "b s -> (b s) 1 1") * self.cut.to(tokens.dtype)
+        known = repeat(segments.valid, "b s -> b (s m)", m=tokens.shape[1])
+        return tokens, torch.stack([frames, rows, columns], dim=-1), known
+
+
+def _append(stack: Tensor, more: Tensor, batch: int) -> Tensor:
+    """Joins keys or values of several segments, (b s) k m d, behind b k n d."""
+    return torch.cat([stack, rearrange(more, "(b s) k m d -> b k (s m) d", b=batch)], dim=2)
+
+
+def compressor_alone(*, compressor: nn.Module) -> nn.Module:
+    """`network=compressor`: what LoViC's first stage trains."""
+    return compressor
