@@ -1,4 +1,4 @@
-"""Makes long videos: `python generate.py num_frames=257 seed=0 output=DIR`."""
+"""Makes long videos: `python generate.py num_frames=257 seed=0 output=DIR`, or from a storyboard."""
 
 import os
 
@@ -12,6 +12,13 @@ from omegaconf import DictConfig
 def main(cfg: DictConfig) -> None:
     """Loads weights, samples, writes mp4 files and manifest.jsonl."""
     from datamodules.writing import write_video
+
+    if cfg.storyboard is not None:
+        from datamodules.clips import read_frames
+        from lightning_modules.storyboard.program import make_storyboard_video
+
+        make_storyboard_video(cfg, write_video, read_frames)
+        return
     from lightning_modules.take import make_videos
 
     make_videos(cfg, write_video)

@@ -1,16 +1,26 @@
 """Which clips make which batch: a pure function of the seed and the number of the batch."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 
+Item = TypeVar("Item")
 
-class Draw(NamedTuple):
-    """One optimizer step's clips: their length in frames and their numbers among the clips of at least that length."""
+
+class Draw(NamedTuple, Generic[Item]):
+    """One optimizer step's clips: their length in frames, and their numbers or whatever else they are read by."""
 
     num_frames: int
-    clips: list[int]
+    clips: list[Item]
+
+
+class Plan(Protocol[Item]):
+    """Any order of batches that can be asked for directly."""
+
+    def draw(self, number: int) -> Draw[Item]:
+        """What batch `number` holds, counted from 0 over the whole training."""
+        ...
 
 
 class BatchPlan:
@@ -34,7 +44,7 @@ class BatchPlan:
         self.seed = seed
         self._orders: dict[tuple[int, int], list[int]] = {}
 
-    def draw(self, number: int) -> Draw:
+    def draw(self, number: int) -> Draw[int]:
         """The clips of batch `number`, counted from 0 over the whole training."""
         lengths = sorted(self.clips_by_length)
         cycle, place = divmod(number, len(lengths))
@@ -58,7 +68,7 @@ class BatchPlan:
         return torch.randperm(count, generator=torch.Generator().manual_seed(seed % 2**63)).tolist()
 
 
-def share_of(clips: Sequence[int], *, micro: int, rank: int, world_size: int, batch_size: int) -> list[int]:
+def share_of(clips: Sequence[Item], *, micro: int, rank: int, world_size: int, batch_size: int) -> list[Item]:
     """The clips of one process in one of the accumulated batches; all shares together are the global batch."""
     first = (micro * world_size + rank) * batch_size
     return list(clips[first : first + batch_size])

@@ -6,6 +6,7 @@ Axes: b batch, c channels, f frames, h height, w width; l text tokens, e text fe
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Generic
 
 import torch
 from lightning import LightningDataModule
@@ -15,14 +16,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from datamodules.cache import Clip, ClipCache, ClipSettings, cache_text, text_key
-from datamodules.sampling import BatchPlan, share_of
+from datamodules.sampling import BatchPlan, Item, Plan, share_of
 from datamodules.tables import SPLIT_NAMES, Entry, log_splits, read_entries, share_out
 from networks.codecs.rules import check_size
-from networks.interfaces import Codec, TextEncoder, VideoBatch
+from networks.interfaces import Codec, SegmentBatch, TextEncoder, VideoBatch
 
 log = logging.getLogger("longtake")
 
 CROPS = ("centre", "random")
+TEXT_MULTIPLE = 32
+"""Texts are padded to multiples of so many tokens: compiled code meets few shapes then."""
+Batch = VideoBatch | SegmentBatch
 
 
 class VideoDataModule(LightningDataModule):
@@ -138,19 +142,26 @@ class VideoDataModule(LightningDataModule):
         text, mask = pad_text([self.texts[text_key(clip.entry.caption)] for clip in clips])
         return VideoBatch(video, first + torch.arange(stored), text, mask)
 
-    def train_dataloader(self) -> DataLoader[VideoBatch]:
+    def train_dataloader(self) -> DataLoader[Batch]:
         """Endless; begins at the step that the trainer is at."""
         clips = self.clips["train"]
+        return self.endless(self.plan(clips), lambda numbers, length: self.batch([clips[i] for i in numbers], length))
+
+    def plan(self, clips: Sequence[Clip]) -> BatchPlan:
+        """The order in which clips are drawn, by their numbers."""
         by_length = {n: [i for i, c in enumerate(clips) if c.num_frames >= n] for n in self.num_frames}
         absent = [n for n, numbers in by_length.items() if not numbers]
         if clips and absent:
             log.warning(f"no training video is long enough for datamodule.num_frames={absent}: these are left out")
-        plan = BatchPlan(clips_by_length=by_length, global_batch_size=self.global_batch_size, seed=self.seed)
+        return BatchPlan(clips_by_length=by_length, global_batch_size=self.global_batch_size, seed=self.seed)
+
+    def endless(self, plan: Plan[Item], read: Callable[[list[Item], int], Batch]) -> DataLoader[Batch]:
+        """The share of a plan that is this process's, from the step that the trainer is at."""
         trainer = self.trainer
         assert trainer is not None
         stream = BatchStream(
             plan=plan,
-            read=lambda numbers, length: self.batch([clips[i] for i in numbers], length),
+            read=read,
             first_step=trainer.global_step,
             accumulate=trainer.accumulate_grad_batches,
             rank=trainer.global_rank,
@@ -161,15 +172,19 @@ class VideoDataModule(LightningDataModule):
         context = "fork" if self.num_workers else None
         return DataLoader(stream, batch_size=None, num_workers=self.num_workers, multiprocessing_context=context)
 
-    def val_dataloader(self) -> DataLoader[VideoBatch]:
+    def fixed_batch(self, clips: Sequence[Clip], num_frames: int) -> Batch:
+        """The same batch of the same clips, every time; for validation and test."""
+        return self.batch(clips, num_frames)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
         """The same clips every time: evenly spaced over the validation videos, at the longest length they have."""
         return self._fixed_loader("validation")
 
-    def test_dataloader(self) -> DataLoader[VideoBatch]:
+    def test_dataloader(self) -> DataLoader[Batch]:
         """The same for the test videos."""
         return self._fixed_loader("test")
 
-    def _fixed_loader(self, split: str) -> DataLoader[VideoBatch]:
+    def _fixed_loader(self, split: str) -> DataLoader[Batch]:
         clips = self.clips[split]
         if not clips:
             raise ValueError(f"no video of the split {split!r} could be used; add some, or set validation_share")
@@ -186,29 +201,29 @@ class VideoDataModule(LightningDataModule):
             )
         mine = chosen[trainer.global_rank :: trainer.world_size] if trainer is not None else chosen
         groups = [mine[i : i + self.batch_size] for i in range(0, len(mine), self.batch_size)]
-        return DataLoader(FixedBatches(groups, lambda group: self.batch(group, longest)), batch_size=None)
+        return DataLoader(FixedBatches(groups, lambda group: self.fixed_batch(group, longest)), batch_size=None)
 
 
-class BatchStream(IterableDataset[VideoBatch]):
+class BatchStream(IterableDataset[Batch], Generic[Item]):
     """One process's share of every optimizer step's batch, from a step on."""
 
     def __init__(
         self,
         *,
-        plan: BatchPlan,
-        read: Callable[[list[int], int], VideoBatch],
+        plan: Plan[Item],
+        read: Callable[[list[Item], int], Batch],
         first_step: int,
         accumulate: int,
         rank: int,
         world_size: int,
         batch_size: int,
     ) -> None:
-        """read: clips by number, and a length in pixel frames, to a batch; the rest as in sampling.share_of."""
+        """read: drawn clips, and a length in pixel frames, to a batch; the rest as in sampling.share_of."""
         self.plan, self.read = plan, read
         self.first_step, self.accumulate = first_step, accumulate
         self.rank, self.world_size, self.batch_size = rank, world_size, batch_size
 
-    def __iter__(self) -> Iterator[VideoBatch]:
+    def __iter__(self) -> Iterator[Batch]:
         """Loader workers take turns, so that the order is the same for any number of them."""
         worker = get_worker_info()
         turn, turns = (0, 1) if worker is None else (worker.id, worker.num_workers)
@@ -223,10 +238,10 @@ class BatchStream(IterableDataset[VideoBatch]):
             number += turns
 
 
-class FixedBatches(Dataset[VideoBatch]):
+class FixedBatches(Dataset[Batch]):
     """A fixed list of batches."""
 
-    def __init__(self, groups: list[list[Clip]], read: Callable[[list[Clip]], VideoBatch]) -> None:
+    def __init__(self, groups: list[list[Clip]], read: Callable[[list[Clip]], Batch]) -> None:
         """groups: the clips of each batch."""
         self.groups, self.read = groups, read
 
@@ -234,14 +249,15 @@ class FixedBatches(Dataset[VideoBatch]):
         """How many batches."""
         return len(self.groups)
 
-    def __getitem__(self, place: int) -> VideoBatch:
+    def __getitem__(self, place: int) -> Batch:
         """One batch."""
         return self.read(self.groups[place])
 
 
 def pad_text(texts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Features l e of different lengths to b l e and b l; at least one place, so that no text is a masked row."""
+    """Features l e of different lengths to b l e and b l, with l a multiple of TEXT_MULTIPLE."""
     longest = max(1, *(len(text) for text in texts))
+    longest = -(-longest // TEXT_MULTIPLE) * TEXT_MULTIPLE
     padded = torch.zeros(len(texts), longest, texts[0].shape[1])
     mask = torch.zeros(len(texts), longest, dtype=torch.bool)
     for row, text in enumerate(texts):

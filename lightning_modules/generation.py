@@ -10,13 +10,13 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from lightning_modules.rollouts.interfaces import Canvas, Generate, Given, Rollout
+from lightning_modules.rollouts.interfaces import Canvas, Generate, Given, Rollout, Wrap, unwrapped
 from lightning_modules.samplers.guidance import Guidance
 from lightning_modules.samplers.interfaces import Denoise, OnStep
 from networks.interfaces import Condition, Estimate
 
 
-def _denoiser(module: Any, network: Any, condition: Condition, ablations: tuple[str, ...]) -> Denoise:
+def _denoiser(module: Any, network: Any, wrap: Wrap, condition: Condition, ablations: tuple[str, ...]) -> Denoise:
     """What a sampler sees: network, condition and objective behind one call."""
     if hasattr(network, "remember"):  # once for all steps
         condition = condition._replace(memory=network.remember(condition))
@@ -25,7 +25,7 @@ def _denoiser(module: Any, network: Any, condition: Condition, ablations: tuple[
         with ExitStack() as stack:
             for ablation in ablations:
                 stack.enter_context(network.without(ablation))
-            prediction = network(noisy, time, condition)
+            prediction = wrap(network)(noisy, time, condition)
         estimate: Estimate = module.objective.estimate(prediction, noisy, time)
         return estimate
 
@@ -50,10 +50,10 @@ def window_generator(
 ) -> Generate:
     """Binds everything but the window: what a rollout calls."""
 
-    def generate(noise: Tensor, condition: Condition, given: Given | None) -> Tensor:
+    def generate(noise: Tensor, condition: Condition, given: Given | None, wrap: Wrap = unwrapped) -> Tensor:
         def denoise_without(*names: str) -> Denoise:
             parts = tuple(name for name in names if name not in ("text", "memory"))
-            return _denoiser(module, network, _without(condition, names), parts)
+            return _denoiser(module, network, wrap, _without(condition, names), parts)
 
         known = {} if given is None else {"context_mask": given.mask, "context": given.video}
         video: Tensor = module.sampler(

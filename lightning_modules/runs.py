@@ -217,7 +217,7 @@ def release(weights: str | Path, folder: str | Path, dtype: torch.dtype) -> None
         save_pretrained(network, network_config(resolved["codec"]), folder)
         return
     save_pretrained(network, network_config(resolved["network"]), folder / NETWORK_FOLDER)
-    kept = {key: resolved[key] for key in RELEASED}
+    kept = {key: resolved[key] for key in RELEASED if key in resolved}
     for key in kept["lightning_module"]:  # said once: the module refers to the groups
         if isinstance(kept.get(key), dict):
             kept["lightning_module"][key] = f"${{{key}}}"

@@ -50,7 +50,7 @@ def rollout_of(cfg: DictConfig, config: DictConfig) -> DictConfig:
     Raises:
         ValueError: if a rate is given to a rollout that compresses nothing.
     """
-    chosen = cfg.rollout if cfg.rollout is not None else config.get("rollout", WHOLE)
+    chosen = config.get("rollout", WHOLE) if cfg.get("rollout") is None else cfg.rollout
     if cfg.rate is None:
         return OmegaConf.create(chosen)
     if "rate" not in chosen:

@@ -15,7 +15,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_modules.runs import override
-from lightning_modules.take import overrides
+from lightning_modules.take import overrides, rollout_of
 from networks.interfaces import Condition
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +24,9 @@ PROGRAMS = ("train", "generate", "evaluate", "export")
 YOURS = ("local",)  # git-ignored: whatever lies there is nobody's test
 
 GIVEN_BY_CODE = {
+    "datamodules.segments.SegmentDataModule": {
+        "codec", "text_encoder", "global_batch_size", "batch_size", "seed",
+    },
     "datamodules.video_datamodule.VideoDataModule": {
         "codec", "text_encoder", "global_batch_size", "batch_size", "seed",
     },
@@ -72,7 +75,7 @@ def as_used(program: str, *changes: str) -> Any:
     weights = override(OmegaConf.create(as_used("train")), overrides(cfg))
     return {
         "weights": OmegaConf.to_container(weights, resolve=True),
-        "rollout": OmegaConf.to_container(cfg.rollout, resolve=True),
+        "rollout": OmegaConf.to_container(rollout_of(cfg, weights), resolve=True),
         "output": OmegaConf.to_container(cfg)["output"],
     }
 

@@ -1,10 +1,19 @@
 """What a rollout is given, and what it calls."""
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from networks.interfaces import Condition
+from networks.interfaces import Condition, VideoNetwork
+
+Wrap = Callable[[VideoNetwork], VideoNetwork]
+"""A network for the canvas made of one for windows: where predictions are merged at every step, and not in the end."""
+
+
+def unwrapped(network: VideoNetwork) -> VideoNetwork:
+    """The network as it is."""
+    return network
 
 
 class Canvas(NamedTuple):
@@ -24,8 +33,11 @@ class Given(NamedTuple):
 class Generate(Protocol):
     """Denoises one window with the module's network, sampler and guidance."""
 
-    def __call__(self, noise: Tensor, condition: Condition, given: Given | None) -> Tensor:
-        """noise: b c f h w; given: clean frames in the window, or None. Returns the window, b c f h w."""
+    def __call__(self, noise: Tensor, condition: Condition, given: Given | None, wrap: Wrap = unwrapped) -> Tensor:
+        """noise: b c f h w; given: clean frames in the window, or None; wrap: what the sampler sees of the network.
+
+        Returns the window, b c f h w.
+        """
         ...
 
 

@@ -26,13 +26,13 @@ class Piece(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A canvas to be denoised and where the segment lies in it: frames `first` to `first + count`."""
+    """A canvas to be denoised and where the segment lies in it: frames `first` to `first + num_frames`."""
 
     noise: Tensor
     condition: Condition
     given: Given | None
     first: int
-    count: int
+    num_frames: int
 
 
 def open_window(
@@ -100,7 +100,7 @@ def _remembered(piece: Piece, level: float) -> Context:
 def denoise_window(generate: Generate, window: Window) -> Tensor:
     """The segment's latents b c f h w."""
     made = generate(window.noise, window.condition, window.given)
-    return made[:, :, window.first : window.first + window.count]
+    return made[:, :, window.first : window.first + window.num_frames]
 
 
 def within_budget(pieces: Sequence[Piece], *, near: int, most: int) -> list[Piece]:
@@ -143,8 +143,8 @@ class Segmentwise:
         """
         if segment_frames < 1 or window_frames < 0 or max_context < 0:
             raise ValueError(
-                f"rollout.segment_frames={segment_frames} must be at least 1, rollout.window_frames={window_frames} and "
-                f"rollout.max_context={max_context} at least 0"
+                f"rollout.segment_frames={segment_frames} must be at least 1, rollout.window_frames={window_frames} "
+                f"and rollout.max_context={max_context} at least 0"
             )
         if min(rate, rate_growth, max_rate) < 1:
             raise ValueError(

@@ -1,0 +1,92 @@
+"""Training of a compressor alone: LoViC's first stage, an autoencoder of latents and text features."""
+
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
+from lightning_modules.randomness import row_generators
+from lightning_modules.reconstruction import (
+    RateLaw,
+    add_noise,
+    fold,
+    mean_over,
+    reconstruct,
+    reconstruction_errors,
+)
+from networks.dit import VideoDiT
+from networks.interfaces import SegmentBatch, VideoBatch
+
+
+class CompressingModule(LightningModule):
+    """Reconstructs segments and their text from context tokens, at a rate drawn anew for every step.
+
+    Source: LoViC open points 6.9 to 6.11: error over variance, text at a quarter, log-uniform rates, and noise of a
+    known level on what is encoded, which later keeps generated memory from drifting.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory,
+        rates: RateLaw,
+        validation_rates: list[float],
+        text_weight: float,
+        max_level: float,
+        seed: int,
+    ) -> None:
+        """network: a compressor; text_weight: of the text's error beside the video's; max_level: of the noise, time."""
+        super().__init__()
+        self.network = network
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.rates = rates
+        self.validation_rates = validation_rates
+        self.text_weight = text_weight
+        self.max_level = max_level
+        self.seed = seed
+
+    def training_step(self, batch: SegmentBatch, batch_idx: int) -> Tensor:
+        """batch.video: latents b s c f h w."""
+        row_generators(self, self.seed, batch_idx, len(batch.video))  # seeds the draws below
+        segment, valid = fold(batch)
+        level = self.max_level * torch.rand(len(valid), device=self.device)
+        rate = self.rates.draw(self.seed, self.trainer.global_step, batch_idx, 2)
+        noisy = segment._replace(video=add_noise(segment.video, level))
+        errors = reconstruction_errors(reconstruct(self.network, noisy, level, rate), segment)
+        loss = mean_over(errors.video + self.text_weight * errors.text, valid)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(valid))
+        return loss
+
+    def validation_step(self, batch: SegmentBatch, batch_idx: int) -> None:
+        """Logs errors without noise at each validation rate, trained and never trained ones."""
+        segment, valid = fold(batch)
+        level = torch.zeros(len(valid), device=self.device)
+        losses = []
+        for rate in self.validation_rates:
+            errors = reconstruction_errors(reconstruct(self.network, segment, level, rate), segment)
+            losses.append(mean_over(errors.video + self.text_weight * errors.text, valid))
+            values = {
+                f"val/nmse_rate_{rate:g}": mean_over(errors.video, valid),
+                f"val/text_cosine_rate_{rate:g}": mean_over(errors.text_cosine, valid),
+            }
+            self.log_dict(values, batch_size=len(valid), sync_dist=True)
+        self.log("val/loss", torch.stack(losses).mean(), prog_bar=True, batch_size=len(valid), sync_dist=True)
+
+    @staticmethod
+    def count_tokens(batch: SegmentBatch) -> int:
+        """Patch tokens of a batch of latents."""
+        return batch.video[:, :, 0].numel() // VideoDiT.PATCH**2
+
+    def count_flops_step(self, batch: SegmentBatch) -> None:
+        """One forward pass of a training step, for the FLOP counter."""
+        segment: VideoBatch = fold(batch)[0]
+        reconstruct(self.network, segment, torch.zeros(len(segment.video), device=self.device), self.rates.lowest)
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer, one schedule by step."""
+        return configure(self, self.optimizer, self.scheduler)

@@ -1,0 +1,186 @@
+"""MemoryModule: a segment is denoised with the compressed memory of others; LoViC's second stage.
+
+Axes: b batch, s slots of a row, c channels, f frames of the canvas, h height, w width (latents).
+"""
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_modules.denoising import DenoisingModule
+from lightning_modules.objectives.objective import Objective
+from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, parameter_groups
+from lightning_modules.randomness import row_generators
+from lightning_modules.reconstruction import RateLaw, add_noise, fold, mean_over, reconstruct, reconstruction_errors
+from lightning_modules.samplers.interfaces import Sampler
+from lightning_modules.tasks import SegmentTask, TaskSampler, fixed_task
+from networks.dit import VideoDiT
+from networks.interfaces import Condition, Context, SegmentBatch
+
+
+class MemoryModule(DenoisingModule):
+    """Trains a network with memory on all tasks at once: predict, retrodict, interpolate, or make from nothing.
+
+    Source: LoViC; joint training with a reconstruction term and a slower compressor, task shares, dropped text and
+    memory, and noise of a known level on both memory and window are open points 6.9 and 6.11.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        objective: Objective,
+        sampler: Sampler,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory,
+        tasks: TaskSampler,
+        rates: RateLaw,
+        text_dropout: float,
+        memory_dropout: float,
+        max_level: float,
+        reconstruction_weight: float,
+        text_weight: float,
+        compressor_lr_share: float,
+        plan_weight: float,
+        validation_tasks: list[str],
+        validation_rate: float,
+        validation_times: list[float],
+        seed: int,
+    ) -> None:
+        """memory_dropout: share of rows with the null memory; max_level: noise on memory and window frames, time.
+
+        reconstruction_weight: of the compressor's own loss; compressor_lr_share: of the learning rate.
+        """
+        super().__init__(
+            network=network,
+            objective=objective,
+            sampler=sampler,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            text_dropout=text_dropout,
+            plan_weight=plan_weight,
+            validation_times=validation_times,
+            seed=seed,
+        )
+        self.tasks = tasks
+        self.rates = rates
+        self.memory_dropout = memory_dropout
+        self.max_level = max_level
+        self.reconstruction_weight = reconstruction_weight
+        self.text_weight = text_weight
+        self.compressor_lr_share = compressor_lr_share
+        self.validation_tasks = validation_tasks
+        self.validation_rate = validation_rate
+
+    def condition(self, task: SegmentTask, level: Tensor, rate: float) -> Condition:
+        """What the network may know; level: b, time of the noise on the memory."""
+        context = task.context
+        batch, slots = context.valid.shape
+        levels = level[:, None].expand(batch, slots)
+        noisy = add_noise(context.video.flatten(0, 1), levels.flatten()).unflatten(0, (batch, slots))
+        return Condition(
+            frame_index=task.frame_index,
+            text=task.text,
+            text_mask=task.text_mask,
+            frame_mask=task.frame_mask,
+            shot=task.shot,
+            context=(Context(context._replace(video=noisy), levels, rate),),
+        )
+
+    def training_step(self, batch: SegmentBatch, batch_idx: int) -> Tensor:  # type: ignore[override]
+        """batch.video: latents b s c f h w of unit variance."""
+        rows = row_generators(self, self.seed, batch_idx, len(batch.video))
+        task = self.tasks(batch, rows)
+        num_rows, device = len(task.video), self.device
+        level = self.max_level * torch.rand(num_rows, device=device)
+        rate = self.rates.draw(self.seed, self.trainer.global_step, batch_idx, 2)
+        shares = torch.tensor([[self.text_dropout], [self.memory_dropout]], device=device)
+        keeps_text, keeps_memory = torch.rand(2, num_rows, device=device) >= shares
+        task = task._replace(
+            text_mask=task.text_mask & keeps_text[:, None],
+            context=task.context._replace(valid=task.context.valid & keeps_memory[:, None]),
+        )
+        condition = self.condition(task, level, rate)
+        times = [self.objective.sample_time(1, task.video.shape[2], device=device, generator=row) for row in rows]
+        time = torch.where(task.own, torch.cat([x.time for x in times]), level[:, None])
+        noise = torch.randn_like(task.video)
+        noisy = self.objective.corrupt(task.video, time, noise)
+        prediction, plan = self._predict(noisy, time, condition)
+        scored = task.own.expand_as(time)
+        loss = self.objective.loss(prediction, task.video, noise, time, scored).mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=num_rows)
+        if plan is not None:
+            network: Any = self.network
+            loss = loss + self.plan_weight * network.plan_loss(plan, task.video)
+        return loss + self._reconstruction_loss(task.context, rate)
+
+    def _reconstruction_loss(self, context: SegmentBatch, rate: float) -> Tensor | float:
+        """Of one slot a row, so that the compressor keeps detail that no single target asks for."""
+        network: Any = self.network
+        if network.compressor is None or self.reconstruction_weight == 0:
+            return 0.0
+        segment, valid = fold(SegmentBatch(*(x[:, :1] for x in context)))
+        level = self.max_level * torch.rand(len(valid), device=self.device)
+        noisy = segment._replace(video=add_noise(segment.video, level))
+        errors = reconstruction_errors(reconstruct(network.compressor, noisy, level, rate), segment)
+        loss = mean_over(errors.video + self.text_weight * errors.text, valid)
+        self.log("train/reconstruction_loss", loss, batch_size=len(valid))
+        return self.reconstruction_weight * loss
+
+    def validation_step(self, batch: SegmentBatch, batch_idx: int) -> None:  # type: ignore[override]
+        """Logs the unweighted loss of each task at each time, with everything and without each ablation."""
+        network: Any = self.network
+        for name in self.validation_tasks:
+            task = fixed_task(name, batch, self.tasks)
+            generator = torch.Generator().manual_seed(batch_idx)
+            noise = torch.randn(task.video.shape, generator=generator).to(task.video)
+            level = torch.zeros(len(noise), device=self.device)
+            condition = self.condition(task, level, self.validation_rate)
+            for ablation in (None, *network.ablations):
+                place = "val" if ablation is None else f"val_without_{ablation}"
+                losses = [self._task_loss(task, condition, noise, time, ablation) for time in self.validation_times]
+                named = {f"{place}/{name}_time_{t:g}": x for t, x in zip(self.validation_times, losses, strict=True)}
+                named[f"{place}/{name}"] = torch.stack(losses).mean()
+                if name == self.validation_tasks[0]:
+                    named[f"{place}/loss"] = named[f"{place}/{name}"]
+                self.log_dict(named, batch_size=len(noise), sync_dist=True)
+
+    def _task_loss(
+        self, task: SegmentTask, condition: Condition, noise: Tensor, value: float, ablation: str | None
+    ) -> Tensor:
+        time = torch.where(task.own, value, 0.0).expand(len(noise), -1).to(noise)
+        noisy = self.objective.corrupt(task.video, time, noise)
+        network: Any = self.network
+        with nullcontext() if ablation is None else network.without(ablation):
+            prediction = network(noisy, time, condition)
+        return self.objective.frame_errors(prediction, task.video, noise, time)[:, task.own].mean()
+
+    @staticmethod
+    def count_tokens(batch: SegmentBatch) -> int:  # type: ignore[override]
+        """Patch tokens that are denoised: one segment a row."""
+        return batch.video[:, 0, 0].numel() // VideoDiT.PATCH**2
+
+    def count_flops_step(self, batch: SegmentBatch) -> None:  # type: ignore[override]
+        """One forward pass of a training step, for the FLOP counter."""
+        task = fixed_task("interpolation", batch, self.tasks)
+        level = torch.zeros(len(task.video), device=self.device)
+        condition = self.condition(task, level, self.validation_rate)
+        time = torch.where(task.own, 0.5, 0.0).expand(len(task.video), -1).to(task.video)
+        self._predict(task.video, time, condition)
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer, one schedule by step; the compressor learns at a share of the rate."""
+        network: Any = self.network
+        own = set() if network.compressor is None else {id(p) for p in network.compressor.parameters()}
+        groups = []
+        for group in parameter_groups(self):
+            for slow in (False, True):
+                members = [p for p in group["params"] if (id(p) in own) == slow]
+                if members:
+                    groups.append({**group, "params": members, "slow": slow})
+        optimizer = self.optimizer(groups)
+        for built in optimizer.param_groups:
+            built["lr"] *= self.compressor_lr_share if built["slow"] else 1.0
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}

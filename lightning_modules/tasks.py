@@ -1,0 +1,236 @@
+"""What is generated from what: one target segment a row, and the segments before and after it that are known.
+
+Axes: b batch, s slots of a row, k slots of the context, c channels, f frames, h height, w width (latents); l text
+tokens, e text features.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+
+from networks.interfaces import SegmentBatch
+
+
+class TaskName(IntEnum):
+    """A task, by what is known: 1 for something before, 2 for something after."""
+
+    UNCONDITIONAL = 0
+    PREDICTION = 1
+    RETRODICTION = 2
+    INTERPOLATION = 3
+
+
+class SegmentTask(NamedTuple):
+    """One target a row, on a canvas with room for the frames that directly adjoin it.
+
+    target: b, its slot. context: k slots of what is known, in order, first those that are valid; the rest is zero.
+    video: b c f h w, the canvas's clean latents: those before, the target's own, those after; zero where unknown.
+    frame_index: b f; frame_mask: b f, True where a frame exists and is known, or is the target's own.
+    own: f, True for the frames to be generated. text: b l e; text_mask: b l; shot: b; name: b, a TaskName.
+    """
+
+    target: Tensor
+    context: SegmentBatch
+    video: Tensor
+    frame_index: Tensor
+    frame_mask: Tensor
+    own: Tensor
+    text: Tensor
+    text_mask: Tensor
+    shot: Tensor
+    name: Tensor
+
+
+class Choice(NamedTuple):
+    """A row's target and its known slots, rising."""
+
+    target: int
+    known: list[int]
+
+
+class TaskSampler:
+    """Draws every row's task by itself, so that one batch holds all of them.
+
+    Source: the MCVD rule (LoViC open point 6.11), past and future dropped independently; that the target is drawn
+    among the slots that can have the task, so that shares are exact, is our choice, and so are the window's frames.
+    """
+
+    def __init__(
+        self,
+        *,
+        past_share: float,
+        future_share: float,
+        max_context: int,
+        neighbour_gap_share: float,
+        window_frames: int,
+    ) -> None:
+        """past_share, future_share: of rows that know something before, and after; max_context: segments known at most.
+
+        neighbour_gap_share: how often, on either side, the nearest segment is withheld where there are others;
+        window_frames: clean latent frames of a known segment that directly adjoins the target, on each side.
+
+        Raises:
+            ValueError: if a share or a count is out of range.
+        """
+        shares = {"past": past_share, "future": future_share, "neighbour_gap": neighbour_gap_share}
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"tasks.{name}_share={share} must be between 0 and 1")
+        if max_context < 2:
+            raise ValueError(f"tasks.max_context={max_context} must be at least 2: one segment before and one after")
+        if window_frames < 0:
+            raise ValueError(f"tasks.window_frames={window_frames} must be at least 0")
+        self.past_share, self.future_share = past_share, future_share
+        self.max_context, self.neighbour_gap_share = max_context, neighbour_gap_share
+        self.window_frames = window_frames
+
+    def __call__(self, batch: SegmentBatch, rows: Sequence[torch.Generator]) -> SegmentTask:
+        """rows: one generator a row; a row's task depends on its own generator and its valid slots only.
+
+        Raises:
+            ValueError: if a window is longer than a segment.
+        """
+        num_slots = batch.valid.shape[1]
+        # Together, so that a GPU is waited for once.
+        drawn = torch.stack([torch.rand(6 + num_slots, device=row.device, generator=row) for row in rows]).tolist()
+        choices = [self.choose(v, u) for v, u in zip(batch.valid.tolist(), drawn, strict=True)]
+        return build_task(batch, choices, self.max_context, self.window_frames)
+
+    def choose(self, valid: Sequence[bool], uniform: Sequence[float]) -> Choice:
+        """A row's task from numbers uniform in [0, 1): six, and one for each slot."""
+        keeps_past, keeps_future = uniform[0] < self.past_share, uniform[1] < self.future_share
+        targets = _targets(valid, keeps_past, keeps_future)
+        if not targets:  # too few slots for both sides, or for one
+            targets = _targets(valid, keeps_past, False) or _targets(valid, False, False)
+            keeps_past, keeps_future = keeps_past and len(targets) < sum(valid), False
+        target = targets[int(uniform[2] * len(targets))]
+        before, after = _sides(valid, target)
+        sides = [side for side, keeps in ((before, keeps_past), (after, keeps_future)) if keeps]
+        order = uniform[6:]
+        known, others = [], []
+        for side, gap in zip(sides, uniform[3:5], strict=False):
+            withheld = len(side) > 1 and gap < self.neighbour_gap_share
+            left = side[1:] if withheld else side
+            first = min(left, key=lambda slot: order[slot]) if withheld else left[0]
+            known.append(first)
+            others += [slot for slot in left if slot != first]
+        most = min(self.max_context, len(known) + len(others))
+        count = len(known) + int(uniform[5] * (most - len(known) + 1))
+        known += sorted(others, key=lambda slot: order[slot])[: count - len(known)]
+        return Choice(target, sorted(known))
+
+
+def fixed_task(name: str, batch: SegmentBatch, tasks: TaskSampler) -> SegmentTask:
+    """The same task for all rows, for validation: each row's middle slot from the nearest known ones.
+
+    name: prediction, retrodiction, interpolation or unconditional; all have the same targets, so that their losses
+    compare. A row that has no slot on a side knows nothing of that side.
+
+    Raises:
+        ValueError: if there is no such task.
+    """
+    names = [task.name.lower() for task in TaskName]
+    if name not in names:
+        raise ValueError(f"validation_tasks={name}: must be one of {', '.join(names)}")
+    task = TaskName(names.index(name))
+    choices = []
+    for valid in batch.valid.tolist():
+        slots = _targets(valid, False, False)
+        target = slots[len(slots) // 2]
+        before, after = _sides(valid, target)
+        known = before * bool(task & TaskName.PREDICTION) + after * bool(task & TaskName.RETRODICTION)
+        nearest = sorted((abs(slot - target), slot) for slot in known)[: tasks.max_context]
+        choices.append(Choice(target, sorted(slot for _, slot in nearest)))
+    return build_task(batch, choices, tasks.max_context, tasks.window_frames)
+
+
+def build_task(batch: SegmentBatch, choices: Sequence[Choice], num_context: int, window_frames: int) -> SegmentTask:
+    """Gathers the context, num_context slots a row, and the canvas, with window_frames on each side.
+
+    Raises:
+        ValueError: if a window is longer than a segment.
+    """
+    segment_frames, device = batch.video.shape[3], batch.video.device
+    if window_frames > segment_frames:
+        raise ValueError(
+            f"tasks.window_frames={window_frames} is more than the {segment_frames} latent frames of a segment"
+        )
+    target = torch.tensor([choice.target for choice in choices], device=device)
+    rows = torch.arange(len(choices), device=device)
+    video, mask = zip(
+        _window(batch, choices, -1, window_frames),
+        (batch.video[rows, target], torch.ones(len(choices), segment_frames, dtype=torch.bool, device=device)),
+        _window(batch, choices, 1, window_frames),
+        strict=True,
+    )
+    offsets = torch.arange(-window_frames, segment_frames + window_frames, device=device)
+    name = [
+        TaskName.PREDICTION * any(slot < choice.target for slot in choice.known)
+        + TaskName.RETRODICTION * any(slot > choice.target for slot in choice.known)
+        for choice in choices
+    ]
+    return SegmentTask(
+        target=target,
+        context=_gather(batch, [choice.known for choice in choices], num_context),
+        video=torch.cat(video, dim=2),
+        frame_index=batch.frame_index[rows, target, :1] + offsets,
+        frame_mask=torch.cat(mask, dim=1),
+        own=(offsets >= 0) & (offsets < segment_frames),
+        text=batch.text[rows, target],
+        text_mask=batch.text_mask[rows, target],
+        shot=batch.shot[rows, target],
+        name=torch.tensor(name, device=device),
+    )
+
+
+def _targets(valid: Sequence[bool], past: bool, future: bool) -> list[int]:
+    """Slots that hold something and, where that is asked for, have such a slot before them, and after them."""
+    slots = [slot for slot, holds in enumerate(valid) if holds]
+    assert slots, "a row holds at least one segment"
+    return slots[past : len(slots) - future]
+
+
+def _sides(valid: Sequence[bool], target: int) -> tuple[list[int], list[int]]:
+    """Slots that hold something before a target, and after it, nearest first."""
+    slots = [slot for slot, holds in enumerate(valid) if holds]
+    return [slot for slot in reversed(slots) if slot < target], [slot for slot in slots if slot > target]
+
+
+def _gather(batch: SegmentBatch, known: Sequence[list[int]], num_context: int) -> SegmentBatch:
+    """The known slots of each row, padded to num_context; what pads is zero, so that nothing of the target leaks."""
+    device = batch.video.device
+    slots = torch.tensor([own + [0] * (num_context - len(own)) for own in known], device=device)
+    valid = torch.tensor([[place < len(own) for place in range(num_context)] for own in known], device=device)
+    rows = rearrange(torch.arange(len(known), device=device), "b -> b 1")
+    picked = SegmentBatch(*(x[rows, slots] for x in batch))
+    return picked._replace(
+        video=picked.video * rearrange(valid, "b k -> b k 1 1 1 1"),
+        text=picked.text * rearrange(valid, "b k -> b k 1 1"),
+        text_mask=picked.text_mask & rearrange(valid, "b k -> b k 1"),
+        valid=valid,
+    )
+
+
+def _window(batch: SegmentBatch, choices: Sequence[Choice], side: int, num_frames: int) -> tuple[Tensor, Tensor]:
+    """The frames of the slot before (side -1) or after (1) the target that adjoin it, and which are known.
+
+    They are where that slot is known, of the same shot, and next to the target on the timeline.
+    Returns b c num_frames h w, zero where unknown, and b num_frames.
+    """
+    device = batch.video.device
+    target = torch.tensor([choice.target for choice in choices], device=device)
+    # Where it is not known, the target itself stands in; all of it is hidden.
+    known = torch.tensor([choice.target + side in choice.known for choice in choices], device=device)
+    slot = torch.where(known, target + side, target)
+    rows = torch.arange(len(choices), device=device)
+    first, last = (target, slot) if side < 0 else (slot, target)
+    adjoins = batch.frame_index[rows, first, 0] == batch.frame_index[rows, last, -1] + 1
+    known = known & adjoins & (batch.shot[rows, slot] == batch.shot[rows, target])
+    video = batch.video[rows, slot]
+    begin = video.shape[2] - num_frames if side < 0 else 0
+    video = video[:, :, begin : begin + num_frames] * rearrange(known, "b -> b 1 1 1 1")
+    return video, repeat(known, "b -> b f", f=num_frames)

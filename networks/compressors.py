@@ -1,0 +1,125 @@
+"""What FlexFormer is compared with, behind the same contract and with the same decoder.
+
+Axes: b batch, c channels, f frames, h height, w width (latents); m context tokens, l text tokens, d width.
+"""
+
+import math
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from networks.flexformer import Block, ContextDecoder, SegmentEmbedding, blocks_of, encode_with, sizes_of
+from networks.interfaces import ContextTokens, Reconstruction, VideoBatch
+from networks.interpolated_rope import axis_places, cell_weights, num_queries, query_grid
+from networks.rope import RotaryEmbedding3D
+
+
+class MeanPool(nn.Module):
+    """`compressor=mean_pool`: patches averaged over the cells of the grid that FlexFormer's queries would stand on.
+
+    Source: FramePack's larger patches, as averages so that any rate is possible; the text's mean is added (ours).
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        width: int,
+        decoder_depth: int,
+        num_heads: int,
+        text_features: int,
+        block: Block,
+        strategy: str,
+        qk_gain: float,
+        rope_theta: float,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.strategy = strategy
+        self.embed = SegmentEmbedding(channels=channels, width=width, text_features=text_features)
+        self.out = nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width, elementwise_affine=False))
+        self.decoder = ContextDecoder(
+            channels=channels,
+            width=width,
+            depth=decoder_depth,
+            num_heads=num_heads,
+            text_features=text_features,
+            block=block,
+            qk_gain=qk_gain,
+            rope_theta=rope_theta,
+        )
+
+    def encode(self, segment: VideoBatch, level: Tensor, rate: float) -> ContextTokens:
+        """Context tokens b m d and their places b m 3."""
+        video, text = self.embed(segment, level)
+        sizes = sizes_of(video)
+        grid = query_grid(sizes, rate, strategy=self.strategy, rule="centre", device=video.device)
+        weights = [cell_weights(s, m).to(video) for s, m in zip(sizes, grid.counts, strict=True)]
+        pooled = torch.einsum("nfhwd,af,bh,cw->nabcd", video, *weights)
+        known = segment.text_mask.unsqueeze(-1).to(text.dtype)
+        mean = (text * known).sum(dim=1, keepdim=True) / known.sum(dim=1, keepdim=True).clamp(min=1)
+        tokens = self.out(rearrange(pooled, "n a b c d -> n (a b c) d") + mean)
+        return ContextTokens(tokens, repeat(grid.positions, "m p -> b m p", b=len(video)))
+
+    def decode(self, context: ContextTokens, num_frames: int, height: int, width: int, num_text: int) -> Reconstruction:
+        """Latents b c f h w and text features b num_text e."""
+        made: Reconstruction = self.decoder(context, num_frames, height, width, num_text)
+        return made
+
+
+class FixedQueries(nn.Module):
+    """`compressor=fixed_queries`: a fixed number of learned queries at fractional places, whatever the rate.
+
+    Source: TokensGen's resampler.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        width: int,
+        encoder_depth: int,
+        decoder_depth: int,
+        num_heads: int,
+        text_features: int,
+        block: Block,
+        grid: list[int],
+        qk_gain: float,
+        rope_theta: float,
+    ) -> None:
+        """grid: queries along frames, rows and columns."""
+        super().__init__()
+        self.width = width
+        self.grid = (grid[0], grid[1], grid[2])
+        self.queries = nn.Parameter(0.02 * torch.randn(math.prod(grid), width))
+        self.embed = SegmentEmbedding(channels=channels, width=width, text_features=text_features)
+        self.rope = RotaryEmbedding3D(head_width=width // num_heads, theta=rope_theta)
+        self.blocks = blocks_of(block, encoder_depth, width, num_heads, qk_gain)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.decoder = ContextDecoder(
+            channels=channels,
+            width=width,
+            depth=decoder_depth,
+            num_heads=num_heads,
+            text_features=text_features,
+            block=block,
+            qk_gain=qk_gain,
+            rope_theta=rope_theta,
+        )
+
+    def encode(self, segment: VideoBatch, level: Tensor, rate: float) -> ContextTokens:
+        """Context tokens b m d and their places b m 3; the rate must be one that a segment has, and changes nothing."""
+        video, text = self.embed(segment, level)
+        sizes = sizes_of(video)
+        num_queries(math.prod(sizes), rate)
+        places = [axis_places(s, m, "centre") for s, m in zip(sizes, self.grid, strict=True)]
+        positions = repeat(torch.cartesian_prod(*places).to(video.device), "m p -> b m p", b=len(video))
+        queries = repeat(self.queries, "m d -> b m d", b=len(video))
+        tokens = encode_with(self.blocks, self.rope, queries, self.rope(positions), video, text, segment.text_mask)
+        return ContextTokens(self.norm(tokens), positions)
+
+    def decode(self, context: ContextTokens, num_frames: int, height: int, width: int, num_text: int) -> Reconstruction:
+        """Latents b c f h w and text features b num_text e."""
+        made: Reconstruction = self.decoder(context, num_frames, height, width, num_text)
+        return made

@@ -1,0 +1,251 @@
+"""FlexFormer: an autoencoder of a segment's latents and text with a single learned query.
+
+Axes: b batch, c channels, f frames, h height, w width (latents); n patch tokens, m context tokens, l text tokens.
+Copies of one query differ by their places alone, so any number of them may be asked for, whatever the size.
+"""
+
+from typing import Literal
+
+import torch
+from einops import rearrange, repeat
+from timm.layers.mlp import Mlp
+from torch import Tensor, nn
+
+from networks.blocks import Attention
+from networks.embeddings import TimeEmbedding
+from networks.interfaces import ContextTokens, Reconstruction, VideoBatch
+from networks.interpolated_rope import Rule, pooled_rotation, query_grid, text_positions
+from networks.rope import RotaryEmbedding3D, Rotation
+
+PATCH = 2
+Block = Literal["joint", "qformer"]
+
+
+def beside(first: Rotation, second: Rotation) -> Rotation:
+    """Rotations of tokens that stand in a row; one of a single row holds for all."""
+    batch = max(len(first.cos), len(second.cos))
+    pairs = zip(first, second, strict=True)
+    return Rotation(*(torch.cat([x.expand(batch, -1, -1, -1) for x in pair], dim=2) for pair in pairs))
+
+
+class JointBlock(nn.Module):
+    """One attention over [queries; others], in which all are refined. Source: LoViC open point 6.1, reading (c)."""
+
+    def __init__(self, *, width: int, num_heads: int, qk_gain: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.attention = Attention(width=width, num_heads=num_heads, qk_gain=qk_gain)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp = Mlp(width, 4 * width)
+
+    def forward(
+        self, queries: Tensor, others: Tensor, query_at: Rotation, other_at: Rotation, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """queries: b m d; others: b n d; mask: b n. Returns both, refined."""
+        count = queries.shape[1]
+        x = torch.cat([queries, others], dim=1)
+        y = self.norm(x)
+        x = x + self.attention(y, y, nn.functional.pad(mask, (count, 0), value=True), beside(query_at, other_at))
+        x = x + self.mlp(self.mlp_norm(x))
+        return x[:, :count], x[:, count:]
+
+
+class QFormerBlock(nn.Module):
+    """Self-attention among queries, cross-attention to the others, feed-forward. Source: reading (a) there."""
+
+    def __init__(self, *, width: int, num_heads: int, qk_gain: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.attention = Attention(width=width, num_heads=num_heads, qk_gain=qk_gain)
+        self.cross_norm = nn.LayerNorm(width)
+        self.other_norm = nn.LayerNorm(width)
+        self.cross = Attention(width=width, num_heads=num_heads, qk_gain=qk_gain)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp = Mlp(width, 4 * width)
+
+    def forward(
+        self, queries: Tensor, others: Tensor, query_at: Rotation, other_at: Rotation, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As JointBlock; the others come back as they were."""
+        y = self.norm(queries)
+        x = queries + self.attention(y, y, None, query_at)
+        x = x + self.cross(self.cross_norm(x), self.other_norm(others), mask, query_at, other_at)
+        return x + self.mlp(self.mlp_norm(x)), others
+
+
+def blocks_of(block: Block, depth: int, width: int, num_heads: int, qk_gain: float) -> nn.ModuleList:
+    """Blocks in a row.
+
+    Raises:
+        ValueError: for an unknown block.
+    """
+    kinds: dict[str, type[nn.Module]] = {"joint": JointBlock, "qformer": QFormerBlock}
+    if block not in kinds:
+        raise ValueError(f"compressor.block={block} is unknown: use {' or '.join(kinds)}")
+    return nn.ModuleList(kinds[block](width=width, num_heads=num_heads, qk_gain=qk_gain) for _ in range(depth))
+
+
+class SegmentEmbedding(nn.Module):
+    """Patches of a segment, told how noisy they are, and its text, as tokens with places."""
+
+    def __init__(self, *, channels: int, width: int, text_features: int) -> None:
+        super().__init__()
+        self.patches = nn.Linear(channels * PATCH**2, width)
+        self.text = nn.Linear(text_features, width)
+        self.time = TimeEmbedding(width=width)
+        self.is_video = nn.Parameter(0.02 * torch.randn(width))
+        self.is_text = nn.Parameter(0.02 * torch.randn(width))
+
+    def forward(self, segment: VideoBatch, level: Tensor) -> tuple[Tensor, Tensor]:
+        """segment.video: b c f h w; level: b in [0, 1]. Returns video tokens b f h/2 w/2 d and text tokens b l d."""
+        video = rearrange(segment.video, "b c f (h p) (w q) -> b f h w (c p q)", p=PATCH, q=PATCH)
+        video = self.patches(video) + rearrange(self.time(level), "b d -> b 1 1 1 d") + self.is_video
+        return video, self.text(segment.text) + self.is_text
+
+
+class ContextDecoder(nn.Module):
+    """Two learned queries, for video and for text, copied to the places of what is to be recovered."""
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        width: int,
+        depth: int,
+        num_heads: int,
+        text_features: int,
+        block: Block,
+        qk_gain: float,
+        rope_theta: float,
+    ) -> None:
+        super().__init__()
+        self.query_video = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.query_text = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.read = nn.Linear(width, width)
+        self.rope = RotaryEmbedding3D(head_width=width // num_heads, theta=rope_theta)
+        self.blocks = blocks_of(block, depth, width, num_heads, qk_gain)
+        self.norm = nn.LayerNorm(width)
+        self.to_video = nn.Linear(width, channels * PATCH**2)
+        self.to_text = nn.Linear(width, text_features)
+
+    def forward(
+        self, context: ContextTokens, num_frames: int, height: int, width: int, num_text: int
+    ) -> Reconstruction:
+        """context: tokens b m d with places; sizes in latents. Returns b c f h w and b num_text e."""
+        assert context.positions is not None
+        batch, count = context.tokens.shape[:2]
+        device = context.tokens.device
+        sizes = (num_frames, height // PATCH, width // PATCH)
+        grid = query_grid(sizes, 1.0, strategy="uniform", rule="centre", device=device).positions
+        places = torch.cat([grid, text_positions(num_text, device)]).unsqueeze(0)
+        copies = (repeat(query, "1 1 d -> b n d", b=batch, n=n) for query, n in self._copies(len(grid), num_text))
+        queries, others = torch.cat(list(copies), dim=1), self.read(context.tokens)
+        query_at, other_at = self.rope(places), self.rope(context.positions)
+        mask = torch.ones(batch, count, dtype=torch.bool, device=device) if context.mask is None else context.mask
+        for layer in self.blocks:
+            queries, others = layer(queries, others, query_at, other_at, mask)
+        queries = self.norm(queries)
+        video = rearrange(
+            self.to_video(queries[:, : len(grid)]),
+            "b (f h w) (c p q) -> b c f (h p) (w q)",
+            f=sizes[0],
+            h=sizes[1],
+            p=PATCH,
+            q=PATCH,
+        )
+        return Reconstruction(video, self.to_text(queries[:, len(grid) :]))
+
+    def _copies(self, num_video: int, num_text: int) -> tuple[tuple[Tensor, int], tuple[Tensor, int]]:
+        return (self.query_video, num_video), (self.query_text, num_text)
+
+
+class FlexFormer(nn.Module):
+    """`compressor=flexformer`: one learned query, copied as often as the rate asks for.
+
+    Source: LoViC (arXiv 2507.12952). Blocks, sizes and the rule of places are open there; each is an option here.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        width: int,
+        encoder_depth: int,
+        decoder_depth: int,
+        num_heads: int,
+        text_features: int,
+        block: Block,
+        strategy: str,
+        rule: Rule,
+        qk_gain: float,
+        rope_theta: float,
+    ) -> None:
+        """channels: of the latents; text_features: of the text encoder; strategy, rule: see interpolated_rope."""
+        super().__init__()
+        self.width = width
+        self.strategy = strategy
+        self.rule: Rule = rule
+        self.query = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.embed = SegmentEmbedding(channels=channels, width=width, text_features=text_features)
+        self.rope = RotaryEmbedding3D(head_width=width // num_heads, theta=rope_theta)
+        self.blocks = blocks_of(block, encoder_depth, width, num_heads, qk_gain)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.decoder = ContextDecoder(
+            channels=channels,
+            width=width,
+            depth=decoder_depth,
+            num_heads=num_heads,
+            text_features=text_features,
+            block=block,
+            qk_gain=qk_gain,
+            rope_theta=rope_theta,
+        )
+
+    def encode(self, segment: VideoBatch, level: Tensor, rate: float) -> ContextTokens:
+        """Context tokens b m d and their places b m 3; see Compressor."""
+        video, text = self.embed(segment, level)
+        batch, sizes = len(video), sizes_of(video)
+        grid = query_grid(sizes, rate, strategy=self.strategy, rule=self.rule, device=video.device)
+        queries = repeat(self.query, "1 1 d -> b m d", b=batch, m=len(grid.positions))
+        if self.rule == "pooled":
+            query_at = pooled_rotation(self.rope, sizes, grid.counts)
+        else:
+            query_at = self.rope(grid.positions.unsqueeze(0))
+        tokens = encode_with(self.blocks, self.rope, queries, query_at, video, text, segment.text_mask)
+        return ContextTokens(self.norm(tokens), repeat(grid.positions, "m p -> b m p", b=batch))
+
+    def decode(self, context: ContextTokens, num_frames: int, height: int, width: int, num_text: int) -> Reconstruction:
+        """Latents b c f h w and text features b num_text e; see Compressor."""
+        made: Reconstruction = self.decoder(context, num_frames, height, width, num_text)
+        return made
+
+    def forward(self, segment: VideoBatch, level: Tensor, rate: float) -> Reconstruction:
+        """Encodes and decodes."""
+        _, _, num_frames, height, width = segment.video.shape
+        return self.decode(self.encode(segment, level, rate), num_frames, height, width, segment.text.shape[1])
+
+
+def sizes_of(video: Tensor) -> tuple[int, int, int]:
+    """Frames, rows and columns of video tokens b f h w d."""
+    return video.shape[1], video.shape[2], video.shape[3]
+
+
+def encode_with(
+    blocks: nn.ModuleList,
+    rope: RotaryEmbedding3D,
+    queries: Tensor,
+    query_at: Rotation,
+    video: Tensor,
+    text: Tensor,
+    text_mask: Tensor,
+) -> Tensor:
+    """Runs queries b m d against [video; text] at their own places; padded text is not attended to. Returns b m d."""
+    batch, sizes = len(video), sizes_of(video)
+    places = torch.cartesian_prod(*(torch.arange(size, dtype=torch.float32, device=video.device) for size in sizes))
+    places = torch.cat([places, text_positions(text.shape[1], video.device)]).unsqueeze(0)
+    others = torch.cat([rearrange(video, "b f h w d -> b (f h w) d"), text], dim=1)
+    known = torch.ones(batch, others.shape[1] - text.shape[1], dtype=torch.bool, device=video.device)
+    mask = torch.cat([known, text_mask], dim=1)
+    for layer in blocks:
+        queries, others = layer(queries, others, query_at, rope(places), mask)
+    return queries

@@ -1,0 +1,203 @@
+"""LoViC's invariants on the side of the DiT: what memory must change, and what it must not."""
+
+import pytest
+import torch
+from builders import awake, context, example, tiny_lovic, tiny_vin
+
+from lightning_modules.rollouts.interfaces import Canvas
+from lightning_modules.rollouts.segmentwise import Piece, Segmentwise, open_window, within_budget
+from networks.interfaces import Condition, Context
+
+FRAMES = 4
+
+
+def _setup(window=None):
+    network = awake(tiny_lovic(window)).eval()
+    noisy, time, condition = example(FRAMES)
+    condition = condition._replace(shot=torch.zeros(2, dtype=torch.long), context=(context([-8, -4, 4]),))
+    return network, noisy, time, condition
+
+
+def _shifted(condition: Condition, by: float) -> Condition:
+    moved = []
+    for each in condition.context:
+        segments = each.segments._replace(frame_index=each.segments.frame_index + by)
+        moved.append(each._replace(segments=segments))
+    return condition._replace(frame_index=condition.frame_index + by, context=tuple(moved))
+
+
+def _with_segments(condition: Condition, change) -> Condition:
+    return condition._replace(context=tuple(c._replace(segments=change(c.segments)) for c in condition.context))
+
+
+WINDOWS = pytest.mark.parametrize("window", [lambda: None, tiny_vin], ids=["dit", "vin"])
+
+
+@WINDOWS
+def test_memory_is_seen_and_a_shift_of_all_places_is_not(window):
+    network, noisy, time, condition = _setup(window())
+    made = network(noisy, time, condition)
+    with network.without("memory"):
+        assert (network(noisy, time, condition) - made).abs().max() > 1e-3
+    torch.testing.assert_close(network(noisy, time, _shifted(condition, 37.0)), made, atol=1e-4, rtol=1e-4)
+    farther = _with_segments(condition, lambda s: s._replace(frame_index=s.frame_index - 2))
+    assert (network(noisy, time, farther) - made).abs().max() > 1e-4
+
+
+@WINDOWS
+def test_memory_made_once_is_memory_made_at_every_step(window):
+    network, noisy, time, condition = _setup(window())
+    kept = condition._replace(memory=network.remember(condition))
+    for level in (0.9, 0.4):
+        at = torch.full_like(time, level)
+        torch.testing.assert_close(network(noisy, at, kept), network(noisy, at, condition))
+
+
+def test_memory_does_not_depend_on_the_noisy_video():
+    network, _, _, condition = _setup()
+    memory = network.remember(condition)
+    again = network.remember(condition._replace(text=torch.randn_like(condition.text)))
+    for first, second in zip(memory.layers, again.layers, strict=True):
+        assert torch.equal(first[0], second[0])
+        assert torch.equal(first[1], second[1])
+    assert memory.mask.shape[1] == 1 + 3 * 4  # the null, and 16 tokens at rate 4 of each of 3 segments
+
+
+def test_order_of_segments_is_irrelevant():
+    network, noisy, time, condition = _setup()
+    made = network(noisy, time, condition)
+    shuffled = _with_segments(condition, lambda s: s._replace(**{k: x[:, [2, 0, 1]] for k, x in s._asdict().items()}))
+    torch.testing.assert_close(network(noisy, time, shuffled), made, atol=1e-5, rtol=1e-5)
+
+
+def test_segments_of_other_lengths_and_rates_stand_side_by_side():
+    network, noisy, time, condition = _setup()
+    whole = network(noisy, time, condition)
+    each = condition.context[0]
+    apart = tuple(
+        Context(type(each.segments)(*(x[:, i : i + 1] for x in each.segments)), each.level[:, i : i + 1], each.rate)
+        for i in range(3)
+    )
+    torch.testing.assert_close(network(noisy, time, condition._replace(context=apart)), whole, atol=1e-5, rtol=1e-5)
+    faster = (*apart[:2], apart[2]._replace(rate=2.0))
+    assert network.remember(condition._replace(context=faster)).mask.shape[1] == 1 + 4 + 4 + 8
+
+
+def test_an_empty_slot_is_no_memory():
+    network, noisy, time, condition = _setup()
+    nothing = _with_segments(condition, lambda s: s._replace(valid=torch.zeros_like(s.valid)))
+    with network.without("memory"):
+        null = network(noisy, time, condition)
+    torch.testing.assert_close(network(noisy, time, nothing), null)
+    torch.testing.assert_close(network(noisy, time, condition._replace(context=())), null)
+    assert torch.isfinite(null).all()
+
+
+def test_a_cut_moves_memory_away_and_marks_it():
+    network, noisy, time, condition = _setup()
+    made = network(noisy, time, condition)
+    other_shot = _with_segments(condition, lambda s: s._replace(shot=s.shot - 1))
+    assert (network(noisy, time, other_shot) - made).abs().max() > 1e-3
+    # The gap is that of places: a cut is the same as segments that lie a gap further away, but for its mark.
+    with torch.no_grad():
+        network.cut.zero_()
+    moved = _with_segments(condition, lambda s: s._replace(frame_index=s.frame_index - network.shot_gap))
+    torch.testing.assert_close(network(noisy, time, other_shot), network(noisy, time, moved), atol=1e-5, rtol=1e-5)
+
+
+def test_padding_a_segments_text_changes_nothing():
+    network, noisy, time, condition = _setup()
+
+    def pad(segments):
+        text = torch.cat([segments.text, torch.randn_like(segments.text)], dim=2)
+        mask = torch.cat([segments.text_mask, torch.zeros_like(segments.text_mask)], dim=2)
+        return segments._replace(text=text, text_mask=mask)
+
+    padded = network(noisy, time, _with_segments(condition, pad))
+    torch.testing.assert_close(padded, network(noisy, time, condition), atol=1e-5, rtol=1e-5)
+
+
+@WINDOWS
+def test_gradients_reach_compressor_adapter_null_and_cut(window):
+    network, noisy, time, condition = _setup(window())
+    condition = _with_segments(condition, lambda s: s._replace(shot=s.shot + torch.tensor([0, 0, 1])))
+    network.train()
+    network(noisy, time, condition).square().mean().backward()
+    missing = [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.grad is None and not name.startswith(("window.", "compressor."))
+    ]
+    assert not missing
+    assert network.compressor.query.grad.abs().max() > 0
+
+
+def test_a_frame_that_does_not_exist_is_not_seen():
+    network, noisy, time, condition = _setup()
+    exists = torch.tensor([[False, True, True, True]]).expand(2, -1)
+    condition = condition._replace(frame_mask=exists)
+    changed = noisy.clone()
+    changed[:, :, 0] = 9.0
+    torch.testing.assert_close(network(changed, time, condition)[:, :, 1:], network(noisy, time, condition)[:, :, 1:])
+
+
+def _pieces(count, frames=FRAMES):
+    text, mask = torch.randn(1, 3, 6), torch.ones(1, 3, dtype=torch.bool)
+    return [Piece(torch.randn(1, 4, frames, 4, 4), i * frames, text, mask, 0, 4.0) for i in range(count)]
+
+
+def test_the_budget_keeps_the_first_piece_and_the_nearest():
+    pieces = _pieces(8)
+    assert [piece.start for piece in within_budget(pieces, near=32, most=3)] == [0, 24, 28]
+    assert [piece.start for piece in within_budget(pieces, near=8, most=3)] == [0, 4, 8]
+    assert within_budget(pieces, near=32, most=8) == pieces
+
+
+def test_a_window_holds_the_frames_that_adjoin_it_and_room_where_there_are_none():
+    pieces = _pieces(2)
+    window = open_window(
+        torch.randn(1, 4, FRAMES, 4, 4),
+        start=8,
+        text=pieces[0].text,
+        text_mask=pieces[0].text_mask,
+        shot=0,
+        memory=pieces,
+        before=pieces[1].video,
+        after=None,
+        window_frames=2,
+        memory_level=0.0,
+    )
+    assert window.condition.frame_index[0].tolist() == list(range(6, 14))
+    assert window.condition.frame_mask[0].tolist() == [True] * 6 + [False] * 2
+    assert window.given.mask[0].tolist() == [True] * 2 + [False] * 6
+    assert torch.equal(window.given.video[:, :, :2], pieces[1].video[:, :, -2:])
+    assert torch.equal(window.condition.context[1].segments.video[:, 0], pieces[1].video)
+
+
+def test_the_segmentwise_rollout_remembers_within_its_budget_and_continues_from_what_it_made():
+    seen = []
+
+    def generate(noise, condition, given):
+        seen.append((condition, given))
+        return noise + len(seen)
+
+    rollout = Segmentwise(
+        segment_frames=4, window_frames=2, max_context=3, rate=4.0, rate_growth=2.0, max_rate=10.0, memory_level=0.0
+    )
+    noise, _, condition = example(26, batch=1)
+    video = rollout(generate, Canvas(noise, condition))
+    assert video.shape == noise.shape
+    torch.testing.assert_close(video[:, :, 4:8], noise[:, :, 4:8] + 2)
+    assert [len(each.context) for each, _ in seen] == [0, 1, 2, 3, 3, 3, 3]
+    assert [c.rate for c in seen[-1][0].context] == [10.0, 8.0, 4.0]
+    assert [int(c.segments.frame_index[0, 0, 0]) for c in seen[-1][0].context] == [0, 16, 20]
+    assert seen[0][1] is None
+    torch.testing.assert_close(seen[3][1].video[:, :, :2], video[:, :, 10:12])
+    assert seen[-1][0].frame_mask[0].tolist() == [True] * 4 + [False] * 2  # two own frames are left, and no future
+
+
+@pytest.mark.parametrize(("changes", "words"), [({"rate": 0.5}, "rollout.rate=0.5"), ({"segment_frames": 0}, "=0")])
+def test_rollout_settings_out_of_range_are_refused(changes, words):
+    settings = {"segment_frames": 4, "window_frames": 2, "max_context": 3, "rate": 4.0, "rate_growth": 2.0}
+    with pytest.raises(ValueError, match=words):
+        Segmentwise(**{**settings, "max_rate": 10.0, "memory_level": 0.0, **changes})

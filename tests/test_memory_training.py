@@ -1,0 +1,186 @@
+"""LoViC's two stages and the hybrid, from mp4 files to a long take and a storyboard, at a size of seconds."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from test_training import ROOT, TINY, weights
+from test_training import videos as videos  # the fixture
+
+from datamodules.clips import read_frames
+from datamodules.writing import write_video
+from lightning_modules.runs import load_run, release
+from lightning_modules.storyboard.program import make_storyboard_video
+from lightning_modules.take import make_videos
+from lightning_modules.training import train
+
+SEGMENTS = [
+    "datamodule=folder_segments",
+    "datamodule.num_frames=[25]",  # seven latents: a row of three segments of two
+    "datamodule.segment_frames=2",
+    "datamodule.segments_per_row=3",
+    "compressor.encoder_depth=1",
+    "compressor.decoder_depth=1",
+    "lightning_module.rates.highest=8.0",
+]
+MEMORY = [
+    "lightning_module.validation_times=[0.5,0.9]",
+    "lightning_module.validation_rate=4.0",
+    "lightning_module.tasks.window_frames=1",
+    "lightning_module.tasks.max_context=2",
+    "rollout.segment_frames=2",
+    "rollout.window_frames=1",
+    "rollout.rate=4.0",
+    "rollout.max_context=2",
+    "~pretrained.window",
+]
+OTHERS = ("network.", "interface.", "lightning_module.", "datamodule=", "datamodule.num_frames")
+
+
+def config(videos, run, *overrides, drop=()):
+    settings = [key for key in TINY if not key.startswith((*OTHERS, *drop))]
+    paths = [f"datamodule.root={videos}", f"datamodule.cache_dir={videos.parent / 'cache'}", f"paths.root_dir={ROOT}"]
+    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
+        cfg = compose("train", overrides=[*settings, *SEGMENTS, *paths, f"paths.run_dir={run}", *overrides])
+    torch.manual_seed(0)  # an untrained codec must be the same one every time
+    return cfg
+
+
+def generate_config(run, output, *overrides):
+    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
+        return compose(
+            "generate", overrides=[f"weights={run}", f"output={output}", f"paths.root_dir={ROOT}", *overrides]
+        )
+
+
+def header(run):
+    return (run / "csv" / "metrics.csv").read_text().splitlines()[0].split(",")
+
+
+@pytest.fixture(scope="module")
+def compressed(videos, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "flexformer"
+    rates = "lightning_module.validation_rates=[2,4,8]"
+    drop = ("callbacks.samples", "sampler.")
+    assert np.isfinite(train(config(videos, run, "experiment=flexformer_freedoom", rates, drop=drop)))
+    return run
+
+
+@pytest.fixture(scope="module")
+def lovic(videos, compressed, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "lovic"
+    cfg = config(videos, run, "experiment=lovic_freedoom", *MEMORY, f"pretrained.compressor={compressed}")
+    assert np.isfinite(train(cfg))
+    return run
+
+
+def test_the_first_stage_logs_reconstruction_at_every_rate(compressed):
+    for name in ("val/nmse_rate_2", "val/nmse_rate_8", "val/text_cosine_rate_4", "val/loss"):
+        assert name in header(compressed)
+
+
+def test_the_second_stage_logs_each_task_with_and_without_memory(lovic):
+    for task in ("prediction", "retrodiction", "interpolation"):
+        assert f"val/{task}_time_0.9" in header(lovic)
+        assert f"val_without_memory/{task}" in header(lovic)
+    assert "train/reconstruction_loss" in header(lovic)
+
+
+def test_the_compressor_starts_from_the_first_stage_and_learns_at_its_own_rate(lovic, compressed):
+    first = {k.removeprefix("network."): v for k, v in weights(compressed).items()}
+    second = {k.removeprefix("network.compressor."): v for k, v in weights(lovic).items() if ".compressor." in k}
+    assert first.keys() == second.keys()
+    moved = max(float((first[name] - second[name]).abs().max()) for name in first)
+    assert 0 < moved < 0.01  # six steps at a fifth of 1e-3, and averaged
+
+
+def test_a_long_take_at_a_rate_of_the_moment(lovic, tmp_path):
+    (path,) = make_videos(generate_config(lovic, tmp_path, "num_frames=25", "rate=2", 'prompt="a square"'), write_video)
+    assert read_frames(path, height=32, width=32, fps=0, crop_place=0.5).shape == (25, 32, 32, 3)
+    line = json.loads((tmp_path / "manifest.jsonl").read_text())
+    assert line["rollout"]["rate"] == 2
+    assert line["boundaries"] == [5, 13, 21]
+
+
+def test_a_release_makes_the_same_take(lovic, tmp_path):
+    release(lovic, tmp_path / "release", torch.float32)
+    made = []
+    for number, source in enumerate((lovic, tmp_path / "release")):
+        torch.manual_seed(0)  # for the untrained codec
+        (path,) = make_videos(generate_config(source, tmp_path / str(number), "num_frames=17", "prompt=a"), write_video)
+        made.append(path.read_bytes())
+    assert made[0] == made[1]
+
+
+STORYBOARD = """
+prompt: a square
+seed: 3
+segments:
+  - {name: one, latents: 2, shot: a}
+  - {name: two, latents: 2, shot: b, rate: 2}
+  - {name: back, latents: 2, shot: a}
+"""
+
+
+def test_a_storyboard_is_made_kept_and_rolled_again(lovic, tmp_path, caplog):
+    board = tmp_path / "board.yaml"
+    board.write_text(STORYBOARD)
+    cfg = generate_config(lovic, tmp_path / "out", f"storyboard={board}")
+    with caplog.at_level("INFO", logger="longtake"):
+        make_storyboard_video(
+            generate_config(lovic, tmp_path / "out", f"storyboard={board}", "dry_run=true"), write_video, read_frames
+        )
+    assert "TFLOPs" in caplog.text
+    assert "keys and values" in caplog.text
+    assert not (tmp_path / "out" / "000.mp4").exists()
+    path = make_storyboard_video(cfg, write_video, read_frames)
+    frames = read_frames(path, height=32, width=32, fps=0, crop_place=0.5)
+    assert len(frames) == 5 + 8 + 8
+    (line,) = [json.loads(text) for text in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
+    assert (line["boundaries"], line["cuts"]) == ([5, 13], [5, 13])
+    board.write_text(STORYBOARD.replace("rate: 2}", "rate: 2, seed: 9}"))
+    caplog.clear()
+    with caplog.at_level("INFO", logger="longtake"):
+        make_storyboard_video(cfg, write_video, read_frames)
+    assert "one: there already" in caplog.text
+    assert "two: made" in caplog.text
+    assert "back: made" in caplog.text  # it remembers the one that changed
+
+
+def test_the_hybrid_learns_and_rolls_out(videos, compressed, tmp_path):
+    chunks = ["network.window.chunk_frames=2", "network.window.train_local_frames=1", "network.window.local_frames=1"]
+    small = ["interface.num_tokens=4", "interface.depth=1", f"pretrained.compressor={compressed}"]
+    cfg = config(videos, tmp_path / "run", "experiment=vin_lovic_freedoom", *chunks, *small, *MEMORY)
+    assert np.isfinite(train(cfg))
+    _, module = load_run(tmp_path / "run")
+    assert module.network.window.chunk_frames == 2
+    output = generate_config(tmp_path / "run", tmp_path / "out", "num_frames=33", "prompt=a")
+    (path,) = make_videos(output, write_video)
+    assert len(read_frames(path, height=32, width=32, fps=0, crop_place=0.5)) == 33
+
+
+def test_parts_that_do_not_fit_are_refused_in_one_sentence(videos, compressed, tmp_path):
+    cfg = config(videos, tmp_path, "experiment=lovic_freedoom", *MEMORY)
+    for parts, words in (
+        ({"compressor": "nowhere"}, "weights=nowhere: no such file"),
+        (
+            {"compresor": str(compressed)},
+            r"pretrained\.compresor: the network has no such part; it has window, compressor",
+        ),
+        ({"window": str(compressed)}, r"pretrained\.window=.* does not fit VideoDiT: \d+ tensors differ"),
+    ):
+        cfg.pretrained = parts
+        with pytest.raises(ValueError, match=words):
+            train(cfg)
+
+
+def test_a_rate_without_a_memory_is_refused(lovic, tmp_path):
+    with pytest.raises(ValueError, match="rate=4 goes with rollout=segmentwise"):
+        make_videos(generate_config(lovic, tmp_path, "rollout=whole", "rate=4"), write_video)
+
+
+def test_weights_of_a_compressor_make_no_video(compressed, tmp_path):
+    with pytest.raises(ValueError, match="hold a compressor, which makes no videos"):
+        make_videos(generate_config(compressed, tmp_path), write_video)
