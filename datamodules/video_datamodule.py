@@ -24,7 +24,7 @@ from networks.interfaces import Codec, SegmentBatch, TextEncoder, VideoBatch
 log = logging.getLogger("longtake")
 
 CROPS = ("centre", "random")
-TEXT_MULTIPLE = 32
+TEXT_MULTIPLE = 64
 """Texts are padded to multiples of so many tokens: compiled code meets few shapes then."""
 Batch = VideoBatch | SegmentBatch
 

@@ -23,7 +23,7 @@ def _denoiser(module: Any, network: Any, wrap: Wrap, condition: Condition, ablat
 
     def denoise(noisy: Tensor, time: Tensor, level: float) -> Estimate:
         with ExitStack() as stack:
-            for ablation in ablations:
+            for ablation in set(ablations) & set(network.ablations):
                 stack.enter_context(network.without(ablation))
             prediction = wrap(network)(noisy, time, condition)
         estimate: Estimate = module.objective.estimate(prediction, noisy, time)

@@ -164,12 +164,22 @@ def make_videos(cfg: DictConfig, write_video: Callable[..., None]) -> list[Path]
     return [output / line["file"] for line in lines]
 
 
+def piece_starts(take: Take) -> range:
+    """The latent frames at which a new chunk, window or segment begins, all but the first."""
+    rollout = take.rollout_config
+    if "segment_frames" in rollout:
+        return range(rollout.segment_frames, take.num_latents, rollout.segment_frames)
+    if "context_frames" in rollout:
+        new_frames = rollout.window_frames - rollout.context_frames - rollout.get("anchor_frames", 0)
+        return range(rollout.window_frames, take.num_latents, new_frames)
+    chunk = getattr(take.module.get_submodule("network"), "chunk_frames", None)
+    if take.rollout.network_part or chunk is None:  # full attention, or windows that are merged at every step
+        return range(0)
+    return range(chunk, take.num_latents, chunk)
+
+
 def _manifest_line(cfg: DictConfig, take: Take, path: Path, prompt: str, seed: int, seconds: float) -> dict[str, Any]:
-    chunk = take.rollout_config.get("segment_frames")
-    if chunk is None:
-        chunk = getattr(take.module.get_submodule("network"), "chunk_frames", None)
     factor = take.codec.time_factor
-    starts = range(chunk, take.num_latents, chunk) if isinstance(chunk, int) else range(0)
     on_cuda = take.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated() / 2**30 if on_cuda else peak_resident_gib()
     sampler: Any = take.module.sampler
@@ -183,7 +193,7 @@ def _manifest_line(cfg: DictConfig, take: Take, path: Path, prompt: str, seed: i
         "guidance_scales": take.guidance.scales,
         "fps": take.config.video.fps,
         "num_frames": cfg.num_frames,
-        "boundaries": [1 + (start - 1) * factor for start in starts],
+        "boundaries": [1 + (start - 1) * factor for start in piece_starts(take)],
         "weights": str(cfg.weights),
         "weights_hash": take.hash,
         "seconds": round(seconds, 2),
