@@ -12,7 +12,8 @@ from test_video_datamodule import Mean, Words
 from test_videos import make
 
 from datamodules.cache import Clip, ClipCache
-from datamodules.rows import Partners, RowRule, compose_row, fixed_row
+from datamodules.rows import Partners, RowPlan, RowRule, compose_row, fixed_row
+from datamodules.sampling import BatchPlan
 from datamodules.segments import SegmentDataModule
 from datamodules.tables import Entry
 
@@ -105,6 +106,14 @@ def test_partners_are_of_the_same_folder_or_where_there_is_none_any():
     drawn = [[partners.draw(c, random.Random(seed)).entry.path.name for seed in range(60)] for c in clips]
     assert [set(names) for names in drawn] == [{"b", "c"}, {"b", "c"}, {"a", "c"}, {"a", "b"}, {"a", "b", "c"}]
     assert Partners(clips[:2]).draw(clips[0], random.Random(0)) is None
+
+
+def test_a_plan_draws_other_rows_of_the_same_clip_at_every_step_and_place():
+    order = BatchPlan(clips_by_length={9: [0]}, global_batch_size=3, seed=0)
+    plan = RowPlan(plan=order, clips=[clip("x/a")], frames_of=lambda _: 5000, rule=RULE, seed=0)
+    starts = [row.slots[0].start for step in range(20) for row in plan.draw(step).clips]
+    assert len(set(starts)) > 55
+    assert [row.slots[0].start for row in plan.draw(7).clips] == starts[21:24]
 
 
 NAMES = ("x/a", "x/b", "y/c", "y/d", "z/e")
