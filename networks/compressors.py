@@ -4,14 +4,16 @@ Axes: b batch, c channels, f frames, h height, w width (latents); m context toke
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from networks.flexformer import Block, ContextDecoder, SegmentEmbedding, blocks_of, encode_with, sizes_of
+from networks.flexformer import ContextDecoder, SegmentEmbedding, encode_with, sizes_of
+from networks.flexformer_blocks import Block, blocks_of
 from networks.interfaces import ContextTokens, Reconstruction, VideoBatch
-from networks.interpolated_rope import axis_places, cell_weights, num_queries, query_grid
+from networks.interpolated_rope import axis_places, cell_weights, num_queries, query_grid, shares_of
 from networks.rope import RotaryEmbedding3D
 
 
@@ -30,11 +32,17 @@ class MeanPool(nn.Module):
         num_heads: int,
         text_features: int,
         block: Block,
-        strategy: str,
+        strategy: str | Sequence[float],
         qk_gain: float,
         rope_theta: float,
     ) -> None:
+        """strategy: see interpolated_rope.
+
+        Raises:
+            ValueError: for an unknown strategy or block.
+        """
         super().__init__()
+        shares_of(strategy)
         self.width = width
         self.strategy = strategy
         self.embed = SegmentEmbedding(channels=channels, width=width, text_features=text_features)
@@ -84,12 +92,18 @@ class FixedQueries(nn.Module):
         num_heads: int,
         text_features: int,
         block: Block,
-        grid: list[int],
+        grid: Sequence[int],
         qk_gain: float,
         rope_theta: float,
     ) -> None:
-        """grid: queries along frames, rows and columns."""
+        """grid: queries along frames, rows and columns.
+
+        Raises:
+            ValueError: unless the grid is three counts of at least 1, or for an unknown block.
+        """
         super().__init__()
+        if len(grid) != 3 or min(grid) < 1:
+            raise ValueError(f"compressor.grid={list(grid)} must be three counts of at least 1, such as [5, 2, 2]")
         self.width = width
         self.grid = (grid[0], grid[1], grid[2])
         self.queries = nn.Parameter(0.02 * torch.randn(math.prod(grid), width))

@@ -4,85 +4,20 @@ Axes: b batch, c channels, f frames, h height, w width (latents); n patch tokens
 Copies of one query differ by their places alone, so any number of them may be asked for, whatever the size.
 """
 
-from typing import Literal
+from collections.abc import Sequence
 
 import torch
 from einops import rearrange, repeat
-from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
-from networks.blocks import Attention
+from networks.dit import VideoDiT
 from networks.embeddings import TimeEmbedding
+from networks.flexformer_blocks import Block, blocks_of, run
 from networks.interfaces import ContextTokens, Reconstruction, VideoBatch
-from networks.interpolated_rope import Rule, pooled_rotation, query_grid, text_positions
+from networks.interpolated_rope import Rule, check_rule, pooled_rotation, query_grid, shares_of, text_positions
 from networks.rope import RotaryEmbedding3D, Rotation
 
-PATCH = 2
-Block = Literal["joint", "qformer"]
-
-
-def beside(first: Rotation, second: Rotation) -> Rotation:
-    """Rotations of tokens that stand in a row; one of a single row holds for all."""
-    batch = max(len(first.cos), len(second.cos))
-    pairs = zip(first, second, strict=True)
-    return Rotation(*(torch.cat([x.expand(batch, -1, -1, -1) for x in pair], dim=2) for pair in pairs))
-
-
-class JointBlock(nn.Module):
-    """One attention over [queries; others], in which all are refined. Source: LoViC open point 6.1, reading (c)."""
-
-    def __init__(self, *, width: int, num_heads: int, qk_gain: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.attention = Attention(width=width, num_heads=num_heads, qk_gain=qk_gain)
-        self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = Mlp(width, 4 * width)
-
-    def forward(
-        self, queries: Tensor, others: Tensor, query_at: Rotation, other_at: Rotation, mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """queries: b m d; others: b n d; mask: b n. Returns both, refined."""
-        count = queries.shape[1]
-        x = torch.cat([queries, others], dim=1)
-        y = self.norm(x)
-        x = x + self.attention(y, y, nn.functional.pad(mask, (count, 0), value=True), beside(query_at, other_at))
-        x = x + self.mlp(self.mlp_norm(x))
-        return x[:, :count], x[:, count:]
-
-
-class QFormerBlock(nn.Module):
-    """Self-attention among queries, cross-attention to the others, feed-forward. Source: reading (a) there."""
-
-    def __init__(self, *, width: int, num_heads: int, qk_gain: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.attention = Attention(width=width, num_heads=num_heads, qk_gain=qk_gain)
-        self.cross_norm = nn.LayerNorm(width)
-        self.other_norm = nn.LayerNorm(width)
-        self.cross = Attention(width=width, num_heads=num_heads, qk_gain=qk_gain)
-        self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = Mlp(width, 4 * width)
-
-    def forward(
-        self, queries: Tensor, others: Tensor, query_at: Rotation, other_at: Rotation, mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """As JointBlock; the others come back as they were."""
-        y = self.norm(queries)
-        x = queries + self.attention(y, y, None, query_at)
-        x = x + self.cross(self.cross_norm(x), self.other_norm(others), mask, query_at, other_at)
-        return x + self.mlp(self.mlp_norm(x)), others
-
-
-def blocks_of(block: Block, depth: int, width: int, num_heads: int, qk_gain: float) -> nn.ModuleList:
-    """Blocks in a row.
-
-    Raises:
-        ValueError: for an unknown block.
-    """
-    kinds: dict[str, type[nn.Module]] = {"joint": JointBlock, "qformer": QFormerBlock}
-    if block not in kinds:
-        raise ValueError(f"compressor.block={block} is unknown: use {' or '.join(kinds)}")
-    return nn.ModuleList(kinds[block](width=width, num_heads=num_heads, qk_gain=qk_gain) for _ in range(depth))
+PATCH = VideoDiT.PATCH  # the DiT rotates context tokens on its own grid of patches
 
 
 class SegmentEmbedding(nn.Module):
@@ -97,10 +32,20 @@ class SegmentEmbedding(nn.Module):
         self.is_text = nn.Parameter(0.02 * torch.randn(width))
 
     def forward(self, segment: VideoBatch, level: Tensor) -> tuple[Tensor, Tensor]:
-        """segment.video: b c f h w; level: b in [0, 1]. Returns video tokens b f h/2 w/2 d and text tokens b l d."""
+        """segment.video: b c f h w; level: b in [0, 1]. Returns video tokens b f h/2 w/2 d and text tokens b l d.
+
+        Raises:
+            ValueError: if the latents' sides are odd.
+        """
+        height, width = segment.video.shape[3:]
+        if height % PATCH or width % PATCH:
+            raise ValueError(
+                f"latents of {height}x{width} do not split into {PATCH}x{PATCH} patches; use multiples of {PATCH} "
+                f"(the codec's space factor times {PATCH} in pixels)"
+            )
         video = rearrange(segment.video, "b c f (h p) (w q) -> b f h w (c p q)", p=PATCH, q=PATCH)
-        video = self.patches(video) + rearrange(self.time(level), "b d -> b 1 1 1 d") + self.is_video
-        return video, self.text(segment.text) + self.is_text
+        video = self.patches(video.to(self.is_video.dtype)) + rearrange(self.time(level), "b d -> b 1 1 1 d")
+        return video + self.is_video, self.text(segment.text.to(self.is_text.dtype)) + self.is_text
 
 
 class ContextDecoder(nn.Module):
@@ -142,9 +87,7 @@ class ContextDecoder(nn.Module):
         queries, others = torch.cat(list(copies), dim=1), self.read(context.tokens)
         query_at, other_at = self.rope(places), self.rope(context.positions)
         mask = torch.ones(batch, count, dtype=torch.bool, device=device) if context.mask is None else context.mask
-        for layer in self.blocks:
-            queries, others = layer(queries, others, query_at, other_at, mask)
-        queries = self.norm(queries)
+        queries = self.norm(run(self.blocks, queries, others, query_at, other_at, mask))
         video = rearrange(
             self.to_video(queries[:, : len(grid)]),
             "b (f h w) (c p q) -> b c f (h p) (w q)",
@@ -175,13 +118,19 @@ class FlexFormer(nn.Module):
         num_heads: int,
         text_features: int,
         block: Block,
-        strategy: str,
+        strategy: str | Sequence[float],
         rule: Rule,
         qk_gain: float,
         rope_theta: float,
     ) -> None:
-        """channels: of the latents; text_features: of the text encoder; strategy, rule: see interpolated_rope."""
+        """channels: of the latents; text_features: of the text encoder; strategy, rule: see interpolated_rope.
+
+        Raises:
+            ValueError: for an unknown block, strategy or rule.
+        """
         super().__init__()
+        shares_of(strategy)
+        check_rule(rule)
         self.width = width
         self.strategy = strategy
         self.rule: Rule = rule
@@ -246,6 +195,4 @@ def encode_with(
     others = torch.cat([rearrange(video, "b f h w d -> b (f h w) d"), text], dim=1)
     known = torch.ones(batch, others.shape[1] - text.shape[1], dtype=torch.bool, device=video.device)
     mask = torch.cat([known, text_mask], dim=1)
-    for layer in blocks:
-        queries, others = layer(queries, others, query_at, rope(places), mask)
-    return queries
+    return run(blocks, queries, others, query_at, rope(places), mask)

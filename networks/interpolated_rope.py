@@ -5,6 +5,7 @@ here is one of those that public code uses for this job.
 """
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
 from typing import Literal, NamedTuple
@@ -33,6 +34,28 @@ class QueryGrid(NamedTuple):
     positions: Tensor
     counts: tuple[int, int, int]
     rate: float
+
+
+def shares_of(strategy: str | Sequence[float]) -> tuple[float, float, float]:
+    """Shares of frames, rows and columns, summing to 1, of a strategy's name or of three numbers.
+
+    Raises:
+        ValueError: for an unknown name, or numbers that are no shares.
+    """
+    if isinstance(strategy, str):
+        if strategy not in STRATEGIES:
+            raise ValueError(f"strategy={strategy} is unknown: use {', '.join(STRATEGIES)}, or three shares")
+        return STRATEGIES[strategy]
+    total = sum(strategy)
+    if len(strategy) != 3 or min(strategy) < 0 or not total > 0:
+        raise ValueError(f"strategy={list(strategy)} must be shares of frames, rows and columns, none below 0")
+    return strategy[0] / total, strategy[1] / total, strategy[2] / total
+
+
+def check_rule(rule: str) -> None:
+    """Raises ValueError for an unknown rule."""
+    if rule not in RULES:
+        raise ValueError(f"rule={rule} is unknown: use {', '.join(RULES)}")
 
 
 def num_queries(num_tokens: int, rate: float) -> int:
@@ -82,22 +105,28 @@ def axis_places(size: int, count: int, rule: Rule) -> Tensor:
 
 
 def query_grid(
-    sizes: tuple[int, int, int], rate: float, *, strategy: str, rule: Rule, device: torch.device | None = None
+    sizes: tuple[int, int, int],
+    rate: float,
+    *,
+    strategy: str | Sequence[float],
+    rule: Rule,
+    device: torch.device | None = None,
 ) -> QueryGrid:
-    """Places of a segment's queries; sizes: its patches along frames, rows and columns.
+    """Places of a segment's queries.
+
+    sizes: its patches along frames, rows and columns; strategy: a name in STRATEGIES, or three shares.
 
     Raises:
         ValueError: for a rate without tokens, or an unknown strategy or rule.
     """
-    if strategy not in STRATEGIES or rule not in RULES:
-        known = f"strategies {', '.join(STRATEGIES)}; rules {', '.join(RULES)}"
-        raise ValueError(f"strategy={strategy}, rule={rule}: known are {known}")
+    shares = shares_of(strategy)
+    check_rule(rule)
     total = math.prod(sizes)
     if rule == "flattened":
         positions = _flattened(sizes, num_queries(total, rate))
         counts = (len(positions), 1, 1)
     else:
-        counts = axis_counts(sizes, rate, STRATEGIES[strategy])
+        counts = axis_counts(sizes, rate, shares)
         places = [axis_places(size, count, rule) for size, count in zip(sizes, counts, strict=True)]
         positions = torch.cartesian_prod(*places)
     return QueryGrid(positions.to(device), counts, total / len(positions))
