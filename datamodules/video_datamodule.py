@@ -255,9 +255,10 @@ class FixedBatches(Dataset[Batch]):
 
 
 def pad_text(texts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Features l e of different lengths to b l e and b l, with l a multiple of TEXT_MULTIPLE."""
+    """Features l e of different lengths to b l e and b l, with l a multiple of TEXT_MULTIPLE; 1 where none has more."""
     longest = max(1, *(len(text) for text in texts))
-    longest = -(-longest // TEXT_MULTIPLE) * TEXT_MULTIPLE
+    if longest > 1:
+        longest = -(-longest // TEXT_MULTIPLE) * TEXT_MULTIPLE
     padded = torch.zeros(len(texts), longest, texts[0].shape[1])
     mask = torch.zeros(len(texts), longest, dtype=torch.bool)
     for row, text in enumerate(texts):
