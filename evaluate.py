@@ -21,28 +21,17 @@ def read_clip(path: Path, *, short_side: int) -> "Clip":
     Raises:
         ValueError: the file holds no video, or breaks off before its end.
     """
-    import av
     import torch
-    from av.video.reformatter import Interpolation, VideoReformatter
     from einops import rearrange
 
+    from datamodules.clips import read_frames, shape_of
     from lightning_modules.metrics.report_card import Clip
 
-    frames, reformatter = [], VideoReformatter()
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            scale = min(1.0, short_side / min(stream.width, stream.height))
-            width, height = round(stream.width * scale), round(stream.height * scale)
-            fps = float(stream.average_rate or stream.guessed_rate or 0)
-            for frame in container.decode(stream):
-                small = reformatter.reformat(frame, width, height, format="rgb24", interpolation=Interpolation.AREA)
-                frames.append(torch.from_numpy(small.to_ndarray()))
-    except (av.FFmpegError, IndexError) as error:
-        raise ValueError(f"it cannot be read after {len(frames)} frames: {error}") from error
-    if not frames or fps <= 0:
-        raise ValueError(f"it holds {len(frames)} frames at {fps:g} a second")
-    return Clip(rearrange(torch.stack(frames), "f h w c -> c f h w") / 127.5 - 1, fps)
+    shape = shape_of(path)
+    scale = min(1.0, short_side / min(shape.height, shape.width))
+    height, width = round(shape.height * scale), round(shape.width * scale)
+    frames = torch.from_numpy(read_frames(path, height=height, width=width, fps=0, crop_place=0.5))
+    return Clip(rearrange(frames, "f h w c -> c f h w") / 127.5 - 1, shape.fps)
 
 
 def read_boundaries(videos: Path, names: list[str], default: list[int]) -> dict[str, list[int]]:

@@ -4,12 +4,43 @@ Axes: f frames, h height, w width, c channels (RGB); uint8 in [0, 255].
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Frames = npt.NDArray[Any]
+
+
+class Shape(NamedTuple):
+    """A video as it is shown: height and width in pixels, frames a second."""
+
+    height: int
+    width: int
+    fps: float
+
+
+def shape_of(path: str | Path) -> Shape:
+    """Looks at a video's first frame.
+
+    Raises:
+        ValueError: if the file cannot be decoded, has no picture, or does not say how fast it is.
+    """
+    import av
+
+    path = Path(path)
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            stream = container.streams.video[0]
+            fps = float(stream.average_rate or stream.guessed_rate or 0)
+            frame = next(container.decode(stream))
+    except (av.FFmpegError, IndexError, StopIteration, OSError) as error:
+        reason = {IndexError: "no video stream", StopIteration: "no frame"}.get(type(error), type(error).__name__)
+        raise ValueError(f"{path}: cannot be decoded ({reason})") from error
+    if fps <= 0:
+        raise ValueError(f"{path}: does not say how many frames a second it has")
+    lies = frame.rotation % 180 == 90
+    return Shape(*((frame.width, frame.height) if lies else (frame.height, frame.width)), fps)
 
 
 def read_frames(path: str | Path, *, height: int, width: int, fps: float, crop_place: float) -> Frames:

@@ -35,7 +35,7 @@ def limits_of(take: Take, cfg: DictConfig) -> ModelLimits:
     rollout = take.rollout_config
     if "max_context" not in rollout:
         raise ValueError(
-            f"storyboard={cfg.storyboard} needs weights with a memory, such as weights/lovic_freedoom_64; "
+            f"storyboard={cfg.storyboard} needs weights with a memory, of network=lovic or vin_lovic; "
             f"weights={cfg.weights} have none"
         )
     sampling = {key: OmegaConf.to_container(take.config[key], resolve=True) for key in ("sampler", "guidance")}
