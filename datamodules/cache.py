@@ -28,6 +28,10 @@ log = logging.getLogger("longtake")
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32, "uint8": torch.uint8}
 
 
+_FRAMES_AT_ONCE = 160
+"""Short clips of one video are encoded together, up to so many pixel frames."""
+
+
 class ClipSettings(NamedTuple):
     """What a cached clip is: any other value is another cache.
 
@@ -97,7 +101,7 @@ class ClipCache:
             path = self.file_of(entry)
             if not _is_whole(path):
                 try:
-                    self._encode(entry, path)
+                    self._make(entry, path)
                 except ValueError as error:
                     skipped[str(entry.path)] = str(error)
             on_video()
@@ -108,7 +112,7 @@ class ClipCache:
                 f"{len(skipped)} of {len(entries)} videos are skipped, see {self.folder / 'skipped.json'}; {first}"
             )
 
-    def _encode(self, entry: Entry, path: Path) -> None:
+    def _make(self, entry: Entry, path: Path) -> None:
         settings = self.settings
         place = 0.5
         if settings.crop == "random":
@@ -122,21 +126,23 @@ class ClipCache:
                 f"{entry.path}: too short, {pixels.shape[1]} frames at {settings.fps:g} a second, "
                 f"the shortest clip has {settings.num_frames[0]}"
             )
-        clips = [self._encode_clip(pixels[:, start : start + length]) for start, length in starts]
+        length = starts[0][1]
+        at_once = max(_FRAMES_AT_ONCE // length, 1)
+        groups = [starts[i : i + at_once] for i in range(0, len(starts), at_once)]
+        clips = [self._encode(torch.stack([pixels[:, s : s + length] for s, _ in group])) for group in groups]
         _save(
             path,
-            {"clips": torch.stack(clips), "starts": torch.tensor([start for start, _ in starts])},
-            {"num_frames": str(starts[0][1])},
+            {"clips": torch.cat(clips), "starts": torch.tensor([start for start, _ in starts])},
+            {"num_frames": str(length)},
         )
 
     @torch.inference_mode()
-    def _encode_clip(self, pixels: Tensor) -> Tensor:
-        """uint8 c f h w to what is stored."""
+    def _encode(self, pixels: Tensor) -> Tensor:
+        """uint8 k c f h w to what is stored."""
         if self.codec is None:
             return pixels.contiguous()
-        device = _device_of(self.codec)
-        latents = self.codec.encode(pixels.unsqueeze(0).to(device).float() / 127.5 - 1)
-        return latents[0].cpu().to(DTYPES[self.settings.dtype]).contiguous()
+        latents = self.codec.encode(pixels.to(_device_of(self.codec)).float() / 127.5 - 1)
+        return latents.cpu().to(DTYPES[self.settings.dtype]).contiguous()
 
     def clips(self, entries: Sequence[Entry]) -> list[Clip]:
         """All clips that are there, in the order of the entries.
