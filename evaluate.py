@@ -1,4 +1,4 @@
-"""Scores a folder of videos: `python evaluate.py videos=FOLDER output=FOLDER`."""
+"""Scores a folder of videos: `python evaluate.py videos=FOLDER output=FOLDER`; with `cost=true` predicts their cost."""
 
 import json
 import os
@@ -82,14 +82,65 @@ def show(card: "ReportCard", output: Path) -> None:
     console.print(f"{len(card.rows)} videos scored, {len(card.skipped)} not wholly; see {output / 'report.json'}")
 
 
+def settings_of(cfg: DictConfig) -> dict[str, Any]:
+    """What a report keeps of the config: all that scoring reads."""
+    keys = ("metrics", "videos", "output", "references", "boundaries", "short_side", "device", "features")
+    settings: dict[str, Any] = OmegaConf.to_container(OmegaConf.masked_copy(cfg, keys), resolve=True)  # type: ignore
+    return settings
+
+
+def predict_cost(cfg: DictConfig) -> dict[str, Any]:
+    """FLOPs, memory and time of a video by the config alone: nothing is built but names and shapes of the weights."""
+    import torch
+
+    from lightning_modules.cost.report import Settings, predict
+    from lightning_modules.cost.sizes import network_size
+
+    resolved: dict[str, Any] = {
+        key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("network", "codec", "rollouts")
+    }
+    network_size(resolved["network"])  # refuses what it does not know before anything is built
+    settings = Settings(**{key: cfg[key] for key in Settings._fields})
+    with torch.device("meta"):
+        network = hydra.utils.instantiate(cfg.network)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return predict(settings, **resolved, parameters=parameters)
+
+
+def show_cost(record: dict[str, Any], output: Path | None) -> None:
+    """Print the table; write cost.json where there is a folder for it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from lightning_modules.cost.report import table_of
+
+    heads, rows, notes = table_of(record)
+    console = Console()
+    table = Table(title="Predicted cost of one video")
+    table.add_column(heads[0], no_wrap=True)
+    for head in heads[1:]:
+        table.add_column(head, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for note in notes:
+        console.print(note, markup=False, highlight=False)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "cost.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
-    """Builds the metrics, scores the folder, writes and shows the report."""
+    """Builds the metrics, scores the folder, writes and shows the report; or predicts what a video costs."""
+    if cfg.cost:
+        show_cost(predict_cost(cfg), None if OmegaConf.is_missing(cfg, "output") else Path(cfg.output))
+        return
     if missing := " ".join(f"{key}=…" for key in sorted(OmegaConf.missing_keys(cfg))):
         raise ValueError(f"{missing} is missing: python evaluate.py videos=FOLDER output=FOLDER")
     from lightning_modules.metrics.report_card import find_videos, score_folder
 
-    settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    settings = settings_of(cfg)
     videos, output = Path(cfg.videos), Path(cfg.output)
     names = [file.relative_to(videos).as_posix() for file in find_videos(videos)]
     boundaries = read_boundaries(videos, names, settings["boundaries"])

@@ -43,7 +43,7 @@ LIMITS = {"time": 0.12, "memory": 0.30}
 
 def build(args: argparse.Namespace) -> LoViCNetwork:
     """The network with fresh weights, which take the time of trained ones."""
-    overrides = ("network=lovic", "compressor=flexformer", "interface=null", f"backbone={args.backbone}")
+    overrides = ("network=lovic", "compressor=flexformer", f"backbone={args.backbone}")
     cfg = compose_config((*overrides, f"backbone.depth={args.depth}"))
     network: LoViCNetwork = instantiate(cfg.network).to(args.device)
     return network.train(False)

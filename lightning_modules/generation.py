@@ -18,8 +18,6 @@ from networks.interfaces import Condition, Estimate
 
 def _denoiser(module: Any, network: Any, wrap: Wrap, condition: Condition, ablations: tuple[str, ...]) -> Denoise:
     """What a sampler sees: network, condition and objective behind one call."""
-    if hasattr(network, "remember"):  # once for all steps
-        condition = condition._replace(memory=network.remember(condition))
 
     def denoise(noisy: Tensor, time: Tensor, level: float) -> Estimate:
         with ExitStack() as stack:
@@ -51,6 +49,9 @@ def window_generator(
     """Binds everything but the window: what a rollout calls."""
 
     def generate(noise: Tensor, condition: Condition, given: Given | None, wrap: Wrap = unwrapped) -> Tensor:
+        if hasattr(network, "remember"):  # once for all steps and, as it holds no prompt, for guidance's passes
+            condition = condition._replace(memory=network.remember(condition))
+
         def denoise_without(*names: str) -> Denoise:
             parts = tuple(name for name in names if name not in ("text", "memory"))
             return _denoiser(module, network, wrap, _without(condition, names), parts)

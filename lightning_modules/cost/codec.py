@@ -1,0 +1,54 @@
+"""Codecs: their factors, and what decoding costs where that is known."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from networks.codecs.causal import CausalVideoAutoencoder
+from networks.codecs.pixels import PixelCodec
+
+FACTORS = {"AutoencoderKLWan": (4, 8), "AutoencoderKLHunyuanVideo": (4, 8), "AutoencoderKLLTXVideo": (8, 32)}
+"""Time and space factor of pretrained ones. Source: their papers."""
+
+
+class CodecSize(NamedTuple):
+    """decode_flops: of one latent frame for each place of its grid; None where it is not known."""
+
+    channels: int
+    time_factor: int
+    space_factor: int
+    decode_flops: int | None
+
+
+def codec_size(node: Mapping[str, Any]) -> CodecSize:
+    """Of a resolved config of conf/codec; of a release folder only config.json is read.
+
+    Raises:
+        ValueError: for a codec whose factors are not known, or a folder without a config.
+    """
+    kind = str(node["_target_"]).rpartition(".")[2]
+    if kind == "load_pretrained":
+        path = Path(node["folder"], "config.json")
+        if not path.is_file():
+            raise ValueError(f"codec.folder={node['folder']} holds no config.json: give another folder or codec=causal")
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        return codec_size({**saved, "_target_": saved["_class_name"]})
+    if kind == "CausalVideoAutoencoder":
+        factors = (CausalVideoAutoencoder.time_factor, CausalVideoAutoencoder.space_factor)
+        return CodecSize(node["channels"], *factors, _causal_decoder(node))
+    if kind == "PixelCodec":
+        return CodecSize(node["channels"], PixelCodec.time_factor, PixelCodec.space_factor, 0)
+    if kind == "DiffusersCodec" and node["class_name"] in FACTORS:
+        return CodecSize(node["channels"], *FACTORS[node["class_name"]], None)
+    raise ValueError(f"cost=true knows no codec {node['_target_']}: use freedoom, causal, pixels, wan, ltx or hunyuan")
+
+
+def _causal_decoder(node: Mapping[str, Any]) -> int:
+    """Convolutions of the decoder at the coarse grid, and at the fine one with four times the places."""
+    fine, coarse = int(node["fine_width"]), int(node["coarse_width"])
+    folded = 3 * CausalVideoAutoencoder.time_factor * CausalVideoAutoencoder.patch**2
+    blocks = int(node["num_coarse_blocks"]) * (3 + 2 * 9) * coarse**2
+    at_coarse = 9 * int(node["channels"]) * coarse + blocks + coarse * 4 * fine
+    at_fine = (int(node["num_fine_blocks"]) + 1) * 2 * 9 * fine**2 + 9 * fine * folded
+    return 2 * (at_coarse + 4 * at_fine)

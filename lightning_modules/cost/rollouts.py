@@ -1,0 +1,94 @@
+"""What each rollout asks of the network: canvases, one after another, and the memory that each is given."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from lightning_modules.cost.flops import step_flops
+from lightning_modules.cost.memory import sampling_bytes
+from lightning_modules.cost.remembering import Segment, num_memory_keys, remember_flops
+from lightning_modules.cost.sizes import NetworkSize, VideoSize
+
+MEMORIES = 1
+"""Memories held at once: guidance's passes with the prompt and without it share one."""
+
+
+class Canvas(NamedTuple):
+    """Latent frames that are denoised together; segments: those remembered meanwhile."""
+
+    frames: int
+    segments: tuple[Segment, ...]
+
+
+class Plan(NamedTuple):
+    """The network that a rollout uses, or its backbone, and its canvases in order."""
+
+    network: NetworkSize
+    canvases: tuple[Canvas, ...]
+
+
+class SamplingCost(NamedTuple):
+    """Of one video. step: FLOPs of the largest call of the network; memory: of making what LoViC remembers.
+
+    network: of all calls, memory included; calls: how many; activations: bytes at the fullest moment.
+    """
+
+    step: int
+    memory: int
+    network: int
+    calls: int
+    activations: int
+
+
+def plan(network: NetworkSize, rollout: Mapping[str, Any], num_latents: int) -> Plan:
+    """The canvases of a resolved config of conf/rollout.
+
+    Raises:
+        ValueError: for a rollout whose cost is not known, or segments without a network that remembers.
+    """
+    kind = str(rollout["_target_"]).rpartition(".")[2]
+    if kind == "Whole":
+        part = network.backbone if rollout["network_part"] else network
+        return Plan(part, (Canvas(num_latents, ()),))
+    if kind == "Autoregressive":
+        lengths = window_lengths(num_latents, rollout["window_frames"], rollout["context_frames"])
+        return Plan(network.backbone, tuple(Canvas(length, ()) for length in lengths))
+    if kind == "Segmentwise":
+        if not network.remembers:
+            raise ValueError("rollout=segmentwise goes with network=lovic or vin_lovic, which remember segments")
+        return Plan(network, tuple(_segments(rollout, num_latents)))
+    raise ValueError(f"cost=true knows no rollout {kind}: use whole, full, autoregressive or segmentwise")
+
+
+def window_lengths(num_latents: int, window_frames: int, context_frames: int) -> list[int]:
+    """Latent frames of each window of rollout=autoregressive, its clean context included."""
+    lengths = [min(window_frames, num_latents)]
+    done = lengths[0]
+    while done < num_latents:
+        end = min(done - context_frames + window_frames, num_latents)
+        lengths.append(end - done + context_frames)
+        done = end
+    return lengths
+
+
+def _segments(rollout: Mapping[str, Any], num_latents: int) -> list[Canvas]:
+    size, canvases = rollout["segment_frames"], []
+    for place, start in enumerate(range(0, num_latents, size)):
+        ages = range(min(place, rollout["max_context"]))
+        rates = [min(rollout["rate"] * rollout["rate_growth"] ** age, rollout["max_rate"]) for age in ages]
+        frames = min(size, num_latents - start) + 2 * rollout["window_frames"]
+        canvases.append(Canvas(frames, tuple((size, float(rate)) for rate in rates)))
+    return canvases
+
+
+def sampling_cost(made: Plan, video: VideoSize, *, calls_per_canvas: int, element: int) -> SamplingCost:
+    """Of one video; calls_per_canvas: inference steps times passes of guidance; element: bytes of a value."""
+    network, steps, remembering, total, fullest = made.network, [], 0, 0, 0
+    for canvas in made.canvases:
+        keys = num_memory_keys(network, canvas.segments, video)
+        steps.append(step_flops(network, canvas.frames, video, memory=keys))
+        memory = MEMORIES * remember_flops(network, canvas.segments, video) if network.remembers else 0
+        remembering += memory
+        total += calls_per_canvas * steps[-1] + memory
+        held = sampling_bytes(network, canvas.frames, video, memory=keys, memories=MEMORIES, element=element)
+        fullest = max(fullest, held)
+    return SamplingCost(max(steps), remembering, total, calls_per_canvas * len(steps), fullest)

@@ -1,0 +1,31 @@
+"""Bytes of tensors alive at once, counted as they are made and freed: no allocator in between."""
+
+import weakref
+from collections.abc import Iterable
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class LiveBytes(TorchDispatchMode):
+    """Inside, `peak` follows everything made here; what was there before, given as `known`, does not count."""
+
+    def __init__(self, known: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.known = list(known)
+        self.sizes = {x.untyped_storage()._cdata: 0 for x in self.known}
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for x in tree_leaves(made):
+            if isinstance(x, Tensor) and (key := x.untyped_storage()._cdata) not in self.sizes:
+                self.sizes[key] = x.untyped_storage().nbytes()
+                self.now += self.sizes[key]
+                weakref.finalize(x.untyped_storage(), self._free, key)
+        self.peak = max(self.peak, self.now)
+        return made
+
+    def _free(self, key: int) -> None:
+        self.now -= self.sizes.pop(key, 0)

@@ -1,0 +1,248 @@
+"""The cost model's predictions beside what PyTorch counts on networks that really run."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from lightning import LightningModule
+from live import LiveBytes
+from omegaconf import OmegaConf
+from torch.utils.flop_counter import FlopCounterMode
+
+from lightning_modules.cost.codec import codec_size
+from lightning_modules.cost.flops import num_keyframes, step_flops
+from lightning_modules.cost.memory import sampling_bytes, step_bytes, training_bytes
+from lightning_modules.cost.remembering import num_memory_keys, remember_flops
+from lightning_modules.cost.rollouts import Canvas, plan, sampling_cost, window_lengths
+from lightning_modules.cost.sizes import VideoSize, network_size
+from lightning_modules.generation import generate
+from lightning_modules.objectives import FlowPrediction, LinearPath, NoWeight, Objective, Uniform
+from lightning_modules.samplers import ClassifierFreeGuidance, Euler
+from networks.codecs.causal import CausalVideoAutoencoder
+from networks.interfaces import Condition, Context, SegmentBatch
+
+ROOT = Path(__file__).parents[1]
+SPEC = importlib.util.spec_from_file_location("longtake_evaluate_cost", ROOT / "evaluate.py")
+program = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(program)
+
+TINY = ("backbone.width=32", "backbone.num_heads=2", "backbone.depth=2", "codec.channels=4")
+SIDE, TEXT = 4, 5
+WEIGHTS = f"paths.weights_dir={ROOT / 'weights'}"
+LOVIC = ("network=lovic", "compressor=flexformer")
+HYBRID = ("network=vin_lovic", "compressor=flexformer_qformer")
+
+
+def configured(*overrides):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("evaluate", list(overrides))
+
+
+def built(*overrides):
+    """A network, its predicted size, and the rollouts' configs."""
+    cfg = configured(*TINY, *overrides)
+    size = network_size(OmegaConf.to_container(cfg.network, resolve=True))
+    return instantiate(cfg.network).eval().requires_grad_(False), size, OmegaConf.to_container(cfg.rollouts)
+
+
+def video_of(frames):
+    return VideoSize(frames, SIDE, SIDE, TEXT)
+
+
+def example(size, frames):
+    index = torch.arange(frames, dtype=torch.float32).unsqueeze(0)
+    text = torch.randn(1, TEXT, size.dit.text_features)
+    noisy = torch.randn(1, size.dit.channels, frames, SIDE, SIDE)
+    return noisy, torch.full((1, frames), 0.7), Condition(index, text, torch.ones(1, TEXT, dtype=torch.bool))
+
+
+def counted(function, *arguments, **settings):
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        function(*arguments, **settings)
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("num_frames", [65, 129, 257])
+@pytest.mark.parametrize(
+    "overrides",
+    [("network=dit",), ("network=vin", "interface.width=48", "interface.num_heads=3"), ("network=vin_plan",)],
+    ids=["dit", "vin", "vin_plan"],
+)
+def test_flops_of_a_step_are_those_that_run(overrides, num_frames):
+    network, size, _ = built(*overrides)
+    frames = (num_frames - 1) // 4 + 1
+    assert step_flops(size, frames, video_of(frames)) == pytest.approx(
+        counted(network, *example(size, frames)), rel=0.02
+    )
+
+
+@pytest.mark.parametrize("overrides", [("network=dit",), ("network=vin",)], ids=["dit", "vin"])
+def test_flops_of_a_training_step_are_counted_in_its_windows(overrides):
+    network, size, _ = built(*overrides)
+    predicted = step_flops(size, 33, video_of(33), training=True)
+    assert predicted == pytest.approx(counted(network.train(), *example(size, 33)), rel=0.02)
+
+
+def segments_of(size, count, frames):
+    return SegmentBatch(
+        video=torch.randn(1, count, size.dit.channels, frames, SIDE, SIDE),
+        frame_index=torch.arange(count * frames, dtype=torch.float32).view(1, count, frames),
+        text=torch.randn(1, count, TEXT, size.dit.text_features),
+        text_mask=torch.ones(1, count, TEXT, dtype=torch.bool),
+        shot=torch.zeros(1, count, dtype=torch.long),
+        valid=torch.ones(1, count, dtype=torch.bool),
+    )
+
+
+@pytest.mark.parametrize("compressor", ["flexformer", "flexformer_qformer", "fixed_queries", "mean_pool"])
+def test_flops_of_memory_are_those_that_run(compressor):
+    network, size, _ = built("network=lovic", f"compressor={compressor}")
+    _, _, condition = example(size, 10)
+    rates = (4.0, 10.0)
+    context = tuple(Context(segments_of(size, 1, 10), torch.zeros(1, 1), rate) for rate in rates)
+    condition = condition._replace(context=context, shot=torch.zeros(1, dtype=torch.long))
+    segments = [(10, rate) for rate in rates]
+    assert remember_flops(size, segments, video_of(10)) == pytest.approx(counted(network.remember, condition), rel=0.02)
+    with torch.no_grad():
+        keys = network.remember(condition).mask.shape[1]
+    assert num_memory_keys(size, segments, video_of(10)) == keys
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rollout"),
+    [
+        (("network=vin",), "whole"),
+        (("network=vin",), "full"),
+        (("network=vin",), "autoregressive"),
+        (("network=dit",), "autoregressive"),
+        (LOVIC, "segmentwise"),
+        ((*LOVIC, "rollouts.segmentwise.max_context=1", "rollouts.segmentwise.rate_growth=2.0"), "segmentwise"),
+        (HYBRID, "whole"),
+        (HYBRID, "segmentwise"),
+    ],
+)
+def test_flops_of_a_video_are_those_of_sampling_it(overrides, rollout):
+    network, size, rollouts = built(*overrides)
+    module = LightningModule()
+    module.network, module.sampler = network, Euler(num_inference_steps=2)
+    module.objective = Objective(path=LinearPath(), prediction=FlowPrediction(), times=Uniform(), weight=NoWeight())
+    noise, _, condition = example(size, 33)
+    made = instantiate(rollouts[rollout])
+    guidance = ClassifierFreeGuidance(scale=2.0)
+    flops = counted(generate, module, noise, condition, rollout=made, guidance=guidance)
+    cost = sampling_cost(plan(size, rollouts[rollout], 33), video_of(33), calls_per_canvas=4, element=4)
+    assert cost.network == pytest.approx(flops, rel=0.02)
+
+
+def test_flops_of_decoding_are_those_that_run():
+    node = {"channels": 4, "fine_width": 8, "coarse_width": 16, "num_fine_blocks": 1, "num_coarse_blocks": 2}
+    size = codec_size({"_target_": "networks.codecs.causal.CausalVideoAutoencoder", **node})
+    codec = CausalVideoAutoencoder(**node).eval()
+    assert size.decode_flops * 9 * 4 * 4 == counted(codec.decode, torch.randn(1, 4, 9, 4, 4))
+    assert (size.channels, size.time_factor, size.space_factor) == (4, 4, 8)
+
+
+@pytest.mark.parametrize("frames", [17, 65])
+@pytest.mark.parametrize("overrides", [("network=dit",), ("network=vin",), LOVIC], ids=["dit", "vin", "lovic"])
+def test_memory_of_sampling_is_that_of_the_tensors_alive(overrides, frames):
+    network, size, _ = built(*overrides, "backbone.width=128")
+    inputs = example(size, frames)
+    known = [*network.parameters(), *network.buffers(), *(x for x in (*inputs, *inputs[2]) if torch.is_tensor(x))]
+    with torch.no_grad(), LiveBytes(known) as live:
+        network(*inputs)
+    memory = 1 if size.remembers else 0
+    video = video_of(frames)
+    predicted = step_bytes(size, frames, video, memory=memory, element=4)
+    assert predicted == pytest.approx(live.peak, rel=0.15)
+    assert sampling_bytes(size, frames, video, memory=0, memories=0, element=4) > predicted
+
+
+@pytest.mark.parametrize("overrides", [("network=dit",), ("network=vin",)], ids=["dit", "vin"])
+def test_memory_of_training_is_that_of_the_tensors_alive(overrides):
+    network, size, _ = built(*overrides, "backbone.width=128")
+    for parameter in network.requires_grad_(True).parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    inputs = example(size, 33)
+    known = [*network.parameters(), *network.buffers(), *(x for x in (*inputs, *inputs[2]) if torch.is_tensor(x))]
+    with LiveBytes([*known, *(parameter.grad for parameter in network.parameters())]) as live:
+        network.train()(*inputs).square().mean().backward()
+    assert training_bytes(size, 33, video_of(33), 4) == pytest.approx(live.peak, rel=0.15)
+
+
+def test_windows_and_keyframes_cover_the_canvas():
+    assert window_lengths(10, 10, 4) == [10]
+    assert window_lengths(4, 10, 4) == [4]
+    assert window_lengths(18, 10, 4) == [10, 10, 6]
+    network, size, _ = built("network=vin")
+    for frames in (1, 3, 17, 257):
+        found = network.interface.keyframes(frames, torch.device("cpu"))
+        assert num_keyframes(size.interface, frames) == len(found)
+
+
+def test_segments_remember_within_the_budget():
+    _, size, rollouts = built(*LOVIC)
+    node = {**rollouts["segmentwise"], "max_context": 2, "rate_growth": 10.0}
+    canvases = plan(size, node, 25).canvases
+    first = Canvas(14, ())
+    assert canvases == (first, Canvas(14, ((10, 8.0),)), Canvas(9, ((10, 8.0), (10, 64.0))))
+
+
+@pytest.mark.parametrize(
+    "overrides", [("network=vin", "backbone=dit_s", "num_frames=1025"), ("network=dit",), LOVIC, HYBRID]
+)
+def test_the_program_predicts_from_the_config_alone(overrides, tmp_path, capsys):
+    settings = (f"output={tmp_path}", "peak_tflops=100", "efficiency=0.5", WEIGHTS)
+    cfg = configured(*overrides, "cost=true", *settings)
+    program.main(cfg)
+    record = json.loads((tmp_path / "cost.json").read_text())
+    rollouts = {row["rollout"]: row for row in record["rollouts"]}
+    assert list(rollouts)[:3] == ["whole", "full", "autoregressive"]
+    assert ("segmentwise" in rollouts) == (overrides in (LOVIC, HYBRID))
+    assert record["parameters"] == sum(p.numel() for p in instantiate(cfg.network).parameters())
+    for row in rollouts.values():
+        assert row["seconds"] == pytest.approx(row["video_flops"] / 50e12)
+        assert row["peak_bytes"] - row["activation_bytes"] == 4 * record["parameters"]
+    whole = rollouts["whole"]
+    assert whole["network_calls"] == 30
+    assert whole["video_flops"] == 30 * whole["step_flops"] + whole["memory_flops"] + record["decode_flops"]
+    assert record["speed"] == {"tflops": 50.0, "mfu": 0.5, "source": "assumed: 50% of 100 TFLOP/s"}
+    assert "assumed: 50% of 100" in capsys.readouterr().out
+
+
+def test_a_measured_speed_gives_the_mfu_and_guidance_doubles_the_calls():
+    once = program.predict_cost(configured("cost=true", "measured_tflops=25", "peak_tflops=100", WEIGHTS))
+    twice = program.predict_cost(configured("cost=true", "guidance_passes=2", "dtype=bfloat16", WEIGHTS))
+    assert once["speed"] == {"tflops": 25.0, "mfu": 0.25, "source": "measured: 25 TFLOP/s"}
+    assert [row["seconds"] for row in twice["rollouts"]] == [None] * 3
+    assert [row["network_calls"] for row in twice["rollouts"]] == [2 * row["network_calls"] for row in once["rollouts"]]
+    assert 2 * twice["weight_bytes"] == once["weight_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("num_frames=256", r"^num_frames=256 breaks the codec's rule 4n \+ 1: use 253 or 257$"),
+        ("height=60", r"^height=60 must be a multiple of 16"),
+        ("dtype=int8", "^dtype=int8 is unknown: use float32, bfloat16, float16$"),
+        ("efficiency=2", "^efficiency=2 must lie above 0"),
+        ("peak_tflops=0", "^peak_tflops=0 must be above 0"),
+        ("guidance_passes=0", "^guidance_passes=0 must be at least 1"),
+        ("paths.weights_dir=nowhere", r"^codec.folder=nowhere/codec_freedoom_64 holds no config.json"),
+        ("network=compressor", "^cost=true knows no network networks.lovic.compressor_alone: use vin"),
+        ("rollout@rollouts.whole=free_noise", "^cost=true knows no rollout FreeNoise: use whole, full"),
+    ],
+)
+def test_what_cannot_be_predicted_is_one_clear_sentence(change, message):
+    changes = [change] if "weights_dir" in change else [change, WEIGHTS]
+    with pytest.raises(ValueError, match=message):
+        program.predict_cost(configured("cost=true", *changes))
+
+
+def test_segments_need_a_network_that_remembers():
+    _, size, rollouts = built("network=vin")
+    with pytest.raises(ValueError, match="rollout=segmentwise goes with network=lovic or vin_lovic"):
+        plan(size, rollouts["segmentwise"], 33)
