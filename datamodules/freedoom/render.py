@@ -113,7 +113,7 @@ def _render_missing(*, plans: Sequence[WalkPlan], num_workers: int) -> None:
     with (
         tempfile.TemporaryDirectory() as scratch,
         Progress(*columns, console=console, disable=not console.is_terminal) as progress,
-        # The game leaves a folder where it is started, so the processes start it elsewhere.
+        # The game makes a folder where it is started, so the processes start it elsewhere.
         ProcessPoolExecutor(
             max_workers=min(num_workers, len(plans)),
             mp_context=context,
@@ -135,7 +135,8 @@ def _render_missing(*, plans: Sequence[WalkPlan], num_workers: int) -> None:
 
 
 def _enter_process(folder: str) -> None:
-    os.chdir(folder)
+    # One each: two games that make theirs in one place at the same moment end one of the processes, and so the pool.
+    os.chdir(tempfile.mkdtemp(dir=folder))
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
