@@ -286,3 +286,14 @@ def test_the_plan_knows_walls_and_drops():
 def test_settings_are_written_beside_the_table(corpus):
     found = json.loads((corpus.parent / "settings.json").read_text())
     assert (found["size"], found["seed"], found["tics_per_frame"]) == (64, 3, 4)
+
+
+def test_rendering_processes_share_no_folder(tmp_path, monkeypatch):
+    # Two games that make their folder in one place at once end one process, and with it the pool.
+    monkeypatch.chdir(tmp_path)
+    places = []
+    for _ in range(2):
+        render_module._enter_process(str(tmp_path))
+        places.append(Path.cwd())
+    assert places[0] != places[1]
+    assert {place.parent for place in places} == {tmp_path}
