@@ -51,7 +51,7 @@ class Rules:
     ("change", "answers"),
     [
         ("network=vim", ["network/vim", "dit lovic vin vin_lovic vin_plan"]),
-        ("experiment=vin", ["experiment/vin", "codec_freedoom flexformer_freedoom frames_freedoom lovic_freedoom vin_freedoom"]),
+        ("experiment=vin", ["experiment/vin", "flexformer_freedoom frames_freedoom lovic_freedoom"]),
         ("network.fusoin=mid", ["network.fusoin is not a setting", "did you mean fusion?", "chunk_frames"]),
         ("trainer.max_step=3", ["did you mean max_steps?"]),
         ("networks=dit", ["did you mean network?", "global_batch_size"]),
