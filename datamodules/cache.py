@@ -166,10 +166,10 @@ class ClipCache:
         return found
 
     @staticmethod
-    def read(clip: Clip, num_frames: int) -> Tensor:
-        """The first frames of a clip, as stored: c f h w; num_frames in frames of what is stored."""
+    def read(clip: Clip, num_frames: int, start: int = 0) -> Tensor:
+        """Frames of a clip from one on, as stored: c f h w; both numbers in frames of what is stored."""
         with safe_open(clip.file, framework="pt") as file:
-            return file.get_slice("clips")[clip.number, :, :num_frames]
+            return file.get_slice("clips")[clip.number, :, start : start + num_frames]
 
 
 def _device_of(codec: Codec) -> torch.device:

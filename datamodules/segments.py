@@ -41,6 +41,7 @@ class SegmentDataModule(VideoDataModule):
         fps: float,
         num_frames: list[int],
         hop_frames: int,
+        cut_frames: int | None,
         crop: str,
         pixels: bool,
         cache_dir: str,
@@ -75,6 +76,7 @@ class SegmentDataModule(VideoDataModule):
             fps=fps,
             num_frames=num_frames,
             hop_frames=hop_frames,
+            cut_frames=cut_frames,
             crop=crop,
             pixels=pixels,
             cache_dir=cache_dir,
@@ -85,6 +87,8 @@ class SegmentDataModule(VideoDataModule):
         )
         if pixels:
             raise ValueError("datamodule.pixels=true: segments are cut from latents; use datamodule.pixels=false")
+        if cut_frames is not None:
+            raise ValueError(f"datamodule.cut_frames={cut_frames}: segments are cut by datamodule.segment_frames")
         for name, size in (("segments_per_row", segments_per_row), ("segment_frames", segment_frames)):
             if size < 1:
                 raise ValueError(f"datamodule.{name}={size} must be at least 1")

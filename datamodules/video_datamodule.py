@@ -52,6 +52,7 @@ class VideoDataModule(LightningDataModule):
         fps: float,
         num_frames: list[int],
         hop_frames: int,
+        cut_frames: int | None,
         crop: str,
         pixels: bool,
         cache_dir: str,
@@ -65,7 +66,8 @@ class VideoDataModule(LightningDataModule):
         make: called once before anything is read, to make the videos; None where they are there already.
         root: folder of videos; table: CSV or JSONL, or None for the folder itself; fps: target rate, 0 keeps all
         frames; num_frames: clip lengths in pixel frames, mixed by equal samples per length; hop_frames: distance of
-        the starts of cached clips; pixels: batches of pixels instead of latents, for training a codec;
+        the starts of cached clips; cut_frames: train on so many frames as stored, from anywhere in a clip, None: on
+        whole clips; pixels: batches of pixels instead of latents, for training a codec;
         validation_share: of videos, where the table has no column `split`.
 
         Raises:
@@ -90,10 +92,16 @@ class VideoDataModule(LightningDataModule):
         self.root, self.table = Path(root), table
         self.height, self.width, self.fps = height, width, fps
         self.num_frames = sorted(num_frames)
+        self.cut_frames = cut_frames
         self.pixels = pixels
         self.validation_share = validation_share
         self.num_validation_clips = num_validation_clips
         self.num_workers = num_workers
+        if cut_frames is not None and not 1 <= cut_frames <= self._stored_frames(self.num_frames[0]):
+            raise ValueError(
+                f"datamodule.cut_frames={cut_frames} must be at least 1 and at most the "
+                f"{self._stored_frames(self.num_frames[0])} latent frames of a clip of {self.num_frames[0]}"
+            )
         settings = ClipSettings(height, width, fps, tuple(self.num_frames), hop_frames, crop, cache_dtype)
         self.cache = ClipCache(folder=cache_dir, settings=settings, codec=None if pixels else codec)
         self.text_folder = Path(cache_dir) / f"text_{text_encoder.fingerprint}"
@@ -131,21 +139,30 @@ class VideoDataModule(LightningDataModule):
     def _stored_frames(self, num_frames: int) -> int:
         return num_frames if self.pixels else (num_frames - 1) // self.codec.time_factor + 1
 
-    def batch(self, clips: Sequence[Clip], num_frames: int) -> VideoBatch:
-        """The first num_frames pixel frames of each clip."""
-        stored = self._stored_frames(num_frames)
-        video = torch.stack([ClipCache.read(clip, stored) for clip in clips]).float()
+    def _places(self, num_frames: int) -> int:
+        """At how many places a clip of a length can be cut."""
+        return 1 if self.cut_frames is None else self._stored_frames(num_frames) - self.cut_frames + 1
+
+    def batch(self, clips: Sequence[Clip], num_frames: int, starts: Sequence[int]) -> VideoBatch:
+        """Of each clip, frames as stored from a start on: cut_frames, or all of num_frames pixel frames."""
+        stored = self._stored_frames(num_frames) if self.cut_frames is None else self.cut_frames
+        video = torch.stack([ClipCache.read(c, stored, start) for c, start in zip(clips, starts, strict=True)]).float()
         if self.pixels:
             video = video / 127.5 - 1
         factor = 1 if self.pixels else self.codec.time_factor
-        first = torch.tensor([[clip.start / factor] for clip in clips])
+        first = torch.tensor([[c.start / factor + start] for c, start in zip(clips, starts, strict=True)])
         text, mask = pad_text([self.texts[text_key(clip.entry.caption)] for clip in clips])
         return VideoBatch(video, first + torch.arange(stored), text, mask)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Endless; begins at the step that the trainer is at."""
         clips = self.clips["train"]
-        return self.endless(self.plan(clips), lambda numbers, length: self.batch([clips[i] for i in numbers], length))
+        cuts = [(clip, start) for clip in clips for start in range(self._places(clip.num_frames))]
+
+        def read(numbers: list[int], length: int) -> VideoBatch:
+            return self.batch([cuts[i][0] for i in numbers], length, [cuts[i][1] for i in numbers])
+
+        return self.endless(self.plan([clip for clip, _ in cuts]), read)
 
     def plan(self, clips: Sequence[Clip]) -> BatchPlan:
         """The order in which clips are drawn, by their numbers."""
@@ -173,8 +190,8 @@ class VideoDataModule(LightningDataModule):
         return DataLoader(stream, batch_size=None, num_workers=self.num_workers, multiprocessing_context=context)
 
     def fixed_batch(self, clips: Sequence[Clip], num_frames: int) -> Batch:
-        """The same batch of the same clips, every time; for validation and test."""
-        return self.batch(clips, num_frames)
+        """The same batch of the same clips, every time; for validation and test. Cuts begin anywhere in a clip."""
+        return self.batch(clips, num_frames, [clip.number % self._places(num_frames) for clip in clips])
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The same clips every time: evenly spaced over the validation videos, at the longest length they have."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 from builders import CHANNELS, awake, example, tiny_dit, tiny_vin
 
+from networks.blocks import scaled_dot_product
 from networks.interfaces import Condition, ContextTokens
 from networks.rope import RotaryEmbedding3D, rotate
 
@@ -147,3 +148,15 @@ def test_latent_channels_and_side_are_free():
     noisy = torch.randn(1, CHANNELS + 1, 2, 6, 8)
     _, time, condition = example(2, batch=1)
     assert network(noisy, time, condition).shape == noisy.shape
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_in_training_is_the_fused_one(masked):
+    query, key, value = (torch.randn(2, 3, n, 8) for n in (5, 9, 9))
+    mask = (torch.arange(9) < 6).expand(2, 1, 1, 9) if masked else None
+    with torch.no_grad():
+        fused = scaled_dot_product(query, key, value, mask)
+    torch.testing.assert_close(scaled_dot_product(query, key, value, mask), fused)
+    other = value.index_fill(2, torch.arange(6, 9), 7.0)  # of the keys that a mask hides
+    unchanged = torch.equal(scaled_dot_product(query, key, other, mask), scaled_dot_product(query, key, value, mask))
+    assert unchanged == masked

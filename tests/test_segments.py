@@ -138,7 +138,7 @@ def module(folder, **changes):
     settings = {
         "codec": Mean(), "text_encoder": Words(), "global_batch_size": 4, "batch_size": 4, "seed": 0, "make": None,
         "root": str(folder), "table": "t.csv", "height": 16, "width": 16, "fps": 10, "num_frames": [9, 41],
-        "hop_frames": 41, "crop": "centre", "pixels": False, "cache_dir": str(folder / "cache"),
+        "hop_frames": 41, "cut_frames": None, "crop": "centre", "pixels": False, "cache_dir": str(folder / "cache"),
         "cache_dtype": "float32", "validation_share": 0.4, "num_validation_clips": 3, "num_workers": 0,
         "segments_per_row": 4, "segment_frames": 2, "gap_share": 0.3, "multi_shot_share": 0.5,
     }  # fmt: skip

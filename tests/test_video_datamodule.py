@@ -51,7 +51,7 @@ def module(folder, **changes):
     settings = {
         "codec": Mean(), "text_encoder": Words(), "global_batch_size": 2, "batch_size": 2, "seed": 0, "make": None,
         "root": str(folder), "table": None, "height": 16, "width": 16, "fps": 10, "num_frames": [5, 9],
-        "hop_frames": 4, "crop": "centre", "pixels": False, "cache_dir": str(folder / "cache"),
+        "hop_frames": 4, "cut_frames": None, "crop": "centre", "pixels": False, "cache_dir": str(folder / "cache"),
         "cache_dtype": "float32", "validation_share": 0.4, "num_validation_clips": 3, "num_workers": 0,
     }  # fmt: skip
     return VideoDataModule(**{**settings, **changes})
@@ -83,18 +83,37 @@ def test_clips_start_every_hop_and_are_as_long_as_the_video_allows(folder):
 def test_latents_are_the_codecs_own_and_shorter_ones_a_prefix(folder):
     data = ready(folder)
     clip = next(c for c in data.cache.clips(data.entries()) if c.entry.path.stem == "a" and c.start == 4)
-    batch = data.batch([clip], 9)
+    batch = data.batch([clip], 9, [0])
     # Frame f is grey of level 10 f: the first alone, then means of four.
     grey = torch.tensor([40.0, 65.0, 105.0]) / 127.5 - 1
     torch.testing.assert_close(batch.video[0, 0, :, 0, 0], grey, atol=0.02, rtol=0)
     assert batch.frame_index.tolist() == [[1.0, 2.0, 3.0]]
-    assert torch.equal(data.batch([clip], 5).video, batch.video[:, :, :2])
+    assert torch.equal(data.batch([clip], 5, [0]).video, batch.video[:, :, :2])
+
+
+def test_cuts_come_from_everywhere_in_a_clip_with_their_own_place(folder):
+    data = ready(folder, cut_frames=1, num_frames=[9])
+    clip = data.cache.clips(data.entries())[0]
+    whole = ready(folder, num_frames=[9]).batch([clip], 9, [0])
+    for start in range(3):
+        cut = data.batch([clip], 9, [start])
+        assert torch.equal(cut.video, whole.video[:, :, start : start + 1])
+        assert torch.equal(cut.frame_index, whole.frame_index[:, start : start + 1])
+    places = {tuple(row.tolist()) for _, batch in zip(range(20), data.train_dataloader()) for row in batch.frame_index}
+    starts = {clip.start for clip in data.clips["train"]}
+    assert places == {(start / 4 + place,) for start in starts for place in range(3)}
+
+
+@pytest.mark.parametrize("cut", [0, 4])
+def test_a_cut_that_no_clip_holds_is_refused(folder, cut):
+    with pytest.raises(ValueError, match=rf"cut_frames={cut} must be at least 1 and at most the 3 latent frames"):
+        ready(folder, cut_frames=cut, num_frames=[9])
 
 
 def test_text_is_padded_and_masked(folder):
     data = ready(folder)
     clips = sorted(data.cache.clips(data.entries()), key=lambda clip: clip.entry.path.stem)
-    batch = data.batch([clips[0], clips[3], clips[4]], 5)
+    batch = data.batch([clips[0], clips[3], clips[4]], 5, [0, 0, 0])
     assert batch.text_mask.shape == (3, TEXT_MULTIPLE)  # one shape for many lengths
     assert batch.text_mask[:, :2].tolist() == [[True, True], [False, False], [True, False]]
     assert batch.text[:, :2, 0].tolist() == [[3.0, 3.0], [0.0, 0.0], [5.0, 0.0]]
@@ -104,7 +123,7 @@ def test_text_is_padded_and_masked(folder):
 
 def test_pixels(folder):
     data = ready(folder, pixels=True, cache_dtype="uint8")
-    batch = data.batch(data.cache.clips(data.entries())[:1], 5)
+    batch = data.batch(data.cache.clips(data.entries())[:1], 5, [0])
     assert batch.video.shape == (1, 3, 5, 16, 16)
     torch.testing.assert_close(batch.video[0, 0, :, 0, 0], torch.arange(5) * 10 / 127.5 - 1, atol=0.02, rtol=0)
     assert batch.frame_index.tolist() == [[0, 1, 2, 3, 4]]

@@ -4,8 +4,10 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from networks.blocks import DiTBlock
+from networks.flexformer_blocks import JointBlock, QFormerBlock
 from networks.video_interface import InterfaceBlock
 
+_BLOCKS = (DiTBlock, InterfaceBlock, JointBlock, QFormerBlock)
 _RECOMPILATIONS = 32  # one a clip length and kind of mask; Dynamo gives up silently at 8
 
 
@@ -16,16 +18,20 @@ class CompiledBlocks(Callback):
     Validation and sampling run as written, as each of their shapes is met too rarely to pay for itself.
     """
 
-    def __init__(self, *, backend: str) -> None:
-        """backend: torch.compile's."""
+    def __init__(self, *, backend: str, dynamic: bool | None) -> None:
+        """Both torch.compile's.
+
+        dynamic: False for a few shapes; None where token counts are drawn at random, as a compressor's are.
+        """
         self.backend = backend
+        self.dynamic = dynamic
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Marks the blocks; each is compiled when it first runs."""
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _RECOMPILATIONS)
         for module in pl_module.modules():
-            if isinstance(module, (DiTBlock, InterfaceBlock)):
-                module.compile(backend=self.backend, dynamic=False)
+            if isinstance(module, _BLOCKS):
+                module.compile(backend=self.backend, dynamic=self.dynamic)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on as written."""
