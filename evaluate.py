@@ -1,4 +1,7 @@
-"""Scores a folder of videos: `python evaluate.py videos=FOLDER output=FOLDER`; with `cost=true` predicts their cost."""
+"""Scores a folder of videos, lays it out for VBench (`vbench=…`), or predicts what a video costs (`cost=true`).
+
+`python evaluate.py videos=FOLDER output=FOLDER`
+"""
 
 import json
 import os
@@ -12,7 +15,9 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
-    from lightning_modules.metrics.report_card import Clip, ReportCard
+    from lightning_modules.metrics.report_card import ReportCard
+    from lightning_modules.metrics.scorer import Clip
+    from lightning_modules.vbench.preflight import Fault, Length
 
 
 def read_clip(path: Path, *, short_side: int) -> "Clip":
@@ -25,7 +30,7 @@ def read_clip(path: Path, *, short_side: int) -> "Clip":
     from einops import rearrange
 
     from datamodules.clips import read_frames, shape_of
-    from lightning_modules.metrics.report_card import Clip
+    from lightning_modules.metrics.scorer import Clip
 
     shape = shape_of(path)
     scale = min(1.0, short_side / min(shape.height, shape.width))
@@ -34,59 +39,120 @@ def read_clip(path: Path, *, short_side: int) -> "Clip":
     return Clip(rearrange(frames, "f h w c -> c f h w") / 127.5 - 1, shape.fps)
 
 
-def read_boundaries(videos: Path, names: list[str], default: list[int]) -> dict[str, list[int]]:
-    """Boundaries per file: those of manifest.jsonl where it names some, else the default.
+def read_length(path: Path) -> "Length":
+    """Frames and rate of a video, which is decoded small.
 
     Raises:
-        ValueError: a line of manifest.jsonl is not a JSON object.
+        ValueError: the file holds no video, or breaks off before its end.
     """
-    boundaries = dict.fromkeys(names, default)
-    manifest = videos / "manifest.jsonl"
-    lines = manifest.read_text(encoding="utf-8").splitlines() if manifest.is_file() else []
-    for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-            if "boundaries" in entry:
-                boundaries[entry["file"]] = list(entry["boundaries"])
-        except (json.JSONDecodeError, TypeError, KeyError) as error:
-            raise ValueError(f'line {number} of \'{manifest}\' is not {{"file": …, "boundaries": […]}}') from error
-    return boundaries
+    from datamodules.clips import read_frames, shape_of
+    from lightning_modules.vbench.preflight import Length
 
-
-def find_references(names: list[str], references: str | None) -> dict[str, Path]:
-    """The true video of each file that has one of the same name.
-
-    Raises:
-        ValueError: no file has one.
-    """
-    if references is None:
-        return {}
-    found = {name: Path(references, name) for name in names if Path(references, name).is_file()}
-    if not found:
-        raise ValueError(f"no file in references={references} has the name of a video: {names[0]}, …")
-    return found
-
-
-def show(card: "ReportCard", output: Path) -> None:
-    """Print means and spreads, then what was not scored."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    table = Table("metric", "mean", "std", "videos")
-    for name, figures in card.summary.items():
-        table.add_row(name, *(f"{figures[key]:.4g}" if figures[key] is not None else "–" for key in figures))
-    console.print(table)
-    for fault in card.skipped:
-        console.print(f"not scored: {fault.file} ({fault.metric}): {fault.reason}", markup=False)
-    console.print(f"{len(card.rows)} videos scored, {len(card.skipped)} not wholly; see {output / 'report.json'}")
+    shape = shape_of(path)
+    return Length(len(read_frames(path, height=8, width=8, fps=0, crop_place=0.5)), shape.fps)
 
 
 def settings_of(cfg: DictConfig) -> dict[str, Any]:
     """What a report keeps of the config: all that scoring reads."""
-    keys = ("metrics", "videos", "output", "references", "boundaries", "short_side", "device", "features")
-    settings: dict[str, Any] = OmegaConf.to_container(OmegaConf.masked_copy(cfg, keys), resolve=True)  # type: ignore
-    return settings
+    keys = ("metrics", "videos", "output", "reference", "poses", "boundaries", "short_side", "device")
+    values = {key: cfg[key] for key in keys}
+    return {
+        key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for key, value in values.items()
+    }
+
+
+def score(cfg: DictConfig) -> None:
+    """Builds the metrics, scores the folder, writes and shows the report."""
+    from lightning_modules.metrics.beside import find_beside, find_videos
+    from lightning_modules.metrics.report_card import score_folder
+    from lightning_modules.metrics.report_files import write_report
+    from lightning_modules.metrics.scorer import Scorer, model_names
+
+    settings = settings_of(cfg)
+    videos, output = Path(cfg.videos), Path(cfg.output)
+    reference, poses = (None if cfg[key] is None else Path(cfg[key]) for key in ("reference", "poses"))
+    names = [file.relative_to(videos).as_posix() for file in find_videos(videos)]
+    files = find_beside(videos, names, boundaries=settings["boundaries"], reference=reference, poses=poses)
+    references = [] if reference is None else find_videos(reference)
+    metrics = {name: metric.to(cfg.device) for name, metric in hydra.utils.instantiate(cfg.metrics).items()}
+    scorer = Scorer(
+        metrics=metrics,
+        read_video=partial(read_clip, short_side=cfg.short_side),
+        kept=output / "scores",
+        settings={key: settings[key] for key in ("metrics", "short_side")},
+    )
+    card = score_folder(scorer, videos, files, references)
+    write_report(card, output, metrics=metrics, settings={**settings, "models": model_names(metrics)})
+    show(card, metrics, output)
+
+
+def show(card: "ReportCard", metrics: dict[str, Any], output: Path) -> None:
+    """Print means and spreads, then what was not scored."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from lightning_modules.metrics.report_card import group_faults
+    from lightning_modules.metrics.report_page import as_table
+
+    console = Console()
+    head, rows = as_table(card, metrics)
+    table = Table(*head)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for note in card.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    for what, metric, reason in group_faults(card.skipped):
+        console.print(f"not scored: {what} ({metric}): {reason}", markup=False, highlight=False)
+    left_out = sum(fault.metric == "all" for fault in card.skipped)
+    console.print(f"{len(card.rows)} videos scored, {left_out} left out; see {output / 'report.html'}", markup=False)
+
+
+def lay_out_for_vbench(cfg: DictConfig) -> None:
+    """Copies the videos as VBench wants them; without output=… checks how they lie.
+
+    Raises:
+        ValueError: videos=… is missing, or the folder that was to be checked has a grave fault.
+    """
+    from rich.console import Console
+
+    from lightning_modules.vbench.export import export
+    from lightning_modules.vbench.preflight import machine_faults, preflight
+    from lightning_modules.vbench.rules import make_rules
+
+    if OmegaConf.is_missing(cfg, "videos"):
+        raise ValueError("videos=… is missing: python evaluate.py videos=FOLDER output=FOLDER vbench=long_custom")
+    rules = make_rules(
+        mode=cfg.vbench,
+        dimensions=list(cfg.vbench_dimensions),
+        samples=cfg.vbench_samples,
+        info=None if cfg.vbench_info is None else Path(cfg.vbench_info),
+    )
+    console, videos = Console(), Path(cfg.videos)
+    if OmegaConf.is_missing(cfg, "output"):
+        faults = [*preflight(videos, rules, read_length), *machine_faults(rules)]
+        show_faults(faults)
+        if grave := [fault for fault in faults if fault.grave]:
+            raise ValueError(f"{len(grave)} faults in '{videos}' would make VBench drop videos or stop")
+        console.print(f"VBench can score '{videos}' as it is", markup=False)
+        return
+    exported = export(videos, Path(cfg.output), rules, read_length)
+    show_faults([*exported.faults, *machine_faults(rules)])
+    console.print(f"{len(exported.copied)} videos in {Path(cfg.output, 'videos')}; then:", markup=False)
+    for line in exported.commands:
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_faults(faults: list["Fault"]) -> None:
+    """Print each fault in a line."""
+    from rich.console import Console
+
+    console = Console()
+    for fault in faults:
+        word = "dropped" if fault.grave and fault.file else "fails" if fault.grave else "note"
+        text = f"{word} ({fault.trap}): {fault.file} {fault.reason}"
+        console.print(" ".join(text.split()), markup=False, highlight=False, soft_wrap=True)
 
 
 def predict_cost(cfg: DictConfig) -> dict[str, Any]:
@@ -132,29 +198,15 @@ def show_cost(record: dict[str, Any], output: Path | None) -> None:
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
-    """Builds the metrics, scores the folder, writes and shows the report; or predicts what a video costs."""
+    """Predicts a cost, lays videos out for VBench, or scores them."""
     if cfg.cost:
         show_cost(predict_cost(cfg), None if OmegaConf.is_missing(cfg, "output") else Path(cfg.output))
-        return
-    if missing := " ".join(f"{key}=…" for key in sorted(OmegaConf.missing_keys(cfg))):
+    elif cfg.vbench is not None:
+        lay_out_for_vbench(cfg)
+    elif missing := " ".join(f"{key}=…" for key in sorted(OmegaConf.missing_keys(cfg))):
         raise ValueError(f"{missing} is missing: python evaluate.py videos=FOLDER output=FOLDER")
-    from lightning_modules.metrics.report_card import find_videos, score_folder
-
-    settings = settings_of(cfg)
-    videos, output = Path(cfg.videos), Path(cfg.output)
-    names = [file.relative_to(videos).as_posix() for file in find_videos(videos)]
-    boundaries = read_boundaries(videos, names, settings["boundaries"])
-    references = find_references(names, cfg.references)
-    card = score_folder(
-        videos=videos,
-        output=output,
-        metrics={name: metric.to(cfg.device) for name, metric in hydra.utils.instantiate(cfg.metrics).items()},
-        read_video=partial(read_clip, short_side=cfg.short_side),
-        boundaries=boundaries,
-        references=references,
-        settings=settings,
-    )
-    show(card, output)
+    else:
+        score(cfg)
 
 
 if __name__ == "__main__":

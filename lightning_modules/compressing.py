@@ -11,6 +11,7 @@ from lightning_modules.randomness import row_generators
 from lightning_modules.reconstruction import (
     RateLaw,
     add_noise,
+    compress,
     fold,
     mean_over,
     reconstruct,
@@ -57,9 +58,12 @@ class CompressingModule(LightningModule):
         level = self.max_level * torch.rand(len(valid), device=self.device)
         rate = self.rates.draw(self.seed, self.trainer.global_step, batch_idx, 2)
         noisy = segment._replace(video=add_noise(segment.video, level))
-        errors = reconstruction_errors(reconstruct(self.network, noisy, level, rate), segment)
+        made = compress(self.network, noisy, level, rate)
+        errors = reconstruction_errors(made.back, segment)
         loss = mean_over(errors.video + self.text_weight * errors.text, valid)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(valid))
+        spent = {"train/effective_rate": made.effective_rate, "train/context_tokens": float(made.tokens)}
+        self.log_dict(spent, batch_size=len(valid))
         return loss
 
     def validation_step(self, batch: SegmentBatch, batch_idx: int) -> None:

@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lightning_modules.randomness import step_seed
+from networks.dit import VideoDiT
 from networks.interfaces import Compressor, Reconstruction, SegmentBatch, VideoBatch
 
 
@@ -54,12 +55,35 @@ def add_noise(video: Tensor, level: Tensor, generator: torch.Generator | None = 
     return torch.lerp(video.float(), noise, level.view(-1, 1, 1, 1, 1))
 
 
-def reconstruct(compressor: nn.Module, segment: VideoBatch, level: Tensor, rate: float) -> Reconstruction:
+class Compressed(NamedTuple):
+    """What came back of segments, from how many context tokens each, at how many video tokens a context token.
+
+    The effective rate differs from the one asked for, since tokens are whole and stand in a grid.
+    """
+
+    back: Reconstruction
+    tokens: int
+    effective_rate: float
+
+
+def compress(compressor: nn.Module, segment: VideoBatch, level: Tensor, rate: float) -> Compressed:
     """Encodes and decodes segments whose latents bear noise of the time `level` (n)."""
     coder = cast(Compressor, compressor)
     _, _, num_frames, height, width = segment.video.shape
     context = coder.encode(segment, level, rate)
-    return coder.decode(context, num_frames, height, width, segment.text.shape[1])
+    back = coder.decode(context, num_frames, height, width, segment.text.shape[1])
+    tokens = context.tokens.shape[1]
+    return Compressed(back, tokens, count_patches(segment.video) / tokens)
+
+
+def count_patches(video: Tensor) -> int:
+    """Video tokens of one of n segments, n c f h w."""
+    return video[0, 0].numel() // VideoDiT.PATCH**2
+
+
+def reconstruct(compressor: nn.Module, segment: VideoBatch, level: Tensor, rate: float) -> Reconstruction:
+    """What comes back of segments whose latents bear noise of the time `level` (n)."""
+    return compress(compressor, segment, level, rate).back
 
 
 def reconstruction_errors(made: Reconstruction, clean: VideoBatch) -> ReconstructionErrors:

@@ -13,11 +13,19 @@ from lightning_modules.denoising import DenoisingModule
 from lightning_modules.objectives.objective import Objective
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, parameter_groups
 from lightning_modules.randomness import row_generators
-from lightning_modules.reconstruction import RateLaw, add_noise, fold, mean_over, reconstruct, reconstruction_errors
+from lightning_modules.reconstruction import (
+    RateLaw,
+    add_noise,
+    count_patches,
+    fold,
+    mean_over,
+    reconstruct,
+    reconstruction_errors,
+)
 from lightning_modules.samplers.interfaces import Sampler
 from lightning_modules.tasks import SegmentTask, TaskSampler, fixed_task
 from networks.dit import VideoDiT
-from networks.interfaces import Condition, Context, SegmentBatch
+from networks.interfaces import Condition, Context, Memory, SegmentBatch
 
 
 class MemoryModule(DenoisingModule):
@@ -102,7 +110,7 @@ class MemoryModule(DenoisingModule):
             text_mask=task.text_mask & keeps_text[:, None],
             context=task.context._replace(valid=task.context.valid & keeps_memory[:, None]),
         )
-        condition = self.condition(task, level, rate)
+        condition = self._remember(self.condition(task, level, rate))
         times = [self.objective.sample_time(1, task.video.shape[2], device=device, generator=row) for row in rows]
         time = torch.where(task.own, torch.cat([x.time for x in times]), level[:, None])
         noise = torch.randn_like(task.video)
@@ -115,6 +123,21 @@ class MemoryModule(DenoisingModule):
             network: Any = self.network
             loss = loss + self.plan_weight * network.plan_loss(plan, task.video)
         return loss + self._reconstruction_loss(task.context, rate)
+
+    def _remember(self, condition: Condition) -> Condition:
+        """Makes the memory before the network is called, so that what it spends is logged.
+
+        train/memory_tokens: context tokens a row; train/effective_rate: video tokens a context token, as it came out.
+        """
+        network: Any = self.network
+        memory: Memory = network.remember(condition)
+        context = condition.context[0].segments
+        tokens = (memory.mask.shape[1] - 1) / context.valid.shape[1]  # of each segment, without the null memory's
+        if tokens:
+            rows = len(context.valid)
+            self.log("train/memory_tokens", tokens * context.valid.sum() / rows, batch_size=rows)
+            self.log("train/effective_rate", count_patches(context.video[:, 0]) / tokens, batch_size=rows)
+        return condition._replace(memory=memory)
 
     def _reconstruction_loss(self, context: SegmentBatch, rate: float) -> Tensor | float:
         """Of one slot a row, so that the compressor keeps detail that no single target asks for."""

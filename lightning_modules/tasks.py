@@ -124,28 +124,42 @@ class TaskSampler:
         return Choice(target, sorted(known))
 
 
+WINDOWLESS, GAP = "windowless_", "gap_"
+"""Fixed tasks that ask more of memory: the window holds no clean frames of the neighbours, or memory lacks them too."""
+
+
 def fixed_task(name: str, batch: SegmentBatch, tasks: TaskSampler) -> SegmentTask:
     """The same task for all rows, for validation: each row's middle slot from the nearest known ones.
 
-    name: prediction, retrodiction, interpolation or unconditional; all have the same targets, so that their losses
-    compare. A row that has no slot on a side knows nothing of that side.
+    name: prediction, retrodiction, interpolation or unconditional, perhaps after `windowless_` or `gap_`; all have the
+    same targets, so that their losses compare. A row that has no slot on a side knows nothing of that side.
 
     Raises:
         ValueError: if there is no such task.
     """
     names = [task.name.lower() for task in TaskName]
-    if name not in names:
-        raise ValueError(f"validation_tasks={name}: must be one of {', '.join(names)}")
-    task = TaskName(names.index(name))
+    plain = name.removeprefix(GAP if name.startswith(GAP) else WINDOWLESS)
+    if plain not in names:
+        raise ValueError(
+            f"validation_tasks={name}: must be one of {', '.join(names)}, perhaps after {WINDOWLESS} or {GAP}"
+        )
+    task, nearest_left = TaskName(names.index(plain)), int(name.startswith(GAP))
     choices = []
     for valid in batch.valid.tolist():
         slots = _targets(valid, False, False)
         target = slots[len(slots) // 2]
-        before, after = _sides(valid, target)
+        before, after = (side[nearest_left:] for side in _sides(valid, target))
         known = before * bool(task & TaskName.PREDICTION) + after * bool(task & TaskName.RETRODICTION)
         nearest = sorted((abs(slot - target), slot) for slot in known)[: tasks.max_context]
         choices.append(Choice(target, sorted(slot for _, slot in nearest)))
-    return build_task(batch, choices, tasks.max_context, tasks.window_frames)
+    made = build_task(batch, choices, tasks.max_context, tasks.window_frames)
+    return hide_window(made) if name.startswith(WINDOWLESS) else made
+
+
+def hide_window(task: SegmentTask) -> SegmentTask:
+    """The same without the clean frames beside the target's own."""
+    own = rearrange(task.own, "f -> f 1 1")
+    return task._replace(video=task.video * own, frame_mask=task.frame_mask & task.own)
 
 
 def build_task(batch: SegmentBatch, choices: Sequence[Choice], num_context: int, window_frames: int) -> SegmentTask:

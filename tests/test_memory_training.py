@@ -1,5 +1,6 @@
 """LoViC's two stages and the hybrid, from mp4 files to a long take and a storyboard, at a size of seconds."""
 
+import csv
 import json
 
 import numpy as np
@@ -77,7 +78,8 @@ def lovic(videos, compressed, tmp_path_factory):
 
 
 def test_the_first_stage_logs_reconstruction_at_every_rate(compressed):
-    for name in ("val/nmse_rate_2", "val/nmse_rate_8", "val/text_cosine_rate_4", "val/loss"):
+    logged = ("val/nmse_rate_2", "val/nmse_rate_8", "val/text_cosine_rate_4", "val/loss")
+    for name in (*logged, "train/effective_rate", "train/context_tokens"):
         assert name in header(compressed)
 
 
@@ -85,7 +87,14 @@ def test_the_second_stage_logs_each_task_with_and_without_memory(lovic):
     for task in ("prediction", "retrodiction", "interpolation"):
         assert f"val/{task}_time_0.9" in header(lovic)
         assert f"val_without_memory/{task}" in header(lovic)
-    assert "train/reconstruction_loss" in header(lovic)
+    for name in ("train/reconstruction_loss", "train/effective_rate", "train/memory_tokens"):
+        assert name in header(lovic)
+    lines = csv.DictReader((lovic / "csv" / "metrics.csv").read_text().splitlines())
+    for line in (line for line in lines if line["train/memory_tokens"]):
+        # Two latent frames of two by two patches; at most two segments of a row are remembered.
+        tokens = 8 / float(line["train/effective_rate"])
+        assert tokens in (1, 2)  # rates from 4 to 8
+        assert 0 <= float(line["train/memory_tokens"]) <= 2 * tokens
 
 
 def test_the_compressor_starts_from_the_first_stage_and_learns_at_its_own_rate(lovic, compressed):
@@ -134,6 +143,7 @@ def test_a_storyboard_is_made_kept_and_rolled_again(lovic, tmp_path, caplog):
         )
     assert "TFLOPs" in caplog.text
     assert "keys and values" in caplog.text
+    assert "two at rate 2: 4 context tokens, effective rate 2.00" in caplog.text
     assert not (tmp_path / "out" / "000.mp4").exists()
     path = make_storyboard_video(cfg, write_video, read_frames)
     frames = read_frames(path, height=32, width=32, fps=0, crop_place=0.5)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lightning_modules.metrics.consistency import SubjectConsistency, consistency
-from lightning_modules.metrics.drift import ColourDrift, FeatureDrift
+from lightning_modules.metrics.consistency import BackgroundConsistency, SubjectConsistency, consistency
+from lightning_modules.metrics.drift import ColourDrift, FeatureDrift, ScoreDrift
 from lightning_modules.metrics.features import (
     ColourTextureFeatures,
     TimmFeatures,
@@ -13,10 +13,15 @@ from lightning_modules.metrics.features import (
     offline_features,
     timm_features,
 )
+from lightning_modules.metrics.flow import flow_norms
 from lightning_modules.metrics.frame_difference import SeamScore, TemporalFlicker
-from lightning_modules.metrics.motion import DynamicDegree, MotionMagnitude, flow_norms
-from lightning_modules.metrics.reconstruction import VideoPSNR
+from lightning_modules.metrics.motion import DynamicDegree, MotionAwareWarpError, MotionMagnitude, MotionSmoothness
+from lightning_modules.metrics.reconstruction import VideoPSNR, VideoSSIM
+from lightning_modules.metrics.revisit import RevisitPSNR, RevisitSSIM
 from lightning_modules.metrics.scene_cuts import SceneCuts
+
+# 20 poses: away for four frames, else in one place
+GOES_AND_COMES_BACK = torch.tensor([[100.0 * (8 <= frame < 12), 0, 0, 90] for frame in range(20)])
 
 
 class MeanColour:
@@ -39,7 +44,7 @@ def still(num_frames=20, seed=0):
     return texture(seed=seed)[None, :, None].repeat(1, 1, num_frames, 1, 1)
 
 
-def sliding(pixels_per_frame, num_frames=16, size=64):
+def sliding(pixels_per_frame, num_frames=20, size=64):
     frames = [texture(size).roll(number * pixels_per_frame, dims=2) for number in range(num_frames)]
     return torch.stack(frames, dim=1)[None]
 
@@ -66,6 +71,13 @@ def all_metrics():
         (ColourDrift(), {}),
         (SeamScore(), {"boundaries": [8]}),
         (VideoPSNR(), {"reference": None}),
+        (VideoSSIM(), {"reference": None}),
+        (BackgroundConsistency(features=MeanColour()), {}),
+        (MotionSmoothness(), {}),
+        (MotionAwareWarpError(), {}),
+        (ScoreDrift(metric=TemporalFlicker()), {}),
+        (RevisitPSNR(), {"poses": GOES_AND_COMES_BACK}),
+        (RevisitSSIM(), {"poses": GOES_AND_COMES_BACK}),
     ]
 
 
@@ -91,6 +103,13 @@ def test_stills_get_the_ideal_answers():
         ColourDrift: 0.0,
         SeamScore: 1.0,
         VideoPSNR: 100.0,
+        VideoSSIM: 1.0,
+        BackgroundConsistency: 1.0,
+        MotionSmoothness: 1.0,
+        MotionAwareWarpError: 0.0,
+        ScoreDrift: 0.0,
+        RevisitPSNR: 100.0,
+        RevisitSSIM: 1.0,
     }
     for metric, given in all_metrics():
         given = {**given, "reference": video} if "reference" in given else given
@@ -165,13 +184,13 @@ def test_psnr_of_a_known_error():
     error = (noisy - reference).square().mean()
     expected = 10 * torch.log10(4 / error)
     assert score(VideoPSNR(), noisy, reference=reference) == pytest.approx(expected.item(), rel=1e-5)
-    with pytest.raises(ValueError, match="equal shapes"):
+    with pytest.raises(ValueError, match="20 frames of 64 × 64 and a reference with 5 frames of 64 × 64"):
         score(VideoPSNR(), noisy, reference=reference[:, :, :5])
 
 
-@pytest.mark.parametrize("place", range(9))
+@pytest.mark.parametrize("place", range(16))
 def test_videos_count_once_in_batches_and_processes(place):
-    batch = torch.cat([sliding(2), still(16)])
+    batch = torch.cat([sliding(2), still(20)])
     lists = [all_metrics()[place] for _ in range(4)]
     given = {**lists[0][1], "reference": batch.flip(1)} if "reference" in lists[0][1] else lists[0][1]
     whole = score(lists[0][0], batch, **given)
@@ -188,14 +207,14 @@ def test_videos_count_once_in_batches_and_processes(place):
     assert merged.compute().item() == pytest.approx(whole, rel=1e-5, abs=1e-6)
 
 
-@pytest.mark.parametrize("place", range(9))
+@pytest.mark.parametrize("place", range(16))
 def test_wrong_input_is_refused_in_a_sentence(place):
     metric, given = all_metrics()[place]
     cases = {
-        r"b 3 f h w, got shape \(3, 16, 64, 64\)": sliding(1)[0],
+        r"b 3 f h w, got shape \(3, 20, 64, 64\)": sliding(1)[0],
         r"pixels in \[-1, 1\], got values from 0 to 255": (flat([0.0, 255.0, 0.0])),
     }
-    if not isinstance(metric, VideoPSNR):
+    if not isinstance(metric, VideoPSNR | VideoSSIM):
         cases["at least [23] frames, got 1"] = still(1)
     for message, video in cases.items():
         now = {**given, "reference": video} if "reference" in given else given

@@ -1,23 +1,37 @@
 """The report card of a folder, and the program around it, on small videos written here."""
 
+import base64
 import csv
+import gzip
 import importlib.util
 import json
 import subprocess
 import sys
+from collections import Counter
+from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import av
+import cv2
 import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
+from lightning_modules.metrics.beside import Beside, find_beside, find_videos, read_poses
 from lightning_modules.metrics.drift import ColourDrift
+from lightning_modules.metrics.features import ColourTextureFeatures
 from lightning_modules.metrics.frame_difference import SeamScore, TemporalFlicker
+from lightning_modules.metrics.frechet import FrechetFrameDistance
 from lightning_modules.metrics.motion import MotionMagnitude
+from lightning_modules.metrics.per_video import Curve
+from lightning_modules.metrics.plots import mean_curve, nice_ticks, plot
 from lightning_modules.metrics.reconstruction import VideoPSNR
-from lightning_modules.metrics.report_card import Clip, score_folder
+from lightning_modules.metrics.report_card import group_faults, score_folder
+from lightning_modules.metrics.report_files import write_report
+from lightning_modules.metrics.revisit import RevisitPSNR
+from lightning_modules.metrics.scorer import Clip, Scorer
 
 ROOT = Path(__file__).parents[1]
 # by path, since another package has the same name
@@ -58,15 +72,21 @@ def compose_evaluation(*overrides):
         return compose("evaluate", list(overrides))
 
 
-def score(videos, output, **changes):
+def score(videos, output, *, beside=None, references=(), **changes):
+    """The card of four cheap metrics, written; the still has a boundary and is its own reference."""
     arguments = {
         "metrics": {"flicker": TemporalFlicker(), "drift": ColourDrift(), "seam": SeamScore(), "psnr": VideoPSNR()},
         "read_video": lambda path: program.read_clip(path, short_side=64),
-        "boundaries": {"still.mp4": [10]},
-        "references": {"still.mp4": videos / "still.mp4"},
+        "kept": output / "scores",
         "settings": {"seed": 0},
     }
-    return score_folder(videos=videos, output=output, **{**arguments, **changes})
+    arguments |= changes
+    names = [file.relative_to(videos).as_posix() for file in find_videos(videos)]
+    known = {"still.mp4": Beside(boundaries=(10,), reference=videos / "still.mp4")} if beside is None else beside
+    files = {name: known.get(name, Beside()) for name in names}
+    card = score_folder(Scorer(**arguments), videos, files, list(references))
+    write_report(card, output, metrics=arguments["metrics"], settings={"seed": 0, "videos": str(videos)})
+    return card
 
 
 def test_good_videos_are_scored_and_bad_ones_named(folder, tmp_path):
@@ -87,21 +107,122 @@ def test_good_videos_are_scored_and_bad_ones_named(folder, tmp_path):
     assert card.summary["flicker"]["videos"] == 2
     assert card.summary["flicker"]["mean"] == pytest.approx((fade["flicker"] + still["flicker"]) / 2)
     assert card.summary["seam"] == {"mean": still["seam"], "std": None, "videos": 1}
+    assert card.notes == []
 
 
 def test_files_hold_what_was_returned(folder, tmp_path):
     card = score(folder, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.csv", "report.json"]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["report.csv", "report.html", "report.json", "scores"]
     content = json.loads((tmp_path / "out" / "report.json").read_text())
     assert content["rows"] == card.rows
     assert content["summary"] == card.summary
-    assert content["settings"] == {"seed": 0, "features": {}}
+    assert content["settings"] == {"seed": 0, "videos": str(folder)}
     assert len(content["skipped"]) == 4
+    assert content["curves"]["still.mp4"]["seam"]["frames"] == [10]
+    assert len(content["curves"]["more/fade.mp4"]["drift"]["values"]) == 20
     with (tmp_path / "out" / "report.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["file"] for row in rows] == ["more/fade.mp4", "still.mp4"]
     assert float(rows[0]["drift"]) == card.rows[0]["drift"]
     assert rows[0]["psnr"] == ""
+
+
+class Page(HTMLParser):
+    """Counts tags, keeps words and whatever a page would fetch."""
+
+    ALONE = ("meta", "img", "line", "circle", "polyline")
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.words, self.fetched, self.open = Counter(), [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags[tag] += 1
+        self.fetched += [value for name, value in attributes if name in ("src", "href") and value]
+        if tag not in self.ALONE:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert tag in self.ALONE or self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_the_page_stands_alone_and_shows_everything(folder, tmp_path):
+    card = score(folder, tmp_path / "out")
+    text = (tmp_path / "out" / "report.html").read_text()
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    assert "url(" not in text
+    assert "@import" not in text
+    assert page.fetched
+    assert all(value.startswith("data:image/jpeg;base64,") for value in page.fetched)
+    assert page.tags["img"] == 2
+    assert page.tags["svg"] == 4
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(page.fetched[1].split(",")[1]), np.uint8), 1)
+    assert picture.shape == (96, 8 * 96, 3)
+    assert abs(picture.mean() - 128) < 10  # the still's grey
+    words = " ".join(page.words)
+    for name, metric in (("flicker", TemporalFlicker), ("drift", ColourDrift), ("psnr", VideoPSNR)):
+        assert name in words
+        assert metric.about in words
+    assert "flicker ↑" in words
+    assert "drift ↓" in words
+    assert "not scored: single.mp4 (all): it has a single frame" in words
+    for row in card.rows:
+        assert f"{row['file']}: 20 frames of 64 × 64 at 8 a second" in words
+
+
+def test_names_of_files_cannot_write_into_the_page(tmp_path):
+    write_video(tmp_path / "videos" / "<b>&.mp4", [0, 128, 255])
+    score(tmp_path / "videos", tmp_path / "out")
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "<b>" not in text
+    assert "&lt;b&gt;&amp;.mp4" in text
+
+
+def test_finished_videos_are_not_scored_again(folder, tmp_path):
+    read = []
+
+    def read_video(path):
+        read.append(path.name)
+        return program.read_clip(path, short_side=64)
+
+    first = score(folder, tmp_path / "out", read_video=read_video)
+    assert read.count("fade.mp4") == 1
+    read.clear()
+    assert score(folder, tmp_path / "out", read_video=read_video) == first
+    assert "still.mp4" not in read
+    assert "fade.mp4" not in read
+    # another file, other settings or another reference are scored anew, the rest is not
+    write_video(folder / "more" / "fade.mp4", np.linspace(50, 100, 20))
+    changed = score(folder, tmp_path / "out", read_video=read_video)
+    assert read.count("fade.mp4") == 1
+    assert read.count("still.mp4") == 0
+    assert changed.rows[0]["drift"] == pytest.approx(50 * 17 / 19, rel=0.05)
+    score(folder, tmp_path / "out", read_video=read_video, settings={"seed": 1})
+    assert read.count("still.mp4") == 2  # itself and, as its reference, again
+    score(folder, tmp_path / "out", read_video=read_video, beside={"still.mp4": Beside(boundaries=(9,))})
+    assert read.count("still.mp4") == 3
+    for kept in (tmp_path / "out" / "scores").iterdir():
+        kept.write_bytes(b"broken")
+    assert score(folder, tmp_path / "out", read_video=read_video) == changed
+    assert not list((tmp_path / "out").rglob("*.part"))
+
+
+def test_a_killed_run_leaves_what_it_finished(folder, tmp_path):
+    def killed(path):
+        if path.name == "still.mp4":
+            raise KeyboardInterrupt
+        return program.read_clip(path, short_side=64)
+
+    with pytest.raises(KeyboardInterrupt):
+        score(folder, tmp_path / "out", read_video=killed)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["scores"]
+    assert len(list((tmp_path / "out" / "scores").iterdir())) == 1
 
 
 def test_a_metric_that_refuses_a_video_leaves_the_others(folder, tmp_path):
@@ -111,10 +232,87 @@ def test_a_metric_that_refuses_a_video_leaves_the_others(folder, tmp_path):
         tmp_path / "out",
         metrics={"flicker": TemporalFlicker(), "motion": MotionMagnitude()},
         read_video=lambda path: tiny,
-        references={},
+        beside={},
     )
     assert all(row["flicker"] == 1 and row["motion"] is None for row in card.rows)
     assert all(fault.metric == "motion" and "32 pixels" in fault.reason for fault in card.skipped)
+    assert [(what, metric) for what, metric, _ in group_faults(card.skipped)] == [
+        ("6 videos, such as cut_off.mp4", "motion")
+    ]
+
+
+def test_a_bad_reference_or_pose_table_costs_only_its_own_rows(folder, tmp_path):
+    (tmp_path / "poses.csv").write_text("frame,x,y,angle\n0,1,2,3\n1,1,2,north\n")
+    beside = {
+        "still.mp4": Beside(reference=folder / "text.mp4", poses=tmp_path / "poses.csv"),
+        "more/fade.mp4": Beside(reference=folder / "single.mp4"),
+    }
+    metrics = {"flicker": TemporalFlicker(), "psnr": VideoPSNR(), "revisit": RevisitPSNR()}
+    card = score(folder, tmp_path / "out", beside=beside, metrics=metrics)
+    assert [row["flicker"] is not None for row in card.rows] == [True, True]
+    assert [row["psnr"] for row in card.rows] == [None, None]
+    reasons = {(fault.file, fault.metric): fault.reason for fault in card.skipped if fault.metric != "all"}
+    assert "text.mp4: cannot be decoded" in reasons["still.mp4", "reference"]
+    assert "are no table with numbers under frame, x, y and angle" in reasons["still.mp4", "poses"]
+    assert "20 frames of 64 × 64 and a reference with 1 frames" in reasons["more/fade.mp4", "psnr"]
+
+
+def test_a_metric_that_this_machine_lacks_is_said_once(folder, tmp_path):
+    class Nowhere(VideoPSNR):
+        def unavailable(self):
+            return "it is nowhere"
+
+    metrics = {"flicker": TemporalFlicker(), "lost": Nowhere()}
+    card = score(folder, tmp_path / "out", metrics=metrics)
+    assert [fault for fault in card.skipped if fault.metric != "all"] == [("all videos", "lost", "it is nowhere")]
+    # without a reference nobody would have had it
+    assert [fault.metric for fault in score(folder, tmp_path / "b", metrics=metrics, beside={}).skipped] == ["all"] * 4
+
+
+def test_mixed_sizes_and_rates_are_noted(folder, tmp_path):
+    write_video(folder / "small.mp4", [128] * 10, size=32, fps=12)
+    card = score(folder, tmp_path / "out")
+    assert card.notes == [
+        "videos differ in size, on which scores depend: 64 × 64 (2), 32 × 32 (1)",
+        "videos differ in frames a second, on which scores depend: 8 (2), 12 (1)",
+        "videos differ in number of frames, on which scores depend: 20 (2), 10 (1)",
+    ]
+
+
+def test_distances_come_with_their_protocol(folder, tmp_path):
+    references = tmp_path / "true"
+    write_video(references / "one.mp4", [60] * 20)
+    write_video(references / "other.mp4", np.linspace(60, 200, 20))
+    (references / "bad.mp4").touch()
+    read = []
+
+    def read_video(path):
+        read.append(path.name)
+        return program.read_clip(path, short_side=64)
+
+    metrics = {"flicker": TemporalFlicker(), "fid": FrechetFrameDistance(features=ColourTextureFeatures())}
+    given = {"metrics": metrics, "references": find_videos(references), "read_video": read_video}
+    card = score(folder, tmp_path / "out", **given)
+    assert card.distances["fid"]["distance"] > 0.1
+    assert card.distances["fid"] | {"distance": 0} == {
+        "distance": 0,
+        "features": "colour-and-texture histograms",
+        "dimensions": 96,
+        "sampling": "16 frames a video, evenly spread",
+        "video_samples": 32,
+        "reference_samples": 32,
+    }
+    assert (str(references / "bad.mp4"), "reference") in {(fault.file, fault.metric) for fault in card.skipped}
+    assert "6 of 6 videos have no reference of their own name" not in card.notes[0]
+    assert any(note.startswith("5 of 6 videos have no reference of their own name") for note in card.notes)
+    assert any("fid: 32 samples for 96 features make it too large" in note for note in card.notes)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "32 samples against 32, 96 features (colour-and-texture histograms), 16 frames a video" in page
+    read.clear()
+    assert score(folder, tmp_path / "out", **given).distances == card.distances
+    assert "one.mp4" not in read
+    same = score(folder, tmp_path / "same", **{**given, "references": [folder / "still.mp4", folder / "more/fade.mp4"]})
+    assert same.distances["fid"]["distance"] == pytest.approx(0, abs=1e-5)
 
 
 def test_folders_without_videos_are_one_clear_error(tmp_path):
@@ -127,6 +325,41 @@ def test_folders_without_videos_are_one_clear_error(tmp_path):
     with pytest.raises(ValueError, match=r"none of the 1 videos in '.*empty' can be scored; the first: "):
         score(tmp_path / "empty", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_lies_beside_a_video_is_found(tmp_path):
+    videos, true = tmp_path / "videos", tmp_path / "true"
+    for name in ("a", "b/c"):
+        for place in (videos, true, tmp_path / "poses"):
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+    (true / "a.mp4").touch()
+    table = b"frame,x,y,z,angle,pitch\n0,1,2,3,90,0\n1,1.5,2,3,91,0\n"
+    (tmp_path / "poses" / "b" / "c.csv.gz").write_bytes(gzip.compress(table))
+    (videos / "a.txt").write_text("A caption\n")
+    (videos / "manifest.jsonl").write_text('{"file": "b/c.mp4", "boundaries": [5], "prompt": "A prompt"}\n')
+    found = find_beside(videos, ["a.mp4", "b/c.mp4"], boundaries=[7], reference=true, poses=None)
+    assert found["a.mp4"] == Beside((7,), "A caption", true / "a.mp4", None)
+    assert found["b/c.mp4"] == Beside((5,), "A prompt", None, tmp_path / "poses" / "b" / "c.csv.gz")
+    assert read_poses(found["b/c.mp4"].poses).tolist() == [[1, 2, 3, 90], [1.5, 2, 3, 91]]
+    with pytest.raises(ValueError, match=r"^no file in poses=.*true has the name of a video: a\.csv\.gz"):
+        find_beside(videos, ["a.mp4"], boundaries=[], reference=None, poses=true)
+    (tmp_path / "late.csv").write_text("frame,x,y,angle\n1,1,2,3\n")
+    with pytest.raises(ValueError, match="do not number their frames 0, 1, 2"):
+        read_poses(tmp_path / "late.csv")
+
+
+def test_curves_are_drawn_to_scale():
+    curves = {"a": Curve([0, 10], [0.0, 1.0]), "b": Curve([0, 5], [1.0, 1.0])}
+    assert mean_curve(curves) == Curve([0, 5, 10], [0.5, 1.0, 1.0])
+    drawing = ElementTree.fromstring(plot(curves))
+    lines = [line.get("points") for line in drawing.iter("polyline")]
+    (low_x, low_y), (high_x, high_y) = (map(float, point.split(",")) for point in lines[0].split())
+    assert low_x < high_x
+    assert low_y > high_y  # larger values are higher up
+    assert len(lines) == 3
+    assert nice_ticks(0, 1) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert nice_ticks(3, 3)[0] <= 3 <= nice_ticks(3, 3)[-1]
+    assert plot({"still": Curve([0], [0.0])}).startswith("<svg")
 
 
 def test_videos_are_shrunk_never_enlarged(tmp_path):
@@ -143,16 +376,22 @@ def test_the_program_scores_with_its_own_config(folder, tmp_path):
     config = compose_evaluation(
         f"videos={folder}",
         f"output={tmp_path / 'out'}",
-        f"references={folder}",
+        f"reference={folder}",
         "boundaries=[10]",
-        "features._target_=lightning_modules.metrics.features.ColourTextureFeatures",
+        "features.name=histograms",
+        "background_features.name=histograms",
+        "~metrics.lpips",
+        "~metrics.frechet_videos",
     )
     program.main(config)
     content = json.loads((tmp_path / "out" / "report.json").read_text())
     assert len(content["rows"]) == 2
-    assert all(value is not None for row in content["rows"] for value in row.values())
-    names = {"subject_consistency": "colour-and-texture histograms", "feature_drift": "colour-and-texture histograms"}
-    assert {name: content["settings"]["features"][name] for name in names} == names
+    empty = {name for row in content["rows"] for name, value in row.items() if value is None}
+    assert empty == {"prompt_colour", "revisit_psnr", "revisit_ssim"}
+    assert content["distances"]["frechet_frames"]["distance"] == pytest.approx(0, abs=1e-5)
+    names = {"subject_consistency": "colour-and-texture histograms", "mawe": "DIS (OpenCV, medium)"}
+    assert {name: content["settings"]["models"][name] for name in names} == names
+    assert content["settings"]["metrics"]["mawe"]["flow"]["name"] == "dis"
 
 
 def test_the_program_says_what_it_needs(tmp_path):
@@ -171,8 +410,10 @@ def test_the_program_refuses_what_it_cannot_use(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"^there is no video in '.*empty'"):
         program.main(compose_evaluation(f"videos={tmp_path / 'empty'}", out))
-    with pytest.raises(ValueError, match=r"^no file in references=.*empty has the name of a video: "):
-        program.main(compose_evaluation(f"videos={folder}", out, f"references={tmp_path / 'empty'}"))
+    with pytest.raises(ValueError, match=r"^there is no video in '.*empty'"):
+        program.main(compose_evaluation(f"videos={folder}", out, f"reference={tmp_path / 'empty'}"))
+    with pytest.raises(ValueError, match=r"^no file in poses=.*empty has the name of a video: "):
+        program.main(compose_evaluation(f"videos={folder}", out, f"poses={tmp_path / 'empty'}"))
     (folder / "manifest.jsonl").write_text('{"file": "still.mp4"}\nhello\n')
     with pytest.raises(ValueError, match=r"^line 2 of '.*manifest.jsonl' is not "):
         program.main(compose_evaluation(f"videos={folder}", out))

@@ -166,6 +166,25 @@ def test_a_fixed_task_is_the_same_for_every_row(name, known):
     assert task.frame_mask[0].tolist() == [2 in known] * 2 + [True] * 3 + [4 in known] * 2
 
 
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [("gap_prediction", [0, 1]), ("gap_retrodiction", [5]), ("gap_interpolation", [0, 1, 5])],
+)
+def test_a_fixed_task_with_a_gap_withholds_the_nearest_from_window_and_memory(name, known):
+    task = fixed_task(name, batch(2), sampler())
+    assert (task.target.tolist(), slots_of(task.context)) == ([3] * 2, [known] * 2)
+    assert torch.equal(task.frame_mask, task.own.expand(2, -1))
+    assert not task.video[:, :, ~task.own].any()
+
+
+def test_a_windowless_fixed_task_withholds_the_nearest_from_the_window_alone():
+    whole, task = (fixed_task(name, batch(2), sampler()) for name in ("interpolation", "windowless_interpolation"))
+    assert slots_of(task.context) == slots_of(whole.context) == [[1, 2, 4, 5]] * 2
+    assert whole.frame_mask.all()
+    assert torch.equal(task.frame_mask, task.own.expand(2, -1))
+    assert torch.equal(task.video, whole.video * task.own[:, None, None])
+
+
 def test_a_fixed_task_of_a_row_without_that_side_knows_nothing_of_it():
     task = fixed_task("interpolation", batch(valid=[True] * 2 + [False] * 4), sampler())
     assert (task.target.tolist(), slots_of(task.context), task.name.tolist()) == ([1], [[0]], [P])
@@ -190,3 +209,5 @@ def test_a_window_longer_than_a_segment_and_an_unknown_task_are_named():
         sampler(window_frames=4)(batch(), generators(1))
     with pytest.raises(ValueError, match="validation_tasks=predict: must be one of unconditional, prediction"):
         fixed_task("predict", batch(), sampler())
+    with pytest.raises(ValueError, match="validation_tasks=gap_windowless_prediction: must be one of"):
+        fixed_task("gap_windowless_prediction", batch(), sampler())

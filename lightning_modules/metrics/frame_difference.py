@@ -1,11 +1,11 @@
-"""Metrics on the differences of neighbouring frames. Axes: b c f h w."""
+"""Metrics on the differences of neighbouring frames. Axes: c f h w."""
 
 from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor
 
-from lightning_modules.metrics.per_video import PerVideoMean, check_video, frame_differences
+from lightning_modules.metrics.per_video import Curve, Measured, PerVideoMean, check_video, frame_differences, mean
 
 
 class TemporalFlicker(PerVideoMean):
@@ -16,12 +16,15 @@ class TemporalFlicker(PerVideoMean):
     Source: VBench, temporal flickering (there on static videos only).
     """
 
+    about = "likeness of neighbouring frames' pixels; 1 is a still, motion lowers it too"
+    curve_about = "likeness to the frame before"
     higher_is_better = True
 
-    def update(self, video: Tensor) -> None:
-        """Score videos, b 3 f h w in [-1, 1] with two frames or more."""
+    def measure(self, video: Tensor) -> Measured:
+        """Score one video, 3 f h w in [-1, 1] with two frames or more."""
         check_video(video, where="temporal flicker")
-        self.add((1 - frame_differences(video).mean(dim=1) / 255).tolist())
+        values = [1 - difference / 255 for difference in frame_differences(video)]
+        return Measured(mean(values), Curve(list(range(1, video.shape[1])), values))
 
 
 class SeamScore(PerVideoMean):
@@ -35,6 +38,8 @@ class SeamScore(PerVideoMean):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("boundaries",)
+    about = "change where pieces meet, over change around it; 1 is invisible"
+    curve_about = "that ratio at each boundary"
     higher_is_better = False
 
     def __init__(self, *, window: int = 4) -> None:
@@ -48,33 +53,31 @@ class SeamScore(PerVideoMean):
             raise ValueError(f"seam score: window is {window}, but must be at least 1")
         self.window = window
 
-    def update(self, video: Tensor, boundaries: Sequence[int]) -> None:
-        """Score videos.
+    def measure(self, video: Tensor, *, boundaries: Sequence[int]) -> Measured:
+        """Score one video.
 
         Args:
-            video: b 3 f h w in [-1, 1] with three frames or more.
-            boundaries: numbers, from 1 to f − 1, of the frames that open a new piece; the same for all rows.
+            video: 3 f h w in [-1, 1] with three frames or more.
+            boundaries: numbers, from 1 to f − 1, of the frames that open a new piece.
 
         Raises:
             ValueError: a boundary lies outside the video, or has no ordinary pair of frames near it.
         """
+        check_video(video, where="seam score", min_frames=3 if boundaries else 2)
         if not boundaries:
-            return
-        check_video(video, where="seam score", min_frames=3)
+            return Measured(None)
         differences = frame_differences(video)
-        self.add([self._score(row.tolist(), boundaries) for row in differences])
+        ratios = [self._ratio(differences, boundary, boundaries) for boundary in boundaries]
+        return Measured(mean(ratios), Curve(list(boundaries), ratios))
 
-    def _score(self, differences: Sequence[float], boundaries: Sequence[int]) -> float:
-        ratios = []
-        for boundary in boundaries:
-            if not 1 <= boundary <= len(differences):
-                raise ValueError(
-                    f"seam score: boundary {boundary} lies outside the video, whose frames are 0 to {len(differences)}"
-                )
-            # pair i lies before frame i + 1
-            pairs = range(max(boundary - 1 - self.window, 0), min(boundary + self.window, len(differences)))
-            around = [differences[pair] for pair in pairs if pair + 1 not in boundaries]
-            if not around:
-                raise ValueError(f"seam score: all frames around boundary {boundary} are boundaries: widen the window")
-            ratios.append((differences[boundary - 1] + 1) / (sum(around) / len(around) + 1))
-        return sum(ratios) / len(ratios)
+    def _ratio(self, differences: Sequence[float], boundary: int, boundaries: Sequence[int]) -> float:
+        if not 1 <= boundary <= len(differences):
+            raise ValueError(
+                f"seam score: boundary {boundary} lies outside the video, whose frames are 0 to {len(differences)}"
+            )
+        # pair i lies before frame i + 1
+        pairs = range(max(boundary - 1 - self.window, 0), min(boundary + self.window, len(differences)))
+        around = [differences[pair] for pair in pairs if pair + 1 not in boundaries]
+        if not around:
+            raise ValueError(f"seam score: all frames around boundary {boundary} are boundaries: widen the window")
+        return (differences[boundary - 1] + 1) / (mean(around) + 1)

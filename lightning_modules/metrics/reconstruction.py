@@ -1,35 +1,122 @@
-"""How near does a video come to its reference? Axes: b c f h w."""
+"""How near does a video come to its reference? Axes: c f h w."""
 
+from pathlib import Path
 from typing import ClassVar
 
-from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from lightning_modules.metrics.per_video import PerVideoMean, check_video
+from lightning_modules.metrics.per_video import Curve, Measured, PerVideoMean, check_side, check_video, mean
 
 CEILING_DB = 100.0
 
 
-class VideoPSNR(PerVideoMean):
+def frame_psnr(first: Tensor, second: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of each frame, f of two f c h w in [-1, 1]; equal ones count as 100 dB."""
+    ratios = peak_signal_noise_ratio(first.float(), second.float(), data_range=2.0, reduction="none", dim=(1, 2, 3))
+    return ratios.clamp(max=CEILING_DB)
+
+
+def frame_ssim(first: Tensor, second: Tensor) -> Tensor:
+    """Structural similarity of each frame, f of two f c h w in [-1, 1] with sides of 11 pixels at least."""
+    parts = zip(first.float().split(32), second.float().split(32), strict=True)
+    found = [structural_similarity_index_measure(*part, data_range=2.0, reduction="none") for part in parts]
+    return torch.cat([torch.atleast_1d(values) for values in found])  # type: ignore[arg-type]
+
+
+class _AgainstReference(PerVideoMean):
+    needs: ClassVar[tuple[str, ...]] = ("reference",)
+
+    def frames(self, video: Tensor, reference: Tensor, where: str) -> tuple[Tensor, Tensor]:
+        """Both as f c h w.
+
+        Raises:
+            ValueError: the two differ in shape.
+        """
+        check_video(video, where=where, min_frames=1)
+        check_video(reference, where=f"{where} (reference)", min_frames=1)
+        if video.shape != reference.shape:
+            sizes = [f"{f} frames of {h} × {w}" for _, f, h, w in (video.shape, reference.shape)]
+            raise ValueError(f"{where} compares equal shapes, got {sizes[0]} and a reference with {sizes[1]}")
+        return rearrange(video, "c f h w -> f c h w"), rearrange(reference, "c f h w -> f c h w")
+
+
+class VideoPSNR(_AgainstReference):
     """Peak signal-to-noise ratio in dB over all pixels of a video, then the mean over videos.
 
     Equal videos, whose ratio is infinite, count as 100 dB, so that means stay finite (our choice).
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("reference",)
+    about = "nearness to the reference, in dB over all pixels; 100 is equal"
+    curve_about = "dB of each frame"
     higher_is_better = True
 
-    def update(self, video: Tensor, reference: Tensor) -> None:
-        """Score videos against references, both b 3 f h w in [-1, 1].
+    def measure(self, video: Tensor, *, reference: Tensor) -> Measured:
+        """Score a video against its reference, both 3 f h w in [-1, 1]."""
+        frames = self.frames(video, reference, "psnr")
+        score = min(float(peak_signal_noise_ratio(video.float(), reference.float(), data_range=2.0)), CEILING_DB)
+        return Measured(score, Curve(list(range(video.shape[1])), frame_psnr(*frames).tolist()))
 
-        Raises:
-            ValueError: the two differ in shape.
-        """
-        check_video(video, where="psnr", min_frames=1)
-        check_video(reference, where="psnr (reference)", min_frames=1)
-        if video.shape != reference.shape:
-            raise ValueError(f"psnr compares equal shapes, got {tuple(video.shape)} and {tuple(reference.shape)}")
-        ratios = peak_signal_noise_ratio(
-            video.float(), reference.float(), data_range=2.0, reduction="none", dim=(1, 2, 3, 4)
-        )
-        self.add(ratios.clamp(max=CEILING_DB).tolist())
+
+class VideoSSIM(_AgainstReference):
+    """Structural similarity to the reference, the mean over frames: 1 is equal."""
+
+    about = "structural similarity to the reference; 1 is equal"
+    curve_about = "similarity of each frame"
+    higher_is_better = True
+
+    def measure(self, video: Tensor, *, reference: Tensor) -> Measured:
+        """Score a video against its reference, both 3 f h w in [-1, 1] with sides of 11 pixels at least."""
+        frames = self.frames(video, reference, "ssim")
+        check_side(video, where="ssim", least=11)
+        values = frame_ssim(*frames).tolist()
+        return Measured(mean(values), Curve(list(range(video.shape[1])), values))
+
+
+class VideoLPIPS(_AgainstReference):
+    """Learned perceptual distance to the reference, the mean over frames: 0 is equal.
+
+    torchmetrics brings LPIPS's own layers; the AlexNet under them is torchvision's, which a network brings once.
+    Nothing is fetched here.
+    """
+
+    about = "perceptual distance to the reference (LPIPS, AlexNet); 0 is equal"
+    curve_about = "distance of each frame"
+    higher_is_better = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.distance: nn.Module | None = None
+
+    def unavailable(self) -> str:
+        """Why there is no LPIPS: AlexNet's weights are not on this machine."""
+        if _alexnet_file().is_file():
+            return ""
+        fetch = "python -c \"from torchvision.models import alexnet; alexnet(weights='DEFAULT')\""
+        return f"LPIPS needs AlexNet's weights, which are not on this machine; with a network, {fetch} fetches them"
+
+    def measure(self, video: Tensor, *, reference: Tensor) -> Measured:
+        """Score a video against its reference, both 3 f h w in [-1, 1] with sides of 32 pixels at least."""
+        frames = self.frames(video, reference, "lpips")
+        check_side(video, where="lpips", least=32)
+        if reason := self.unavailable():
+            raise ValueError(reason)
+        values = self._distances(*frames)
+        return Measured(mean(values), Curve(list(range(video.shape[1])), values))
+
+    @torch.no_grad()
+    def _distances(self, video: Tensor, reference: Tensor) -> list[float]:
+        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+        if self.distance is None:
+            self.distance = LearnedPerceptualImagePatchSimilarity(net_type="alex").to(video.device).net
+        pairs = zip(video.float().clamp(-1, 1).split(16), reference.float().clamp(-1, 1).split(16), strict=True)
+        return [float(value) for pair in pairs for value in self.distance(*pair).flatten()]
+
+
+def _alexnet_file() -> Path:
+    from torchvision.models import AlexNet_Weights
+
+    return Path(torch.hub.get_dir(), "checkpoints", Path(AlexNet_Weights.DEFAULT.url).name)

@@ -1,30 +1,20 @@
-"""The report card of a folder of videos: one row per video, means and spreads, as JSON and as CSV. Axes: c f h w."""
+"""The report card of a folder of videos: a row per video, means and spreads, curves, distances. Axes: c f h w."""
 
-import csv
-import io
-import json
 import math
-import os
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.progress import track
-from torch import Tensor
 
-from lightning_modules.metrics.per_video import PerVideoMean
+from lightning_modules.metrics.beside import Beside
+from lightning_modules.metrics.per_video import Curve
+from lightning_modules.metrics.score_files import Cell, Scored
+from lightning_modules.metrics.scorer import Scorer
 
-SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".gif")
-
-Cell = str | int | float | None
-
-
-class Clip(NamedTuple):
-    """A video as it was read: c f h w in [-1, 1], and its frames a second."""
-
-    video: Tensor
-    fps: float
+ALL = "all videos"
 
 
 class Skipped(NamedTuple):
@@ -40,124 +30,87 @@ class ReportCard(NamedTuple):
 
     rows: per video its file, frames, height, width, fps, then each metric's score, None where it has none.
     summary: per metric mean, std (over videos, None for fewer than two) and videos (how many it scored).
-    skipped: what could not be scored; `metric` is "all" where the whole video could not.
+    distances: per distance between sets its value and its protocol.
+    curves: per file and metric, values along the video.
+    strips: per file some frames side by side, a JPEG in base64.
+    skipped: what could not be scored; `metric` is "all" where the whole video could not, `file` is "all videos" where
+        no video could.
+    notes: what a reader should know before comparing figures.
     """
 
     rows: list[dict[str, Cell]]
     summary: dict[str, dict[str, Cell]]
+    distances: dict[str, dict[str, Cell]]
+    curves: dict[str, dict[str, Curve]]
+    strips: dict[str, str]
     skipped: list[Skipped]
+    notes: list[str]
 
 
-def score_folder(
-    *,
-    videos: Path,
-    output: Path,
-    metrics: Mapping[str, PerVideoMean],
-    read_video: Callable[[Path], Clip],
-    boundaries: Mapping[str, Sequence[int]],
-    references: Mapping[str, Path],
-    settings: Mapping[str, Any],
-) -> ReportCard:
-    """Score every video of a folder and write report.json and report.csv.
+def score_folder(scorer: Scorer, videos: Path, files: Mapping[str, Beside], references: Sequence[Path]) -> ReportCard:
+    """Score the videos of a folder.
 
     Args:
-        videos: folder that is searched, with its subfolders, for files ending as SUFFIXES say.
-        output: folder for the two files; made if need be. Files appear complete or not at all.
-        metrics: by the name of their column, on the device that they shall work on.
-        read_video: reads one file, raising ValueError for one that cannot be read.
-        boundaries: per file, relative to `videos`, the frames that open a new piece. Metrics that need boundaries leave
-            the cell of a file that is not named here empty.
-        references: per file its true video; metrics that need one leave other files' cells empty.
-        settings: whatever made the figures, to be kept beside them in report.json; the names of the metrics' features
-            are added.
-
-    Returns:
-        The report card as written.
+        scorer: keeps what is finished.
+        videos: the folder.
+        files: its videos, relative to it, and what lies beside each.
+        references: videos to measure distances between sets against; none: no distances.
 
     Raises:
-        ValueError: the folder does not exist, holds no video, or none of its videos can be scored.
+        ValueError: none of the videos can be scored.
     """
-    files = find_videos(videos)
-    rows: list[dict[str, Cell]] = []
+    found: dict[str, Scored] = {}
     skipped: list[Skipped] = []
-    for file in track(files, description=f"scoring {len(files)} videos"):
-        name = file.relative_to(videos).as_posix()
+    for name, beside in track(files.items(), description=f"scoring {len(files)} videos"):
         try:
-            clip = read_video(file)
-            if clip.video.shape[1] < 2:
-                raise ValueError("it has a single frame")
-            given = _given(clip, boundaries.get(name), references.get(name), read_video)
+            found[name] = scorer.score(name, videos / name, beside, samples=bool(references))
         except ValueError as error:
             skipped.append(Skipped(name, "all", str(error)))
             continue
-        row, faults = _score(name, clip, metrics, given)
-        rows.append(row)
-        skipped += faults
-    if not rows:
+        skipped += [Skipped(name, metric, reason) for metric, reason in found[name].faults.items()]
+    if not found:
         raise ValueError(f"none of the {len(files)} videos in '{videos}' can be scored; the first: {skipped[0].reason}")
-    card = ReportCard(rows, {name: _summary(rows, name) for name in metrics}, skipped)
-    features = {
-        name: features.name
-        for name, metric in metrics.items()
-        if (features := getattr(metric, "features", None)) is not None
-    }
-    _write(output / "report.json", _as_json(card, {**settings, "features": features}))
-    _write(output / "report.csv", _as_csv(card))
-    return card
+    for column, reason in scorer.unavailable.items():
+        if any(_has(beside, scorer.metrics[column].needs) for beside in files.values()):
+            skipped.append(Skipped(ALL, column, reason))
+    distances = _distances(scorer, list(found.values()), references, skipped)
+    rows = [scored.row for scored in found.values()]
+    return ReportCard(
+        rows=rows,
+        summary={name: _summary(rows, name) for name in scorer.metrics},
+        distances=distances,
+        curves={name: scored.curves for name, scored in found.items()},
+        strips={name: scored.strip for name, scored in found.items()},
+        skipped=skipped,
+        notes=_notes(rows, files, distances, bool(references)),
+    )
 
 
-def find_videos(folder: Path) -> list[Path]:
-    """Video files in a folder and its subfolders, sorted by path.
-
-    Raises:
-        ValueError: the folder does not exist, or holds none.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"there is no folder '{folder}'")
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    if not files:
-        raise ValueError(f"there is no video in '{folder}' (looked for {', '.join(SUFFIXES)})")
-    return files
+def _has(beside: Beside, needs: Sequence[str]) -> bool:
+    return all(need == "fps" or getattr(beside, need) for need in needs)
 
 
-def _given(
-    clip: Clip, boundaries: Sequence[int] | None, reference: Path | None, read_video: Callable[[Path], Clip]
-) -> dict[str, Any]:
-    """What is known of a video beside its frames, by the words of `PerVideoMean.needs`."""
-    given: dict[str, Any] = {"fps": clip.fps}
-    if boundaries:
-        given["boundaries"] = boundaries
-    if reference is not None:
-        given["reference"] = read_video(reference).video.unsqueeze(0)
-    return given
-
-
-def _score(
-    name: str, clip: Clip, metrics: Mapping[str, PerVideoMean], given: Mapping[str, Any]
-) -> tuple[dict[str, Cell], list[Skipped]]:
-    _, num_frames, height, width = clip.video.shape
-    row: dict[str, Cell] = {"file": name, "frames": num_frames, "height": height, "width": width, "fps": clip.fps}
-    faults = []
-    for column, metric in metrics.items():
-        row[column] = None
-        if any(need not in given for need in metric.needs):
-            continue
-        needed = {need: given[need] for need in metric.needs}
-        metric.reset()
+def _distances(
+    scorer: Scorer, found: Sequence[Scored], references: Sequence[Path], skipped: list[Skipped]
+) -> dict[str, dict[str, Cell]]:
+    if not references or not scorer.distances:
+        return {}
+    true = []
+    for file in track(references, description=f"reading {len(references)} references"):
         try:
-            metric.update(
-                clip.video.unsqueeze(0).to(metric.device),
-                **{
-                    need: value.to(metric.device) if isinstance(value, Tensor) else value
-                    for need, value in needed.items()
-                },
-            )
+            true.append(scorer.samples(file))
         except ValueError as error:
-            faults.append(Skipped(name, column, str(error)))
-            continue
-        score = float(metric.compute())
-        row[column] = score if math.isfinite(score) else None
-    return row, faults
+            skipped.append(Skipped(str(file), "reference", str(error)))
+    distances: dict[str, dict[str, Cell]] = {}
+    for name, distance in scorer.distances.items():
+        distance.reset()
+        for side, is_reference in ((found, False), (true, True)):
+            for scored in side:
+                if name in scored.samples:
+                    distance.add(scored.samples[name], is_reference=is_reference)
+        value = float(distance.distance())
+        distances[name] = {"distance": value if math.isfinite(value) else None, **distance.describe()}
+    return distances
 
 
 def _summary(rows: Sequence[Mapping[str, Cell]], column: str) -> dict[str, Cell]:
@@ -169,28 +122,42 @@ def _summary(rows: Sequence[Mapping[str, Cell]], column: str) -> dict[str, Cell]
     }
 
 
-def _as_json(card: ReportCard, settings: Mapping[str, Any]) -> str:
-    content = {
-        "videos": len(card.rows),
-        "summary": card.summary,
-        "skipped": [fault._asdict() for fault in card.skipped],
-        "settings": dict(settings),
-        "rows": card.rows,
-    }
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def _notes(
+    rows: Sequence[Mapping[str, Cell]],
+    files: Mapping[str, Beside],
+    distances: Mapping[str, Mapping[str, Cell]],
+    has_references: bool,
+) -> list[str]:
+    """What makes figures hard to compare."""
+    notes = []
+    for what, values in (
+        ("size", Counter(f"{row['height']} × {row['width']}" for row in rows)),
+        ("frames a second", Counter(f"{row['fps']:.4g}" for row in rows)),
+        ("number of frames", Counter(str(row["frames"]) for row in rows)),
+    ):
+        if len(values) > 1:
+            listed = ", ".join(f"{value} ({count})" for value, count in values.most_common(5))
+            more = "" if len(values) <= 5 else f" and {len(values) - 5} more"
+            notes.append(f"videos differ in {what}, on which scores depend: {listed}{more}")
+    alone = [name for name, beside in files.items() if beside.reference is None]
+    if has_references and alone:
+        notes.append(f"{len(alone)} of {len(files)} videos have no reference of their own name: {', '.join(alone[:5])}")
+    for name, figures in distances.items():
+        least = min(int(figures["video_samples"] or 0), int(figures["reference_samples"] or 0))
+        if least <= int(figures["dimensions"] or 0):
+            notes.append(
+                f"{name}: {least} samples for {figures['dimensions']} features make it too large; "
+                "compare it only with figures of the same counts"
+            )
+    return notes
 
 
-def _as_csv(card: ReportCard) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(card.rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(card.rows)
-    return text.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    """Write beside, then rename: a reader never sees half a report."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+def group_faults(skipped: Sequence[Skipped]) -> list[tuple[str, str, str]]:
+    """Which videos, metric and reason; a reason that several videos share is named once."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for fault in skipped:
+        groups.setdefault((fault.metric, fault.reason), []).append(fault.file)
+    return [
+        (files[0] if len(files) == 1 else f"{len(files)} videos, such as {files[0]}", metric, reason)
+        for (metric, reason), files in groups.items()
+    ]

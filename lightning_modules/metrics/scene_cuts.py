@@ -1,9 +1,9 @@
-"""How often does the video jump? Axes: b c f h w."""
+"""How often does the video jump? Axes: c f h w."""
 
-from einops import rearrange
 from torch import Tensor
 
-from lightning_modules.metrics.per_video import PerVideoMean, check_video
+from lightning_modules.metrics.flow import pixels
+from lightning_modules.metrics.per_video import Measured, PerVideoMean, check_video
 
 
 class SceneCuts(PerVideoMean):
@@ -14,6 +14,7 @@ class SceneCuts(PerVideoMean):
     Source: StreamingT2V's SCuts: the detector with its default parameters.
     """
 
+    about = "cuts in a video; a long take has none"
     higher_is_better = False
 
     def __init__(self, *, adaptive_threshold: float = 3.0, min_scene_len: int = 15) -> None:
@@ -27,10 +28,10 @@ class SceneCuts(PerVideoMean):
         self.adaptive_threshold = adaptive_threshold
         self.min_scene_len = min_scene_len
 
-    def update(self, video: Tensor) -> None:
-        """Score videos, b 3 f h w in [-1, 1] with two frames or more."""
+    def measure(self, video: Tensor) -> Measured:
+        """Score one video, 3 f h w in [-1, 1] with two frames or more."""
         check_video(video, where="scene cuts")
-        self.add(len(self.cuts(row)) for row in video)
+        return Measured(float(len(self.cuts(video))))
 
     def cuts(self, video: Tensor) -> list[int]:
         """Numbers of the frames of c f h w in [-1, 1] at which a new scene begins."""
@@ -39,8 +40,7 @@ class SceneCuts(PerVideoMean):
         detector = AdaptiveDetector(adaptive_threshold=self.adaptive_threshold, min_scene_len=self.min_scene_len)
         found: list[int] = []
         for number, frame in enumerate(video.unbind(1)):
-            pixels = ((frame.float().clamp(-1, 1) + 1) * 127.5).round().byte()
-            blue_first = rearrange(pixels.flip(0), "c h w -> h w c").contiguous().cpu().numpy()
+            blue_first = pixels(frame.flip(0))
             # the detector counts frames; the rate that a time code must have does not matter
             found += [cut.frame_num for cut in detector.process_frame(FrameTimecode(number, 25.0), blue_first)]
         found += [cut.frame_num for cut in detector.post_process(FrameTimecode(video.shape[1] - 1, 25.0))]

@@ -1,9 +1,12 @@
 """Which colour is Freedoom's marine, and does he keep it? For third-person views. Axes: b c f h w."""
 
+import re
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from lightning_modules.metrics.per_video import PerVideoMean, check_video
+from lightning_modules.metrics.per_video import Curve, Measured, PerVideoMean, check_video
 
 COLOURS = ("grey", "blue", "green", "red")
 # Where the camera holds him: rows and columns as shares of the picture.
@@ -49,6 +52,7 @@ class SubjectColour(PerVideoMean):
     Source: our choice; the colour is that of most of the first 15 % of frames, as in the drift measures.
     """
 
+    about = "share of frames in which Freedoom's marine wears the colour that he wore at first"
     higher_is_better = True
 
     def __init__(self, *, share: float = 0.15) -> None:
@@ -62,9 +66,38 @@ class SubjectColour(PerVideoMean):
             raise ValueError(f"subject colour: share is {share}, but must lie above 0 and at most at 1")
         self.share = share
 
-    def update(self, video: Tensor) -> None:
-        """Score videos, b 3 f h w in [-1, 1] with two frames or more."""
+    def measure(self, video: Tensor) -> Measured:
+        """Score one video, 3 f h w in [-1, 1] with two frames or more."""
         check_video(video, where="subject colour")
-        colours = marine_colours(video)
+        colours = marine_colours(video.unsqueeze(0))
         first = most_frequent(colours[:, : max(1, round(self.share * colours.shape[1]))])
-        self.add((colours == first[:, None]).float().mean(dim=1).tolist())
+        return Measured(float((colours == first[:, None]).float().mean()))
+
+
+class PromptColour(PerVideoMean):
+    """Share of frames in which the marine wears the colour that the prompt names; other prompts are not scored.
+
+    Source: our choice.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("prompt",)
+    about = "share of frames in which Freedoom's marine wears the colour that the prompt names"
+    curve_about = "1 where he does"
+    higher_is_better = True
+
+    def measure(self, video: Tensor, *, prompt: str) -> Measured:
+        """Score one video, 3 f h w in [-1, 1] with two frames or more, against its prompt."""
+        check_video(video, where="prompt colour")
+        wanted = colour_of(prompt)
+        if wanted is None:
+            return Measured(None)
+        matches = (marine_colours(video.unsqueeze(0))[0] == COLOURS.index(wanted)).float()
+        return Measured(float(matches.mean()), Curve(list(range(video.shape[1])), matches.tolist()))
+
+
+def colour_of(prompt: str) -> str | None:
+    """The colour that a prompt gives a marine, None if it gives none."""
+    colour = f"({'|'.join(COLOURS)})"
+    forms = rf"{colour}(?:-suited)? marine", rf"marine (?:in|wearing) (?:an? )?{colour}\b"
+    found = next(filter(None, (re.search(form, prompt.lower()) for form in forms)), None)
+    return found[1] if found else None

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import Progress
 
@@ -21,6 +22,7 @@ from lightning_modules.storyboard.run import boundaries, cuts, make_storyboard, 
 from lightning_modules.storyboard.schema import ModelLimits, Plan
 from lightning_modules.storyboard.store import SegmentStore
 from lightning_modules.take import Take
+from networks.interfaces import VideoBatch
 
 log = logging.getLogger("longtake")
 PATCH_AREA = 4
@@ -97,10 +99,36 @@ def print_plan(take: Take, made: Plan, limits: ModelLimits, store: SegmentStore,
     log.info(describe(made, tokens_per_latent=limits.tokens_per_latent, flops=flops, is_there=store.has))
     network: Any = take.module.get_submodule("network")
     tokens = {step.name: step.latents * limits.tokens_per_latent for step in made.steps}
-    context = max(sum(tokens[source.name] / source.rate for source in step.sources) for step in made.steps)
+    spent = context_tokens(network, made, size, take.device)
+    for (name, rate), count in spent.items():
+        log.info(f"{name} at rate {rate:g}: {count} context tokens, effective rate {tokens[name] / count:.2f}")
+    context = max(sum(spent.get((source.name, source.rate), 0) for source in step.sources) for step in made.steps)
     weights = sum(parameter.numel() for parameter in take.module.parameters()) * 4 / 2**20
     kept = context * len(network.dit.blocks) * 2 * network.dit.width * 4 / 2**20
     log.info(f"memory: weights {weights:.0f} MiB, keys and values of the longest context {kept:.1f} MiB")
+
+
+@torch.no_grad()
+def context_tokens(
+    network: Any, made: Plan, size: tuple[int, int, int], device: torch.device
+) -> dict[tuple[str, float], int]:
+    """How many context tokens each remembered segment has at each rate, by name and rate: an empty one is compressed.
+
+    Whole tokens in a grid are rarely exactly as many as the rate asks for. size: c h w of the latents.
+    """
+    channels, height, width = size
+    latents = {step.name: step.latents for step in made.steps}
+    features = network.dit.text.project[0].in_features
+    text, mask = torch.zeros(1, 1, features, device=device), torch.ones(1, 1, dtype=torch.bool, device=device)
+    found = {}
+    for source in (source for step in made.steps for source in step.sources):
+        if (source.name, source.rate) not in found and network.compressor is not None:
+            count = latents[source.name]
+            video = torch.zeros(1, channels, count, height, width, device=device)
+            segment = VideoBatch(video, torch.arange(count, device=device).unsqueeze(0), text, mask)
+            encoded = network.compressor.encode(segment, torch.zeros(1, device=device), source.rate)
+            found[source.name, source.rate] = encoded.tokens.shape[1]
+    return found
 
 
 def _write_manifest(cfg: DictConfig, take: Take, made: Plan, path: Path, seconds: float) -> None:

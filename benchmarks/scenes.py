@@ -1,0 +1,98 @@
+"""Takes of several scenes, many at once: what a storyboard does for one, with memory or without.
+
+Axes: b takes, c channels, f frames, h height, w width (latents).
+"""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_modules.generation import window_generator
+from lightning_modules.rollouts.segmentwise import Piece, Segmentwise, denoise_window, open_window, within_budget
+from lightning_modules.samplers.guidance import Guidance
+from networks.interfaces import TextEncoder
+
+_NAMED = re.compile(
+    r" in (?:a )?(?P<worn>grey|blue|green|red) (?:armour|suit)\b"
+    r"|\b(?P<his>grey|blue|green|red)(?:-suited)? (?=marine\b)"
+)
+"""How Freedoom's captions name the marine's colour; places have colours too, which stay."""
+
+
+class Scene(NamedTuple):
+    """One segment of every take: its captions, first latent frame on its shot's timeline, and shot."""
+
+    captions: Sequence[str]
+    start: int
+    shot: int
+
+
+def named_colour(caption: str) -> str | None:
+    """The colour that a caption gives the marine, or None."""
+    found = _NAMED.search(caption)
+    return None if found is None else found["worn"] or found["his"]
+
+
+def with_colour(caption: str, colour: str) -> str:
+    """The same caption with another colour of the marine."""
+    found = _NAMED.search(caption)
+    assert found is not None
+    name = "worn" if found["worn"] else "his"
+    return caption[: found.start(name)] + colour + caption[found.end(name) :]
+
+
+def without_colour(caption: str) -> str:
+    """The same caption, silent about the colour of the marine."""
+    return _NAMED.sub("", caption, count=1)
+
+
+class Roller:
+    """Makes takes scene by scene, everything in latents."""
+
+    def __init__(self, *, module: Any, guidance: Guidance, rollout: Segmentwise, text_encoder: TextEncoder) -> None:
+        """rollout: says how many segments are remembered, at what rate and with what noise."""
+        self.module, self.guidance, self.rollout, self.text_encoder = module, guidance, rollout, text_encoder
+
+    @torch.no_grad()
+    def __call__(self, scenes: Sequence[Scene], noise: Sequence[Tensor], *, remembers: bool) -> list[Tensor]:
+        """Latents of every scene; noise: of each, b c f h w.
+
+        Clean frames that adjoin within the shot are always known; without memory nothing else is.
+        """
+        generate = window_generator(self.module, self.module.network, self.guidance, None, None)
+        texts = [self.text_encoder.encode(scene.captions) for scene in scenes]
+        made: list[Tensor] = []
+        for place, scene in enumerate(scenes):
+            seen = [
+                _piece(scenes, place, other, made[other], texts[other], self.rollout.rate) for other in range(place)
+            ]
+            touching = [other for other in range(place) if scenes[other].shot == scene.shot]
+            before = [x for x in touching if scenes[x].start + made[x].shape[2] == scene.start]
+            window = open_window(
+                noise[place],
+                start=0,
+                text=texts[place][0],
+                text_mask=texts[place][1],
+                shot=0,
+                memory=within_budget(seen, near=0, most=self.rollout.max_context) if remembers else [],
+                before=made[before[0]] if before else None,
+                after=None,
+                window_frames=self.rollout.window_frames,
+                memory_level=self.rollout.memory_level,
+            )
+            made.append(denoise_window(generate, window))
+        return made
+
+
+def _piece(
+    scenes: Sequence[Scene], place: int, other: int, video: Tensor, text: tuple[Tensor, Tensor], rate: float
+) -> Piece:
+    """An earlier scene as a later one sees it: along the shot where both are of one, else along the take."""
+    if scenes[other].shot == scenes[place].shot:
+        return Piece(video, scenes[other].start - scenes[place].start, *text, 0, rate)
+    cuts = sum(a.shot != b.shot for a, b in pairwise(scenes[other : place + 1]))
+    return Piece(video, (other - place) * video.shape[2], *text, -cuts, rate)

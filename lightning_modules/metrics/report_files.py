@@ -1,0 +1,60 @@
+"""Writes a report card: report.json, report.csv and report.html."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning_modules.metrics.report_card import ReportCard
+from lightning_modules.metrics.report_page import report_page
+
+
+def write_report(card: ReportCard, output: Path, *, metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Write the three files; each appears complete or not at all.
+
+    Args:
+        card: what was scored.
+        output: folder; made if need be.
+        metrics: by name, for what they say about themselves.
+        settings: whatever made the figures, kept beside them.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    write_whole(output / "report.json", _as_json(card, settings))
+    write_whole(output / "report.csv", _as_csv(card))
+    write_whole(output / "report.html", report_page(card, abouts=metrics, settings=settings))
+
+
+def _as_json(card: ReportCard, settings: Mapping[str, Any]) -> str:
+    curves = {
+        file: {name: curve._asdict() for name, curve in found.items()} for file, found in card.curves.items() if found
+    }
+    content = {
+        "videos": len(card.rows),
+        "summary": card.summary,
+        "distances": card.distances,
+        "notes": card.notes,
+        "skipped": [fault._asdict() for fault in card.skipped],
+        "settings": dict(settings),
+        "rows": card.rows,
+    }
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    # curves are long: one line each
+    return text[: text.rindex("}")].rstrip() + ',\n  "curves": ' + json.dumps(curves, ensure_ascii=False) + "\n}\n"
+
+
+def _as_csv(card: ReportCard) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(card.rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(card.rows)
+    return text.getvalue()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write beside, then rename: a reader never sees half a file."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
