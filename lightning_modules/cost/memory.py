@@ -2,7 +2,8 @@
 
 Counted by following the code: which tensors of the size of all tokens are alive at once, at each of the stages that may
 be the fullest. A framework's own needs come on top: its libraries, scratch space of its kernels, and what its
-allocator leaves in gaps (with glibc's defaults up to half as much again; see benchmarks/cost_model.py).
+allocator leaves in gaps (with glibc's defaults up to half as much again; see benchmarks/cost_model.py). Attention is
+taken as fused; training on a CPU keeps its weights as well, up to networks.blocks.PLAIN_KEYS keys.
 A unit is one tensor of a call's tokens at the DiT's width, in the type that the network computes in.
 """
 
