@@ -120,7 +120,8 @@ def main() -> None:
     scored: dict[str, list[Tensor]] = {"tokens": [], "without": [], "full": []}
     times = [0.3, 0.6, 0.8, 0.9, 0.95, 0.98]
     for begin in range(0, len(clips), int(options["batch"])):
-        batch = data.batch(clips[begin : begin + int(options["batch"])], data.num_frames[-1])
+        chosen = clips[begin : begin + int(options["batch"])]
+        batch = data.batch(chosen, data.num_frames[-1], [0] * len(chosen))
         generator = torch.Generator().manual_seed(int(options["seed"]) * 1000 + begin)
         noise = torch.randn(batch.video.shape, generator=generator)
         made["real"].append(batch.video)
