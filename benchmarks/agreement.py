@@ -6,7 +6,8 @@ videos of the split, in latents averaged over a chunk and over the picture:
   around the mean of all; lower is more consistent. - first-last: correlation over videos of the first and the last
   chunk's means, averaged over channels. Source: our choice.
 Also the validation loss per time of VIN, of the same weights without tokens, and of full attention with its backbone.
-Overrides are those of train.py, e.g. experiment=vin_freedoom; keys of its own: weights, split, videos, seed, steps.
+Overrides are those of train.py, e.g. experiment=vin_freedoom; keys of its own: weights, split, videos, seed, steps,
+captions (false: the null text for all, so that nothing but tokens can tell a chunk whose it is).
 """
 
 import json
@@ -33,7 +34,15 @@ from lightning_modules.runs import load_run
 from lightning_modules.samplers.guidance import ClassifierFreeGuidance
 from networks.interfaces import Condition, VideoBatch
 
-OWN = {"weights": "weights/vin_freedoom_64", "split": "test", "videos": "64", "seed": "0", "steps": "30", "batch": "16"}
+OWN = {
+    "weights": "weights/vin_freedoom_64",
+    "split": "test",
+    "videos": "64",
+    "seed": "0",
+    "steps": "30",
+    "batch": "16",
+    "captions": "true",
+}
 
 
 def agreement(latents: Tensor, chunk_frames: int) -> dict[str, float]:
@@ -122,6 +131,8 @@ def main() -> None:
     for begin in range(0, len(clips), int(options["batch"])):
         chosen = clips[begin : begin + int(options["batch"])]
         batch = data.batch(chosen, data.num_frames[-1], [0] * len(chosen))
+        if options["captions"] == "false":
+            batch = batch._replace(text_mask=torch.zeros_like(batch.text_mask))
         generator = torch.Generator().manual_seed(int(options["seed"]) * 1000 + begin)
         noise = torch.randn(batch.video.shape, generator=generator)
         made["real"].append(batch.video)
@@ -142,7 +153,9 @@ def main() -> None:
         sys.stdout.write(f"time {level:<5g} {json.dumps({k: round(v, 4) for k, v in row.items()})}\n")
     results = Path(__file__).parent / "results"
     results.mkdir(exist_ok=True)
-    (results / "agreement.json").write_text(json.dumps(report, indent=1) + "\n")
+    (results / f"agreement{'' if options['captions'] == 'true' else '_without_captions'}.json").write_text(
+        json.dumps(report, indent=1) + "\n"
+    )
 
 
 if __name__ == "__main__":
