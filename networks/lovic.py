@@ -114,19 +114,28 @@ class LoViCNetwork(nn.Module):
         """
         segments = context.segments
         assert self.adapter is not None
-        folded = VideoBatch(*(rearrange(x, "b s ... -> (b s) ...") for x in segments[:4]))
-        level = rearrange(context.level, "b s -> (b s)")
+        exists = rearrange(segments.valid, "b s -> (b s)")
+        # What pads is not encoded; one segment always is, so that every process trains the same parameters.
+        picked = torch.nonzero(exists).flatten() if bool(exists.any()) else exists.new_zeros(1, dtype=torch.long)
+        folded = VideoBatch(*(rearrange(x, "b s ... -> (b s) ...")[picked] for x in segments[:4]))
+        level = rearrange(context.level, "b s -> (b s)")[picked]
         encoded = cast(Compressor, self.compressor).encode(folded, level, context.rate)
         assert encoded.positions is not None
+        places = _scatter(encoded.positions, picked, len(exists))
+        tokens = _scatter(self.adapter(encoded.tokens), picked, len(exists))
         shot = condition.shot
         cuts = torch.zeros_like(segments.shot) if shot is None else segments.shot - shot[:, None]
         start = segments.frame_index[:, :, 0] - condition.frame_index[:, :1] + self.shot_gap * cuts
-        frames, rows, columns = encoded.positions.unbind(-1)
+        frames, rows, columns = places.unbind(-1)
         frames = frames + rearrange(start, "b s -> (b s) 1")
-        tokens = self.adapter(encoded.tokens)
         tokens = tokens + rearrange(cuts != 0, "b s -> (b s) 1 1") * self.cut.to(tokens.dtype)
         known = repeat(segments.valid, "b s -> b (s m)", m=tokens.shape[1])
         return tokens, torch.stack([frames, rows, columns], dim=-1), known
+
+
+def _scatter(values: Tensor, picked: Tensor, count: int) -> Tensor:
+    """Rows p m d back to their places among `count`; zero elsewhere."""
+    return values.new_zeros(count, *values.shape[1:]).index_copy(0, picked, values)
 
 
 def _append(stack: Tensor, more: Tensor, batch: int) -> Tensor:

@@ -93,6 +93,23 @@ def test_an_empty_slot_is_no_memory():
     assert torch.isfinite(null).all()
 
 
+def test_what_pads_is_not_encoded():
+    network, noisy, time, condition = _setup()
+    some = torch.tensor([[True, False, True], [False, False, True]])
+    padded = _with_segments(condition, lambda s: s._replace(valid=some))
+    encoded: list[int] = []
+    network.compressor.embed.register_forward_hook(lambda _, inputs, __: encoded.append(len(inputs[1])))
+    made = network(noisy, time, padded)
+    assert encoded == [3]
+    # The same as a row that holds these segments alone.
+    alone = _with_segments(condition, lambda s: type(s)(*(x[:1, [0, 2]] for x in s)))
+    alone = condition._replace(
+        **{key: getattr(condition, key)[:1] for key in ("frame_index", "text", "text_mask", "shot")},
+        context=tuple(each._replace(level=each.level[:1, [0, 2]]) for each in alone.context),
+    )
+    torch.testing.assert_close(network(noisy[:1], time[:1], alone), made[:1], atol=1e-5, rtol=1e-5)
+
+
 def test_a_cut_moves_memory_away_and_marks_it():
     network, noisy, time, condition = _setup()
     made = network(noisy, time, condition)
