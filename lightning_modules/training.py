@@ -145,7 +145,7 @@ def report(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> float | None:
         log.info(f"val/loss     {loss:.4f}{expected}")
         if not math.isfinite(loss):
             raise ValueError(f"the validation loss is {loss}; the last good checkpoint is {checkpoint}")
-    if cfg.get("network") is not None:
+    if cfg.get("rollout") is not None:  # a codec and a compressor make no videos
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         prompt = quoted("prompt", data.validation_captions()[0])
         log.info(f"next         python generate.py weights={run_dir} num_frames=257 output=outputs/{cfg.name} {prompt}")
