@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,7 @@ class Take:
         if not isinstance(self.module, DenoisingModule):
             raise ValueError(f"weights={cfg.weights} hold a compressor, which makes no videos: give those of a network")
         self.hash = weights_hash(self.module)
+        self._ablation = ExitStack()  # holds for as long as the take does
         if cfg.without is not None:
             self._ablate(cfg.without)
         self.codec = instantiate(self.config.codec)
@@ -123,7 +125,7 @@ class Take:
         if ablation not in network.ablations:
             choices = ", ".join(network.ablations) or "nothing"
             raise ValueError(f"without={ablation}: these weights can go without {choices}")
-        network.without(ablation).__enter__()
+        self._ablation.enter_context(network.without(ablation))
 
     def latents(self, prompt: str, seed: int, on_step: Callable[..., None]) -> Tensor:
         """One video's latents, 1 c f h w; the same seed gives the same video whatever else is made."""

@@ -43,9 +43,11 @@ class LoViCNetwork(nn.Module):
         self.null_memory = nn.Parameter(0.02 * torch.randn(width))
         self.cut = nn.Parameter(torch.zeros(width))
         self.adapter: nn.Module | None = None
+        within = () if isinstance(window, VideoDiT) else window.ablations
         if compressor is None:
-            self.ablations = ()
+            self.ablations = within
         else:
+            self.ablations = ("memory", *within)
             context_width = cast(Compressor, compressor).width
             self.adapter = nn.Sequential(nn.LayerNorm(context_width), nn.Linear(context_width, width))
         self.use_memory = True
@@ -58,12 +60,16 @@ class LoViCNetwork(nn.Module):
     @contextmanager
     def without(self, ablation: str) -> Iterator[None]:
         """Runs the same weights without one of `ablations`."""
-        assert ablation == "memory"
-        self.use_memory = False
+        if ablation != "memory":
+            assert isinstance(self.window, VideoInterfaceNetwork)
+            with self.window.without(ablation):
+                yield
+            return
+        before, self.use_memory = self.use_memory, False
         try:
             yield
         finally:
-            self.use_memory = True
+            self.use_memory = before
 
     def forward(self, noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
         """noisy: b c f h w; time: b f in [0, 1], 0 on clean frames; returns the prediction b c f h w."""

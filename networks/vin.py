@@ -94,11 +94,11 @@ class VideoInterfaceNetwork(nn.Module):
     def without(self, ablation: str) -> Iterator[None]:
         """Runs the same weights without one of `ablations`."""
         assert ablation == "global_tokens"
-        self.use_global_tokens = False
+        before, self.use_global_tokens = self.use_global_tokens, False
         try:
             yield
         finally:
-            self.use_global_tokens = True
+            self.use_global_tokens = before
 
     def read(self, noisy: Tensor, time: Tensor, condition: Condition) -> GlobalTokens:
         """One read of the whole noisy canvas b c f h w at time b f."""

@@ -1,5 +1,8 @@
 """LoViC's invariants on the side of the DiT: what memory must change, and what it must not."""
 
+from contextlib import ExitStack
+from itertools import combinations
+
 import pytest
 import torch
 from builders import awake, context, example, tiny_lovic, tiny_vin
@@ -108,6 +111,22 @@ def test_what_pads_is_not_encoded():
         context=tuple(each._replace(level=each.level[:1, [0, 2]]) for each in alone.context),
     )
     torch.testing.assert_close(network(noisy[:1], time[:1], alone), made[:1], atol=1e-5, rtol=1e-5)
+
+
+def test_the_hybrid_goes_without_memory_tokens_or_both():
+    network, noisy, time, condition = _setup(tiny_vin())
+    assert network.ablations == ("memory", "global_tokens")
+    made = [network(noisy, time, condition)]
+    for ablations in (["memory"], ["global_tokens"], ["memory", "global_tokens"]):
+        with ExitStack() as stack:
+            for ablation in ablations:
+                stack.enter_context(network.without(ablation))
+                with network.without(ablation):  # leaves the outer one as it was
+                    pass
+            made.append(network(noisy, time, condition))
+    for one, other in combinations(made, 2):
+        assert (one - other).abs().max() > 1e-4
+    torch.testing.assert_close(network(noisy, time, condition), made[0])
 
 
 def test_a_cut_moves_memory_away_and_marks_it():

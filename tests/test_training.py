@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from datamodules.clips import read_frames
 from datamodules.writing import write_video
 from lightning_modules.runs import load_run, read_checkpoint, release
-from lightning_modules.take import make_videos
+from lightning_modules.take import Take, make_videos
 from lightning_modules.training import train
 
 ROOT = Path(__file__).parents[1]
@@ -206,6 +206,18 @@ def test_generate_writes_videos_and_manifest(trained, tmp_path, rollout):
     frames = read_frames(paths[0], height=32, width=32, fps=0, crop_place=0.5)
     assert frames.shape == (33, 32, 32, 3)
     assert frames.std() > 1
+
+
+def test_a_take_without_tokens_stays_without_them(tmp_path):
+    def latents(*overrides):
+        few = ["num_frames=77", "num_inference_steps=1", f"paths.root_dir={ROOT}", f"output={tmp_path}"]
+        with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
+            take = Take(compose("generate", overrides=[*few, *overrides]))
+        return take.latents("A corridor.", seed=0, on_step=lambda *_: None)
+
+    whole = latents()
+    assert torch.equal(latents(), whole)
+    assert (latents("without=global_tokens") - whole).abs().max() > 1e-3
 
 
 def test_checkpoints_load_without_running_code(trained):
