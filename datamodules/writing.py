@@ -22,7 +22,8 @@ def write_video(path: str | Path, pieces: Iterable[Tensor], *, fps: float) -> No
     with av.open(str(part), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "16", "preset": "veryfast"}
+        # Without mbtree, whose result differs from run to run: the same frames make the same file.
+        stream.options = {"crf": "16", "preset": "veryfast", "x264-params": "no-mbtree=1"}
         for piece in pieces:
             if not stream.codec_context.is_open:
                 stream.height, stream.width = piece.shape[2:]

@@ -45,6 +45,15 @@ def test_every_frame_in_order(tmp_path):
     assert levels(frames) == list(range(20))
 
 
+def test_the_same_frames_make_the_same_file(tmp_path):
+    noise = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    wall = torch.nn.functional.interpolate(noise, size=(400, 400), mode="bicubic")[0] * 2 - 1
+    video = torch.stack([wall[:, 3 * i : 3 * i + 64, 2 * i : 2 * i + 64] for i in range(77)], dim=1)
+    for number in range(8):
+        write_video(tmp_path / f"{number}.mp4", [video], fps=5)
+    assert len({(tmp_path / f"{number}.mp4").read_bytes() for number in range(8)}) == 1
+
+
 @pytest.mark.parametrize(
     ("fps", "expected"), [(10, list(range(8))), (5, [0, 2, 4, 6]), (20, [i // 2 for i in range(15)])]
 )

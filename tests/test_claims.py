@@ -1,0 +1,265 @@
+"""The comparison of methods: settings that compose, videos made once, differences that are paired, verdicts."""
+
+import json
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import ROOT, claim_cost, claim_videos, claims
+from benchmarks.claim_methods import METHODS, ROLLOUTS, Size, choose, config_of, weights_of
+from benchmarks.claim_table import claim_sheet, method_sheet
+from benchmarks.setups import compose_config
+from datamodules.tables import Entry
+from datamodules.writing import write_video
+from lightning_modules.cost.sizes import VideoSize, network_size
+from lightning_modules.metrics.frame_difference import SeamScore, TemporalFlicker
+from lightning_modules.metrics.scorer import Scorer
+from lightning_modules.rollouts.interfaces import Canvas
+from lightning_modules.runs import override, read_run
+from lightning_modules.take import overrides, rollout_of
+from networks.interfaces import Condition
+
+VIN = ROOT / "weights" / "vin_freedoom_64"
+SIZE = Size(157, 20)
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory):
+    """Folders that read_run takes for releases; those of LoViC hold a config alone."""
+    found = {"vin": str(VIN)}
+    for name, experiment in (("lovic", "lovic_freedoom"), ("hybrid", "vin_lovic_freedoom")):
+        folder = tmp_path_factory.mktemp("weights") / experiment
+        (folder / "network").mkdir(parents=True)
+        (folder / "network" / "diffusion_pytorch_model.safetensors").touch()
+        cfg = compose_config((f"experiment={experiment}", f"paths.root_dir={ROOT}", "paths.run_dir=."))
+        cfg.pretrained = None
+        (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+        found[name] = str(folder)
+    return found
+
+
+COMPOSED = {}
+
+
+def merged(name, releases):
+    """generate.py's config of a method, and the weights' config with its changes; composed once."""
+    if name not in COMPOSED:
+        texts = ['A place, with "walls" = {grey}']
+        weights = weights_of(METHODS[name], releases)
+        cfg = config_of(METHODS[name], SIZE, weights=weights, output="out", seed=3, prompts=texts)
+        assert (list(cfg.prompt), cfg.seed) == (texts, 3)
+        COMPOSED[name] = cfg, override(read_run(cfg.weights)[0], overrides(cfg))
+    return COMPOSED[name]
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_every_method_composes_and_its_parts_are_built(name, releases):
+    cfg, config = merged(name, releases)
+    with torch.device("meta"):
+        network = instantiate(config.network)
+    rollout = instantiate(rollout_of(cfg, config))
+    sampler, guidance = instantiate(config.sampler), instantiate(config.guidance)
+    assert (sampler.num_inference_steps, guidance.scales) == (20, {"text": 1.5})
+    assert sampler is not None
+    assert callable(rollout)
+    if cfg.without is not None:
+        assert cfg.without in network.ablations
+    assert 0 < claim_cost.video_tflop(cfg) < 2
+
+
+def test_what_is_shipped_is_what_the_names_say(releases):
+    network = merged("vin", releases)[1].network
+    assert (network.fusion, network.local_frames, network.chunk_frames) == ("early", 6, 10)
+    assert network.interface.keyframe_seconds == 1.0
+    assert merged("vin_fusion_late", releases)[1].network.fusion == "late"
+    assert merged("vin_local_4", releases)[1].network.local_frames == 4
+    dense = merged("vin_keyframes_0.2", releases)[1]
+    assert dense.lightning_module.network.interface.keyframe_seconds == 0.2
+    assert instantiate(dense.network.interface).keyframes(7, torch.device("cpu")).tolist() == list(range(7))
+
+
+def test_names_are_chosen_or_refused():
+    assert [method.name for method in choose("full,vin,vin_local_6")] == ["full", "vin"]
+    assert [method.name for method in choose("all")] == list(METHODS)
+    with pytest.raises(
+        ValueError, match=r"methods=vim is unknown: use all, or some of vin, .*hybrid, vin_fusion_early"
+    ):
+        choose("vin,vim")
+
+
+def test_flops_of_a_canvas_without_tokens_are_those_that_run(releases):
+    _, config = merged("vin_without_tokens", releases)
+    nodes = OmegaConf.to_container(config, resolve=True)
+    network = instantiate(config.network).eval().requires_grad_(False)
+    index, mask = torch.arange(20.0).unsqueeze(0), torch.ones(1, 7, dtype=torch.bool)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, network.without("global_tokens"):
+        network(torch.randn(1, 16, 20, 8, 8), torch.full((1, 20), 0.5), Condition(index, torch.randn(1, 7, 384), mask))
+    size, video = network_size(nodes["network"]), VideoSize(20, 8, 8, 7)
+    found = claim_cost.sampling_flops(size, nodes["rollout"], video, calls=1, without="global_tokens")
+    assert found == pytest.approx(counter.get_total_flops(), rel=0.02)
+    whole = claim_cost.sampling_flops(size, nodes["rollout"], video, calls=1, without=None)
+    assert whole > found
+
+
+@pytest.mark.parametrize("name", ROLLOUTS)
+def test_canvases_are_those_that_the_rollout_asks_for(name, releases):
+    cfg, config = merged(name, releases)
+    for num_frames in (8, 10, 23, 40):
+        canvases_are_asked_for(cfg, config, num_frames)
+
+
+def canvases_are_asked_for(cfg, config, num_frames):
+    asked = []
+
+    def network(noisy, time, condition):
+        asked.extend([noisy.shape[2]] * len(noisy))
+        return noisy
+
+    def generate(noise, condition, known, wrap=lambda inner: inner):
+        return wrap(network)(noise, torch.ones(1, noise.shape[2]), condition)
+
+    noise, index = torch.randn(1, 2, num_frames, 2, 2), torch.arange(float(num_frames)).unsqueeze(0)
+    condition = Condition(index, torch.zeros(1, 1, 3), torch.ones(1, 1, dtype=torch.bool))
+    instantiate(rollout_of(cfg, config))(generate, Canvas(noise, condition))
+    rollout = OmegaConf.to_container(rollout_of(cfg, config), resolve=True)
+    size = network_size(OmegaConf.to_container(config.network, resolve=True))
+    assert sorted(canvas.frames for canvas in claim_cost.plan_of(size, rollout, num_frames).canvases) == sorted(asked)
+
+
+def test_boundaries_of_merged_windows_lie_where_a_window_ends():
+    line = {"rollout": {"window_frames": 10, "overlap_frames": 4}, "num_frames": 77, "boundaries": []}
+    assert claim_videos.boundaries_of(line) == [37, 61]  # latents 0-9, 6-15, 10-19
+    assert claim_videos.boundaries_of({"rollout": {}, "boundaries": [5]}) == [5]
+
+
+def fake_videos(calls):
+    def make(cfg, write):
+        calls.append(list(cfg.prompt))
+        lines = []
+        for number, prompt in enumerate(cfg.prompt):
+            noise = torch.rand(3, 9, 16, 16, generator=torch.Generator().manual_seed(cfg.seed + number)) * 2 - 1
+            write(claim_videos.Path(cfg.output) / f"{number:03d}.mp4", [noise], fps=8.0)
+            line = {"file": f"{number:03d}.mp4", "prompt": prompt, "boundaries": [5], "seconds": 2.0, "rollout": {}}
+            lines.append(json.dumps(line) + "\n")
+        (claim_videos.Path(cfg.output) / "manifest.jsonl").write_text("".join(lines))
+
+    return make
+
+
+def test_finished_videos_are_not_made_again(tmp_path, monkeypatch, releases):
+    calls = []
+    monkeypatch.setattr(claim_videos, "make_videos", fake_videos(calls))
+    folder, key = tmp_path / "vin" / "seed_0", {"prompts": ["a"]}
+    left = tmp_path / "vin" / "seed_0.part" / "001.mp4"  # of a run that was killed
+    left.parent.mkdir(parents=True)
+    left.touch()
+    cfg = config_of(METHODS["vin"], SIZE, weights=VIN, output=folder, seed=0, prompts=["a"])
+    assert claim_videos.make_once(cfg, folder, key)
+    assert sorted(p.name for p in folder.iterdir()) == ["000.mp4", "manifest.jsonl", "request.json"]
+    assert not claim_videos.make_once(cfg, folder, key)
+    assert claim_videos.make_once(cfg, folder, {"prompts": ["b"]})
+    assert len(calls) == 2
+    assert not left.parent.exists()
+
+
+def walks_in(folder, count):
+    found = []
+    for number in range(count):
+        path = folder / f"L{number}" / "walk.mp4"
+        write_video(path, [torch.full((3, 12, 64, 64), number / count)], fps=8.75)
+        found.append(claim_videos.Walk(Entry(path, f"A place number {number}", "test"), f"L{number}"))
+    return found
+
+
+def test_scores_are_rows_by_seed_and_prompt(tmp_path, monkeypatch):
+    from evaluate import read_clip
+
+    walks = walks_in(tmp_path, 2)
+    claim_videos.keep_real(walks, tmp_path / "real", 9)
+    metrics = {"seam": SeamScore(), "temporal_flicker": TemporalFlicker()}
+    monkeypatch.setattr(claim_videos, "ROWS", tuple(metrics))
+    monkeypatch.setattr(claim_videos, "CHUNK", 2)
+    scorer = Scorer(metrics=metrics, read_video=lambda p: read_clip(p, short_side=64), kept=tmp_path / "s", settings={})
+    records = claim_videos.score(scorer, tmp_path / "real", walks, 4)
+    assert [(r["seed"], r["prompt"], r["group"]) for r in records] == [(4, 0, "L0"), (4, 1, "L1")]
+    assert records[1]["values"]["temporal_flicker"] == pytest.approx(1, abs=0.01)
+    stamp = (tmp_path / "real" / "000.mp4").stat().st_mtime_ns
+    claim_videos.keep_real(walks, tmp_path / "real", 9)
+    assert (tmp_path / "real" / "000.mp4").stat().st_mtime_ns == stamp
+    with pytest.raises(ValueError, match="the real walk"):
+        claim_videos.keep_real(walks, tmp_path / "real", 13)
+
+
+@pytest.fixture
+def comparing(tmp_path, monkeypatch):
+    """`claims.main` with fake videos; scores: by method and prompt."""
+    calls, walks = [], walks_in(tmp_path, 5)
+
+    def score(scorer, folder, walks, seed):
+        shift = {"vin": 1.0, "full": 0.0}.get(folder.parent.name, 0.5)
+        values = [{"mawe": 2 * n - shift + 0.1 * seed, "seam": None, "seconds": 3.0 + seed} for n in range(len(walks))]
+        return [{"seed": seed, "prompt": n, "group": walks[n].group, "values": v} for n, v in enumerate(values)]
+
+    monkeypatch.setattr(claim_videos, "make_videos", fake_videos(calls))
+    monkeypatch.setattr(claims, "choose_walks", lambda split, count, overrides: walks[:count])
+    monkeypatch.setattr(claims, "make_scorer", lambda kept: None)
+    monkeypatch.setattr(claims, "score", score)
+    monkeypatch.setattr(claims.Comparison, "hash_of", lambda self, method: "h" + self.options["vin"][-1])
+
+    def run(*arguments, vin=VIN):
+        fixed = ["videos=5", "num_frames=9", "steps=2", f"vin={vin}", f"lovic={tmp_path / 'none'}"]
+        paths = [f"hybrid={tmp_path / 'none'}", f"folder={tmp_path / 'videos'}", f"output={tmp_path / 'results'}"]
+        claims.main([*fixed, *paths, *arguments])
+        return json.loads((tmp_path / "results" / "claims.json").read_text())
+
+    return run, calls
+
+
+def test_runs_add_to_what_is_there(comparing, capsys):
+    run, calls = comparing
+    first = run("methods=vin,lovic")
+    assert [record["method"] for record in first["methods"]] == ["real", "vin"]
+    assert first["skipped"] == ["lovic", "lovic_window_only", "hybrid"]
+    assert len(calls) == 1
+    both = run("methods=full", "seeds=0,1")
+    assert [len(record["videos"]) for record in both["methods"]] == [5, 5, 10]
+    assert len(calls) == 3
+    claim = next(c for c in both["claims"] if c["claim"] == "vin: MAWE lower than full")
+    assert claim["difference"] == pytest.approx([-1, -1, -1])  # of seed 0, which both have
+    assert (claim["verdict"], claim["ours"]) == ("holds", "3.00 against 4.00")
+    assert claim["real"] == pytest.approx(3.5)
+    again = run("methods=full,vin", "seeds=0,1")
+    assert len(calls) == 4  # vin's second seed alone
+    full = next(record for record in again["methods"] if record["method"] == "full")
+    assert (full["seconds"], full["weights"]) == (3.5, "weights/vin_freedoom_64")
+    assert full["rows"]["mawe"][0] == pytest.approx(4.05)
+    assert "seam" not in full["rows"]
+    assert "vin: MAWE" in capsys.readouterr().out
+
+
+def test_other_lengths_are_refused_and_other_weights_dropped(comparing, tmp_path):
+    run, _ = comparing
+    run("methods=vin,full")
+    with pytest.raises(ValueError, match=r"claims.json holds results of steps=2, not 3: give another output"):
+        run("methods=vin", "steps=3")
+    with pytest.raises(ValueError, match="holds results of videos=5, not 4"):
+        run("methods=vin", "videos=4")
+    other = tmp_path / "other"
+    other.symlink_to(VIN)
+    assert [record["method"] for record in run("methods=vin", vin=other)["methods"]] == ["real", "vin"]
+
+
+@pytest.mark.parametrize("argument", ["videos=0", "steps=many", "seeds=a"])
+def test_wrong_numbers_are_refused(argument):
+    with pytest.raises(ValueError, match=argument):
+        claims.read_options([argument])
+
+
+def test_tables_have_a_cell_for_every_head(comparing):
+    results = comparing[0]("methods=vin,full")
+    for sheet in (method_sheet(results), claim_sheet(results)):
+        assert {len(row) for row in sheet.rows} == {len(sheet.heads)}
+    assert "Skipped, as their weights are not there: lovic, lovic_window_only, hybrid." in method_sheet(results).notes
