@@ -65,6 +65,13 @@ class PlaceEmbedding(nn.Module):
         )
         return self.project(place.to(self.project.weight.dtype))
 
+    def at(self, positions: Tensor) -> Tensor:
+        """The same of single tokens; positions: `... 3` as (frame, row, column), fractional; returns `... d`."""
+        frames, rows, columns = positions.float().unbind(-1)
+        seconds = sinusoid(frames / self.latent_fps * math.pi, self.FEATURES, 1000)
+        place = [seconds, sinusoid(rows, self.FEATURES, 100), sinusoid(columns, self.FEATURES, 100)]
+        return self.project(torch.cat(place, dim=-1).to(self.project.weight.dtype))
+
 
 class TextEmbedding(nn.Module):
     """Text features to the DiT's width, with a learned null token in front that is always attended.

@@ -33,8 +33,14 @@ class LoViCNetwork(nn.Module):
         window: VideoDiT | VideoInterfaceNetwork,
         compressor: nn.Module | None,
         shot_gap: float,
+        low_resolution: bool,
     ) -> None:
-        """window: what denoises a canvas; compressor: None sees the window only; shot_gap: latent frames a cut."""
+        """window: what denoises a canvas; compressor: None sees the window only; shot_gap: latent frames a cut.
+
+        low_resolution: beyond the paper, a branch beside the compressor: each context token also bears the mean of
+        the patches around its place, embedded as the DiT embeds its own, which the DiT can read from the start.
+        Source: PFP's (arXiv 2512.23851) low-resolution branch; the mean and the shared embedding are our choice.
+        """
         super().__init__()
         self.window = window
         self.compressor = compressor
@@ -49,7 +55,12 @@ class LoViCNetwork(nn.Module):
         else:
             self.ablations = ("memory", *within)
             context_width = cast(Compressor, compressor).width
-            self.adapter = nn.Sequential(nn.LayerNorm(context_width), nn.Linear(context_width, width))
+            to_width = nn.Linear(context_width, width)
+            if low_resolution:  # what the branch says stands at first for itself
+                nn.init.zeros_(to_width.weight)
+                nn.init.zeros_(to_width.bias)
+            self.adapter = nn.Sequential(nn.LayerNorm(context_width), to_width)
+        self.low_resolution = low_resolution
         self.use_memory = True
 
     @property
@@ -128,15 +139,37 @@ class LoViCNetwork(nn.Module):
         encoded = cast(Compressor, self.compressor).encode(folded, level, context.rate)
         assert encoded.positions is not None
         places = _scatter(encoded.positions, picked, len(exists))
-        tokens = _scatter(self.adapter(encoded.tokens), picked, len(exists))
+        tokens = self.adapter(encoded.tokens)
+        if self.low_resolution:
+            tokens = tokens + self.dit.patches(nearest_means(folded.video, encoded.positions).to(tokens.dtype))
+        tokens = _scatter(tokens, picked, len(exists))
         shot = condition.shot
         cuts = torch.zeros_like(segments.shot) if shot is None else segments.shot - shot[:, None]
         start = segments.frame_index[:, :, 0] - condition.frame_index[:, :1] + self.shot_gap * cuts
         frames, rows, columns = places.unbind(-1)
         frames = frames + rearrange(start, "b s -> (b s) 1")
         tokens = tokens + rearrange(cuts != 0, "b s -> (b s) 1 1") * self.cut.to(tokens.dtype)
+        positions = torch.stack([frames, rows, columns], dim=-1)
+        if self.low_resolution:
+            tokens = tokens + self.dit.place.at(positions)
         known = repeat(segments.valid, "b s -> b (s m)", m=tokens.shape[1])
-        return tokens, torch.stack([frames, rows, columns], dim=-1), known
+        return tokens, positions, known
+
+
+def nearest_means(video: Tensor, places: Tensor) -> Tensor:
+    """Means of the patches that are nearest to each place, the nearest of all where it has none to itself.
+
+    video: n c f h w; places: n m 3 on the grid of patches. Returns n m (c p q), the DiT's order.
+    """
+    patch = VideoDiT.PATCH
+    patches = rearrange(video, "n c f (h p) (w q) -> n f h w (c p q)", p=patch, q=patch)
+    axes = (torch.arange(size, dtype=torch.float32, device=video.device) for size in patches.shape[1:4])
+    apart = torch.cdist(torch.cartesian_prod(*axes).expand(len(video), -1, -1), places.float())
+    share = nn.functional.one_hot(apart.argmin(dim=2), places.shape[1]).float()
+    alone = nn.functional.one_hot(apart.argmin(dim=1), apart.shape[1]).float().mT
+    share = torch.where(share.sum(dim=1, keepdim=True) > 0, share, alone)
+    share = share / share.sum(dim=1, keepdim=True)
+    return share.mT @ rearrange(patches.float(), "n f h w d -> n (f h w) d")
 
 
 def _scatter(values: Tensor, picked: Tensor, count: int) -> Tensor:

@@ -55,7 +55,7 @@ def tiny_vin(plan: bool = False, **changes) -> VideoInterfaceNetwork:
     return VideoInterfaceNetwork(**{**settings, **changes})
 
 
-def tiny_lovic(window: nn.Module | None = None, memory: bool = True) -> LoViCNetwork:
+def tiny_lovic(window: nn.Module | None = None, memory: bool = True, low_resolution: bool = False) -> LoViCNetwork:
     from networks.flexformer import FlexFormer
 
     compressor = FlexFormer(
@@ -72,7 +72,10 @@ def tiny_lovic(window: nn.Module | None = None, memory: bool = True) -> LoViCNet
         rope_theta=100.0,
     )
     return LoViCNetwork(
-        window=tiny_dit() if window is None else window, compressor=compressor if memory else None, shot_gap=4.0
+        window=tiny_dit() if window is None else window,
+        compressor=compressor if memory else None,
+        shot_gap=4.0,
+        low_resolution=low_resolution,
     )
 
 

@@ -50,7 +50,7 @@ ALL = [*MERGING, anchored]
 
 def lovic_without_memory():
     """Its null memory stays: something that every window must be handed."""
-    return LoViCNetwork(window=tiny_dit(), compressor=None, shot_gap=4.0)
+    return LoViCNetwork(window=tiny_dit(), compressor=None, shot_gap=4.0, low_resolution=False)
 
 
 def module_of(network):

@@ -6,16 +6,19 @@ from itertools import combinations
 import pytest
 import torch
 from builders import awake, context, example, tiny_lovic, tiny_vin
+from einops import rearrange
 
 from lightning_modules.rollouts.interfaces import Canvas
 from lightning_modules.rollouts.segmentwise import Piece, Segmentwise, open_window, within_budget
 from networks.interfaces import Condition, Context
+from networks.interpolated_rope import axis_places
+from networks.lovic import nearest_means
 
 FRAMES = 4
 
 
-def _setup(window=None):
-    network = awake(tiny_lovic(window)).eval()
+def _setup(window=None, low_resolution=False):
+    network = awake(tiny_lovic(window, low_resolution=low_resolution)).eval()
     noisy, time, condition = example(FRAMES)
     condition = condition._replace(shot=torch.zeros(2, dtype=torch.long), context=(context([-8, -4, 4]),))
     return network, noisy, time, condition
@@ -34,11 +37,13 @@ def _with_segments(condition: Condition, change) -> Condition:
 
 
 WINDOWS = pytest.mark.parametrize("window", [lambda: None, tiny_vin], ids=["dit", "vin"])
+BRANCH = pytest.mark.parametrize("low_resolution", [False, True], ids=["tokens", "tokens+low_resolution"])
 
 
 @WINDOWS
-def test_memory_is_seen_and_a_shift_of_all_places_is_not(window):
-    network, noisy, time, condition = _setup(window())
+@BRANCH
+def test_memory_is_seen_and_a_shift_of_all_places_is_not(window, low_resolution):
+    network, noisy, time, condition = _setup(window(), low_resolution)
     made = network(noisy, time, condition)
     with network.without("memory"):
         assert (network(noisy, time, condition) - made).abs().max() > 1e-3
@@ -66,8 +71,9 @@ def test_memory_does_not_depend_on_the_noisy_video():
     assert memory.mask.shape[1] == 1 + 3 * 4  # the null, and 16 tokens at rate 4 of each of 3 segments
 
 
-def test_order_of_segments_is_irrelevant():
-    network, noisy, time, condition = _setup()
+@BRANCH
+def test_order_of_segments_is_irrelevant(low_resolution):
+    network, noisy, time, condition = _setup(low_resolution=low_resolution)
     made = network(noisy, time, condition)
     shuffled = _with_segments(condition, lambda s: s._replace(**{k: x[:, [2, 0, 1]] for k, x in s._asdict().items()}))
     torch.testing.assert_close(network(noisy, time, shuffled), made, atol=1e-5, rtol=1e-5)
@@ -96,8 +102,9 @@ def test_an_empty_slot_is_no_memory():
     assert torch.isfinite(null).all()
 
 
-def test_what_pads_is_not_encoded():
-    network, noisy, time, condition = _setup()
+@BRANCH
+def test_what_pads_is_not_encoded(low_resolution):
+    network, noisy, time, condition = _setup(low_resolution=low_resolution)
     some = torch.tensor([[True, False, True], [False, False, True]])
     padded = _with_segments(condition, lambda s: s._replace(valid=some))
     encoded: list[int] = []
@@ -129,8 +136,38 @@ def test_the_hybrid_goes_without_memory_tokens_or_both():
     torch.testing.assert_close(network(noisy, time, condition), made[0])
 
 
-def test_a_cut_moves_memory_away_and_marks_it():
-    network, noisy, time, condition = _setup()
+def test_the_low_resolution_branch_speaks_before_the_compressor():
+    network, noisy, time, condition = _setup(low_resolution=True)
+    fresh = tiny_lovic(low_resolution=True)
+    assert not any(parameter.any() for parameter in fresh.adapter[1].parameters())
+    network.adapter[1].load_state_dict(fresh.adapter[1].state_dict())
+    with network.without("memory"):
+        null = network(noisy, time, condition)
+    assert (network(noisy, time, condition) - null).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("counts", [(5, 2, 2), (1, 1, 1), (10, 4, 4), (2, 1, 4)])
+def test_nearest_means_are_the_means_of_equal_cells(counts):
+    video = torch.randn(2, 3, 10, 8, 8)
+    axes = [axis_places(size, count, "centre") for size, count in zip((10, 4, 4), counts, strict=True)]
+    places = torch.cartesian_prod(*axes).expand(2, -1, -1)
+    cell = [size // count for size, count in zip((10, 4, 4), counts, strict=True)]
+    patches = rearrange(video, "n c f (h p) (w q) -> n (c p q) f h w", p=2, q=2)
+    expected = rearrange(torch.nn.functional.avg_pool3d(patches, cell), "n d f h w -> n (f h w) d")
+    torch.testing.assert_close(nearest_means(video, places), expected)
+
+
+def test_a_place_without_patches_of_its_own_takes_the_nearest():
+    video = torch.randn(1, 3, 2, 2, 2)
+    places = torch.tensor([[[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [1.0, 0.0, 0.0]]])
+    made = nearest_means(video, places)
+    torch.testing.assert_close(made[:, 1], made[:, 0])
+    assert (made[:, 2] - made[:, 0]).abs().max() > 0
+
+
+@BRANCH
+def test_a_cut_moves_memory_away_and_marks_it(low_resolution):
+    network, noisy, time, condition = _setup(low_resolution=low_resolution)
     made = network(noisy, time, condition)
     other_shot = _with_segments(condition, lambda s: s._replace(shot=s.shot - 1))
     assert (network(noisy, time, other_shot) - made).abs().max() > 1e-3
