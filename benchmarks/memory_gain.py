@@ -7,6 +7,7 @@ interpolated) from
 - the window alone: the few clean frames that adjoin it, and the learned null memory, which training shows too;
 - the window and the memory of the other segments at each rate; a rate below those of training, such as 1, is full
   context through the compressor, which no training has shown;
+- the same where the low-resolution branch alone speaks and what FlexFormer adds to it is withheld, if there is one;
 - full context as clean frames: one canvas of all segments without compression. The network was never trained on
   canvases of that length, so this says what the weights make of it, not what full attention could learn.
 Tasks: with the window; `windowless`, memory alone; `gap`, where the nearest segment is known to neither.
@@ -16,7 +17,8 @@ Writes benchmarks/results/memory_gain.json and .md.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +60,7 @@ OWN = {
     "output": str(Path(__file__).parent / "results"),
 }
 BATCH = 16
-WINDOW, CANVAS = "window only", "clean canvas"
+WINDOW, CANVAS, BRANCH = "window only", "clean canvas", "low resolution alone, "
 Record = dict[str, Any]
 
 
@@ -101,6 +103,17 @@ def losses(
     return torch.stack(found, dim=1)
 
 
+@contextmanager
+def silent_compressor(module: MemoryModule) -> Iterator[None]:
+    """Context tokens bear the low-resolution branch alone."""
+    network: Any = module.network
+    handle = network.adapter.register_forward_hook(lambda _, __, tokens: torch.zeros_like(tokens))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def conditions(
     module: MemoryModule, name: str, batch: SegmentBatch, rates: Sequence[float]
 ) -> list[tuple[str, SegmentTask, Condition]]:
@@ -113,6 +126,8 @@ def conditions(
         [] if network.compressor is None else [(f"rate {r:g}", task, module.condition(task, level, r)) for r in rates]
     )
     found = [(WINDOW, task, alone), *kinds]
+    if kinds and network.low_resolution:
+        found += [(f"{BRANCH}{name}", task, known) for name, task, known in kinds]
     if not name.startswith(WINDOWLESS):
         wide = full_canvas(task, batch)
         found.append((CANVAS, wide, alone._replace(frame_index=wide.frame_index, frame_mask=wide.frame_mask)))
@@ -130,7 +145,8 @@ def measure_task(
         generators = [torch.Generator().manual_seed(1000 * seed + begin) for seed in range(seeds)]
         noises = [torch.randn(len(part.video), channels, frames, height, width, generator=g) for g in generators]
         for kind, task, condition in conditions(module, name, part, rates):
-            made = [losses(module, task, condition, noise, times) for noise in noises]
+            with silent_compressor(module) if kind.startswith(BRANCH) else nullcontext():
+                made = [losses(module, task, condition, noise, times) for noise in noises]
             found.setdefault(kind, []).append(torch.stack(made).mean(dim=0))
     return {kind: torch.cat(parts) for kind, parts in found.items()}
 

@@ -297,11 +297,12 @@ def test_memory_gain(walks, lovic, tmp_path, monkeypatch):
     tasks = "tasks=prediction,windowless_retrodiction,gap_prediction"
     small = (tasks, "walks=3", "rates=1,4", "times=0.5,0.9", "seeds=2")
     found = run(memory_gain, monkeypatch, walks, tmp_path, f"weights={lovic}", *small)[str(lovic)]
-    kinds = ["window only", "rate 1", "rate 4", "clean canvas"]
+    branch = ["low resolution alone, rate 1", "low resolution alone, rate 4"]
+    kinds = ["window only", "rate 1", "rate 4", *branch, "clean canvas"]
     by = {(r["task"], r["condition"]): r for r in found["records"]}
     assert list(by) == [
         *(("prediction", kind) for kind in kinds),
-        *(("windowless_retrodiction", kind) for kind in kinds[:3]),
+        *(("windowless_retrodiction", kind) for kind in kinds[:5]),
         *(("gap_prediction", kind) for kind in kinds),
     ]
     alone = {task: by[task, "window only"] for task in ("prediction", "windowless_retrodiction", "gap_prediction")}
@@ -313,3 +314,5 @@ def test_memory_gain(walks, lovic, tmp_path, monkeypatch):
         assert record["loss"][0] == pytest.approx(alone[task]["loss"][0] - record["gain"][0])
         assert record["loss"][0] == pytest.approx(sum(record["loss_by_time"].values()) / 2)
         assert kind == "window only" or task == "gap_prediction" or record["gain"][0] != 0
+        if kind in branch:  # before training the compressor adds nothing to it
+            assert record["loss"] == by[task, kind.removeprefix("low resolution alone, ")]["loss"]
