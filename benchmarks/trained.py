@@ -167,6 +167,7 @@ def publish(name: str, results: dict[str, Any], sheets: Sequence[Sheet], folder:
     """Shows the tables and writes name.json, with null for what could not be measured, and name.md."""
     for sheet in sheets:
         show(sheet, Console())
+    results["request"]["options"].pop("output", None)  # a path of this machine
     save(folder, name, _plain(results), sheets)
 
 
