@@ -19,21 +19,29 @@ RESUMED_SHARE = 0.5
 
 
 class RowRule(NamedTuple):
-    """What a row is: its slots, frames of each, and how often it has a gap or, instead, several shots."""
+    """What a row is: its slots, frames of each, how often it has a gap or, instead, several shots.
+
+    short_caption_share: of slots, each drawn by itself, that get the short caption where there is one.
+    """
 
     num_slots: int
     segment_frames: int
     gap_share: float
     multi_shot_share: float
+    short_caption_share: float = 0.0
 
 
 class Slot(NamedTuple):
-    """One segment: number of its clip in the row, first frame there, first place on the row's timeline, and shot."""
+    """One segment: number of its clip in the row, first frame there, first place on the row's timeline, and shot.
+
+    short: whether it has the short caption.
+    """
 
     clip: int
     start: int
     place: int
     shot: int
+    short: bool = False
 
 
 class Row(NamedTuple):
@@ -150,4 +158,5 @@ class RowPlan:
         rng = random.Random(repr(seeds))  # a text is hashed, so that neighbouring seeds have nothing in common
         partner = self.partners.draw(clip, rng)
         clips = (clip,) if partner is None else (clip, partner)
-        return Row(clips, compose_row(self.rule, [self.frames_of(each) for each in clips], rng))
+        slots = compose_row(self.rule, [self.frames_of(each) for each in clips], rng)
+        return Row(clips, [slot._replace(short=rng.random() < self.rule.short_caption_share) for slot in slots])

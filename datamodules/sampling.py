@@ -1,5 +1,6 @@
 """Which clips make which batch: a pure function of the seed and the number of the batch."""
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -66,6 +67,20 @@ class BatchPlan:
     def _shuffle(self, count: int, epoch: int, salt: int) -> list[int]:
         seed = (self.seed * 1_000_003 + epoch) * 1_000_003 + salt
         return torch.randperm(count, generator=torch.Generator().manual_seed(seed % 2**63)).tolist()
+
+
+class WordedPlan(Generic[Item]):
+    """The samples of another plan, each with whether it gets its short caption; without state, as that is."""
+
+    def __init__(self, *, plan: Plan[Item], share: float, seed: int) -> None:
+        """share: of samples that get the short caption."""
+        self.plan, self.share, self.seed = plan, share, seed
+
+    def draw(self, number: int) -> Draw[tuple[Item, bool]]:
+        """The samples of batch `number`."""
+        drawn = self.plan.draw(number)
+        rng = random.Random(repr((self.seed, number, "captions")))
+        return Draw(drawn.num_frames, [(sample, rng.random() < self.share) for sample in drawn.clips])
 
 
 def share_of(clips: Sequence[Item], *, micro: int, rank: int, world_size: int, batch_size: int) -> list[Item]:

@@ -10,9 +10,10 @@ from einops import rearrange
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from datamodules.cache import Clip, ClipCache, text_key
+from datamodules.batches import Batch, pad_text
+from datamodules.cache import Clip, ClipCache
 from datamodules.rows import Row, RowPlan, RowRule, fixed_row
-from datamodules.video_datamodule import Batch, VideoDataModule, pad_text
+from datamodules.video_datamodule import VideoDataModule
 from networks.interfaces import Codec, SegmentBatch, TextEncoder
 
 
@@ -49,6 +50,7 @@ class SegmentDataModule(VideoDataModule):
         validation_share: float,
         num_validation_clips: int,
         num_workers: int,
+        short_caption_share: float,
         segments_per_row: int,
         segment_frames: int,
         gap_share: float,
@@ -84,6 +86,7 @@ class SegmentDataModule(VideoDataModule):
             validation_share=validation_share,
             num_validation_clips=num_validation_clips,
             num_workers=num_workers,
+            short_caption_share=short_caption_share,
         )
         if pixels:
             raise ValueError("datamodule.pixels=true: segments are cut from latents; use datamodule.pixels=false")
@@ -101,7 +104,7 @@ class SegmentDataModule(VideoDataModule):
                 f"datamodule.segment_frames={segment_frames} is more than the {shortest} latent frames of a clip of "
                 f"datamodule.num_frames={self.num_frames[0]}; use shorter segments or longer clips"
             )
-        self.rule = RowRule(segments_per_row, segment_frames, gap_share, multi_shot_share)
+        self.rule = RowRule(segments_per_row, segment_frames, gap_share, multi_shot_share, short_caption_share)
 
     def _frames_of(self, clip: Clip) -> int:
         return self._stored_frames(clip.num_frames)
@@ -130,7 +133,7 @@ class SegmentDataModule(VideoDataModule):
         shots = [_padded([slot.shot for slot in row.slots], num_slots, 0) for row in rows]
         texts: list[Tensor] = []
         for row, lacking in zip(rows, missing, strict=True):
-            features = [self.texts[text_key(row.clips[slot.clip].entry.caption)] for slot in row.slots]
+            features = [self.text_of(row.clips[slot.clip].entry, slot.short) for slot in row.slots]
             texts += [*features, *[features[0][:0]] * lacking]
         text, mask = pad_text(texts)
         return SegmentBatch(

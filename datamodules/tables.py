@@ -13,17 +13,22 @@ log = logging.getLogger("longtake")
 ENDINGS = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".gif"}
 PATH_COLUMNS = ("path", "video", "file")
 TEXT_COLUMNS = ("text", "caption", "prompt")
+SHORT_TEXT_COLUMNS = ("short_text", "short_caption")
 SPLIT_NAMES = ("train", "validation", "test")
 SPLITS = {"training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
 """Other people's names of splits, and ours."""
 
 
 class Entry(NamedTuple):
-    """One video: where it is, what it shows ("" if nobody says), and its split ("" if the table has none)."""
+    """One video: where it is, what it shows ("" if nobody says), its split ("" if the table has none).
+
+    short_caption: another text that leaves most of it out; "" where there is none.
+    """
 
     path: Path
     caption: str
     split: str
+    short_caption: str = ""
 
 
 def read_entries(root: str | Path, table: str | Path | None) -> list[Entry]:
@@ -66,9 +71,9 @@ def _read_table(root: Path, table: Path) -> list[Entry]:
         raise ValueError(f"{table} is not text in UTF-8; save it as UTF-8") from error
     entries = []
     for number, row in rows:
-        where, what = (
+        where, what, briefly = (
             next((text for name in names if (text := _plain(row.get(name)))), "")
-            for names in (PATH_COLUMNS, TEXT_COLUMNS)
+            for names in (PATH_COLUMNS, TEXT_COLUMNS, SHORT_TEXT_COLUMNS)
         )
         if not where:
             columns = ", ".join(str(name) for name in row)
@@ -76,7 +81,7 @@ def _read_table(root: Path, table: Path) -> list[Entry]:
                 f"{table}, line {number}: names no video; it has the columns {columns}, "
                 f"but none of {', '.join(PATH_COLUMNS)} with something in it"
             )
-        entries.append(Entry(root / where, what, _split(row.get("split"))))
+        entries.append(Entry(root / where, what, _split(row.get("split")), briefly))
     return entries
 
 

@@ -4,29 +4,26 @@ Axes: b batch, c channels, f frames, h height, w width; l text tokens, e text fe
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic
 
 import torch
 from lightning import LightningDataModule
 from rich.progress import Progress
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader
 
+from datamodules.batches import Batch, BatchStream, FixedBatches, pad_text
 from datamodules.cache import Clip, ClipCache, ClipSettings, cache_text, text_key
-from datamodules.sampling import BatchPlan, Item, Plan, share_of
+from datamodules.sampling import BatchPlan, Item, Plan, WordedPlan
 from datamodules.tables import SPLIT_NAMES, Entry, log_splits, read_entries, share_out
 from networks.codecs.rules import check_size
-from networks.interfaces import Codec, SegmentBatch, TextEncoder, VideoBatch
+from networks.interfaces import Codec, TextEncoder, VideoBatch
 
 log = logging.getLogger("longtake")
 
 CROPS = ("centre", "random")
-TEXT_MULTIPLE = 64
-"""Texts are padded to multiples of so many tokens: compiled code meets few shapes then."""
-Batch = VideoBatch | SegmentBatch
 
 
 class VideoDataModule(LightningDataModule):
@@ -60,6 +57,7 @@ class VideoDataModule(LightningDataModule):
         validation_share: float,
         num_validation_clips: int,
         num_workers: int,
+        short_caption_share: float,
     ) -> None:
         """Checks sizes; nothing is read yet.
 
@@ -68,7 +66,8 @@ class VideoDataModule(LightningDataModule):
         frames; num_frames: clip lengths in pixel frames, mixed by equal samples per length; hop_frames: distance of
         the starts of cached clips; cut_frames: train on so many frames as stored, from anywhere in a clip, None: on
         whole clips; pixels: batches of pixels instead of latents, for training a codec;
-        validation_share: of videos, where the table has no column `split`.
+        validation_share: of videos, where the table has no column `split`; short_caption_share: of training samples
+        that get the text of the column `short_text` where there is one.
 
         Raises:
             ValueError: if a size breaks the codec's rules.
@@ -78,6 +77,8 @@ class VideoDataModule(LightningDataModule):
             raise ValueError(f"datamodule.crop={crop} must be one of {', '.join(CROPS)}")
         if not num_frames:
             raise ValueError("datamodule.num_frames=[] names no clip length; give at least one, such as [37]")
+        if not 0 <= short_caption_share <= 1:
+            raise ValueError(f"datamodule.short_caption_share={short_caption_share} must be between 0 and 1")
         if not 0 <= validation_share < 1:
             raise ValueError(f"datamodule.validation_share={validation_share} must be at least 0 and below 1")
         least = (("fps", fps, 0), ("hop_frames", hop_frames, 1), ("num_validation_clips", num_validation_clips, 1))
@@ -97,6 +98,7 @@ class VideoDataModule(LightningDataModule):
         self.validation_share = validation_share
         self.num_validation_clips = num_validation_clips
         self.num_workers = num_workers
+        self.short_caption_share = short_caption_share
         if cut_frames is not None and not 1 <= cut_frames <= self._stored_frames(self.num_frames[0]):
             raise ValueError(
                 f"datamodule.cut_frames={cut_frames} must be at least 1 and at most the "
@@ -124,13 +126,19 @@ class VideoDataModule(LightningDataModule):
         with Progress(transient=True) as progress:
             task = progress.add_task("caching clips", total=len(entries))
             self.cache.fill(entries, lambda: progress.advance(task))
-        cache_text(self.text_folder, [entry.caption for entry in entries], self.text_encoder.encode)
+        texts = [entry.caption for entry in entries] + [entry.short_caption for entry in entries if entry.short_caption]
+        cache_text(self.text_folder, texts, self.text_encoder.encode)
 
     def setup(self, stage: str) -> None:
         """Lists the clips of every split."""
         clips = self.cache.clips(self.entries())
         self.texts = load_file(self.text_folder / "text.safetensors")
         self.clips = {name: [c for c in clips if c.entry.split == name] for name in SPLIT_NAMES}
+        if self.short_caption_share and not any(clip.entry.short_caption for clip in self.clips["train"]):
+            raise ValueError(
+                f"datamodule.short_caption_share={self.short_caption_share}, but no training video of {self.root} has "
+                "a text in a column short_text; add that to the table (Freedoom: render it again), or set it to 0"
+            )
 
     def validation_captions(self) -> list[str]:
         """Captions of the validation videos, one a video."""
@@ -143,15 +151,25 @@ class VideoDataModule(LightningDataModule):
         """At how many places a clip of a length can be cut."""
         return 1 if self.cut_frames is None else self._stored_frames(num_frames) - self.cut_frames + 1
 
-    def batch(self, clips: Sequence[Clip], num_frames: int, starts: Sequence[int]) -> VideoBatch:
-        """Of each clip, frames as stored from a start on: cut_frames, or all of num_frames pixel frames."""
+    def text_of(self, entry: Entry, short: bool) -> Tensor:
+        """Features of a video's caption, or of its short one if that is asked for and exists: l e."""
+        return self.texts[text_key(entry.short_caption if short and entry.short_caption else entry.caption)]
+
+    def batch(
+        self, clips: Sequence[Clip], num_frames: int, starts: Sequence[int], short: Sequence[bool] | None = None
+    ) -> VideoBatch:
+        """Of each clip, frames as stored from a start on: cut_frames, or all of num_frames pixel frames.
+
+        short: which clips get their short caption; None: none.
+        """
+        short = [False] * len(clips) if short is None else short
         stored = self._stored_frames(num_frames) if self.cut_frames is None else self.cut_frames
         video = torch.stack([ClipCache.read(c, stored, start) for c, start in zip(clips, starts, strict=True)]).float()
         if self.pixels:
             video = video / 127.5 - 1
         factor = 1 if self.pixels else self.codec.time_factor
         first = torch.tensor([[c.start / factor + start] for c, start in zip(clips, starts, strict=True)])
-        text, mask = pad_text([self.texts[text_key(clip.entry.caption)] for clip in clips])
+        text, mask = pad_text([self.text_of(c.entry, is_short) for c, is_short in zip(clips, short, strict=True)])
         return VideoBatch(video, first + torch.arange(stored), text, mask)
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -159,10 +177,13 @@ class VideoDataModule(LightningDataModule):
         clips = self.clips["train"]
         cuts = [(clip, start) for clip in clips for start in range(self._places(clip.num_frames))]
 
-        def read(numbers: list[int], length: int) -> VideoBatch:
-            return self.batch([cuts[i][0] for i in numbers], length, [cuts[i][1] for i in numbers])
+        def read(samples: list[tuple[int, bool]], length: int) -> VideoBatch:
+            drawn = [cuts[number] for number, _ in samples]
+            short = [is_short for _, is_short in samples]
+            return self.batch([clip for clip, _ in drawn], length, [start for _, start in drawn], short)
 
-        return self.endless(self.plan([clip for clip, _ in cuts]), read)
+        plan = self.plan([clip for clip, _ in cuts])
+        return self.endless(WordedPlan(plan=plan, share=self.short_caption_share, seed=self.seed), read)
 
     def plan(self, clips: Sequence[Clip]) -> BatchPlan:
         """The order in which clips are drawn, by their numbers."""
@@ -219,66 +240,3 @@ class VideoDataModule(LightningDataModule):
         mine = chosen[trainer.global_rank :: trainer.world_size] if trainer is not None else chosen
         groups = [mine[i : i + self.batch_size] for i in range(0, len(mine), self.batch_size)]
         return DataLoader(FixedBatches(groups, lambda group: self.fixed_batch(group, longest)), batch_size=None)
-
-
-class BatchStream(IterableDataset[Batch], Generic[Item]):
-    """One process's share of every optimizer step's batch, from a step on."""
-
-    def __init__(
-        self,
-        *,
-        plan: Plan[Item],
-        read: Callable[[list[Item], int], Batch],
-        first_step: int,
-        accumulate: int,
-        rank: int,
-        world_size: int,
-        batch_size: int,
-    ) -> None:
-        """read: drawn clips, and a length in pixel frames, to a batch; the rest as in sampling.share_of."""
-        self.plan, self.read = plan, read
-        self.first_step, self.accumulate = first_step, accumulate
-        self.rank, self.world_size, self.batch_size = rank, world_size, batch_size
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Loader workers take turns, so that the order is the same for any number of them."""
-        worker = get_worker_info()
-        turn, turns = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        number = self.first_step * self.accumulate + turn
-        while True:
-            step, micro = divmod(number, self.accumulate)
-            draw = self.plan.draw(step)
-            mine = share_of(
-                draw.clips, micro=micro, rank=self.rank, world_size=self.world_size, batch_size=self.batch_size
-            )
-            yield self.read(mine, draw.num_frames)
-            number += turns
-
-
-class FixedBatches(Dataset[Batch]):
-    """A fixed list of batches."""
-
-    def __init__(self, groups: list[list[Clip]], read: Callable[[list[Clip]], Batch]) -> None:
-        """groups: the clips of each batch."""
-        self.groups, self.read = groups, read
-
-    def __len__(self) -> int:
-        """How many batches."""
-        return len(self.groups)
-
-    def __getitem__(self, place: int) -> Batch:
-        """One batch."""
-        return self.read(self.groups[place])
-
-
-def pad_text(texts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Features l e of different lengths to b l e and b l, with l a multiple of TEXT_MULTIPLE; 1 where none has more."""
-    longest = max(1, *(len(text) for text in texts))
-    if longest > 1:
-        longest = -(-longest // TEXT_MULTIPLE) * TEXT_MULTIPLE
-    padded = torch.zeros(len(texts), longest, texts[0].shape[1])
-    mask = torch.zeros(len(texts), longest, dtype=torch.bool)
-    for row, text in enumerate(texts):
-        padded[row, : len(text)] = text
-        mask[row, : len(text)] = True
-    return padded, mask

@@ -2,6 +2,7 @@ import csv
 import gzip
 import json
 import logging
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from datamodules.freedoom import render as render_module
-from datamodules.freedoom.captions import Look, describe_look, name_object, write_caption
+from datamodules.freedoom.captions import Look, describe_look, name_object, write_caption, write_short_caption
 from datamodules.freedoom.level_map import BEARINGS, REACH, Surroundings, load_map
 from datamodules.freedoom.levels import LEVELS, TITLES, split_of
 from datamodules.freedoom.plans import plan_walk
@@ -228,6 +229,20 @@ def test_captions_vary_and_name_what_matters():
     first = write_caption(rng=np.random.default_rng(0), third_person=False, objects=[], **common)
     assert "marine" not in first
     assert name_object("TallGreenColumn") == "a tall green column"
+
+
+def test_short_captions_leave_out_colours_things_and_half_of_the_places():
+    common = {"level": "E3M2", "legs": {"patrol out": 9, "patrol back": 9, "stand": 2}}
+    for third_person in (True, False):
+        texts = [
+            write_short_caption(rng=np.random.default_rng(i), third_person=third_person, **common) for i in range(80)
+        ]
+        assert len(set(texts)) > 12
+        assert 20 < sum("Geothermal Tunnels" in text for text in texts) < 60
+        for text in texts:
+            assert ("marine" in text) == third_person
+            assert not re.search(r"grey|blue|green|red |brown|dim|dark|bright", text)
+            assert text.endswith(".")
 
 
 def test_the_look_follows_the_pixels():

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from datamodules.batches import BatchStream
 from datamodules.sampling import BatchPlan, share_of
-from datamodules.video_datamodule import BatchStream
 from networks.interfaces import VideoBatch
 
 

@@ -91,6 +91,18 @@ def test_short_walks_give_what_they_hold():
     assert [len(row) for row in rows_of(RULE._replace(num_slots=1, multi_shot_share=1.0), [20, 10], 3)] == [1, 1, 1]
 
 
+def test_slots_get_short_captions_as_often_as_asked_each_by_itself():
+    clips = [clip("x/a"), clip("x/b")]
+    plan = BatchPlan(clips_by_length={9: [0, 1]}, global_batch_size=100, seed=0)
+    rule = RULE._replace(short_caption_share=0.3)
+    rows = RowPlan(plan=plan, clips=clips, frames_of=lambda _: 120, rule=rule, seed=0).draw(3).clips
+    short = [[slot.short for slot in row.slots] for row in rows]
+    assert abs(sum(map(sum, short)) - 180) < 5 * (600 * 0.3 * 0.7) ** 0.5
+    assert {sum(row) for row in short} >= {0, 1, 2, 3, 4}  # not whole rows
+    full = RowPlan(plan=plan, clips=clips, frames_of=lambda _: 120, rule=RULE, seed=0).draw(3).clips
+    assert [slot._replace(short=False) for row in rows for slot in row.slots] == [s for row in full for s in row.slots]
+
+
 def test_fixed_rows_spread_over_the_clip():
     assert [fixed_row(RULE, 120, share)[0].start for share in (0, 0.5, 1)] == [0, 30, 60]
     assert [slot.place for slot in fixed_row(RULE, 35, 1)] == [0, 10, 20]
@@ -140,7 +152,8 @@ def module(folder, **changes):
         "root": str(folder), "table": "t.csv", "height": 16, "width": 16, "fps": 10, "num_frames": [9, 41],
         "hop_frames": 41, "cut_frames": None, "crop": "centre", "pixels": False, "cache_dir": str(folder / "cache"),
         "cache_dtype": "float32", "validation_share": 0.4, "num_validation_clips": 3, "num_workers": 0,
-        "segments_per_row": 4, "segment_frames": 2, "gap_share": 0.3, "multi_shot_share": 0.5,
+        "short_caption_share": 0.0, "segments_per_row": 4, "segment_frames": 2, "gap_share": 0.3,
+        "multi_shot_share": 0.5,
     }  # fmt: skip
     return SegmentDataModule(**{**settings, **changes})
 
@@ -192,6 +205,19 @@ def test_every_segment_is_a_piece_of_the_walk_that_its_text_tells_of(folder):
             assert found.any()
     assert shots >= {0, 2, 3}
     assert held == {1, 2, 3, 5}
+
+
+def test_short_captions_are_read_where_there_are_any(folder):
+    lines = (folder / "t.csv").read_text().splitlines()
+    (folder / "s.csv").write_text("\n".join([f"{lines[0]},short_text", f"{lines[1]},wwwwwwwww", *lines[2:]]))
+    batches = some(ready(folder, table="s.csv", short_caption_share=1.0), 8)
+    said = set()
+    for batch in batches:
+        for text, mask in zip(batch.text[batch.valid], batch.text_mask[batch.valid], strict=True):
+            said.add(tuple(text[mask, 0].tolist()))
+    assert said == {(9.0,), (2.0,) * 2, (3.0,) * 3, (5.0,) * 5}  # x/a's short one, and of the others the only one
+    with pytest.raises(ValueError, match="has a text in a column short_text"):
+        ready(folder, short_caption_share=0.5)
 
 
 def test_slots_that_hold_nothing_are_marked_and_the_timeline_goes_on(folder):

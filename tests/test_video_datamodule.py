@@ -10,8 +10,9 @@ import safetensors.torch
 import torch
 from test_videos import broken_files, make
 
+from datamodules.batches import TEXT_MULTIPLE
 from datamodules.cache import ClipCache, cache_text, text_key
-from datamodules.video_datamodule import TEXT_MULTIPLE, VideoDataModule
+from datamodules.video_datamodule import VideoDataModule
 from networks.codecs.rules import check_size
 from networks.text import NullText
 
@@ -53,6 +54,7 @@ def module(folder, **changes):
         "root": str(folder), "table": None, "height": 16, "width": 16, "fps": 10, "num_frames": [5, 9],
         "hop_frames": 4, "cut_frames": None, "crop": "centre", "pixels": False, "cache_dir": str(folder / "cache"),
         "cache_dtype": "float32", "validation_share": 0.4, "num_validation_clips": 3, "num_workers": 0,
+        "short_caption_share": 0.0,
     }  # fmt: skip
     return VideoDataModule(**{**settings, **changes})
 
@@ -120,6 +122,25 @@ def test_text_is_padded_and_masked(folder):
     assert batch.text[:, :2, 0].tolist() == [[3.0, 3.0], [0.0, 0.0], [5.0, 0.0]]
     assert not batch.text_mask[:, 2:].any()
     assert not batch.text[:, 2:].any()
+
+
+def test_short_captions_come_as_often_as_asked_and_again_after_a_resume(folder):
+    rows = ["path,text,short_text,split", "a.mp4,one two,brief,train", "b.mp4,three,,train", "c.mp4,four,,validation"]
+    (folder / "t.csv").write_text("\n".join(rows))
+    data = ready(folder, table="t.csv", num_frames=[9], short_caption_share=0.5, global_batch_size=4, batch_size=4)
+
+    def texts(first, count):
+        data.trainer.global_step = first
+        batches = itertools.islice(data.train_dataloader(), count)
+        return [text[mask, 0].tolist() for x in batches for text, mask in zip(x.text, x.text_mask, strict=True)]
+
+    said = texts(0, 40)
+    assert {tuple(words) for words in said} == {(3.0, 3.0), (5.0,)}  # "brief" and "three" are alike here
+    assert said[80:] == texts(20, 20)
+    data.clips["train"] = [clip for clip in data.clips["train"] if clip.entry.path.stem == "a"]
+    own = texts(0, 40)
+    assert abs(own.count([5.0]) - 80) < 5 * (160 * 0.25) ** 0.5
+    assert own.count([5.0]) + own.count([3.0, 3.0]) == 160
 
 
 def test_pixels(folder):

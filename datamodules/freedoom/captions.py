@@ -95,6 +95,12 @@ _WORDS = {
     "Allmap": "a computer map",
 }
 _HUES = ((15, "red"), (40, "brown"), (68, "yellow"), (165, "green"), (255, "blue"), (320, "purple"), (361, "red"))
+_BRIEFLY = {
+    "wander": ("wandering about", "exploring", "walking around", "roaming"),
+    "patrol": ("on patrol", "walking out and back", "going back and forth"),
+    "turn": ("looking around", "turning about"),
+    "stand": ("lingering", "standing and waiting"),
+}
 _MOVING = {
     "wander": ("wandering through", "exploring", "walking around in", "roaming through"),
     "patrol": ("patrolling", "walking out and back through", "going back and forth through"),
@@ -174,6 +180,21 @@ def write_caption(
         listed = " and ".join([", ".join(seen[:-1]), seen[-1]]) if len(seen) > 1 else seen[0]
         text += str(rng.choice(tail[:2] if listed.startswith(("a ", "an ")) else tail)).format(listed)
     return text + "."
+
+
+def write_short_caption(*, rng: np.random.Generator, level: str, third_person: bool, legs: Mapping[str, int]) -> str:
+    """Write a caption that is silent about colour, light and things, and every other time about the level.
+
+    What a text leaves out has to come from what else of a video is known: its other chunks, or a memory.
+    The arguments are those of `write_caption`.
+    """
+    moving = str(rng.choice(_BRIEFLY[_main_motion(legs=legs)]))
+    if third_person:
+        forms = ("A marine is {0}", "A marine seen from behind, {0}", "The camera follows a marine, {0}")
+    else:
+        forms = ("First-person view, {0}", "A first-person camera, {0}", "Seen through one's own eyes, {0}")
+    text = str(rng.choice(forms)).format(moving)
+    return text + str(rng.choice(("", f" in {TITLES[level]}"))) + "."
 
 
 def _place(*, rng: np.random.Generator, level: str, look: Look) -> str:

@@ -1,6 +1,7 @@
 """What a walk is: the plan that determines it, and the places of its files."""
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def plan_walk(
 
 def write_whole(*, path: Path, data: bytes) -> None:
     """Write a file so that it is either absent or complete, even when the program is killed."""
-    unfinished = path.with_name(path.name + ".part")
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")  # two runs may write the same table at once
     unfinished.write_bytes(data)
     unfinished.replace(path)
 

@@ -21,7 +21,10 @@ from datamodules.freedoom.walk_files import render_walk
 
 _RENDERING = threading.Lock()  # held while a process renders a walk
 _LOG = logging.getLogger(__name__)
-COLUMNS = ("path", "text", "level", "split", "fps", "num_frames", "height", "width", "view", "colour", "seed")
+COLUMNS = (
+    *("path", "text", "short_text", "level", "split", "fps", "num_frames", "height", "width"),
+    *("view", "colour", "seed"),
+)
 
 
 def render_corpus(

@@ -7,13 +7,14 @@ import json
 import tempfile
 import zlib
 from collections import Counter
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datamodules.freedoom.captions import describe_look, write_caption
+from datamodules.freedoom.captions import describe_look, write_caption, write_short_caption
 from datamodules.freedoom.game import Game, Sight
 from datamodules.freedoom.level_map import LevelMap, load_map
 from datamodules.freedoom.levels import split_of
@@ -153,6 +154,7 @@ def _write_row(*, plan: WalkPlan, tally: _Tally, rng: np.random.Generator) -> No
     row: dict[str, Any] = {
         "path": plan.video.as_posix(),
         "text": caption,
+        "short_text": short_text_of(plan=plan, legs=Counter(tally.legs)),
         "level": plan.level,
         "split": split_of(level=plan.level),
         "fps": 35 / plan.tics_per_frame,
@@ -164,6 +166,12 @@ def _write_row(*, plan: WalkPlan, tally: _Tally, rng: np.random.Generator) -> No
         "seed": plan.seed,
     }
     write_whole(path=Path(plan.root) / plan.row, data=json.dumps(row).encode())
+
+
+def short_text_of(*, plan: WalkPlan, legs: Mapping[str, int]) -> str:
+    """Return the short caption of a walk; legs: frames spent in each kind of leg."""
+    rng = np.random.default_rng([plan.seed, zlib.crc32(plan.level.encode()), plan.number, 1 << 16])
+    return write_short_caption(rng=rng, level=plan.level, third_person=plan.third_person, legs=legs)
 
 
 def _distance(first: Pose, second: Pose) -> float:
