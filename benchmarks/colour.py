@@ -22,6 +22,8 @@ Record = dict[str, Any]
 def casts(clips: Sequence[Clip], count: int) -> list[tuple[str, str, str]]:
     """For each take a caption with a colour, one without, and one of another view of the same level; colours in turn.
 
+    The one without is the walk's short caption, which training shows as well, or else the same without the word.
+
     Raises:
         ValueError: if no caption names a colour, or every one does.
     """
@@ -35,7 +37,8 @@ def casts(clips: Sequence[Clip], count: int) -> list[tuple[str, str, str]]:
         caption = clip.entry.caption
         near = [other for other in others if other.entry.path.parent == clip.entry.path.parent] or others
         named = with_colour(caption, COLOURS[number % len(COLOURS)])
-        found.append((named, without_colour(caption), near[number % len(near)].entry.caption))
+        silent = clip.entry.short_caption or without_colour(caption)
+        found.append((named, silent, near[number % len(near)].entry.caption))
     return found
 
 

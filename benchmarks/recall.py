@@ -2,10 +2,10 @@
 
     python benchmarks/recall.py weights=weights/lovic_freedoom_64 weights=weights/vin_lovic_freedoom_64
 
-- colour: only the first caption names it. After a cut to a view without the marine and back (the last segment adjoins
-  the first in its shot, or a segment passes unseen), after a gap, and after eight segments: the share of frames in the
-  colour that he wore at first, with memory and with the same weights, noise and window, but the memory withheld. Beside
-  it real walks, and chance: the colours that other takes began with.
+- colour: only the first caption names it, later ones are the walk's short caption. After a cut to a view without the
+  marine and back (the last segment adjoins the first in its shot, or a segment passes unseen), after a gap, and after
+  eight segments: the share of frames in the colour that he wore at first, with memory and with the same weights, noise
+  and window, but the memory withheld. Beside it real walks, and chance: the colours that other takes began with.
 - revisits: earlier segments of a real test walk are known, a later one is generated (prediction; or interpolation,
   where the segment after it is known and holds the path better). Frames whose view, by the poses of the real walk, was
   seen before are compared with the real frame, by the number of frames since. Beside it: the real earlier frame (what

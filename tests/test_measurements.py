@@ -51,7 +51,6 @@ def walks(tmp_path_factory):
 
 def untrained(overrides, path):
     """A checkpoint that load_run reads, of weights that nothing has trained."""
-    torch.manual_seed(0)
     settings = [
         key for key in TINY if not key.startswith(("network.", "datamodule", "interface.", "lightning_module."))
     ]
@@ -59,7 +58,13 @@ def untrained(overrides, path):
         settings = [key for key in settings if not key.startswith(("callbacks.samples", "sampler."))]
     data = ["datamodule=folder_segments", "datamodule.root=unused", "datamodule.height=32", "datamodule.width=32"]
     small = [key for key in SEGMENTS if not key.startswith("datamodule")]
-    cfg = compose_config((*settings, *data, *small, f"paths.root_dir={ROOT}", "paths.run_dir=.", *overrides))
+    return awake((*settings, *data, *small, *overrides), path)
+
+
+def awake(overrides, path):
+    """A checkpoint of the weights that these overrides of train.py build, none of them zero."""
+    torch.manual_seed(0)
+    cfg = compose_config((*overrides, f"paths.root_dir={ROOT}", "paths.run_dir=."))
     cfg.pretrained = None
     module = instantiate(cfg.lightning_module)
     with torch.no_grad():
