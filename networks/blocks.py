@@ -111,11 +111,16 @@ class Layout(NamedTuple):
 def by_group(
     layout: Layout, function: Callable[..., Tensor], tokens: tuple[Tensor, ...], values: tuple[Tensor, ...]
 ) -> Tensor:
-    """Applies an elementwise function of tokens (b n d each) and values (b g d each, g = frames + 1) group by group.
+    """Applies an elementwise function of tokens (b n d each) and values (b g d each) group by group.
 
-    Values broadcast over a frame's tokens, so that nothing of size b n d is made for them.
+    The first groups are frames, one value each. The tokens behind them have one more value for all of them, or, where
+    they are a multiple of a frame's, one each for as many as a frame has: then all is one view, and nothing is copied.
+    Values broadcast over a group's tokens, so that nothing of size b n d is made for them.
     """
-    num_video = layout.num_frames * layout.per_frame
+    num_video, groups = layout.num_frames * layout.per_frame, values[0].shape[1]
+    if tokens[0].shape[1] == groups * layout.per_frame:
+        views = [rearrange(x, "b (g s) d -> b g s d", g=groups) for x in tokens]
+        return rearrange(function(*views, *(v.unsqueeze(2) for v in values)), "b g s d -> b (g s) d")
     frames = [rearrange(x[:, :num_video], "b (f s) d -> b f s d", f=layout.num_frames) for x in tokens]
     video = function(*frames, *(v[:, : layout.num_frames].unsqueeze(2) for v in values))
     video = rearrange(video, "b f s d -> b (f s) d")
@@ -163,7 +168,7 @@ class DiTBlock(nn.Module):
         text_mask: Tensor,
         memory: KeyValue | None = None,
     ) -> Tensor:
-        """x: b n d; modulation: b g 6 d with g = frames + 1; key_mask: b n or None; text: b l d; text_mask: b l.
+        """x: b n d; modulation: b g 6 d, groups as `by_group` has them; key_mask: b n or None; text: b l d; text_mask: b l.
 
         memory: what `key_values` gave for p context tokens; key_mask is then b n+p.
         """

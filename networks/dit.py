@@ -119,8 +119,9 @@ class VideoDiT(nn.Module):
             if key_mask is None:
                 key_mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
             key_mask = torch.cat([key_mask, memory.mask], dim=1)
-        # One modulation group a frame and one, at the noisiest frame's time, for tokens without a place.
-        times = torch.cat([time, time.amax(dim=1, keepdim=True)], dim=1)
+        # One modulation group a frame; tokens without a place have the noisiest frame's time.
+        groups = 1 if tokens.shape[1] % layout.per_frame else tokens.shape[1] // layout.per_frame - layout.num_frames
+        times = torch.cat([time, time.amax(dim=1, keepdim=True).expand(-1, max(groups, 1))], dim=1)
         embedded = self.time(times)
         if pooled is not None:
             embedded = embedded + pooled.unsqueeze(1)

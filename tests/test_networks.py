@@ -4,7 +4,7 @@ import pytest
 import torch
 from builders import CHANNELS, awake, example, tiny_dit, tiny_vin
 
-from networks.blocks import scaled_dot_product
+from networks.blocks import Layout, by_group, scaled_dot_product
 from networks.interfaces import Condition, ContextTokens
 from networks.rope import RotaryEmbedding3D, rotate
 
@@ -160,3 +160,15 @@ def test_attention_in_training_is_the_fused_one(masked):
     other = value.index_fill(2, torch.arange(6, 9), 7.0)  # of the keys that a mask hides
     unchanged = torch.equal(scaled_dot_product(query, key, other, mask), scaled_dot_product(query, key, value, mask))
     assert unchanged == masked
+
+
+@pytest.mark.parametrize("extra", [3, 4, 8])
+def test_tokens_without_a_place_share_one_value_however_they_are_grouped(extra):
+    layout, seeded = Layout(num_frames=2, per_frame=4), torch.Generator().manual_seed(0)
+    tokens, values = torch.randn(2, 8 + extra, 5, generator=seeded), torch.randn(2, 3, 5, generator=seeded)
+    expected = tokens * torch.cat([values[:, :2].repeat_interleave(4, dim=1), values[:, 2:].expand(-1, extra, -1)], 1)
+    groups = [values] if extra % 4 else [values, torch.cat([values[:, :2], *[values[:, 2:]] * (extra // 4)], dim=1)]
+    for each in groups:
+        assert torch.equal(by_group(layout, torch.mul, (tokens,), (each,)), expected)
+    alone = by_group(layout, torch.mul, (tokens[:, :8],), (groups[-1],))
+    assert torch.equal(alone, expected[:, :8])
