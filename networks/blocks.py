@@ -168,7 +168,7 @@ class DiTBlock(nn.Module):
         text_mask: Tensor,
         memory: KeyValue | None = None,
     ) -> Tensor:
-        """x: b n d; modulation: b g 6 d, groups as `by_group` has them; key_mask: b n or None; text: b l d; text_mask: b l.
+        """x: b n d; modulation: b g 6 d, groups as in `by_group`; key_mask: b n or None; text: b l d; text_mask: b l.
 
         memory: what `key_values` gave for p context tokens; key_mask is then b n+p.
         """

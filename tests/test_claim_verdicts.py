@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from benchmarks import claim_files, claim_videos
-from benchmarks.claim_list import CLAIMS, SHOWN, Claim, judge, rows_of, verdict_of
-from benchmarks.claim_methods import METHODS, SHIPPED
+from benchmarks.claiming import other_results, videos
+from benchmarks.claiming.claims import CLAIMS, SHOWN, Claim
+from benchmarks.claiming.methods import METHODS, SHIPPED
+from benchmarks.claiming.nearness import KID, LIKENESS
+from benchmarks.claiming.verdicts import judge, rows_of, verdict_of
 
 
 @pytest.mark.parametrize(
@@ -29,7 +31,7 @@ def test_claims_name_methods_and_rows_that_there_are():
     known = {*METHODS, *SHIPPED}
     assert {name for claim in CLAIMS for name in (claim.one, claim.other)} <= known
     assert {claim.measure for claim in CLAIMS} <= set(SHOWN)
-    assert set(claim_videos.ROWS) | {"seconds"} == set(SHOWN)
+    assert set(videos.ROWS) | {"seconds", KID, LIKENESS} == set(SHOWN)
     assert len({claim.text for claim in CLAIMS}) == len(CLAIMS)
     assert all(claim.better in ("higher", "lower") for claim in CLAIMS)
 
@@ -37,8 +39,8 @@ def test_claims_name_methods_and_rows_that_there_are():
 def test_what_is_missing_is_not_measured():
     claim = Claim("VIN", "a over b", "1", "mawe", "a", "b", "lower")
     video = {"seed": 0, "prompt": 0, "group": "x", "values": {"mawe": None}}
-    for videos in ({}, {"a": [video]}, {"a": [video], "b": [video]}):
-        record = judge(claim, videos)
+    for found in ({}, {"a": [video]}, {"a": [video], "b": [video]}):
+        record = judge(claim, found)
         assert (record["verdict"], record["difference"], record["ours"]) == ("not measured", None, "–")
     assert rows_of([video]) == {}
 
@@ -48,9 +50,9 @@ def ratios(*values):
 
 
 def test_lengths():
-    assert claim_files.by_length(ratios(0.5, 0.4), "ratio", 0.75) == "holds"
-    assert claim_files.by_length(ratios(1.5, 0.7, 0.9, 0.7, 0.6), "ratio", 0.75) == "holds from 8 frames on"
-    assert claim_files.by_length(ratios(0.5, 0.8), "ratio", 0.75) == "does not hold"
+    assert other_results.by_length(ratios(0.5, 0.4), "ratio", 0.75) == "holds"
+    assert other_results.by_length(ratios(1.5, 0.7, 0.9, 0.7, 0.6), "ratio", 0.75) == "holds from 8 frames on"
+    assert other_results.by_length(ratios(0.5, 0.8), "ratio", 0.75) == "does not hold"
 
 
 def write(folder, name, results):
@@ -58,7 +60,7 @@ def write(folder, name, results):
 
 
 def test_claims_of_other_results(tmp_path):
-    empty = claim_files.claims_of_files(tmp_path, "lovic")
+    empty = other_results.claims_of_files(tmp_path, "lovic")
     assert {claim["verdict"] for claim in empty} == {"not measured"}
     assert len(empty) == 8
     step = {"preset": "dit_s", "frames": 65, "flops_ratio": 0.7, "time_ratio": 0.8}
@@ -78,14 +80,14 @@ def test_claims_of_other_results(tmp_path):
         {"segments": n, "way": "8", "kind": "forward", "time_ratio": 1 / n, "memory_ratio": 1.2 / n} for n in (1, 4)
     ]
     write(tmp_path, "lovic_cost_cpu", {"steps": steps})
-    found = claim_files.claims_of_files(tmp_path, "lovic")
+    found = other_results.claims_of_files(tmp_path, "lovic")
     verdicts = ["does not hold", "holds", "does not hold", "holds", "holds", "unclear", "not measured", "does not hold"]
     assert [claim["verdict"] for claim in found] == [*verdicts, "holds"]
     assert found[0]["ours"] == "65: 30% more"
     assert found[2]["ours"] == "65: 25% faster"
     assert found[3]["ours"] == "lovic, FlexFormer joint (cell means) by rate: 8: 0.30 (0.60)"
     assert found[-1]["ours"].startswith("4 segments, r = 8: time 0.25, memory 0.30")
-    assert claim_files.curves(tmp_path)[1] == {
+    assert other_results.curves(tmp_path)[1] == {
         "setting": "dit_s, cpu",
         "frames": 65,
         "flops_ratio": 0.7,

@@ -1,21 +1,25 @@
 """The comparison of methods: settings that compose, videos made once, differences that are paired, verdicts."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from test_metrics import MeanColour
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import ROOT, claim_cost, claim_videos, claims
-from benchmarks.claim_methods import METHODS, ROLLOUTS, Size, choose, config_of, weights_of
-from benchmarks.claim_table import claim_sheet, method_sheet
+from benchmarks import ROOT, claims
+from benchmarks.claiming import comparison, cost, videos
+from benchmarks.claiming.methods import METHODS, ROLLOUTS, Size, choose, config_of, weights_of
+from benchmarks.claiming.tables import claim_sheet, method_sheet
 from benchmarks.setups import compose_config
 from datamodules.tables import Entry
 from datamodules.writing import write_video
 from lightning_modules.cost.sizes import VideoSize, network_size
 from lightning_modules.metrics.frame_difference import SeamScore, TemporalFlicker
+from lightning_modules.metrics.frechet import FrechetFrameDistance
 from lightning_modules.metrics.scorer import Scorer
 from lightning_modules.rollouts.interfaces import Canvas
 from lightning_modules.runs import override, read_run
@@ -67,7 +71,7 @@ def test_every_method_composes_and_its_parts_are_built(name, releases):
     assert callable(rollout)
     if cfg.without is not None:
         assert cfg.without in network.ablations
-    assert 0 < claim_cost.video_tflop(cfg) < 2
+    assert 0 < cost.video_tflop(cfg) < 2
 
 
 def test_what_is_shipped_is_what_the_names_say(releases):
@@ -98,9 +102,9 @@ def test_flops_of_a_canvas_without_tokens_are_those_that_run(releases):
     with torch.no_grad(), FlopCounterMode(display=False) as counter, network.without("global_tokens"):
         network(torch.randn(1, 16, 20, 8, 8), torch.full((1, 20), 0.5), Condition(index, torch.randn(1, 7, 384), mask))
     size, video = network_size(nodes["network"]), VideoSize(20, 8, 8, 7)
-    found = claim_cost.sampling_flops(size, nodes["rollout"], video, calls=1, without="global_tokens")
+    found = cost.sampling_flops(size, nodes["rollout"], video, calls=1, without="global_tokens")
     assert found == pytest.approx(counter.get_total_flops(), rel=0.02)
-    whole = claim_cost.sampling_flops(size, nodes["rollout"], video, calls=1, without=None)
+    whole = cost.sampling_flops(size, nodes["rollout"], video, calls=1, without=None)
     assert whole > found
 
 
@@ -126,13 +130,13 @@ def canvases_are_asked_for(cfg, config, num_frames):
     instantiate(rollout_of(cfg, config))(generate, Canvas(noise, condition))
     rollout = OmegaConf.to_container(rollout_of(cfg, config), resolve=True)
     size = network_size(OmegaConf.to_container(config.network, resolve=True))
-    assert sorted(canvas.frames for canvas in claim_cost.plan_of(size, rollout, num_frames).canvases) == sorted(asked)
+    assert sorted(canvas.frames for canvas in cost.plan_of(size, rollout, num_frames).canvases) == sorted(asked)
 
 
 def test_boundaries_of_merged_windows_lie_where_a_window_ends():
     line = {"rollout": {"window_frames": 10, "overlap_frames": 4}, "num_frames": 77, "boundaries": []}
-    assert claim_videos.boundaries_of(line) == [37, 61]  # latents 0-9, 6-15, 10-19
-    assert claim_videos.boundaries_of({"rollout": {}, "boundaries": [5]}) == [5]
+    assert videos.boundaries_of(line) == [37, 61]  # latents 0-9, 6-15, 10-19
+    assert videos.boundaries_of({"rollout": {}, "boundaries": [5]}) == [5]
 
 
 def fake_videos(calls):
@@ -141,26 +145,26 @@ def fake_videos(calls):
         lines = []
         for number, prompt in enumerate(cfg.prompt):
             noise = torch.rand(3, 9, 16, 16, generator=torch.Generator().manual_seed(cfg.seed + number)) * 2 - 1
-            write(claim_videos.Path(cfg.output) / f"{number:03d}.mp4", [noise], fps=8.0)
+            write(videos.Path(cfg.output) / f"{number:03d}.mp4", [noise], fps=8.0)
             line = {"file": f"{number:03d}.mp4", "prompt": prompt, "boundaries": [5], "seconds": 2.0, "rollout": {}}
             lines.append(json.dumps(line) + "\n")
-        (claim_videos.Path(cfg.output) / "manifest.jsonl").write_text("".join(lines))
+        (videos.Path(cfg.output) / "manifest.jsonl").write_text("".join(lines))
 
     return make
 
 
 def test_finished_videos_are_not_made_again(tmp_path, monkeypatch, releases):
     calls = []
-    monkeypatch.setattr(claim_videos, "make_videos", fake_videos(calls))
+    monkeypatch.setattr(videos, "make_videos", fake_videos(calls))
     folder, key = tmp_path / "vin" / "seed_0", {"prompts": ["a"]}
     left = tmp_path / "vin" / "seed_0.part" / "001.mp4"  # of a run that was killed
     left.parent.mkdir(parents=True)
     left.touch()
     cfg = config_of(METHODS["vin"], SIZE, weights=VIN, output=folder, seed=0, prompts=["a"])
-    assert claim_videos.make_once(cfg, folder, key)
+    assert videos.make_once(cfg, folder, key)
     assert sorted(p.name for p in folder.iterdir()) == ["000.mp4", "manifest.jsonl", "request.json"]
-    assert not claim_videos.make_once(cfg, folder, key)
-    assert claim_videos.make_once(cfg, folder, {"prompts": ["b"]})
+    assert not videos.make_once(cfg, folder, key)
+    assert videos.make_once(cfg, folder, {"prompts": ["b"]})
     assert len(calls) == 2
     assert not left.parent.exists()
 
@@ -170,7 +174,7 @@ def walks_in(folder, count):
     for number in range(count):
         path = folder / f"L{number}" / "walk.mp4"
         write_video(path, [torch.full((3, 12, 64, 64), number / count)], fps=8.75)
-        found.append(claim_videos.Walk(Entry(path, f"A place number {number}", "test"), f"L{number}"))
+        found.append(videos.Walk(Entry(path, f"A place number {number}", "test"), f"L{number}"))
     return found
 
 
@@ -178,19 +182,27 @@ def test_scores_are_rows_by_seed_and_prompt(tmp_path, monkeypatch):
     from evaluate import read_clip
 
     walks = walks_in(tmp_path, 2)
-    claim_videos.keep_real(walks, tmp_path / "real", 9)
+    videos.keep_real(walks, tmp_path / "real", 9)
     metrics = {"seam": SeamScore(), "temporal_flicker": TemporalFlicker()}
-    monkeypatch.setattr(claim_videos, "ROWS", tuple(metrics))
-    monkeypatch.setattr(claim_videos, "CHUNK", 2)
+    monkeypatch.setattr(videos, "ROWS", tuple(metrics))
+    monkeypatch.setattr(videos, "CHUNK", 2)
     scorer = Scorer(metrics=metrics, read_video=lambda p: read_clip(p, short_side=64), kept=tmp_path / "s", settings={})
-    records = claim_videos.score(scorer, tmp_path / "real", walks, 4)
+    records = videos.score(scorer, tmp_path / "real", walks, 4)
     assert [(r["seed"], r["prompt"], r["group"]) for r in records] == [(4, 0, "L0"), (4, 1, "L1")]
     assert records[1]["values"]["temporal_flicker"] == pytest.approx(1, abs=0.01)
     stamp = (tmp_path / "real" / "000.mp4").stat().st_mtime_ns
-    claim_videos.keep_real(walks, tmp_path / "real", 9)
+    videos.keep_real(walks, tmp_path / "real", 9)
     assert (tmp_path / "real" / "000.mp4").stat().st_mtime_ns == stamp
     with pytest.raises(ValueError, match="the real walk"):
-        claim_videos.keep_real(walks, tmp_path / "real", 13)
+        videos.keep_real(walks, tmp_path / "real", 13)
+
+
+def sampler(kept, num_frames):
+    from evaluate import read_clip
+
+    metric = FrechetFrameDistance(features=MeanColour(), frames_per_video=3)
+    read = partial(read_clip, short_side=64)
+    return Scorer(metrics={videos.FRAMES: metric}, read_video=read, kept=kept, settings={})
 
 
 @pytest.fixture
@@ -203,11 +215,12 @@ def comparing(tmp_path, monkeypatch):
         values = [{"mawe": 2 * n - shift + 0.1 * seed, "seam": None, "seconds": 3.0 + seed} for n in range(len(walks))]
         return [{"seed": seed, "prompt": n, "group": walks[n].group, "values": v} for n, v in enumerate(values)]
 
-    monkeypatch.setattr(claim_videos, "make_videos", fake_videos(calls))
+    monkeypatch.setattr(videos, "make_videos", fake_videos(calls))
     monkeypatch.setattr(claims, "choose_walks", lambda split, count, overrides: walks[:count])
-    monkeypatch.setattr(claims, "make_scorer", lambda kept: None)
-    monkeypatch.setattr(claims, "score", score)
-    monkeypatch.setattr(claims.Comparison, "hash_of", lambda self, method: "h" + self.options["vin"][-1])
+    monkeypatch.setattr(comparison, "make_scorer", lambda kept: None)
+    monkeypatch.setattr(comparison, "make_sampler", sampler)
+    monkeypatch.setattr(comparison, "score", score)
+    monkeypatch.setattr(comparison.Comparison, "hash_of", lambda self, method: "h" + self.options["vin"][-1])
 
     def run(*arguments, vin=VIN):
         fixed = ["videos=5", "num_frames=9", "steps=2", f"vin={vin}", f"lovic={tmp_path / 'none'}"]

@@ -10,6 +10,7 @@ from torch import multiprocessing
 from lightning_modules.metrics.drift import ColourDrift
 from lightning_modules.metrics.frame_difference import SeamScore, TemporalFlicker
 from lightning_modules.metrics.frechet import FrechetFrameDistance
+from lightning_modules.metrics.sharpness import Sharpness
 
 # Three videos on one process, one on the other: a mean of the processes' means would be wrong.
 SHARES = (slice(0, 3), slice(3, 4))
@@ -19,8 +20,8 @@ def scores(rows):
     """What one process computes from its rows of the videos."""
     blinking = flat([0.0, 0.5] * 10).repeat(1, 1, 1, 2, 2)
     batch = torch.cat([sliding(1), sliding(3), still(20), blinking])
-    metrics = [TemporalFlicker(), ColourDrift(), SeamScore()]
-    for metric, given in zip(metrics, ({}, {}, {"boundaries": [8]}), strict=True):
+    metrics = [TemporalFlicker(), ColourDrift(), Sharpness(), SeamScore()]
+    for metric, given in zip(metrics, ({}, {}, {}, {"boundaries": [8]}), strict=True):
         metric.update(batch[rows], **given)
     distance = FrechetFrameDistance(features=MeanColour(), frames_per_video=4)
     distance.update(videos(0, number=4)[rows], is_reference=False)

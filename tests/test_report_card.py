@@ -213,6 +213,19 @@ def test_finished_videos_are_not_scored_again(folder, tmp_path):
     assert not list((tmp_path / "out").rglob("*.part"))
 
 
+def test_a_new_metric_is_added_to_what_is_kept(folder, tmp_path):
+    class Broken(TemporalFlicker):
+        def measure(self, video):
+            raise AssertionError("its score is kept")
+
+    first = score(folder, tmp_path / "out", metrics={"flicker": TemporalFlicker(), "seam": SeamScore()})
+    more = score(folder, tmp_path / "out", metrics={"flicker": Broken(), "seam": Broken(), "drift": ColourDrift()})
+    fresh = score(folder, tmp_path / "new", metrics={"drift": ColourDrift()})
+    assert [row["drift"] for row in more.rows] == [row["drift"] for row in fresh.rows]
+    assert [{**row, "drift": None} for row in more.rows] == [{**row, "drift": None} for row in first.rows]
+    assert more.curves["still.mp4"].keys() == {"flicker", "seam", "drift"}
+
+
 def test_a_killed_run_leaves_what_it_finished(folder, tmp_path):
     def killed(path):
         if path.name == "still.mp4":

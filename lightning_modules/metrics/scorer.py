@@ -54,14 +54,19 @@ class Scorer:
     def score(self, name: str, file: Path, beside: Beside, *, samples: bool) -> Scored:
         """Everything about one video, which is called `name`; `samples` for distances between sets only if wanted.
 
+        What is kept may lack metrics that are new: they alone are scored, and kept too.
+
         Raises:
             ValueError: the video cannot be read, or has a single frame.
         """
         key = content_key(file, beside, {**self.settings, "name": name, "samples": samples})
-        if (before := load_scored(self.kept, key)) is not None:
+        before = load_scored(self.kept, key) or Scored({}, {}, {}, "", {})
+        metrics = {column: metric for column, metric in self.metrics.items() if column not in before.row}
+        if before.row and not metrics:
             return before
-        clip = self._read(file)
-        scored = self._measure(name, clip, beside, self.distances if samples else {})
+        # The key names the features of distances, so that what is kept lacks none.
+        distances = self.distances if samples and not before.row else {}
+        scored = _joined(before, self._measure(name, self._read(file), beside, metrics, distances))
         save_scored(self.kept, key, scored)
         return scored
 
@@ -85,12 +90,19 @@ class Scorer:
             raise ValueError("it has a single frame")
         return clip
 
-    def _measure(self, name: str, clip: Clip, beside: Beside, distances: Mapping[str, FrechetDistance]) -> Scored:
+    def _measure(
+        self,
+        name: str,
+        clip: Clip,
+        beside: Beside,
+        metrics: Mapping[str, PerVideoMean],
+        distances: Mapping[str, FrechetDistance],
+    ) -> Scored:
         _, num_frames, height, width = clip.video.shape
         row: dict[str, Cell] = {"file": name, "frames": num_frames, "height": height, "width": width, "fps": clip.fps}
         scored = Scored(row, {}, {}, frame_strip(clip.video), {})
         given = self._given(clip, beside, scored.faults)
-        for column, metric in self.metrics.items():
+        for column, metric in metrics.items():
             row[column] = None
             if column in self.unavailable or any(need not in given for need in metric.needs):
                 continue
@@ -122,6 +134,17 @@ class Scorer:
             except ValueError as error:  # the rest is scored without it
                 faults[word] = str(error)
         return given
+
+
+def _joined(before: Scored, new: Scored) -> Scored:
+    """Results of two sets of metrics of one video."""
+    return Scored(
+        row={**before.row, **new.row},
+        curves={**before.curves, **new.curves},
+        faults={**before.faults, **new.faults},
+        strip=new.strip,
+        samples={**before.samples, **new.samples},
+    )
 
 
 def _to(value: Any, metric: PerVideoMean) -> Any:
