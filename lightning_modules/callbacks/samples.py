@@ -60,14 +60,15 @@ class SampleVideos(Callback):
         latents = generate(pl_module, noise, condition, rollout=self.rollout, guidance=self.guidance)
         with torch.no_grad():
             videos = data.codec.to(pl_module.device).decode(latents.float()).cpu()
-        for number, (video, caption) in enumerate(zip(videos, captions, strict=True)):
-            path = self.folder / f"step_{trainer.global_step:07d}" / f"{number}.mp4"
+        folder = self.folder / f"step_{trainer.global_step:07d}"
+        paths = [folder / f"{number}.mp4" for number in range(len(captions))]
+        for path, video, caption in zip(paths, videos, captions, strict=True):
             self.write_video(path, [video], fps=data.fps)
             path.with_suffix(".txt").write_text(caption + "\n")
-        self._log(trainer, videos, data.fps)
+        self._log(trainer, videos, data.fps, paths, captions)
 
     @staticmethod
-    def _log(trainer: Trainer, videos: Tensor, fps: float) -> None:
+    def _log(trainer: Trainer, videos: Tensor, fps: float, paths: list[Path], captions: list[str]) -> None:
         pixels = ((videos.clamp(-1, 1) + 1) * 127.5).byte().transpose(1, 2)  # n f c h w
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
@@ -75,9 +76,8 @@ class SampleVideos(Callback):
                 for number, video in enumerate(pixels):
                     writer.add_summary(animated(f"samples/{number}", video, fps), trainer.global_step)
             elif isinstance(logger, WandbLogger):
-                logger.log_video(
-                    "samples", [pixels.numpy()], step=trainer.global_step, fps=[round(fps)], format=["mp4"]
-                )
+                # The files, since of pixels it would make videos by another library.
+                logger.log_video("samples", [str(path) for path in paths], trainer.global_step, caption=captions)
 
 
 def animated(tag: str, video: Tensor, fps: float) -> Any:
