@@ -17,7 +17,7 @@ from networks.dit import VideoDiT
 from networks.interfaces import Condition, ContextTokens, Memory
 from networks.video_interface import PlanHead, VideoInterface
 
-Fusion = Literal["none", "early", "mid", "late"]
+Fusion = Literal["none", "early", "mid", "late", "all"]
 
 
 class GlobalTokens(NamedTuple):

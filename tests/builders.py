@@ -46,7 +46,7 @@ def tiny_vin(plan: bool = False, **changes) -> VideoInterfaceNetwork:
         "train_local_frames": 2,
         "local_frames": 3,
         "fusion": "none",
-        "fusion_times": {"early": [0.4, 1.0], "mid": [0.2, 0.8], "late": [0.0, 0.6]},
+        "fusion_times": {"early": [0.4, 1.0], "mid": [0.2, 0.8], "late": [0.0, 0.6], "all": [0.0, 1.0]},
         "token_dropout": 0.0,
         "pooled_modulation": plan,
         "context_loss_rate": 0.0,

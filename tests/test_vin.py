@@ -175,10 +175,14 @@ def test_fusion_follows_the_time_of_each_video():
     assert torch.equal(fused[0], plain[0])
     assert not torch.allclose(fused[1, :, 1:4], plain[1, :, 1:4])
     torch.testing.assert_close(fused[1, :, 4:], plain[1, :, 4:])
+    network.fusion = "all"
+    always = network(noisy, time, condition)
+    assert torch.equal(always[1], fused[1])
+    assert not torch.allclose(always[0, :, 1:4], plain[0, :, 1:4])
 
 
 def test_unknown_fusion_names_the_choices():
-    with pytest.raises(ValueError, match="none, early, mid, late"):
+    with pytest.raises(ValueError, match="none, early, mid, late, all"):
         tiny_vin(fusion="always")
 
 
