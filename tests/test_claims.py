@@ -28,6 +28,7 @@ from networks.interfaces import Condition
 
 VIN = ROOT / "weights" / "vin_freedoom_64"
 SIZE = Size(157, 20)
+WALKS = ["real", "real_decoded", "real_blurred"]
 
 
 @pytest.fixture(scope="module")
@@ -234,15 +235,16 @@ def comparing(tmp_path, monkeypatch):
 def test_runs_add_to_what_is_there(comparing, capsys):
     run, calls = comparing
     first = run("methods=vin,lovic")
-    assert [record["method"] for record in first["methods"]] == ["real", "vin"]
+    assert [record["method"] for record in first["methods"]] == [*WALKS, "vin"]
     assert first["skipped"] == ["lovic", "lovic_window_only", "hybrid"]
     assert len(calls) == 1
     both = run("methods=full", "seeds=0,1")
-    assert [len(record["videos"]) for record in both["methods"]] == [5, 5, 10]
+    assert [len(record["videos"]) for record in both["methods"]] == [5, 5, 5, 5, 10]
     assert len(calls) == 3
     claim = next(c for c in both["claims"] if c["claim"] == "vin: MAWE lower than full")
     assert claim["difference"] == pytest.approx([-1, -1, -1])  # of seed 0, which both have
     assert (claim["verdict"], claim["ours"]) == ("holds", "3.00 against 4.00")
+    assert [{"kid", "likeness"} <= set(record["rows"]) for record in both["methods"]] == [False, *[True] * 4]
     assert claim["real"] == pytest.approx(3.5)
     again = run("methods=full,vin", "seeds=0,1")
     assert len(calls) == 4  # vin's second seed alone
@@ -251,6 +253,17 @@ def test_runs_add_to_what_is_there(comparing, capsys):
     assert full["rows"]["mawe"][0] == pytest.approx(4.05)
     assert "seam" not in full["rows"]
     assert "vin: MAWE" in capsys.readouterr().out
+
+
+def test_a_further_walk_says_what_nearness_can_be_had(comparing, tmp_path, monkeypatch):
+    walks = walks_in(tmp_path, 5)
+    pairs = [walk._replace(other=walks[(number + 2) % 5].entry) for number, walk in enumerate(walks)]
+    monkeypatch.setattr(claims, "choose_walks", lambda split, count, overrides: pairs)
+    real, *_, vin = comparing[0]("methods=vin")["methods"]
+    assert {"kid", "likeness"} <= set(real["rows"])
+    assert abs(real["rows"]["kid"][0]) < vin["rows"]["kid"][0]  # grey walks beside grey ones, and coloured noise
+    folders = sorted(path.name for path in (tmp_path / "videos" / "9").iterdir())
+    assert folders == sorted([*WALKS, "real_beside", "scores", "vin"])
 
 
 def test_other_lengths_are_refused_and_other_weights_dropped(comparing, tmp_path):
@@ -262,7 +275,7 @@ def test_other_lengths_are_refused_and_other_weights_dropped(comparing, tmp_path
         run("methods=vin", "videos=4")
     other = tmp_path / "other"
     other.symlink_to(VIN)
-    assert [record["method"] for record in run("methods=vin", vin=other)["methods"]] == ["real", "vin"]
+    assert [record["method"] for record in run("methods=vin", vin=other)["methods"]] == [*WALKS, "vin"]
 
 
 @pytest.mark.parametrize("argument", ["videos=0", "steps=many", "seeds=a"])
