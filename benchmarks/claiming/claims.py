@@ -111,6 +111,8 @@ def _ours() -> Iterable[Claim]:
     for other in ("vin", "lovic"):
         for measure in ("subject_consistency", "background_consistency", "mawe", "feature_drift", "seam"):
             yield _against(measure, "hybrid", other, "–", "ours")
+    for measure in ("seam", "mawe", "motion_smoothness", "subject_consistency"):
+        yield _against(measure, "vin_fusion_all", "vin", "–", "ours")
     against = [("vin", other) for other in (*BASELINES, "full")]
     for one, other in (*against, ("lovic", "lovic_window_only"), ("hybrid", "lovic"), ("hybrid", "vin")):
         for measure in (KID, LIKENESS):
