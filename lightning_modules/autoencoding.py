@@ -8,7 +8,6 @@ from lightning import LightningModule
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_modules.feature_distance import FeatureDistance
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
 from lightning_modules.randomness import row_generators
 from networks.codecs.causal import CausalVideoAutoencoder
@@ -34,18 +33,11 @@ class AutoencodingModule(LightningModule):
         squared_error_weight: float,
         statistics_momentum: float,
         halved_share: float,
-        train_encoder: bool,
-        features: FeatureDistance | None,
-        feature_weight: float,
-        feature_frames: int,
         seed: int,
     ) -> None:
         """latent_noise: standard deviation, in units of each channel's own; squared_error_weight: beside the MAE.
 
         halved_share: of each batch's clips, the share that is reconstructed at half the size too.
-        train_encoder: False trains the decoder alone, so that latents, and what was trained on them, stay as they are.
-        features: a distance that textures count in, None for none; feature_weight: of it; feature_frames: so many
-        frames of each clip are shown to it.
         """
         super().__init__()
         self.codec = codec
@@ -55,9 +47,6 @@ class AutoencodingModule(LightningModule):
         self.squared_error_weight = squared_error_weight
         self.statistics_momentum = statistics_momentum
         self.halved_share = halved_share
-        self.train_encoder = train_encoder
-        codec.requires_grad_(True).encoder.requires_grad_(train_encoder)  # a loaded codec comes frozen
-        self.features, self.feature_weight, self.feature_frames = features, feature_weight, feature_frames
         self.seed = seed
 
     def _decode(self, raw: Tensor, noise: float) -> Tensor:
@@ -73,17 +62,9 @@ class AutoencodingModule(LightningModule):
         video = batch.video
         row_generators(self, self.seed, batch_idx, len(video))  # seeds the noise
         raw = self.codec.encode_raw(video)
-        if self.train_encoder:
-            self.codec.track_statistics(raw, self.statistics_momentum)
-        reconstruction = self._decode(raw, self.latent_noise)
-        loss = self._error(reconstruction, video)
+        self.codec.track_statistics(raw, self.statistics_momentum)
+        loss = self._error(self._decode(raw, self.latent_noise), video)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(video))
-        if self.features is not None:
-            shown = torch.randint(video.shape[2], (self.feature_frames,))
-            made, real = (rearrange(x[:, :, shown], "b c f h w -> (b f) c h w") for x in (reconstruction, video))
-            distance = self.features(made, real)
-            self.log("train/feature_distance", distance, prog_bar=True, batch_size=len(video))
-            loss = loss + self.feature_weight * distance
         num_halved = round(self.halved_share * len(video))
         if num_halved == 0:
             return loss
