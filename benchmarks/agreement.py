@@ -7,7 +7,8 @@ videos of the split, in latents averaged over a chunk and over the picture:
   chunk's means, averaged over channels. Source: our choice.
 Also the validation loss per time of VIN, of the same weights without tokens, and of full attention with its backbone.
 Overrides are those of train.py, e.g. experiment=vin_freedoom; keys of its own: weights, split, videos, seed, steps,
-captions (false: the null text for all, so that nothing but tokens can tell a chunk whose it is).
+captions: full, short (silent about colour, light and things) or none (the null text for all, so that nothing but tokens
+can tell a chunk whose it is).
 """
 
 import json
@@ -41,8 +42,10 @@ OWN = {
     "seed": "0",
     "steps": "30",
     "batch": "16",
-    "captions": "true",
+    "captions": "full",
 }
+NAMES = {"full": "", "short": "_short_captions", "none": "_without_captions"}
+"""What is added to the result's name."""
 
 
 def agreement(latents: Tensor, chunk_frames: int) -> dict[str, float]:
@@ -116,8 +119,14 @@ def losses(module: Any, batch: VideoBatch, noise: Tensor, times: list[float]) ->
 
 
 def main() -> None:
-    """Prints both tables and writes results/agreement.json."""
+    """Prints both tables and writes results/agreement.json.
+
+    Raises:
+        ValueError: for captions that there are not.
+    """
     options, overrides = read_options()
+    if options["captions"] not in NAMES:
+        raise ValueError(f"captions={options['captions']} is unknown: use {', '.join(NAMES)}")
     data = build_data(overrides, int(options["videos"]))
     changes = OmegaConf.create({"sampler": {"num_inference_steps": int(options["steps"])}})
     _, module = load_run(options["weights"], changes)
@@ -130,8 +139,9 @@ def main() -> None:
     times = [0.3, 0.6, 0.8, 0.9, 0.95, 0.98]
     for begin in range(0, len(clips), int(options["batch"])):
         chosen = clips[begin : begin + int(options["batch"])]
-        batch = data.batch(chosen, data.num_frames[-1], [0] * len(chosen))
-        if options["captions"] == "false":
+        short = [options["captions"] == "short"] * len(chosen)
+        batch = data.batch(chosen, data.num_frames[-1], [0] * len(chosen), short)
+        if options["captions"] == "none":
             batch = batch._replace(text_mask=torch.zeros_like(batch.text_mask))
         generator = torch.Generator().manual_seed(int(options["seed"]) * 1000 + begin)
         noise = torch.randn(batch.video.shape, generator=generator)
@@ -153,9 +163,7 @@ def main() -> None:
         sys.stdout.write(f"time {level:<5g} {json.dumps({k: round(v, 4) for k, v in row.items()})}\n")
     results = Path(__file__).parent / "results"
     results.mkdir(exist_ok=True)
-    (results / f"agreement{'' if options['captions'] == 'true' else '_without_captions'}.json").write_text(
-        json.dumps(report, indent=1) + "\n"
-    )
+    (results / f"agreement{NAMES[options['captions']]}.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
