@@ -135,9 +135,9 @@ class VideoDataModule(LightningDataModule):
         self.texts = load_file(self.text_folder / "text.safetensors")
         self.clips = {name: [c for c in clips if c.entry.split == name] for name in SPLIT_NAMES}
         if self.short_caption_share and not any(clip.entry.short_caption for clip in self.clips["train"]):
-            raise ValueError(
-                f"datamodule.short_caption_share={self.short_caption_share}, but no training video of {self.root} has "
-                "a text in a column short_text; add that to the table (Freedoom: render it again), or set it to 0"
+            log.warning(
+                f"datamodule.short_caption_share={self.short_caption_share} does nothing: no training video of "
+                f"{self.root} has a text in a column short_text of its table"
             )
 
     def validation_captions(self) -> list[str]:

@@ -119,13 +119,15 @@ class VideoDiT(nn.Module):
             if key_mask is None:
                 key_mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
             key_mask = torch.cat([key_mask, memory.mask], dim=1)
-        # One modulation group a frame; tokens without a place have the noisiest frame's time.
-        groups = 1 if tokens.shape[1] % layout.per_frame else tokens.shape[1] // layout.per_frame - layout.num_frames
-        times = torch.cat([time, time.amax(dim=1, keepdim=True).expand(-1, max(groups, 1))], dim=1)
+        # One modulation group a frame and one, at the noisiest frame's time, for tokens without a place.
+        times = torch.cat([time, time.amax(dim=1, keepdim=True)], dim=1)
         embedded = self.time(times)
         if pooled is not None:
             embedded = embedded + pooled.unsqueeze(1)
         modulation = rearrange(self.modulation(nn.functional.silu(embedded)), "b g (six d) -> b g six d", six=6)
+        if tokens.shape[1] % layout.per_frame == 0:  # then `by_group` copies nothing
+            groups = tokens.shape[1] // layout.per_frame - layout.num_frames
+            modulation = torch.cat([modulation, modulation[:, -1:].expand(-1, max(groups - 1, 0), -1, -1)], dim=1)
         rotation = self._rotation(condition.frame_index, height, width)
         text, text_mask = self.text(condition.text, condition.text_mask)
         for number, block in enumerate(self.blocks):

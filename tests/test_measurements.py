@@ -64,7 +64,7 @@ def untrained(overrides, path):
 def awake(overrides, path):
     """A checkpoint of the weights that these overrides of train.py build, none of them zero."""
     torch.manual_seed(0)
-    cfg = compose_config((*overrides, f"paths.root_dir={ROOT}", "paths.run_dir=."))
+    cfg = compose_config((f"paths.root_dir={ROOT}", "paths.run_dir=.", *overrides))
     cfg.pretrained = None
     module = instantiate(cfg.lightning_module)
     with torch.no_grad():

@@ -64,7 +64,7 @@ def call_bytes(dit: DiTSize, call: Call, video: VideoSize, element: int) -> int:
     tokens = video_tokens + call.rows * call.extra
     unit = tokens * dit.width * element
     held = video_tokens * dit.width * element + unit  # embedded frames, and the block's input
-    held += _rotation_bytes(dit, video_tokens) + _modulation_bytes(dit, call, element)
+    held += _rotation_bytes(dit, video_tokens) + _modulation_bytes(dit, call, video, element)
     remembered = call.rows * call.memory * dit.width * element
     spread = _key_value_bytes(dit, call.rows * call.memory, element) if call.rows > 1 else 0
     return held + spread + max(_feed_forward(dit, unit, call), _rotating(unit, element), _joining(unit, remembered))
@@ -89,8 +89,14 @@ def _rotation_bytes(dit: DiTSize, tokens: int) -> int:
     return tokens * dit.width // dit.num_heads * FULL
 
 
-def _modulation_bytes(dit: DiTSize, call: Call, element: int) -> int:
-    return MODULATIONS * call.rows * (call.frames + 1) * dit.width * element
+def _groups(call: Call, video: VideoSize) -> int:
+    """Modulation groups: one a frame, and of tokens without a place one for as many as a frame has, or one of all."""
+    filled, left = divmod(call.extra, video.per_frame)
+    return call.frames + (max(filled, 1) if left == 0 else 1)
+
+
+def _modulation_bytes(dit: DiTSize, call: Call, video: VideoSize, element: int) -> int:
+    return MODULATIONS * call.rows * _groups(call, video) * dit.width * element
 
 
 def _canvas_bytes(dit: DiTSize, frames: int, video: VideoSize) -> int:
@@ -116,7 +122,7 @@ def training_bytes(network: NetworkSize, num_frames: int, video: VideoSize, elem
         unit = (video_tokens + call.rows * call.extra) * dit.width * element
         saved = saved_bytes(dit, call, video, element)
         stored += dit.depth * (unit if dit.checkpointed else saved)
-        stored += _rotation_bytes(dit, video_tokens) + _modulation_bytes(dit, call, element)
+        stored += _rotation_bytes(dit, video_tokens) + _modulation_bytes(dit, call, video, element)
         fullest = max(fullest, call_bytes(dit, call, video, element) + (saved if dit.checkpointed else 0))
     return stored + fullest
 
@@ -134,5 +140,5 @@ def saved_bytes(dit: DiTSize, call: Call, video: VideoSize, element: int) -> int
     mixed = element < FULL
     values = tokens * ((24 if mixed else 16) * dit.width + 2 * dit.hidden)
     values += video_tokens * (10 if mixed else 6) * dit.width
-    values += call.rows * ((call.frames + 1) * 8 + (video.text_tokens + 1) * 6) * dit.width  # modulation; text's keys
+    values += call.rows * (_groups(call, video) * 8 + (video.text_tokens + 1) * 6) * dit.width  # modulation; text's keys
     return element * values
