@@ -140,5 +140,6 @@ def saved_bytes(dit: DiTSize, call: Call, video: VideoSize, element: int) -> int
     mixed = element < FULL
     values = tokens * ((24 if mixed else 16) * dit.width + 2 * dit.hidden)
     values += video_tokens * (10 if mixed else 6) * dit.width
-    values += call.rows * (_groups(call, video) * 8 + (video.text_tokens + 1) * 6) * dit.width  # modulation; text's keys
+    # Modulation, and the keys of the text.
+    values += call.rows * (_groups(call, video) * 8 + (video.text_tokens + 1) * 6) * dit.width
     return element * values
