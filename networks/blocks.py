@@ -130,6 +130,17 @@ def by_group(
     return torch.cat([video, rest], dim=1)
 
 
+def whole_groups(values: Tensor, layout: Layout, num_tokens: int) -> Tensor:
+    """Values b g …, the last of which is for all tokens behind the frames, repeated so that `by_group` copies nothing.
+
+    As they are where those tokens do not fill whole frames.
+    """
+    if num_tokens % layout.per_frame:
+        return values
+    groups = num_tokens // layout.per_frame - layout.num_frames
+    return torch.cat([values, values[:, -1:].expand(-1, max(groups - 1, 0), *values.shape[2:])], dim=1)
+
+
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """X · (1 + scale) + shift."""
     return torch.addcmul(shift, x, 1 + scale)

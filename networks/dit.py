@@ -8,10 +8,10 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from networks.blocks import DiTBlock, KeyValue, Layout, by_group, modulate
+from networks.blocks import DiTBlock, KeyValue, Layout, by_group, modulate, whole_groups
 from networks.embeddings import PlaceEmbedding, TextEmbedding, TimeEmbedding
 from networks.interfaces import Condition, ContextTokens
-from networks.rope import RotaryEmbedding3D, Rotation
+from networks.rope import RotaryEmbedding3D, Rotation, with_unplaced
 
 
 class VideoDiT(nn.Module):
@@ -125,10 +125,10 @@ class VideoDiT(nn.Module):
         if pooled is not None:
             embedded = embedded + pooled.unsqueeze(1)
         modulation = rearrange(self.modulation(nn.functional.silu(embedded)), "b g (six d) -> b g six d", six=6)
-        if tokens.shape[1] % layout.per_frame == 0:  # then `by_group` copies nothing
-            groups = tokens.shape[1] // layout.per_frame - layout.num_frames
-            modulation = torch.cat([modulation, modulation[:, -1:].expand(-1, max(groups - 1, 0), -1, -1)], dim=1)
+        modulation = whole_groups(modulation, layout, tokens.shape[1])
         rotation = self._rotation(condition.frame_index, height, width)
+        if extra is not None:
+            rotation = with_unplaced(rotation, extra.tokens.shape[1])
         text, text_mask = self.text(condition.text, condition.text_mask)
         for number, block in enumerate(self.blocks):
             remembered = None if memory is None else memory.layers[number]

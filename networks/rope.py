@@ -47,15 +47,17 @@ class RotaryEmbedding3D(nn.Module):
         return Rotation(angles.cos().unsqueeze(1), angles.sin().unsqueeze(1))
 
 
-def rotate(x: Tensor, rotation: Rotation) -> Tensor:
-    """Rotates pairs (i, i + d/2) of queries or keys b heads n d; computed in fp32, returned in x's type.
+def with_unplaced(rotation: Rotation, count: int) -> Rotation:
+    """The same with `count` tokens more at the end, which have no place and are left as they are."""
+    pad = (0, 0, 0, count)
+    return Rotation(nn.functional.pad(rotation.cos, pad, value=1.0), nn.functional.pad(rotation.sin, pad))
 
-    x may hold more tokens than the rotation: the surplus at the end has no place and is left as it is.
-    """
-    num_placed = rotation.cos.shape[2]
-    placed, rest = x[:, :, :num_placed], x[:, :, num_placed:]
-    left, right = rearrange(placed.float(), "b k n (two d) -> two b k n d", two=2)
-    turned = torch.cat(
-        [left * rotation.cos - right * rotation.sin, left * rotation.sin + right * rotation.cos], dim=-1
-    ).to(x.dtype)
-    return turned if rest.shape[2] == 0 else torch.cat([turned, rest], dim=2)
+
+def rotate(x: Tensor, rotation: Rotation) -> Tensor:
+    """Rotates pairs (i, i + d/2) of queries or keys b heads n d; computed in fp32, returned in x's type."""
+    left, right = rearrange(x.float(), "b k n (two d) -> two b k n d", two=2)
+    turned = (
+        torch.addcmul(left * rotation.cos, right, rotation.sin, value=-1),
+        torch.addcmul(left * rotation.sin, right, rotation.cos),
+    )
+    return torch.cat(turned, dim=-1).to(x.dtype)

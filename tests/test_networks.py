@@ -6,7 +6,7 @@ from builders import CHANNELS, awake, example, tiny_dit, tiny_vin
 
 from networks.blocks import Layout, by_group, scaled_dot_product
 from networks.interfaces import Condition, ContextTokens
-from networks.rope import RotaryEmbedding3D, rotate
+from networks.rope import RotaryEmbedding3D, rotate, with_unplaced
 
 NETWORKS = {
     "dit": tiny_dit,
@@ -141,6 +141,14 @@ def test_rope_depends_on_distance_alone_and_takes_fractions():
 
     torch.testing.assert_close(scores(torch.tensor([-7.25, 0.5, 3.0])), scores(torch.zeros(3)), rtol=1e-4, atol=1e-4)
     assert not torch.allclose(scores(torch.zeros(3)), query @ key.mT)
+
+
+def test_tokens_without_a_place_are_left_as_they_are():
+    rope = RotaryEmbedding3D(head_width=16, theta=100.0)
+    x, rotation = torch.randn(1, 2, 6, 16), rope(10 * torch.randn(1, 4, 3))
+    turned = rotate(x, with_unplaced(rotation, 2))
+    assert torch.equal(turned[:, :, 4:], x[:, :, 4:])
+    torch.testing.assert_close(turned[:, :, :4], rotate(x[:, :, :4], rotation))
 
 
 def test_latent_channels_and_side_are_free():
