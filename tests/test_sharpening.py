@@ -66,7 +66,7 @@ def test_pixels_get_the_error_s_gradient_and_a_share_of_its_norm_from_the_advers
 
 
 def test_the_adversary_s_gradient_is_that_of_its_hinge_loss_alone():
-    part = module(share=5.0)
+    part = module(share=0.9)
     video = batch().video
     part.adversary.eval()  # spectral normalisation does not move
     gradients(part, (0.5 * video).requires_grad_())
@@ -97,6 +97,11 @@ def test_the_adversary_tells_blur_from_texture_and_where_groups_begin():
     scores = adversary.eval()(real, start=1)
     assert scores.shape == (4, 8, 8)  # two groups of four in frames 1 to 8, of two videos
     torch.testing.assert_close(scores, adversary(real[:, :, 1:]))
+
+
+def test_a_share_that_nothing_would_hold_is_refused():
+    with pytest.raises(ValueError, match=r"^lightning_module\.adversarial_share=1\.5 must be at least 0 and below 1"):
+        module(share=1.5)
 
 
 def test_single_pictures_are_refused():
