@@ -12,7 +12,7 @@ from lightning import LightningModule
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file
 
-from networks.saving import WEIGHTS, load_weights, read_config, save_pretrained
+from networks.saving import WEIGHTS, load_weights, save_pretrained
 
 CONFIG_KEY = "longtake_config"
 """Where a checkpoint keeps its resolved config."""
@@ -214,8 +214,7 @@ def release(weights: str | Path, folder: str | Path, dtype: torch.dtype) -> None
     trained = "codec" if resolved.get("network") is None else "network"
     network = module.get_submodule(trained).to(dtype)
     if trained == "codec":
-        loaded = resolved["codec"].get("folder")  # a codec that was trained on
-        save_pretrained(network, read_config(Path(loaded)) if loaded else network_config(resolved["codec"]), folder)
+        save_pretrained(network, network_config(resolved["codec"]), folder)
         return
     save_pretrained(network, network_config(resolved["network"]), folder / NETWORK_FOLDER)
     kept = {key: resolved[key] for key in RELEASED if key in resolved}
