@@ -3,12 +3,14 @@
     python benchmarks/claims.py
     python benchmarks/claims.py methods=lovic,lovic_window_only,hybrid       adds to what is there
     python benchmarks/claims.py seeds=0,1                                    and so does this
+    python benchmarks/claims.py captions=short                               silent about colour, light, things
 
 Prompts are captions of test walks, evenly spread over levels. Videos go to folder/FRAMES/METHOD/seed_S/NNN.mp4 and are
 made once; scores are the report card's, with what needs no download. Each claim is one difference between two methods,
 paired by prompt and noise, with a 95 % interval from drawing levels again. What other benchmarks measure is read from
-their results. Keys: videos, seeds, num_frames, steps, methods, split, folder, output; vin, lovic, hybrid: weights in
-place of the released ones; the rest are overrides of train.py for the videos. Writes OUTPUT/claims.json and claims.md.
+their results. Keys: videos, seeds, num_frames, steps, methods, split, captions (full, or the walks' short ones),
+folder, output; vin, lovic, hybrid: weights in place of the released ones; the rest are overrides of train.py for the videos.
+Writes OUTPUT/claims.json and .md, for short captions claims_short_captions.json and .md.
 """
 
 import logging
@@ -26,7 +28,7 @@ from rich.console import Console
 from benchmarks.claiming.comparison import Comparison, Record
 from benchmarks.claiming.methods import choose, shown, weights_of
 from benchmarks.claiming.tables import claim_sheet, method_sheet
-from benchmarks.claiming.videos import choose_walks
+from benchmarks.claiming.videos import Walk, choose_walks
 from benchmarks.report import show
 from lightning_modules.user_errors import explain
 
@@ -40,12 +42,17 @@ OWN = {
     "steps": "20",
     "methods": "all",
     "split": "test",
+    "captions": "full",
     "folder": "outputs/claims",
     "output": str(RESULTS),
     "vin": "",
     "lovic": "",
     "hybrid": "",
 }
+
+
+SUFFIXES = {"full": "", "short": "_short_captions"}
+"""Of folder and results, by captions."""
 
 
 def read_options(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -62,7 +69,22 @@ def read_options(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             raise ValueError(f"{key}={options[key]} must be a whole number above 0")
     if not all(seed.isdigit() for seed in options["seeds"].split(",")):
         raise ValueError(f"seeds={options['seeds']} must be whole numbers, such as seeds=0,1")
+    if options["captions"] not in SUFFIXES:
+        raise ValueError(f"captions={options['captions']} is unknown: use {' or '.join(SUFFIXES)}")
+    options["folder"] += SUFFIXES[options["captions"]]
     return options, rest
+
+
+def with_short_captions(walks: Sequence[Walk]) -> list[Walk]:
+    """Walks whose prompts are their second, shorter texts.
+
+    Raises:
+        ValueError: if one has none.
+    """
+    for walk in walks:
+        if not walk.entry.short_caption:
+            raise ValueError(f"captions=short: {walk.entry.path} has no text in the table's column short_text")
+    return [walk._replace(entry=walk.entry._replace(caption=walk.entry.short_caption)) for walk in walks]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -71,16 +93,19 @@ def main(arguments: Sequence[str]) -> None:
     options, overrides = read_options(arguments)
     chosen = choose(options["methods"])
     walks = choose_walks(options["split"], int(options["videos"]), overrides)
+    if options["captions"] == "short":
+        walks = with_short_captions(walks)
     cpu = f"CPU, {torch.get_num_threads()} thread(s)"
     request: Record = {
         **{key: int(options[key]) for key in ("videos", "num_frames", "steps")},
-        **{key: options[key] for key in ("seeds", "methods", "split", "folder")},
+        **{key: options[key] for key in ("seeds", "methods", "split", "captions", "folder")},
         "folder": shown(Path(options["folder"])),
         "overrides": overrides,
         "prompts": [walk.entry.caption for walk in walks],
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu,
     }
-    comparison = Comparison(options=options, walks=walks, request=request, others=RESULTS)
+    name = f"claims{SUFFIXES[options['captions']]}"
+    comparison = Comparison(options=options, walks=walks, request=request, others=RESULTS, name=name)
     comparison.drop_outdated()
     comparison.run_real()
     for method in chosen:

@@ -278,7 +278,24 @@ def test_other_lengths_are_refused_and_other_weights_dropped(comparing, tmp_path
     assert [record["method"] for record in run("methods=vin", vin=other)["methods"]] == [*WALKS, "vin"]
 
 
-@pytest.mark.parametrize("argument", ["videos=0", "steps=many", "seeds=a"])
+def test_short_captions_are_asked_for_and_kept_apart(comparing, tmp_path, monkeypatch):
+    walks = walks_in(tmp_path, 5)
+    run, calls = comparing
+    run("methods=vin")
+    with pytest.raises(ValueError, match=r"captions=short: .* has no text in the table's column short_text"):
+        run("methods=vin", "captions=short")
+    silent = [walk._replace(entry=walk.entry._replace(short_caption=f"walk {n}")) for n, walk in enumerate(walks)]
+    monkeypatch.setattr(claims, "choose_walks", lambda split, count, overrides: silent)
+    before = run("methods=vin", "captions=short")  # the file of full captions, as it was
+    found = json.loads((tmp_path / "results" / "claims_short_captions.json").read_text())
+    assert found["request"]["prompts"] == [f"walk {n}" for n in range(5)]
+    assert before["request"]["prompts"] == [walk.entry.caption for walk in walks]
+    assert len(calls) == 2
+    assert (tmp_path / "videos_short_captions" / "9" / "vin").is_dir()
+    assert "short prompts, silent" in (tmp_path / "results" / "claims_short_captions.md").read_text()
+
+
+@pytest.mark.parametrize("argument", ["videos=0", "steps=many", "seeds=a", "captions=none"])
 def test_wrong_numbers_are_refused(argument):
     with pytest.raises(ValueError, match=argument):
         claims.read_options([argument])

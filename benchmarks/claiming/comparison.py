@@ -80,14 +80,17 @@ def record_of(name: str, videos: Sequence[Video], **known: Any) -> Record:
 class Comparison:
     """All methods on the same walks; results are whole after each."""
 
-    def __init__(self, *, options: dict[str, str], walks: Sequence[Walk], request: Record, others: Path) -> None:
-        """Reads what earlier runs found; others: folder of other benchmarks' results."""
+    def __init__(
+        self, *, options: dict[str, str], walks: Sequence[Walk], request: Record, others: Path, name: str
+    ) -> None:
+        """Reads what earlier runs found; others: folder of other benchmarks' results; name: of the results' files."""
         self.options, self.walks, self.request, self.others = options, walks, request, others
         self.size = Size(int(options["num_frames"]), int(options["steps"]))
         self.seeds = [int(seed) for seed in options["seeds"].split(",")]
         self.folder = Path(options["folder"]) / options["num_frames"]
         self.output = Path(options["output"])
-        self.methods = read_before(self.output / "claims.json", request)
+        self.name = name
+        self.methods = read_before(self.output / f"{name}.json", request)
         self.scorer = make_scorer(self.folder / "scores")
         self.sampler = make_sampler(self.folder / "scores", self.size.num_frames)
         self.hashes: dict[str, str] = {}
@@ -159,7 +162,7 @@ class Comparison:
         self.methods[method.name] = record_of(method.name, added(before, new), **known, tflop=tflop)
 
     def results(self) -> Record:
-        """As claims.json holds them."""
+        """As the file holds them."""
         videos = {name: record["videos"] for name, record in self.methods.items()}
         lovic = weights_of(METHODS["lovic"], self.options).name
         others = claims_of_files(self.others, lovic)
@@ -179,5 +182,5 @@ class Comparison:
     def save(self) -> Record:
         """Writes both files."""
         results = self.results()
-        save(self.output, "claims", results, [method_sheet(results), claim_sheet(results)])
+        save(self.output, self.name, results, [method_sheet(results), claim_sheet(results)])
         return results

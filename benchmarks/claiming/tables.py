@@ -28,8 +28,8 @@ def method_sheet(results: Record) -> Sheet:
     heads = [f"{SHOWN[name].head} {SHOWN[name].arrow}".strip() for name in shown]
     request = results["request"]
     notes = [
-        f"{request['videos']} prompts of {request['split']} walks, {request['num_frames']} frames, {request['steps']} "
-        "steps, text guidance 1.5, the same noise for all; 95 % intervals over levels. Seconds: median of a video, "
+        f"{request['videos']} {_prompts(request)} of {request['split']} walks, {request['num_frames']} frames, "
+        f"{request['steps']} steps, text guidance 1.5, the same noise for all; 95 % intervals over levels. Seconds: median of a video, "
         "decoding included, on whatever else the machine did; TFLOP: predicted for a video.",
         "A still scores 1 in all consistencies and the smoothness, and a blur raises the smoothness and lowers MAWE: "
         "read them beside motion, sharpness and the real walks, through the codec above all. Features and flow are "
@@ -45,6 +45,11 @@ def method_sheet(results: Record) -> Sheet:
         notes.append(f"Skipped, as their weights are not there: {', '.join(results['skipped'])}.")
     title = "Methods on the same prompts and noise"
     return Sheet(title, notes, ["method", "videos", *heads, "seconds", "TFLOP"], rows)
+
+
+def _prompts(request: Record) -> str:
+    """What the videos were asked for by; runs of before short captions do not say."""
+    return "short prompts, silent about colour, light and things," if request.get("captions") == "short" else "prompts"
 
 
 def _nearness_notes(results: Record) -> list[str]:
