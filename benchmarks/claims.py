@@ -9,8 +9,8 @@ Prompts are captions of test walks, evenly spread over levels. Videos go to fold
 made once; scores are the report card's, with what needs no download. Each claim is one difference between two methods,
 paired by prompt and noise, with a 95 % interval from drawing levels again. What other benchmarks measure is read from
 their results. Keys: videos, seeds, num_frames, steps, methods, split, captions (full, or the walks' short ones),
-folder, output; vin, lovic, hybrid: weights in place of the released ones; the rest are overrides of train.py for the videos.
-Writes OUTPUT/claims.json and .md, for short captions claims_short_captions.json and .md.
+folder, output; vin, lovic, hybrid: weights in place of the released ones; the rest are overrides of train.py for the
+videos. Writes OUTPUT/claims.json and .md, for short captions claims_short_captions.json and .md.
 """
 
 import logging
