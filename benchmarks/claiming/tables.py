@@ -29,8 +29,8 @@ def method_sheet(results: Record) -> Sheet:
     request = results["request"]
     notes = [
         f"{request['videos']} {_prompts(request)} of {request['split']} walks, {request['num_frames']} frames, "
-        f"{request['steps']} steps, text guidance 1.5, the same noise for all; 95 % intervals over levels. Seconds: median "
-        "of a video, decoding included, on whatever else the machine did; TFLOP: predicted for a video.",
+        f"{request['steps']} steps, text guidance 1.5, the same noise for all; 95 % intervals over levels. Seconds: "
+        "median of a video, decoding included, on whatever else the machine did; TFLOP: predicted for a video.",
         "A still scores 1 in all consistencies and the smoothness, and a blur raises the smoothness and lowers MAWE: "
         "read them beside motion, sharpness and the real walks, through the codec above all. Features and flow are "
         "those that need no download, so figures are not VBench's.",
