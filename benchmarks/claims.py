@@ -2,7 +2,7 @@
 
     python benchmarks/claims.py
     python benchmarks/claims.py methods=lovic,lovic_window_only,hybrid       adds to what is there
-    python benchmarks/claims.py seeds=0,1                                    and so does this
+    python benchmarks/claims.py seeds=2                                      and so does this
     python benchmarks/claims.py captions=short                               silent about colour, light, things
 
 Prompts are captions of test walks, evenly spread over levels. Videos go to folder/FRAMES/METHOD/seed_S/NNN.mp4 and are
@@ -37,7 +37,7 @@ log = logging.getLogger("longtake")
 RESULTS = Path(__file__).parent / "results"
 OWN = {
     "videos": "8",
-    "seeds": "0",
+    "seeds": "0,1",
     "num_frames": "157",
     "steps": "20",
     "methods": "all",

@@ -224,7 +224,7 @@ def comparing(tmp_path, monkeypatch):
     monkeypatch.setattr(comparison.Comparison, "hash_of", lambda self, method: "h" + self.options["vin"][-1])
 
     def run(*arguments, vin=VIN):
-        fixed = ["videos=5", "num_frames=9", "steps=2", f"vin={vin}", f"lovic={tmp_path / 'none'}"]
+        fixed = ["videos=5", "seeds=0", "num_frames=9", "steps=2", f"vin={vin}", f"lovic={tmp_path / 'none'}"]
         paths = [f"hybrid={tmp_path / 'none'}", f"folder={tmp_path / 'videos'}", f"output={tmp_path / 'results'}"]
         claims.main([*fixed, *paths, *arguments])
         return json.loads((tmp_path / "results" / "claims.json").read_text())

@@ -108,6 +108,10 @@ def _lovic() -> Iterable[Claim]:
 
 
 def _ours() -> Iterable[Claim]:
+    for other in BASELINES:  # how much of VIN's lead its windows have without any token
+        if other != "vin_without_tokens":
+            for measure in ("motion_smoothness", "mawe"):
+                yield _against(measure, "vin_without_tokens", other, "–", "ours")
     for other in ("vin", "lovic"):
         for measure in ("subject_consistency", "background_consistency", "mawe", "feature_drift", "seam"):
             yield _against(measure, "hybrid", other, "–", "ours")
