@@ -4,13 +4,15 @@
     python benchmarks/claims.py methods=lovic,lovic_window_only,hybrid       adds to what is there
     python benchmarks/claims.py seeds=2                                      and so does this
     python benchmarks/claims.py captions=short                               silent about colour, light, things
+    python benchmarks/claims.py num_frames=1025 methods=vin,lovic,hybrid       in a file of its own
 
 Prompts are captions of test walks, evenly spread over levels. Videos go to folder/FRAMES/METHOD/seed_S/NNN.mp4 and are
 made once; scores are the report card's, with what needs no download. Each claim is one difference between two methods,
 paired by prompt and noise, with a 95 % interval from drawing levels again. What other benchmarks measure is read from
 their results. Keys: videos, seeds, num_frames, steps, methods, split, captions (full, or the walks' short ones),
 folder, output; vin, lovic, hybrid: weights in place of the released ones; the rest are overrides of train.py for the
-videos. Writes OUTPUT/claims.json and .md, for short captions claims_short_captions.json and .md.
+videos. Writes OUTPUT/claims.json and .md; other lengths and short captions have files of their own, such as
+claims_1025_frames_short_captions.json.
 """
 
 import logging
@@ -75,6 +77,12 @@ def read_options(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     return options, rest
 
 
+def name_of(options: dict[str, str]) -> str:
+    """Of the results' files: one for each length and kind of captions."""
+    length = "" if options["num_frames"] == OWN["num_frames"] else f"_{options['num_frames']}_frames"
+    return f"claims{length}{SUFFIXES[options['captions']]}"
+
+
 def with_short_captions(walks: Sequence[Walk]) -> list[Walk]:
     """Walks whose prompts are their second, shorter texts.
 
@@ -104,8 +112,7 @@ def main(arguments: Sequence[str]) -> None:
         "prompts": [walk.entry.caption for walk in walks],
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu,
     }
-    name = f"claims{SUFFIXES[options['captions']]}"
-    comparison = Comparison(options=options, walks=walks, request=request, others=RESULTS, name=name)
+    comparison = Comparison(options=options, walks=walks, request=request, others=RESULTS, name=name_of(options))
     comparison.drop_outdated()
     comparison.run_real()
     for method in chosen:

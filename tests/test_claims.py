@@ -227,7 +227,7 @@ def comparing(tmp_path, monkeypatch):
         fixed = ["videos=5", "seeds=0", "num_frames=9", "steps=2", f"vin={vin}", f"lovic={tmp_path / 'none'}"]
         paths = [f"hybrid={tmp_path / 'none'}", f"folder={tmp_path / 'videos'}", f"output={tmp_path / 'results'}"]
         claims.main([*fixed, *paths, *arguments])
-        return json.loads((tmp_path / "results" / "claims.json").read_text())
+        return json.loads((tmp_path / "results" / "claims_9_frames.json").read_text())
 
     return run, calls
 
@@ -269,7 +269,7 @@ def test_a_further_walk_says_what_nearness_can_be_had(comparing, tmp_path, monke
 def test_other_lengths_are_refused_and_other_weights_dropped(comparing, tmp_path):
     run, _ = comparing
     run("methods=vin,full")
-    with pytest.raises(ValueError, match=r"claims.json holds results of steps=2, not 3: give another output"):
+    with pytest.raises(ValueError, match=r"claims_9_frames.json holds results of steps=2, not 3: give another output"):
         run("methods=vin", "steps=3")
     with pytest.raises(ValueError, match="holds results of videos=5, not 4"):
         run("methods=vin", "videos=4")
@@ -287,12 +287,12 @@ def test_short_captions_are_asked_for_and_kept_apart(comparing, tmp_path, monkey
     silent = [walk._replace(entry=walk.entry._replace(short_caption=f"walk {n}")) for n, walk in enumerate(walks)]
     monkeypatch.setattr(claims, "choose_walks", lambda split, count, overrides: silent)
     before = run("methods=vin", "captions=short")  # the file of full captions, as it was
-    found = json.loads((tmp_path / "results" / "claims_short_captions.json").read_text())
+    found = json.loads((tmp_path / "results" / "claims_9_frames_short_captions.json").read_text())
     assert found["request"]["prompts"] == [f"walk {n}" for n in range(5)]
     assert before["request"]["prompts"] == [walk.entry.caption for walk in walks]
     assert len(calls) == 2
     assert (tmp_path / "videos_short_captions" / "9" / "vin").is_dir()
-    assert "short prompts, silent" in (tmp_path / "results" / "claims_short_captions.md").read_text()
+    assert "short prompts, silent" in (tmp_path / "results" / "claims_9_frames_short_captions.md").read_text()
 
 
 @pytest.mark.parametrize("argument", ["videos=0", "steps=many", "seeds=a", "captions=none"])

@@ -113,7 +113,14 @@ def _ours() -> Iterable[Claim]:
             for measure in ("motion_smoothness", "mawe"):
                 yield _against(measure, "vin_without_tokens", other, "–", "ours")
     for other in ("vin", "lovic"):
-        for measure in ("subject_consistency", "background_consistency", "mawe", "feature_drift", "seam"):
+        for measure in (
+            "subject_consistency",
+            "background_consistency",
+            "mawe",
+            "feature_drift",
+            "colour_drift",
+            "seam",
+        ):
             yield _against(measure, "hybrid", other, "–", "ours")
     for measure in ("seam", "mawe", "motion_smoothness", "subject_consistency"):
         yield _against(measure, "vin_fusion_all", "vin", "–", "ours")
