@@ -4,7 +4,7 @@ Samples the same noise and captions with global tokens and without them (the sam
 videos of the split, in latents averaged over a chunk and over the picture:
 - within / total: variance of a video's chunk means around the video's own mean, over the variance of all chunk means
   around the mean of all; lower is more consistent. - first-last: correlation over videos of the first and the last
-  chunk's means, averaged over channels. Source: our choice.
+  chunk's means, averaged over channels. Source: our choice. 95 % intervals from drawing levels again.
 Also the validation loss per time of VIN, of the same weights without tokens, and of full attention with its backbone.
 Overrides are those of train.py, e.g. experiment=vin_freedoom; keys of its own: weights, split, videos, seed, steps,
 captions: full, short (silent about colour, light and things) or none (the null text for all, so that nothing but tokens
@@ -14,6 +14,7 @@ can tell a chunk whose it is).
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from benchmarks.trained import RESAMPLES, cell, groups_of, interval
 from datamodules.video_datamodule import VideoDataModule
 from lightning_modules.generation import generate
 from lightning_modules.rollouts.whole import Whole
@@ -48,14 +50,44 @@ NAMES = {"full": "", "short": "_short_captions", "none": "_without_captions"}
 """What is added to the result's name."""
 
 
-def agreement(latents: Tensor, chunk_frames: int) -> dict[str, float]:
-    """latents: b c f h w with f a multiple of chunk_frames."""
-    chunks = rearrange(latents.float(), "b c (k f) h w -> b k c (f h w)", f=chunk_frames).mean(-1)
+def chunk_means(latents: Tensor, chunk_frames: int) -> Tensor:
+    """Latents b c f h w, f a multiple of chunk_frames, to b k c."""
+    return rearrange(latents.float(), "b c (k f) h w -> b k c (f h w)", f=chunk_frames).mean(-1)
+
+
+def agreement(chunks: Tensor) -> dict[str, float]:
+    """chunks: means of chunks, b k c."""
     total = (chunks - chunks.mean((0, 1), keepdim=True)).square().mean((0, 1))
     within = (chunks - chunks.mean(1, keepdim=True)).square().mean((0, 1))
     first, last = chunks[:, 0] - chunks[:, 0].mean(0), chunks[:, -1] - chunks[:, -1].mean(0)
     correlation = (first * last).mean(0) / (first.square().mean(0) * last.square().mean(0)).sqrt()
     return {"within_over_total": float((within / total).mean()), "first_last": float(correlation.mean())}
+
+
+def agreements(chunks: Mapping[str, Tensor], groups: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+    """Both measures of each set of videos, and what tokens add to them, with 95 % intervals from drawing levels again.
+
+    chunks: means of chunks b k c, by name; groups: of each video the level.
+    """
+    names = sorted(set(groups))
+    members = [torch.tensor([n for n, group in enumerate(groups) if group == name]) for name in names]
+    generator = torch.Generator().manual_seed(0)
+    draws = [torch.randint(len(names), (len(names),), generator=generator).tolist() for _ in range(RESAMPLES)]
+
+    def measured(rows: Tensor) -> dict[str, dict[str, float]]:
+        found = {name: agreement(means[rows]) for name, means in chunks.items()}
+        gain = {key: found["tokens"][key] - found["without"][key] for key in found["tokens"]}
+        return {**found, "difference": gain}
+
+    whole = measured(torch.arange(len(groups)))
+    drawn = [measured(torch.cat([members[place] for place in draw])) for draw in draws]
+    report: dict[str, dict[str, list[float]]] = {}
+    for name, values in whole.items():
+        report[name] = {}
+        for key, value in values.items():
+            spread = torch.tensor([each[name][key] for each in drawn]).quantile(torch.tensor([0.025, 0.975]))
+            report[name][key] = [value, *spread.tolist()]
+    return report
 
 
 def read_options() -> tuple[dict[str, str], list[str]]:
@@ -151,16 +183,17 @@ def main() -> None:
         for name, values in losses(module, batch, noise, times).items():
             scored[name].append(values)
     report: dict[str, Any] = {"options": options, "overrides": overrides, "videos": len(clips)}
-    for name, latents in made.items():
-        report[name] = agreement(torch.cat(latents), chunk)
-        sys.stdout.write(f"{name:8s} {json.dumps({k: round(v, 3) for k, v in report[name].items()})}\n")
+    groups = groups_of(clips)
+    report |= agreements({name: chunk_means(torch.cat(latents), chunk) for name, latents in made.items()}, groups)
+    for name in (*made, "difference"):
+        sys.stdout.write(f"{name:10s} {'; '.join(f'{key} {cell(v, 3)}' for key, v in report[name].items())}\n")
     gain = torch.cat(scored["without"]) - torch.cat(scored["tokens"])
     for place, level in enumerate(times):
-        row = {name: float(torch.cat(values)[:, place].mean()) for name, values in scored.items()}
-        row["gain"] = float(gain[:, place].mean())
-        row["gain_standard_error"] = float(gain[:, place].std() / len(gain) ** 0.5)
+        row: dict[str, Any] = {name: float(torch.cat(values)[:, place].mean()) for name, values in scored.items()}
+        row["gain"] = interval(gain[:, place].tolist(), groups)
         report[f"time_{level:g}"] = row
-        sys.stdout.write(f"time {level:<5g} {json.dumps({k: round(v, 4) for k, v in row.items()})}\n")
+        means = "; ".join(f"{name} {row[name]:.4f}" for name in scored)
+        sys.stdout.write(f"time {level:<5g} {means}; gain {cell(row['gain'], 4)}\n")
     results = Path(__file__).parent / "results"
     results.mkdir(exist_ok=True)
     (results / f"agreement{NAMES[options['captions']]}.json").write_text(json.dumps(report, indent=1) + "\n")
