@@ -18,6 +18,9 @@ from networks.rope import Rotation, rotate
 KeyValue = tuple[Tensor, Tensor]
 """Keys and values of one layer, b heads n d/heads each."""
 
+Mixing = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Queries, keys and values, b heads n d/heads each, to what the tokens take from one another, in that shape."""
+
 
 PLAIN_KEYS = 256
 """Up to so many keys a training step on a CPU is faster without the fused kernel, whose backward is slow there.
@@ -74,13 +77,16 @@ class Attention(nn.Module):
         rotation: Rotation | None = None,
         key_rotation: Rotation | None = None,
         memory: KeyValue | None = None,
+        mixing: Mixing | None = None,
     ) -> Tensor:
         """queries: b n d; keys: b m d; rotation: of queries, and of keys where they have none of their own.
 
         memory: keys and values that are attended to beside these, b heads p d/heads each, rotated already.
-        key_mask: b m+p, True where attended.
+        key_mask: b m+p, True where attended. mixing: in place of softmax attention, without mask and memory.
         """
         query, key, value = self._heads(queries, keys, rotation, key_rotation)
+        if mixing is not None:
+            return self.out(rearrange(mixing(query, key, value), "b k n d -> b n (k d)"))
         if memory is not None:
             key, value = torch.cat([key, memory[0]], dim=2), torch.cat([value, memory[1]], dim=2)
         return self._mix(query, key, value, key_mask)
@@ -178,14 +184,15 @@ class DiTBlock(nn.Module):
         text: Tensor,
         text_mask: Tensor,
         memory: KeyValue | None = None,
+        mixing: Mixing | None = None,
     ) -> Tensor:
         """x: b n d; modulation: b g 6 d, groups as in `by_group`; key_mask: b n or None; text: b l d; text_mask: b l.
 
-        memory: what `key_values` gave for p context tokens; key_mask is then b n+p.
+        memory: what `key_values` gave for p context tokens; key_mask is then b n+p. mixing: as in Attention.
         """
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (modulation + self.table).unbind(2)
         y = by_group(layout, modulate, (self.norm(x),), (shift, scale))
-        x = by_group(layout, add_gated, (x, self.attention(y, y, key_mask, rotation, memory=memory)), (gate,))
+        x = by_group(layout, add_gated, (x, self.attention(y, y, key_mask, rotation, None, memory, mixing)), (gate,))
         num_video = layout.num_frames * layout.per_frame
         video = x[:, :num_video]
         video = video + self.text_attention(self.text_norm(video), text, text_mask)

@@ -3,6 +3,8 @@
 Axes: b batch, c channels, f frames, h height, w width (latents); n tokens, d width; s tokens of one frame.
 """
 
+from functools import partial
+
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from networks.blocks import DiTBlock, KeyValue, Layout, by_group, modulate, whole_groups
 from networks.embeddings import PlaceEmbedding, TextEmbedding, TimeEmbedding
-from networks.interfaces import Condition, ContextTokens
+from networks.interfaces import Condition, ContextTokens, TokenGrid
 from networks.rope import RotaryEmbedding3D, Rotation, with_unplaced
 
 
@@ -102,7 +104,7 @@ class VideoDiT(nn.Module):
         noisy: b c f h w; time: b f in [0, 1]; extra: tokens of width d without a place, joined in self-attention.
         pooled: b d, added to the time embedding of every block. frozen_frames: b f, True where no gradient may reach
         the embedded frame. Frames outside condition.frame_mask are not attended to; condition.memory is.
-        Returns b c f h w.
+        condition.mixing takes the place of self-attention, of the video alone. Returns b c f h w.
         """
         height, width = noisy.shape[3] // self.PATCH, noisy.shape[4] // self.PATCH
         layout = Layout(noisy.shape[2], height * width)
@@ -119,6 +121,11 @@ class VideoDiT(nn.Module):
             if key_mask is None:
                 key_mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
             key_mask = torch.cat([key_mask, memory.mask], dim=1)
+        mixing = None
+        if condition.mixing is not None:
+            assert key_mask is None, "mixed self-attention knows neither masks nor memory"
+            assert extra is None, "mixed self-attention knows the video's tokens alone"
+            mixing = partial(condition.mixing, grid=TokenGrid(layout.num_frames, height, width))
         # One modulation group a frame and one, at the noisiest frame's time, for tokens without a place.
         times = torch.cat([time, time.amax(dim=1, keepdim=True)], dim=1)
         embedded = self.time(times)
@@ -132,7 +139,7 @@ class VideoDiT(nn.Module):
         text, text_mask = self.text(condition.text, condition.text_mask)
         for number, block in enumerate(self.blocks):
             remembered = None if memory is None else memory.layers[number]
-            arguments = (tokens, layout, modulation, rotation, key_mask, text, text_mask, remembered)
+            arguments = (tokens, layout, modulation, rotation, key_mask, text, text_mask, remembered, mixing)
             if self.checkpoint_activations and self.training:
                 tokens = checkpoint(block, *arguments, use_reentrant=False)
             else:

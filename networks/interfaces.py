@@ -75,12 +75,30 @@ class Memory(NamedTuple):
     mask: Tensor
 
 
+class TokenGrid(NamedTuple):
+    """A video's tokens, in this order: frames, then rows, then columns of patches."""
+
+    frames: int
+    rows: int
+    columns: int
+
+
+class SelfAttentionMixing(Protocol):
+    """What takes the place of the softmax attention among a video's tokens in every block of the DiT."""
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, grid: TokenGrid) -> Tensor:
+        """Queries, keys (rotated already) and values b heads n d, n = f h w of the grid; returns b heads n d."""
+        ...
+
+
 class Condition(NamedTuple):
-    """What a network may know beside the noisy video.
+    """What a network may know beside the noisy video, and how its tokens are to see one another.
 
     frame_index: b f; text: b l e; text_mask: b l. frame_mask: b f, False where the canvas holds no frame; None for
     all. shot: b, the canvas's, among those of the context. context: finished segments before, after or between.
     memory: what the network made of the context, where it was asked before the first step.
+    mixing: in place of full self-attention, on a canvas without masks, memory and tokens that have no place; None for
+    full attention. Set by rollouts, in sampling.
     """
 
     frame_index: Tensor
@@ -90,6 +108,7 @@ class Condition(NamedTuple):
     shot: Tensor | None = None
     context: tuple[Context, ...] = ()
     memory: Memory | None = None
+    mixing: SelfAttentionMixing | None = None
 
 
 class Reconstruction(NamedTuple):

@@ -11,7 +11,6 @@ from lightning_modules.rollouts.anchored import Anchored
 from lightning_modules.rollouts.free_noise import FreeNoise, reschedule
 from lightning_modules.rollouts.gen_l_video import GenLVideo
 from lightning_modules.rollouts.interfaces import Canvas
-from lightning_modules.rollouts.merging import SlidingWindows
 from lightning_modules.rollouts.spectral_blending import SpectralBlending
 from lightning_modules.rollouts.whole import Whole
 from lightning_modules.samplers import ClassifierFreeGuidance, Euler
@@ -23,12 +22,8 @@ FULL = Whole(network_part="backbone")
 GUIDANCE = ClassifierFreeGuidance(scale=2.0)
 
 
-def windows(**changes):
-    return SlidingWindows(**{**SIZES, "profile": "triangular", **changes})
-
-
 def free_noise(**changes):
-    return FreeNoise(**{**SIZES, "shuffle_frames": 2, **changes})
+    return FreeNoise(**{"window_frames": 4, "stride_frames": 2, **changes})
 
 
 def gen_l_video(**changes):
@@ -36,7 +31,7 @@ def gen_l_video(**changes):
 
 
 def spectral(**changes):
-    return SpectralBlending(**{**SIZES, "time_cutoff": 0.3, "space_cutoff": 0.3, **changes})
+    return SpectralBlending(**{"window_frames": 4, "time_cutoff": 0.3, "space_cutoff": 0.3, **changes})
 
 
 def anchored(**changes):
@@ -44,7 +39,9 @@ def anchored(**changes):
     return Anchored(**{**settings, **changes})
 
 
-MERGING = [free_noise, gen_l_video, spectral]
+INSIDE = [free_noise, spectral]
+"""Those that work inside self-attention."""
+MERGING = [*INSIDE, gen_l_video]
 ALL = [*MERGING, anchored]
 
 
@@ -118,7 +115,7 @@ def test_every_length_is_filled_and_differs_from_full_attention(make, frames):
     full = sample(module, FULL, frames)
     assert video.shape == full.shape
     assert video.isfinite().all()
-    if make is not anchored or frames > 5:
+    if make not in (anchored, spectral) or frames > 5:  # half a window to each side of a frame is 5 of 5
         assert not torch.allclose(video, full, atol=1e-3)
 
 
@@ -131,35 +128,25 @@ def test_they_call_the_backbone_and_leave_the_global_tokens_out(make):
     assert calls == []
 
 
-@pytest.mark.parametrize("make", MERGING)
-def test_constant_predictions_are_preserved(make):
-    network = Spied(lambda noisy, *_: torch.full_like(noisy, 0.7))
-    prediction = merged(make(), network, *example(11))
-    torch.testing.assert_close(prediction, torch.full_like(prediction, 0.7))
+# FreeNoise and spectral blending; what they do inside self-attention is tested in test_mixing.py.
 
 
-@pytest.mark.parametrize("make", MERGING)
-def test_predictions_that_depend_on_the_frame_alone_are_preserved(make):
-    noisy, time, condition = example(11)
-    prediction = merged(make(), Spied(lambda noisy, *_: noisy), noisy, time, condition)
-    torch.testing.assert_close(prediction, noisy)
-    places = Spied(lambda noisy, _, condition: condition.frame_index[:, None, :, None, None].expand_as(noisy))
-    prediction = merged(make(), places, noisy, time, condition)
-    torch.testing.assert_close(prediction, places.predict(noisy, time, condition))
+@pytest.mark.parametrize("make", INSIDE)
+def test_self_attention_is_mixed_in_one_call_on_the_whole_canvas(make):
+    network, inputs = Spied(lambda noisy, *_: noisy), example(11)
+    rollout = make()
+    merged(rollout, network, *inputs)
+    ((noisy, time, condition),) = network.calls
+    assert noisy is inputs[0]
+    assert time is inputs[1]
+    assert condition == inputs[2]._replace(mixing=rollout.mix)
 
 
-@pytest.mark.parametrize("make", MERGING)
-@pytest.mark.parametrize("network", [tiny_dit, lovic_without_memory])
-def test_windows_in_micro_batches_equal_all_at_once(make, network):
-    module = module_of(network())
-    together = sample(module, make(windows_per_call=0), 9)
-    for windows_per_call in (1, 3):
-        torch.testing.assert_close(
-            sample(module, make(windows_per_call=windows_per_call), 9), together, rtol=1e-4, atol=1e-5
-        )
-
-
-# FreeNoise.
+@pytest.mark.parametrize("make", INSIDE)
+@pytest.mark.parametrize("frames", [3, 9])
+def test_weights_that_attend_to_memory_are_refused(make, frames):
+    with pytest.raises(ValueError, match=r"attend to memory, .* use rollout=segmentwise"):
+        sample(module_of(lovic_without_memory()), make(), frames)
 
 
 def test_free_noise_samples_from_its_noise_and_gen_l_video_from_the_given():
@@ -178,6 +165,26 @@ def test_free_noise_samples_from_its_noise_and_gen_l_video_from_the_given():
 
 
 # Gen-L-Video.
+
+
+def test_predictions_that_depend_on_the_frame_alone_are_preserved():
+    noisy, time, condition = example(11)
+    constant = Spied(lambda noisy, *_: torch.full_like(noisy, 0.7))
+    torch.testing.assert_close(merged(gen_l_video(), constant, *example(11)), torch.full_like(noisy, 0.7))
+    prediction = merged(gen_l_video(), Spied(lambda noisy, *_: noisy), noisy, time, condition)
+    torch.testing.assert_close(prediction, noisy)
+    places = Spied(lambda noisy, _, condition: condition.frame_index[:, None, :, None, None].expand_as(noisy))
+    prediction = merged(gen_l_video(), places, noisy, time, condition)
+    torch.testing.assert_close(prediction, places.predict(noisy, time, condition))
+
+
+@pytest.mark.parametrize("network", [tiny_dit, lovic_without_memory])
+def test_windows_in_micro_batches_equal_all_at_once(network):
+    module = module_of(network())
+    together = sample(module, gen_l_video(windows_per_call=0), 9)
+    for windows_per_call in (1, 3):
+        video = sample(module, gen_l_video(windows_per_call=windows_per_call), 9)
+        torch.testing.assert_close(video, together, rtol=1e-4, atol=1e-5)
 
 
 def test_gen_l_video_with_a_window_as_long_as_the_canvas_is_full_attention():
@@ -200,24 +207,6 @@ def test_gen_l_video_averages_the_windows_next_steps():
     torch.testing.assert_close(sample(module, gen_l_video(), 6), expected, rtol=1e-4, atol=1e-5)
 
 
-# Spectral blending.
-
-
-@pytest.mark.parametrize("frames", [8, 11])
-def test_cut_off_0_is_the_windows_and_cut_off_1_is_the_whole(frames):
-    network = awake(tiny_dit()).eval()
-    inputs = example(frames)
-    with torch.no_grad():
-        local, full = windows()(network)(*inputs), network(*inputs)
-        none = merged(spectral(time_cutoff=0.0), network, *inputs)
-        every = merged(spectral(time_cutoff=1.0, space_cutoff=1.0), network, *inputs)
-        between = merged(spectral(), network, *inputs)
-    assert torch.equal(none, local)
-    assert torch.equal(every, full)
-    assert not torch.allclose(between, local, atol=1e-3)
-    assert not torch.allclose(between, full, atol=1e-3)
-
-
 # The anchor.
 
 
@@ -236,10 +225,12 @@ def test_an_anchored_video_keeps_the_frames_it_has_made():
         (gen_l_video, {"overlap_frames": 4}, "overlap_frames=4"),
         (gen_l_video, {"profile": "round"}, "uniform or triangular"),
         (gen_l_video, {"windows_per_call": -1}, "windows_per_call=-1"),
-        (free_noise, {"shuffle_frames": 3}, "shuffle_frames=3"),
-        (free_noise, {"shuffle_frames": 0}, "shuffle_frames=0"),
-        (spectral, {"time_cutoff": 1.5}, "time_cutoff=1.5"),
-        (spectral, {"space_cutoff": -0.1}, "space_cutoff=-0.1"),
+        (free_noise, {"stride_frames": 3}, "stride_frames=3"),
+        (free_noise, {"stride_frames": 0}, "stride_frames=0"),
+        (free_noise, {"window_frames": 0}, "window_frames=0"),
+        (spectral, {"window_frames": 0}, "window_frames=0"),
+        (spectral, {"time_cutoff": -0.1}, "time_cutoff=-0.1"),
+        (spectral, {"space_cutoff": float("nan")}, "space_cutoff=nan"),
         (anchored, {"anchor_frames": 0}, "anchor_frames=0"),
         (anchored, {"context_frames": 4}, "context_frames=4"),
         (anchored, {"anchor_place": "nowhere"}, "adjacent or canvas"),

@@ -1,4 +1,4 @@
-"""What the baselines are made of: windows on a canvas, repeated noise, blended spectra."""
+"""What the baselines are made of: windows on a canvas, and repeated noise."""
 
 import pytest
 import torch
@@ -6,7 +6,6 @@ from builders import example
 
 from lightning_modules.rollouts.free_noise import reschedule
 from lightning_modules.rollouts.merging import SlidingWindows
-from lightning_modules.rollouts.spectral_blending import blend_spectra
 
 CPU = torch.device("cpu")
 
@@ -99,20 +98,3 @@ def test_free_noise_stays_standard_normal_and_repeatable():
     assert torch.equal(video, reschedule(noise, 10, 5))
     torch.testing.assert_close(video.mean((0, 1, 3, 4)), torch.zeros(25), atol=0.04, rtol=0)
     torch.testing.assert_close(video.std((0, 1, 3, 4)), torch.ones(25), atol=0.03, rtol=0)
-
-
-@pytest.mark.parametrize("frames", [16, 15])
-def test_slow_waves_come_from_the_whole_and_fast_ones_from_the_windows(frames):
-    place = torch.arange(frames) * 2 * torch.pi / frames
-    slow, fast = (torch.cos(k * place)[None, None, :, None, None].expand(1, 1, -1, 4, 6) for k in (0, frames // 2))
-    blended = blend_spectra(3 * slow + 5 * fast, slow + fast, time_cutoff=0.15, space_cutoff=1.0)
-    torch.testing.assert_close(blended, 3 * slow + fast, atol=1e-4, rtol=0)
-
-
-def test_the_low_pass_is_the_papers_gaussian():
-    # A wave at half the highest frequency of time: exp(-(0.5 / 0.25)² / 2) of the way to the whole's.
-    wave = torch.cos(torch.arange(16) * torch.pi / 2)[None, None, :, None, None].expand(1, 1, -1, 2, 2)
-    blended = blend_spectra(wave, torch.zeros_like(wave), time_cutoff=0.2, space_cutoff=1.0)
-    torch.testing.assert_close(blended, wave * torch.exp(torch.tensor(-2.0)), atol=1e-5, rtol=0)
-    across = blend_spectra(wave.mT.transpose(2, 4), torch.zeros(1, 1, 2, 2, 16), time_cutoff=1.0, space_cutoff=0.2)
-    torch.testing.assert_close(across, wave.mT.transpose(2, 4) * torch.exp(torch.tensor(-2.0)), atol=1e-5, rtol=0)

@@ -29,7 +29,13 @@ class Method(NamedTuple):
 
 EARLY = "network.fusion=early"
 """The paper's; what ships fuses at every step, which is `vin_fusion_all` here."""
+PARITY = "rollout.context_frames=6"
+"""Clean latent frames in front of a window: as many as VIN's F_local in sampling. Source: VIN §8.2, "for parity".
+
+The anchor stands beside them. StreamingT2V's own share would be 5 of 10.
+"""
 ROLLOUTS = ("full", "autoregressive", "anchored", "free_noise", "gen_l_video", "spectral_blending")
+CONTINUING = ("autoregressive", "anchored")
 METHODS = {
     method.name: method
     for method in (
@@ -42,7 +48,10 @@ METHODS = {
             Method(f"vin_keyframes_{seconds}", "vin", (EARLY, f"+network.interface.keyframe_seconds={seconds}"))
             for seconds in ("0.5", "0.2")
         ),
-        *(Method(rollout, "vin", (f"rollout={rollout}",)) for rollout in ROLLOUTS),
+        *(
+            Method(rollout, "vin", (f"rollout={rollout}", *((PARITY,) if rollout in CONTINUING else ())))
+            for rollout in ROLLOUTS
+        ),
         Method("lovic", "lovic", ("rollout=segmentwise",)),
         Method("lovic_window_only", "lovic", ("rollout=segmentwise", "without=memory")),
         Method("hybrid", "hybrid", ()),

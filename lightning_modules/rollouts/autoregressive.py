@@ -13,8 +13,9 @@ class Autoregressive:
     """`rollout=autoregressive`: the baseline that VIN is compared with.
 
     Window 0 starts from noise; window j holds the last `context_frames` clean latents in front, at time 0, unchanged
-    by the sampler, and everything stays in latent space. Source: VIN §baselines as digested from Open-Sora 1.2;
-    staying in latents instead of decoding and encoding again is our choice.
+    by the sampler, and everything stays in latent space. Source: VIN §8.2, as digested from Open-Sora 1.2, where 5
+    latents are context; as many as VIN's F_local in sampling, for parity, and staying in latents instead of decoding
+    and encoding again are our choice.
     """
 
     network_part = "backbone"

@@ -1,16 +1,18 @@
-"""Overlapping windows whose predictions are merged at every step: what FreeNoise, Gen-L-Video and FreeLong share.
+"""Windows of a canvas, merged at every step: as predictions (Gen-L-Video), or in self-attention (FreeNoise, FreeLong).
 
 Axes: b batch, c channels, f frames of the canvas, k windows, j frames of a window, h height, w width (latents).
+Inside self-attention: a heads, n tokens of the canvas, s tokens of a frame, d width of a head.
 """
 
 from typing import Literal, get_args
 
 import torch
-from einops import repeat
+from einops import rearrange, repeat
 from torch import Tensor
 
+from lightning_modules.rollouts.interfaces import Wrap
 from networks.chunks import cut, cut_rows, paste
-from networks.interfaces import Condition, Memory, VideoNetwork
+from networks.interfaces import Condition, Memory, SelfAttentionMixing, TokenGrid, VideoNetwork
 
 Profile = Literal["uniform", "triangular"]
 
@@ -77,6 +79,38 @@ class SlidingWindows:
             return canvas
 
         return merged
+
+
+def inside_attention(mixing: SelfAttentionMixing, window_frames: int) -> Wrap:
+    """A network whose self-attention is mixed so; on at most one window it is the given network's own call.
+
+    Raises:
+        ValueError: when called with a network that attends to memory.
+    """
+
+    def wrap(network: VideoNetwork) -> VideoNetwork:
+        def mixed(noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
+            if condition.memory is not None:
+                raise ValueError(
+                    "these weights attend to memory, for which rollout=free_noise and spectral_blending have no place: "
+                    "use rollout=segmentwise, or weights of network=dit or network=vin"
+                )
+            if noisy.shape[2] <= window_frames:
+                return network(noisy, time, condition)
+            return network(noisy, time, condition._replace(mixing=mixing))
+
+        return mixed
+
+    return wrap
+
+
+def token_windows(tokens: Tensor, grid: TokenGrid, size: int, stride: int) -> Tensor:
+    """Tokens b a n d in windows of `size` frames that begin every `stride` frames: (b a) k (j s) d.
+
+    Views of one another, so that overlaps are not copied. Frames behind the last whole window are left out.
+    """
+    frames = rearrange(tokens.contiguous(), "b a (f s) d -> (b a) f s d", f=grid.frames).unfold(1, size, stride)
+    return rearrange(frames, "m k s d j -> m k (j s) d")
 
 
 def in_windows(condition: Condition, frames: Tensor) -> Condition:

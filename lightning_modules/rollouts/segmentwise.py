@@ -74,13 +74,14 @@ def open_window(
         text_mask=text_mask,
         frame_mask=exists,
         shot=torch.full((batch,), shot, device=noise.device),
-        context=tuple(_remembered(piece, memory_level) for piece in memory),
+        context=tuple(remembered(piece, memory_level) for piece in memory),
     )
     given = Given(known, video) if bool(known.any()) else None
     return Window(canvas, condition, given, window_frames, count)
 
 
-def _remembered(piece: Piece, level: float) -> Context:
+def remembered(piece: Piece, level: float) -> Context:
+    """A finished segment as the network remembers it; level: time of the noise that is added to it."""
     batch, _, count = piece.video.shape[:3]
     device = piece.video.device
     levels = torch.full((batch,), level, device=device)
@@ -139,7 +140,7 @@ class Segmentwise:
         rate_growth: factor from each remembered segment to the one before it, up to max_rate.
 
         Raises:
-            ValueError: for sizes without room, or rates below 1.
+            ValueError: for sizes without room, rates below 1, or a rate above max_rate.
         """
         if segment_frames < 1 or window_frames < 0 or max_context < 0:
             raise ValueError(
@@ -149,6 +150,10 @@ class Segmentwise:
         if min(rate, rate_growth, max_rate) < 1:
             raise ValueError(
                 f"rollout.rate={rate}, rate_growth={rate_growth} and max_rate={max_rate} must be at least 1"
+            )
+        if rate > max_rate:
+            raise ValueError(
+                f"rollout.rate={rate:g} is above rollout.max_rate={max_rate:g}: lower it or raise max_rate"
             )
         self.segment_frames = segment_frames
         self.window_frames = window_frames

@@ -1,0 +1,57 @@
+"""What a rollout asks of weights and sizes, refused in one sentence before anything is sampled."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+log = logging.getLogger("longtake")
+
+
+def rollout_name(rollout: Mapping[str, Any]) -> str:
+    """As `rollout=` names it: its file's name."""
+    return str(rollout["_target_"]).split(".")[-2]
+
+
+def check_memory(rollout: Mapping[str, Any], trained: Mapping[str, Any] | None, network: Any, weights: str) -> None:
+    """A rollout that remembers segments needs a network that can, and segments no longer than those of its training.
+
+    VIN inside the window sees chunks of its training's length whatever the segment's, so that a longer segment is
+    new to the compressor alone: that is said, and not refused. Source: our choice.
+    trained: the rollout that the weights were trained for, None where they name none; weights: what errors call them.
+
+    Raises:
+        ValueError: if it does not.
+    """
+    if "max_context" not in rollout:
+        return
+    if not hasattr(network, "remember"):
+        raise ValueError(
+            f"rollout={rollout_name(rollout)} needs weights with a memory, of network=lovic or vin_lovic, "
+            f"but weights={weights} have none: leave rollout out, or use rollout=autoregressive"
+        )
+    frames, most = rollout["segment_frames"], (trained or {}).get("segment_frames")
+    if most is None or frames <= most:
+        return
+    longer = f"rollout.segment_frames={frames}: weights={weights} were trained with segments of {most} latent frames"
+    if not hasattr(network.window, "chunk_frames"):
+        raise ValueError(f"{longer}, and their attention has seen no longer ones: use at most {most}")
+    log.warning(f"{longer}, and their compressor has not seen longer ones")
+
+
+def check_rates(rollout: Mapping[str, Any], num_latents: int, tokens_per_latent: int) -> None:
+    """The coarsest rate at which anything will be remembered must leave a token of it.
+
+    Raises:
+        ValueError: if it does not.
+    """
+    if "max_context" not in rollout:
+        return
+    rate, frames = rollout["rate"], rollout["segment_frames"]
+    ages = min((num_latents - 1) // frames, rollout["max_context"])  # segments remembered at once
+    tokens = frames * tokens_per_latent  # the last segment, which may be shorter, is remembered by none
+    coarsest = min(rate * rollout["rate_growth"] ** (ages - 1), rollout["max_rate"]) if ages else 1.0
+    if coarsest > tokens:
+        grown = "" if coarsest == rate else f", grown to {coarsest:g} by rollout.rate_growth,"
+        raise ValueError(
+            f"rollout.rate={rate:g}{grown} leaves no token of a segment of {tokens} video tokens: use at most {tokens}"
+        )
