@@ -1,10 +1,11 @@
 """A long take, from a composed config to mp4 files and their manifest."""
 
+import hashlib
 import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from torch import Tensor
 from lightning_modules.callbacks.memory import peak_resident_gib
 from lightning_modules.denoising import DenoisingModule
 from lightning_modules.generation import generate
-from lightning_modules.runs import load_run, weights_hash
+from lightning_modules.rollouts.checks import check_memory, check_rates
+from lightning_modules.rollouts.pieces import piece_starts
+from lightning_modules.runs import load_run, read_run, weights_hash
 from networks.codecs.rules import nearest_num_frames
 from networks.interfaces import Condition
 
 log = logging.getLogger("longtake")
+PATCH_AREA = 4
 
 
 def overrides(cfg: DictConfig) -> DictConfig:
@@ -42,6 +46,27 @@ def overrides(cfg: DictConfig) -> DictConfig:
     return OmegaConf.create(tree)
 
 
+def reach_window(changes: DictConfig, config: DictConfig, weights: Any) -> DictConfig:
+    """The same changes with `network`'s keys where these weights keep them: VIN's are network.window's in the hybrid.
+
+    Raises:
+        ValueError: if the network has no such setting.
+    """
+    if "network" not in changes:
+        return changes
+    own, inner = config.network, config.network.get("window") or {}
+    for key, value in changes.network.items():
+        if key not in own and key not in inner:
+            settings = "fusion, local_frames and windows_per_call are of VIN's chunks"
+            raise ValueError(
+                f"network.{key}={value} is no setting of weights={weights}: leave it out, since {settings}"
+            )
+    network: dict[Any, Any] = {key: value for key, value in changes.network.items() if key in own}
+    if moved := {key: value for key, value in changes.network.items() if key not in own}:
+        network["window"] = moved
+    return OmegaConf.create({**{key: changes[key] for key in changes}, "network": network})
+
+
 WHOLE = {"_target_": "lightning_modules.rollouts.whole.Whole", "network_part": ""}
 
 
@@ -49,13 +74,16 @@ def rollout_of(cfg: DictConfig, config: DictConfig) -> DictConfig:
     """The rollout of the command line, or else the one that the weights were trained for; with its rate, if given.
 
     Raises:
-        ValueError: if a rate is given to a rollout that compresses nothing.
+        ValueError: if a rate is given to a rollout that compresses nothing, or one that it cannot have.
     """
     chosen = config.get("rollout", WHOLE) if cfg.get("rollout") is None else cfg.rollout
     if cfg.rate is None:
         return OmegaConf.create(chosen)
     if "rate" not in chosen:
         raise ValueError(f"rate={cfg.rate} goes with rollout=segmentwise, which compresses what it has made")
+    most = chosen.max_rate
+    if isinstance(cfg.rate, bool) or not isinstance(cfg.rate, int | float) or not 1 <= cfg.rate <= most:
+        raise ValueError(f"rate={cfg.rate} must be a number from 1 to {most:g}, which is rollout.max_rate")
     return OmegaConf.merge(chosen, {"rate": cfg.rate})  # type: ignore[return-value]
 
 
@@ -99,12 +127,17 @@ class Take:
         Raises:
             ValueError: if the weights or the sizes do not fit, before anything is sampled.
         """
-        self.config, self.module = load_run(cfg.weights, overrides(cfg))
-        if self.config.get("network") is None:
+        trained = read_run(cfg.weights)[0]
+        if trained.get("network") is None:
             raise ValueError(f"weights={cfg.weights} hold a codec, which makes no videos: give those of a network")
+        self.config, self.module = load_run(cfg.weights, reach_window(overrides(cfg), trained, cfg.weights))
         if not isinstance(self.module, DenoisingModule):
             raise ValueError(f"weights={cfg.weights} hold a compressor, which makes no videos: give those of a network")
+        self.network: Any = self.module.get_submodule("network")
+        self.rollout_config = rollout_of(cfg, trained)
+        check_memory(self.rollout_config, trained.get("rollout"), self.network, cfg.weights)
         self.hash = weights_hash(self.module)
+        self.without = cfg.without
         self._ablation = ExitStack()  # holds for as long as the take does
         if cfg.without is not None:
             self._ablate(cfg.without)
@@ -113,19 +146,37 @@ class Take:
         self.width = self.config.video.width if cfg.width is None else cfg.width
         check_lengths(cfg.num_frames, self.height, self.width, self.codec)
         self.num_latents = (cfg.num_frames - 1) // self.codec.time_factor + 1
-        self.rollout_config = rollout_of(cfg, self.config)
         self.rollout = instantiate(self.rollout_config)
+        if cfg.storyboard is None:  # whose segments have lengths and rates of their own
+            area = (self.height // self.codec.space_factor) * (self.width // self.codec.space_factor)
+            check_rates(self.rollout_config, self.num_latents, area // PATCH_AREA)
         self.guidance = instantiate(self.config.guidance)
         self.text_encoder = instantiate(self.config.text)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.module.to(self.device)
+        self.module.to(self.device).requires_grad_(False)
 
     def _ablate(self, ablation: str) -> None:
-        network: Any = self.module.get_submodule("network")
-        if ablation not in network.ablations:
-            choices = ", ".join(network.ablations) or "nothing"
+        if ablation not in self.network.ablations:
+            choices = ", ".join(self.network.ablations) or "nothing"
             raise ValueError(f"without={ablation}: these weights can go without {choices}")
-        self._ablation.enter_context(network.without(ablation))
+        self._ablation.enter_context(self.network.without(ablation))
+
+    def fingerprint(self, *more: Any) -> str:
+        """Short hash of the weights, of all that changes what they make but prompt and seed, and of `more`.
+
+        Of the network's settings, windows_per_call decides about memory alone.
+        """
+        settings: Any = OmegaConf.to_container(self.config, resolve=True)
+        settings = {key: settings[key] for key in ("network", "sampler", "guidance")}
+        for part in (settings["network"], settings["network"].get("window") or {}):
+            part.pop("windows_per_call", None)
+        described = [self.hash, self.without, self.height, self.width, settings, *more]
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def settings(self) -> str:
+        """Hash of all that determines a video but its prompt and seed."""
+        return self.fingerprint(OmegaConf.to_container(self.rollout_config), self.num_latents)
 
     def latents(self, prompt: str, seed: int, on_step: Callable[..., None]) -> Tensor:
         """One video's latents, 1 c f h w; the same seed gives the same video whatever else is made."""
@@ -146,47 +197,61 @@ class Take:
 
 
 def make_videos(cfg: DictConfig, write_video: Callable[..., None]) -> list[Path]:
-    """Samples every prompt and writes output/*.mp4 and output/manifest.jsonl; finished videos are not made again."""
+    """Samples every prompt and writes output/*.mp4 and output/manifest.jsonl.
+
+    A video that the manifest there names with this prompt and seed, and these weights and settings, is not made again.
+    """
     take = Take(cfg)
     output = Path(cfg.output)
     output.mkdir(parents=True, exist_ok=True)
-    prompts = prompts_of(cfg, take.config)
-    lines: list[dict[str, Any]] = []
+    wanted = [
+        (f"{number:03d}.mp4", prompt, cfg.seed + number) for number, prompt in enumerate(prompts_of(cfg, take.config))
+    ]
+    finished = _finished(output, wanted, take.settings)
+    if finished:
+        log.info(f"{len(finished)} of {len(wanted)} video(s) are in {output} already")
+    if len(finished) < len(wanted):  # nothing names a video that is about to be replaced
+        _write_manifest(output / "manifest.jsonl", [finished[name] for name, *_ in wanted if name in finished])
     with Progress() as progress:
-        for number, prompt in enumerate(prompts):
+        for number, (name, prompt, seed) in enumerate(wanted, 1):
+            if name in finished:
+                continue
             began = time.perf_counter()
-            bar = progress.add_task(f"video {number + 1} of {len(prompts)}", total=None)
-            latents = take.latents(prompt, cfg.seed + number, lambda *_: progress.advance(bar))  # noqa: B023
-            path = output / f"{number:03d}.mp4"
-            write_video(path, take.frames(latents), fps=take.config.video.fps)
+            bar = progress.add_task(f"video {number} of {len(wanted)}", total=None)
+            latents = take.latents(prompt, seed, lambda *_: progress.advance(bar))  # noqa: B023
+            write_video(output / name, take.frames(latents), fps=take.config.video.fps)
             progress.update(bar, total=1, completed=1)
-            lines.append(_manifest_line(cfg, take, path, prompt, cfg.seed + number, time.perf_counter() - began))
-            _write_manifest(output / "manifest.jsonl", lines)
-    log.info(f"{len(prompts)} video(s) of {cfg.num_frames} frames in {output}")
-    return [output / line["file"] for line in lines]
+            finished[name] = _manifest_line(cfg, take, name, prompt, seed, time.perf_counter() - began)
+            _write_manifest(output / "manifest.jsonl", [finished[each] for each, *_ in wanted if each in finished])
+    log.info(f"{len(wanted)} video(s) of {cfg.num_frames} frames in {output}")
+    return [output / name for name, *_ in wanted]
 
 
-def piece_starts(take: Take) -> range:
-    """The latent frames at which a new chunk, window or segment begins, all but the first."""
-    rollout = take.rollout_config
-    if "segment_frames" in rollout:
-        return range(rollout.segment_frames, take.num_latents, rollout.segment_frames)
-    if "context_frames" in rollout:
-        new_frames = rollout.window_frames - rollout.context_frames - rollout.get("anchor_frames", 0)
-        return range(rollout.window_frames, take.num_latents, new_frames)
-    chunk = getattr(take.module.get_submodule("network"), "chunk_frames", None)
-    if take.rollout.network_part or chunk is None:  # full attention, or windows that are merged at every step
-        return range(0)
-    return range(chunk, take.num_latents, chunk)
+def _finished(output: Path, wanted: Sequence[tuple[str, str, int]], settings: str) -> dict[str, dict[str, Any]]:
+    """The lines of an earlier run's manifest, by file, whose videos are there and are those that are wanted."""
+    manifest = output / "manifest.jsonl"
+    found = {}
+    for text in manifest.read_text().splitlines() if manifest.is_file() else []:
+        try:
+            line = json.loads(text)
+            made = (line["file"], line["prompt"], line["seed"])
+            if made in wanted and line["settings"] == settings and (output / line["file"]).is_file():
+                found[line["file"]] = line
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue  # of a storyboard, or of somebody else
+    return found
 
 
-def _manifest_line(cfg: DictConfig, take: Take, path: Path, prompt: str, seed: int, seconds: float) -> dict[str, Any]:
+def _manifest_line(cfg: DictConfig, take: Take, name: str, prompt: str, seed: int, seconds: float) -> dict[str, Any]:
     factor = take.codec.time_factor
+    called = getattr(take.network, take.rollout.network_part or "", take.network)
+    chunk = getattr(getattr(called, "window", called), "chunk_frames", None)
+    starts = piece_starts(take.rollout_config, take.num_latents, chunk)
     on_cuda = take.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated() / 2**30 if on_cuda else peak_resident_gib()
     sampler: Any = take.module.sampler
     return {
-        "file": path.name,
+        "file": name,
         "prompt": prompt,
         "seed": seed,
         "rollout": OmegaConf.to_container(take.rollout_config),
@@ -195,9 +260,10 @@ def _manifest_line(cfg: DictConfig, take: Take, path: Path, prompt: str, seed: i
         "guidance_scales": take.guidance.scales,
         "fps": take.config.video.fps,
         "num_frames": cfg.num_frames,
-        "boundaries": [1 + (start - 1) * factor for start in piece_starts(take)],
+        "boundaries": [1 + (start - 1) * factor for start in starts],
         "weights": str(cfg.weights),
         "weights_hash": take.hash,
+        "settings": take.settings,
         "seconds": round(seconds, 2),
         "peak_gib": round(peak, 3),
     }

@@ -18,7 +18,7 @@ from lightning_modules.storyboard.schema import GivenFacts, ModelLimits, Source
 from lightning_modules.storyboard.store import SegmentStore
 
 ROOT = Path(__file__).parents[1]
-LIMITS = ModelLimits("weights", 10, 64, 4, 5, 8.0)
+LIMITS = ModelLimits("weights", 10, 64, 4, 5, 8.0, 1.0, 1000.0)
 
 
 def probe(path):

@@ -15,7 +15,6 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from benchmarks import ROOT
-from benchmarks.claiming.cost import windows_of
 from benchmarks.claiming.methods import compose_here
 from benchmarks.setups import TIME_FACTOR, compose_config
 from datamodules.clips import read_frames
@@ -25,6 +24,7 @@ from lightning_modules.metrics.beside import Beside, read_manifest
 from lightning_modules.metrics.frechet import FrechetFrameDistance
 from lightning_modules.metrics.report_card import score_folder
 from lightning_modules.metrics.scorer import Scorer
+from lightning_modules.rollouts.pieces import piece_starts
 from lightning_modules.take import make_videos
 
 log = logging.getLogger("longtake")
@@ -155,13 +155,12 @@ def keep_real(walks: Sequence[Walk], folder: Path, num_frames: int, change: Chan
 
 
 def boundaries_of(line: dict[str, Any]) -> list[int]:
-    """Pixel frames at which pieces meet: for merged windows, the first frame that the window before does not cover."""
+    """Pixel frames at which pieces meet: the manifest's; for merged windows, on which older ones are silent, anew."""
     rollout = line.get("rollout", {})
     if "overlap_frames" not in rollout:
         return list(line["boundaries"])
     latents = (line["num_frames"] - 1) // TIME_FACTOR + 1
-    ends = [start + rollout["window_frames"] for start in windows_of(rollout, latents)]
-    return [1 + (end - 1) * TIME_FACTOR for end in ends[:-1]]
+    return [1 + (start - 1) * TIME_FACTOR for start in piece_starts(rollout, latents, None)]
 
 
 def make_scorer(kept: Path) -> Scorer:

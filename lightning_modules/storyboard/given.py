@@ -134,6 +134,8 @@ class VideoProbe:
         """
         import av
 
+        if path.is_dir():
+            raise ValueError("is a folder: give a video in it")
         if not path.is_file():
             raise ValueError("there is no such file")
         try:

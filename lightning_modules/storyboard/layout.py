@@ -178,8 +178,10 @@ def _offsets(
                     owner = segments[bond.owner]
                     reason = f"the lengths and gaps between {bond.first} and {bond.second} contradict each other"
                     keys = ("num_frames", "latents", "between", "gap")
-                    found = f"{(offsets[bond.second] - offsets[bond.first] - latents[bond.first]) * factor} frames"
-                    fail(file, owner.line_of(*keys), f"{owner.name} does not fit: {reason} ({found} and {bond.gap})")
+                    apart = (offsets[bond.second] - offsets[bond.first] - latents[bond.first]) * factor
+                    others = f"overlap by {-apart} frames" if apart < 0 else f"lie {apart} frames apart"
+                    found = f"by what the others say they {others}, by {owner.name} {bond.gap} frames apart"
+                    fail(file, owner.line_of(*keys), f"{owner.name} does not fit: {reason}: {found}")
                 if other not in reached:
                     reached.append(other)
     return offsets

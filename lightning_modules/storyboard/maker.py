@@ -19,6 +19,9 @@ from lightning_modules.samplers.interfaces import OnStep
 from lightning_modules.storyboard.schema import FinishedSegment, PlanStep
 from networks.interfaces import Condition, Memory, TextEncoder
 
+NUM_TEXT = 20
+"""Tokens of a prompt whose cost is asked for before it is encoded."""
+
 
 class SegmentMaker:
     """One segment from noise, its prompt, the frames that adjoin it, and the compressed memory of the others."""
@@ -83,14 +86,15 @@ class StepFlops:
 
     def __init__(self, module: LightningModule, size: tuple[int, int, int], window_frames: int, num_calls: int) -> None:
         """size: c h w of the latents; num_calls: of the network for one segment, steps times guidance's passes."""
-        self.network: Any = copy.deepcopy(module.get_submodule("network")).to("meta")
+        network = copy.deepcopy(module.get_submodule("network")).to("meta")
+        self.network: Any = network.requires_grad_(False)  # parameters with gradients upset the counter
         self.size = size
         self.window_frames = window_frames
         self.num_calls = num_calls
 
     @torch.no_grad()
     def __call__(self, step: PlanStep, tokens: int, context_tokens: int) -> float:
-        """Of all calls of the network; making the memory, once a segment, is left out."""
+        """Of all calls of the network; what making the memory costs, once a segment, is not in it."""
         channels, height, width = self.size
         frames = step.latents + 2 * self.window_frames
         dit = self.network.dit
@@ -100,8 +104,8 @@ class StepFlops:
         known = torch.ones(1, 1 + context_tokens, dtype=torch.bool, device="meta")
         condition = Condition(
             torch.zeros(1, frames, device="meta"),
-            torch.empty(1, 20, dit.text.project[0].in_features, device="meta"),
-            torch.ones(1, 20, dtype=torch.bool, device="meta"),
+            torch.empty(1, NUM_TEXT, dit.text.project[0].in_features, device="meta"),
+            torch.ones(1, NUM_TEXT, dtype=torch.bool, device="meta"),
             memory=Memory(layers, known),
         )
         noisy = torch.empty(1, channels, frames, height, width, device="meta")

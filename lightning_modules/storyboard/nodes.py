@@ -16,6 +16,8 @@ def compose(path: Path) -> tuple[str, yaml.Node]:
     Raises:
         ValueError: if there is no such file, or it is not YAML.
     """
+    if path.is_dir():
+        raise ValueError(f"storyboard={path} is a folder: give a file in it")
     if not path.is_file():
         raise ValueError(f"storyboard={path}: there is no such file")
     try:
@@ -23,13 +25,20 @@ def compose(path: Path) -> tuple[str, yaml.Node]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
         several = "single document" in str(error.context) or path.suffix == ".jsonl"
-        reason = "a file holds one storyboard" if several else f"not YAML: {error.problem}"
-        fail(path.name, line, reason)
+        fail(path.name, line, "a file holds one storyboard" if several else _not_yaml(error))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         fail(path.name, 1, f"not a text file in UTF-8 ({type(error).__name__})")
     if root is None:
         fail(path.name, 1, "the file is empty: a storyboard has `segments`")
     return path.name, root
+
+
+def _not_yaml(error: yaml.MarkedYAMLError) -> str:
+    """What is wrong; a text with a colon in it, which is the likeliest, by what would do."""
+    problem = str(error.problem)
+    if "mapping values are not allowed" in problem or "got ':'" in problem:
+        return 'not YAML: a text with a colon in it goes in quotes, such as prompt: "A marine: in red"'
+    return f"not YAML: {problem}"
 
 
 class Nodes:

@@ -27,7 +27,8 @@ def plan(storyboard: Storyboard, limits: ModelLimits, probe: Probe) -> Plan:
     for name in order:
         place = places[name]
         remembered = _remembered(storyboard, place, list(steps), places, limits)
-        sources = tuple(_source(place, places[other], places) for other in remembered)
+        rates = _rates(place, remembered, places, limits)
+        sources = tuple(_source(place, places[other], places, rates[other]) for other in remembered)
         touching = [other for other in (places[s.name] for s in sources) if other.shot == place.shot]
         steps[name] = PlanStep(
             name=name,
@@ -106,7 +107,7 @@ def _remembered(
     if most < least:
         line = segment.line_of("memory", "direction", "between", "after", "before")
         rule = f"{segment.name} has to remember {least}"
-        fail(storyboard.file, line, f"the memory holds {most} segment(s), but {rule}: raise max_context_segments")
+        fail(storyboard.file, line, f"the memory holds {most} segment(s), but {rule}: raise rollout.max_context")
     began = next((name for name in finished if places[name].shot == place.shot), None)
 
     def rank(name: str) -> tuple[bool, bool, int, int]:
@@ -122,15 +123,33 @@ def _distance(place: Place, other: Place) -> int:
     return second.start - first.start - first.latents
 
 
-def _source(place: Place, other: Place, places: Mapping[str, Place]) -> Source:
+def _rates(
+    place: Place, remembered: Sequence[str], places: Mapping[str, Place], limits: ModelLimits
+) -> dict[str, float]:
+    """At which rate a segment remembers each of these: as rollout=segmentwise, more coarsely the further away.
+
+    Each that is strictly nearer in the take adds a factor of rate_growth. A rate that a segment states itself stays.
+    Source: our choice.
+    """
+    distances = {name: _distance(place, places[name]) for name in remembered}
+    rates = {}
+    for name, distance in distances.items():
+        other = places[name]
+        nearer = 0 if other.segment.rate is not None else sum(d < distance for d in distances.values())
+        tokens = other.latents * limits.tokens_per_latent
+        rates[name] = min(other.rate * limits.rate_growth**nearer, limits.max_rate, tokens)
+    return rates
+
+
+def _source(place: Place, other: Place, places: Mapping[str, Place], rate: float) -> Source:
     """How a segment sees one that it remembers."""
     if place.shot == other.shot:
-        return Source(other.segment.name, other.rate, other.offset - place.offset, 0)
+        return Source(other.segment.name, rate, other.offset - place.offset, 0)
     low, high = sorted((place.start, other.start))
     between = [p for p in places.values() if low <= p.start <= high]
     cuts = sum(a.shot != b.shot for a, b in pairwise(between))
     distance = other.start - place.start
-    return Source(other.segment.name, other.rate, distance, cuts if distance > 0 else -cuts)
+    return Source(other.segment.name, rate, distance, cuts if distance > 0 else -cuts)
 
 
 def _key(place: Place, sources: Sequence[Source], steps: Mapping[str, PlanStep], limits: ModelLimits) -> str:

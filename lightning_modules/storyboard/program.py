@@ -1,55 +1,63 @@
 """`generate.py storyboard=FILE`: from a file and weights to one mp4, segment by segment."""
 
-import hashlib
 import json
 import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.progress import Progress
+from torch.utils.flop_counter import FlopCounterMode
 
+from lightning_modules.rollouts.checks import rollout_name
+from lightning_modules.rollouts.segmentwise import Piece, remembered
 from lightning_modules.storyboard.describe import describe
 from lightning_modules.storyboard.given import GivenReader, ReadFrames, VideoProbe
-from lightning_modules.storyboard.maker import SegmentMaker, StepFlops
+from lightning_modules.storyboard.maker import NUM_TEXT, SegmentMaker, StepFlops
 from lightning_modules.storyboard.parse import read_storyboard
 from lightning_modules.storyboard.plan import plan
 from lightning_modules.storyboard.run import boundaries, cuts, make_storyboard, whole_take
-from lightning_modules.storyboard.schema import ModelLimits, Plan
+from lightning_modules.storyboard.schema import ModelLimits, Plan, PlanStep
+from lightning_modules.storyboard.sizes import check_given_rate
 from lightning_modules.storyboard.store import SegmentStore
-from lightning_modules.take import Take
-from networks.interfaces import VideoBatch
+from lightning_modules.take import PATCH_AREA, Take
+from networks.interfaces import Condition
 
 log = logging.getLogger("longtake")
-PATCH_AREA = 4
 
 
 def limits_of(take: Take, cfg: DictConfig) -> ModelLimits:
     """What the loaded weights can do.
 
     Raises:
-        ValueError: if they have no memory, which every storyboard needs.
+        ValueError: if they have no memory, which every storyboard needs, or the rollout uses none.
     """
     rollout = take.rollout_config
-    if "max_context" not in rollout:
+    if not hasattr(take.network, "remember"):
         raise ValueError(
             f"storyboard={cfg.storyboard} needs weights with a memory, of network=lovic or vin_lovic; "
             f"weights={cfg.weights} have none"
         )
-    sampling = {key: OmegaConf.to_container(take.config[key], resolve=True) for key in ("sampler", "guidance")}
-    settings = [take.hash, take.height, take.width, rollout.window_frames, rollout.memory_level, sampling]
+    if "max_context" not in rollout:
+        raise ValueError(
+            f"storyboard={cfg.storyboard} is made segment by segment, which rollout={rollout_name(rollout)} does not: "
+            "use rollout=segmentwise"
+        )
     side = take.codec.space_factor
     return ModelLimits(
-        fingerprint=hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16],
+        fingerprint=take.fingerprint(rollout.window_frames, rollout.memory_level),
         max_latents=rollout.segment_frames,
         tokens_per_latent=(take.height // side) * (take.width // side) // PATCH_AREA,
         time_factor=take.codec.time_factor,
         max_context_segments=rollout.max_context,
         rate=rollout.rate,
+        rate_growth=rollout.rate_growth,
+        max_rate=rollout.max_rate,
     )
 
 
@@ -62,6 +70,7 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
     take = Take(cfg)
     limits = limits_of(take, cfg)
     board = read_storyboard(Path(cfg.storyboard), limits)
+    check_given_rate(board, cfg.rate)
     made = plan(board, limits, VideoProbe(take.config.video.fps))
     store = SegmentStore(Path(cfg.output) / "segments")
     side = take.codec.space_factor
@@ -93,41 +102,62 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
 
 def print_plan(take: Take, made: Plan, limits: ModelLimits, store: SegmentStore, size: tuple[int, int, int]) -> None:
     """The table of a dry run: tokens and FLOPs of each segment, and what memory holds at most."""
+    network: Any = take.network
+    if take.without == "memory" or network.compressor is None:
+        made = made._replace(steps=tuple(replace(step, sources=()) for step in made.steps))
+        log.info("nothing is compressed: a segment knows the frames that adjoin it and nothing further away")
     sampler: Any = take.module.sampler
     passes = 1 + sum(scale != 1 for scale in take.guidance.scales.values())
-    flops = StepFlops(take.module, size, take.rollout_config.window_frames, sampler.num_inference_steps * passes)
+    calls = StepFlops(take.module, size, take.rollout_config.window_frames, sampler.num_inference_steps * passes)
+    spent = remembering_costs(network, made, size, take.device)
+
+    def flops(step: PlanStep, tokens: int, context: int) -> float:
+        return calls(step, tokens, context) + sum(spent[source.name, source.rate].flops for source in step.sources)
+
     log.info(describe(made, tokens_per_latent=limits.tokens_per_latent, flops=flops, is_there=store.has))
-    network: Any = take.module.get_submodule("network")
+    log.info("TFLOPs: all calls of the network and the compression of what is remembered, without codec and text")
     tokens = {step.name: step.latents * limits.tokens_per_latent for step in made.steps}
-    spent = context_tokens(network, made, size, take.device)
-    for (name, rate), count in spent.items():
-        log.info(f"{name} at rate {rate:g}: {count} context tokens, effective rate {tokens[name] / count:.2f}")
-    context = max(sum(spent.get((source.name, source.rate), 0) for source in step.sources) for step in made.steps)
+    for (name, rate), cost in spent.items():
+        log.info(
+            f"{name} at rate {rate:g}: {cost.tokens} context tokens, effective rate {tokens[name] / cost.tokens:.2f}"
+        )
+    context = max(sum(spent[source.name, source.rate].tokens for source in step.sources) for step in made.steps)
     weights = sum(parameter.numel() for parameter in take.module.parameters()) * 4 / 2**20
     kept = context * len(network.dit.blocks) * 2 * network.dit.width * 4 / 2**20
-    log.info(f"memory: weights {weights:.0f} MiB, keys and values of the longest context {kept:.1f} MiB")
+    log.info(
+        f"memory, at least: weights {weights:.0f} MiB, keys and values of the longest context {kept:.1f} MiB; "
+        "activations, codec, text encoder and libraries are not counted and come on top"
+    )
+
+
+class RememberingCost(NamedTuple):
+    """tokens: that a remembered segment becomes; flops: of compressing it, and of its keys and values."""
+
+    tokens: int
+    flops: float
 
 
 @torch.no_grad()
-def context_tokens(
+def remembering_costs(
     network: Any, made: Plan, size: tuple[int, int, int], device: torch.device
-) -> dict[tuple[str, float], int]:
-    """How many context tokens each remembered segment has at each rate, by name and rate: an empty one is compressed.
+) -> dict[tuple[str, float], RememberingCost]:
+    """What each remembered segment costs at each rate, by name and rate: an empty one is remembered.
 
     Whole tokens in a grid are rarely exactly as many as the rate asks for. size: c h w of the latents.
     """
-    channels, height, width = size
     latents = {step.name: step.latents for step in made.steps}
     features = network.dit.text.project[0].in_features
-    text, mask = torch.zeros(1, 1, features, device=device), torch.ones(1, 1, dtype=torch.bool, device=device)
-    found = {}
-    for source in (source for step in made.steps for source in step.sources):
-        if (source.name, source.rate) not in found and network.compressor is not None:
-            count = latents[source.name]
-            video = torch.zeros(1, channels, count, height, width, device=device)
-            segment = VideoBatch(video, torch.arange(count, device=device).unsqueeze(0), text, mask)
-            encoded = network.compressor.encode(segment, torch.zeros(1, device=device), source.rate)
-            found[source.name, source.rate] = encoded.tokens.shape[1]
+    text = torch.zeros(1, NUM_TEXT, features, device=device)
+    mask = torch.ones(1, NUM_TEXT, dtype=torch.bool, device=device)
+    nowhere = Condition(torch.zeros(1, 1, device=device), text, mask)
+    found: dict[tuple[str, float], RememberingCost] = {}
+    for name, rate in dict.fromkeys((source.name, source.rate) for step in made.steps for source in step.sources):
+        video = torch.zeros(1, size[0], latents[name], *size[1:], device=device)
+        context = remembered(Piece(video, 0, text, mask, 0, rate), 0.0)
+        with FlopCounterMode(display=False) as counter:
+            memory = network.remember(nowhere._replace(context=(context,)))
+        tokens = int(memory.mask.sum()) - 1  # all but the null memory
+        found[name, rate] = RememberingCost(tokens, float(counter.get_total_flops()))
     return found
 
 

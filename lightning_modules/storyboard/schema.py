@@ -118,6 +118,7 @@ class ModelLimits(NamedTuple):
     segment made under another one is made again. max_latents: the longest segment, in latent frames.
     tokens_per_latent: video tokens of a latent frame. time_factor: pixel frames a latent frame.
     max_context_segments: how many segments are remembered at once. rate: where the storyboard gives none.
+    rate_growth: factor from a remembered segment to the next one that is further away, up to max_rate.
     """
 
     fingerprint: str
@@ -126,6 +127,8 @@ class ModelLimits(NamedTuple):
     time_factor: int
     max_context_segments: int
     rate: float
+    rate_growth: float
+    max_rate: float
 
 
 class Source(NamedTuple):

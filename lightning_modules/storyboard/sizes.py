@@ -1,7 +1,10 @@
 """Lengths and rates of segments: what the storyboard says, checked against the codec and the weights."""
 
+import logging
+
 from lightning_modules.storyboard.schema import ModelLimits, Segment, Storyboard, fail
-from networks.codecs.rules import nearest_num_frames
+
+log = logging.getLogger("longtake")
 
 
 def default_latents(storyboard: Storyboard, limits: ModelLimits) -> int:
@@ -31,19 +34,19 @@ def latents_of(file: str, segment: Segment, limits: ModelLimits, default: int, *
         ValueError: if the frames break this rule, or are more than the model's window.
     """
     factor, frames = limits.time_factor, segment.num_frames
+    lost = factor - 1 if starts_take else 0  # the take's first latent is one frame
     latents = default if segment.latents is None else segment.latents
     if frames is not None and segment.given is None:
-        latents = -(-frames // factor)
-        if starts_take and frames != factor * (latents - 1) + 1:
-            below, above = nearest_num_frames(frames, factor)
-            rule = f"the segment that is seen first has {factor}n + 1 frames: use {below} or {above}"
-            fail(file, segment.line_of("num_frames"), f"num_frames={frames} breaks the frame rule: {rule}")
-        if not starts_take and frames != factor * latents:
-            near = f"{factor * (latents - 1)} or {factor * latents}" if latents > 1 else str(factor)
-            rule = f"a segment that is not seen first has {factor}n frames: use {near}"
+        latents = -(-(frames + lost) // factor)
+        if frames != factor * latents - lost:
+            fitting = {min(max(count, 1), limits.max_latents) for count in (latents - 1, latents)}
+            near = " or ".join(str(factor * count - lost) for count in sorted(fitting))
+            which = f"is seen first has {factor}n + 1" if starts_take else f"is not seen first has {factor}n"
+            rule = f"a segment that {which} frames: use {near}"
             fail(file, segment.line_of("num_frames"), f"num_frames={frames} breaks the frame rule: {rule}")
     if latents > limits.max_latents:
-        most = f"the model's window of {limits.max_latents} latents ({limits.max_latents * factor} frames)"
+        frames_here = limits.max_latents * factor - lost
+        most = f"the model's window of {limits.max_latents} latents ({frames_here} frames here)"
         reason = f"{segment.name} has {latents} latents, more than {most}: make it of several segments"
         fail(file, segment.line_of("num_frames", "latents"), reason)
     return latents
@@ -53,15 +56,34 @@ def rate_of(storyboard: Storyboard, segment: Segment, limits: ModelLimits, laten
     """At how many video tokens a context token a segment is remembered.
 
     Raises:
-        ValueError: if it is below one, or more than the segment has tokens.
+        ValueError: if it is below one, more than the segment has tokens, or more than rollout.max_rate.
     """
     rates = (segment.rate, storyboard.rate, limits.rate)
     rate = next(rate for rate in rates if rate is not None)
     tokens = latents * limits.tokens_per_latent
+    of_all = segment.rate is None and storyboard.rate is not None
+    line = storyboard.lines["rate"] if of_all else segment.line_of("rate")
     if not 1 <= rate <= tokens:
         reason = "leaves no token" if rate > tokens else "is below 1"
-        rule = f"{segment.name} has {tokens} video tokens, so use 1 to {tokens}"
-        of_all = segment.rate is None and storyboard.rate is not None
-        line = storyboard.lines["rate"] if of_all else segment.line_of("rate")
+        rule = f"{segment.name} has {tokens} video tokens, so use 1 to {min(tokens, limits.max_rate):g}"
         fail(storyboard.file, line, f"rate={rate:g} {reason}: {rule}")
+    if rate > limits.max_rate:
+        fail(storyboard.file, line, f"rate={rate:g} is above rollout.max_rate={limits.max_rate:g}: use at most that")
     return rate
+
+
+def check_given_rate(storyboard: Storyboard, rate: float | None) -> None:
+    """The command line's `rate`, None where it says nothing, beside those that the storyboard states.
+
+    Raises:
+        ValueError: if it would count nowhere, because the storyboard states a rate of all segments.
+    """
+    if rate is None:
+        return
+    if storyboard.rate is not None:
+        reason = f"rate: {storyboard.rate:g} is stated here and rate={rate:g} on the command line: drop one of the two"
+        fail(storyboard.file, storyboard.lines["rate"], reason)
+    own = [segment.name for segment in storyboard.segments if segment.rate is not None]
+    own += [video.name for video in storyboard.videos if video.rate is not None]
+    if own:
+        log.warning(f"rate={rate:g} does not count for {', '.join(own)}: {storyboard.file} states their rates itself")
