@@ -1,12 +1,14 @@
 """LoViC's Figure 2 as a curve: one DiT step with compressed memory, beside full context and a sliding window.
 
-    python benchmarks/lovic_cost.py                    about ten minutes on two CPU cores
+    python benchmarks/lovic_cost.py                    about half an hour on a CPU core
     python benchmarks/lovic_cost.py --device cuda --side 64 --depth 12
 
 For each number of segments, all times in turns within one run: a step over every segment at full attention, a step of
 one segment with the others in memory at each rate (keys and values made once), and a step of one segment with a window
-of clean frames alone. The compressor is timed apart: it runs once a segment, not once a step. Peak memory comes from
-fresh processes. Writes benchmarks/results/lovic_cost_DEVICE.json and .md.
+of clean frames alone. With backward, also a joint step: it makes the memory of all the others as it goes, and its
+gradient runs through keys, values and compressor, as in training. The compressor is timed apart, as in sampling: there
+it runs once a segment, not once a step. Peak memory comes from fresh processes. Writes
+benchmarks/results/lovic_cost_DEVICE.json and .md.
 """
 
 import argparse
@@ -37,6 +39,8 @@ from networks.lovic import LoViCNetwork
 
 SEGMENT, WINDOW, TEXT = 10, 2, 20
 Record = dict[str, Any]
+JOINT = "joint "
+"""Before a rate: the memory is made within the step."""
 LIMITS = {"time": 0.12, "memory": 0.30}
 """Of full context at 8 segments and rate 8."""
 
@@ -75,15 +79,17 @@ def past(count: int, side: int, rate: float, device: str) -> tuple[Context, ...]
 
 
 def step_of(network: LoViCNetwork, name: str, count: int, args: argparse.Namespace) -> Callable[[], Tensor]:
-    """One step: name is "full", "window" or a rate."""
+    """One step: name is "full", "window", a rate, or a joint rate."""
     if name == "full":
         return partial(network.dit, *canvas(count * SEGMENT, args.side, args.device))
     noisy, time, condition = canvas(SEGMENT + WINDOW, args.side, args.device)
     if name == "window":
         return partial(network.dit, noisy, time, condition)
-    with torch.no_grad():
-        condition = condition._replace(context=past(count - 1, args.side, float(name), args.device))
-        condition = condition._replace(memory=network.remember(condition))
+    rate = float(name.removeprefix(JOINT))
+    condition = condition._replace(context=past(count - 1, args.side, rate, args.device))
+    if not name.startswith(JOINT):
+        with torch.no_grad():
+            condition = condition._replace(memory=network.remember(condition))
     return partial(network, noisy, time, condition)
 
 
@@ -128,9 +134,11 @@ def probe(args: argparse.Namespace) -> float:
 
 def measure(network: LoViCNetwork, count: int, args: argparse.Namespace) -> list[Record]:
     """Every way at one number of segments, forward and forward with backward."""
-    names = ["full", *(f"{rate:g}" for rate in args.rates), "window"]
+    rates = [f"{rate:g}" for rate in args.rates]
     records = []
     for kind in ("forward", "backward"):
+        joint = [f"{JOINT}{rate}" for rate in rates if kind == "backward" and count > 1]
+        names = ["full", *rates, *joint, "window"]
         wrap = without_gradient if kind == "forward" else partial(with_gradient, network)
         steps = {name: wrap(step_of(network, name, count, args)) for name in names}
         times = in_turns(steps, repeats=args.repeats, most=3 * args.repeats, device=args.device)
@@ -166,13 +174,21 @@ def _remember(network: LoViCNetwork, condition: Condition) -> Tensor:
     return network.remember(condition).layers[-1][0]
 
 
+def label_of(way: str) -> str:
+    """What a row of the table is called."""
+    if way in ("full", "window"):
+        return way
+    rate = way.removeprefix(JOINT)
+    return f"memory, r = {rate}" if rate == way else f"memory, r = {rate}, with its making"
+
+
 def sheets_of(results: dict[str, Any]) -> list[Sheet]:
     """The curve, and the compressor apart."""
     rows = [
         [
             str(r["segments"]),
             r["kind"],
-            r["way"] if r["way"] in ("full", "window") else f"memory, r = {r['way']}",
+            label_of(r["way"]),
             f"{r['seconds']:.3f}",
             f"{r['time_ratio']:.3f}",
             f"{r['mib']:.0f}",
@@ -181,7 +197,11 @@ def sheets_of(results: dict[str, Any]) -> list[Sheet]:
         for r in results["steps"]
     ]
     heads = ["segments", "pass", "context", "seconds", "of full", "peak MiB", "of full"]
-    notes = []
+    notes = [
+        "Memory is made before the step, without gradient, but in the rows that say so: their gradient runs through "
+        "keys, values and compressor of every segment, as in joint training, which adds the compressor's own loss on "
+        "one of them."
+    ]
     for r in results["steps"]:
         if (r["segments"], r["way"], r["kind"]) == (8, "8", "forward"):
             met = r["time_ratio"] <= LIMITS["time"] and r["memory_ratio"] <= LIMITS["memory"]

@@ -1,6 +1,7 @@
 """From a config to objects, and from a run, checkpoint or release folder back to a trained network."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +12,11 @@ from hydra.utils import instantiate
 from lightning import LightningModule
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file
+from torch import nn
 
 from networks.saving import WEIGHTS, load_weights, save_pretrained
+
+log = logging.getLogger("longtake")
 
 CONFIG_KEY = "longtake_config"
 """Where a checkpoint keeps its resolved config."""
@@ -136,7 +140,7 @@ def load_state(module: LightningModule, state: dict[str, torch.Tensor] | Path) -
 
 
 def load_parts(module: LightningModule, parts: Mapping[str, str]) -> None:
-    """Puts trained weights into parts of a module's network.
+    """Puts trained weights into parts of a module's network; parts that it goes without are left out.
 
     parts: name of a part, such as "compressor" or "window", to weights, such as "weights/NAME", or
     "weights/NAME#backbone" for a part of theirs.
@@ -145,6 +149,9 @@ def load_parts(module: LightningModule, parts: Mapping[str, str]) -> None:
         ValueError: if a part is unknown or does not fit.
     """
     for name, source in parts.items():
+        if _goes_without(module.get_submodule("network"), name):
+            log.info(f"pretrained.{name}: left out, since this network goes without one")
+            continue
         weights, _, inner = str(source).partition("#")
         state = network_state(weights)
         if inner:
@@ -166,6 +173,16 @@ def load_parts(module: LightningModule, parts: Mapping[str, str]) -> None:
                 f"the first is {wrong[0]!r}; name a part of those weights after #, or use the sizes of their training"
             )
         part.load_state_dict(state)
+
+
+def _goes_without(network: nn.Module, name: str) -> bool:
+    """Whether a part, or what it lies in, is None in this network, such as the compressor of compressor=none."""
+    part: object = network
+    for key in name.split("."):
+        part = getattr(part, key, network)
+        if part is None:
+            return True
+    return False
 
 
 def network_state(weights: str | Path) -> dict[str, torch.Tensor]:

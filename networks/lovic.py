@@ -47,7 +47,8 @@ class LoViCNetwork(nn.Module):
         self.shot_gap = shot_gap
         width = window.width
         self.null_memory = nn.Parameter(0.02 * torch.randn(width))
-        self.cut = nn.Parameter(torch.zeros(width))
+        # None where there is no memory to mark: DDP refuses parameters that no gradient reaches.
+        self.cut = None if compressor is None else nn.Parameter(torch.zeros(width))
         self.adapter: nn.Module | None = None
         within = () if isinstance(window, VideoDiT) else window.ablations
         if compressor is None:
@@ -131,6 +132,7 @@ class LoViCNetwork(nn.Module):
         """
         segments = context.segments
         assert self.adapter is not None
+        assert self.cut is not None
         exists = rearrange(segments.valid, "b s -> (b s)")
         # What pads is not encoded; one segment always is, so that every process trains the same parameters.
         picked = torch.nonzero(exists).flatten() if bool(exists.any()) else exists.new_zeros(1, dtype=torch.long)
@@ -182,6 +184,12 @@ def _append(stack: Tensor, more: Tensor, batch: int) -> Tensor:
     return torch.cat([stack, rearrange(more, "(b s) k m d -> b k (s m) d", b=batch)], dim=2)
 
 
-def compressor_alone(*, compressor: nn.Module) -> nn.Module:
-    """`network=compressor`: what LoViC's first stage trains."""
+def compressor_alone(*, compressor: nn.Module | None) -> nn.Module:
+    """`network=compressor`: what LoViC's first stage trains.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if compressor is None:
+        raise ValueError("network=compressor trains a compressor by itself, but none is chosen: compressor=flexformer")
     return compressor

@@ -79,13 +79,20 @@ def tiny_lovic(window: nn.Module | None = None, memory: bool = True, low_resolut
     )
 
 
-def context(starts: list[int], shots: list[int] | None = None, batch: int = 2, rate: float = 4.0, seed: int = 1):
+def context(
+    starts: list[int],
+    shots: list[int] | None = None,
+    batch: int = 2,
+    rate: float = 4.0,
+    seed: int = 1,
+    side: tuple[int, int] = (4, 4),
+) -> Context:
     """One Context of segments of 4 frames that begin at these places, texts of 3 tokens."""
     generator = torch.Generator().manual_seed(seed)
     count = len(starts)
     index = torch.tensor(starts, dtype=torch.float32)[:, None] + torch.arange(4)
     segments = SegmentBatch(
-        video=torch.randn(batch, count, CHANNELS, 4, 4, 4, generator=generator),
+        video=torch.randn(batch, count, CHANNELS, 4, *side, generator=generator),
         frame_index=index.expand(batch, -1, -1),
         text=torch.randn(batch, count, 3, TEXT, generator=generator),
         text_mask=torch.ones(batch, count, 3, dtype=torch.bool),
@@ -104,11 +111,31 @@ def awake(network: nn.Module, seed: int = 0, scale: float = 0.2) -> nn.Module:
     return network
 
 
-def example(frames: int, batch: int = 2, seed: int = 0) -> tuple[Tensor, Tensor, Condition]:
-    """noisy b c f 4 4, time b f (one per video), condition with texts of 3 tokens."""
+def example(
+    frames: int, batch: int = 2, seed: int = 0, side: tuple[int, int] = (4, 4)
+) -> tuple[Tensor, Tensor, Condition]:
+    """noisy b c f h w, time b f (one per video), condition with texts of 3 tokens."""
     generator = torch.Generator().manual_seed(seed)
-    noisy = torch.randn(batch, CHANNELS, frames, 4, 4, generator=generator)
+    noisy = torch.randn(batch, CHANNELS, frames, *side, generator=generator)
     time = torch.linspace(0.3, 0.9, batch).unsqueeze(1).expand(-1, frames)
     text = torch.randn(batch, 3, TEXT, generator=generator)
     index = torch.arange(frames, dtype=torch.float32).expand(batch, -1)
     return noisy, time, Condition(index, text, torch.ones(batch, 3, dtype=torch.bool))
+
+
+def remembering_example(
+    frames: int, batch: int = 2, seed: int = 0, side: tuple[int, int] = (4, 4)
+) -> tuple[Tensor, Tensor, Condition]:
+    """The same with a past before a cut, a past and a future at another rate, noisy each to its own level.
+
+    The last row lacks one segment, and has one word less in another.
+    """
+    noisy, time, condition = example(frames, batch, seed, side)
+    before = context([-12], [-1], batch=batch, rate=8.0, seed=seed + 1, side=side)
+    beside = context([-4, 16], batch=batch, rate=4.0, seed=seed + 2, side=side)
+    level = torch.linspace(0.0, 0.3, 2 * batch).view(batch, 2)
+    valid, known = beside.segments.valid.clone(), beside.segments.text_mask.clone()
+    valid[-1, 1] = False
+    known[-1, 0, -1] = False
+    beside = Context(beside.segments._replace(valid=valid, text_mask=known), level, beside.rate)
+    return noisy, time, condition._replace(shot=torch.zeros(batch, dtype=torch.long), context=(before, beside))

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from test_training import ROOT, TINY, weights
-from test_training import videos as videos  # the fixture
+from test_training import trained as trained  # the fixtures
+from test_training import videos as videos
 
 from datamodules.clips import read_frames
 from datamodules.writing import write_video
@@ -43,8 +46,9 @@ OTHERS = ("network.", "interface.", "lightning_module.", "datamodule=", "datamod
 def config(videos, run, *overrides, drop=()):
     settings = [key for key in TINY if not key.startswith((*OTHERS, *drop))]
     paths = [f"datamodule.root={videos}", f"datamodule.cache_dir={videos.parent / 'cache'}", f"paths.root_dir={ROOT}"]
+    segments = [key for key in SEGMENTS if not key.startswith(drop)]
     with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        cfg = compose("train", overrides=[*settings, *SEGMENTS, *paths, f"paths.run_dir={run}", *overrides])
+        cfg = compose("train", overrides=[*settings, *segments, *paths, f"paths.run_dir={run}", *overrides])
     torch.manual_seed(0)  # an untrained codec must be the same one every time
     return cfg
 
@@ -159,16 +163,48 @@ def test_a_storyboard_is_made_kept_and_rolled_again(lovic, tmp_path, caplog):
     assert "back: made" in caplog.text  # it remembers the one that changed
 
 
-def test_the_hybrid_learns_and_rolls_out(videos, compressed, tmp_path):
+def test_the_hybrid_learns_and_rolls_out(videos, lovic, tmp_path):
     chunks = ["network.window.chunk_frames=2", "network.window.train_local_frames=1", "network.window.local_frames=1"]
-    small = ["interface.num_tokens=4", "interface.depth=1", f"pretrained.compressor={compressed}"]
-    cfg = config(videos, tmp_path / "run", "experiment=vin_lovic_freedoom", *chunks, *small, *MEMORY)
+    small = ["interface.num_tokens=4", "interface.depth=1"]
+    parts = [f"pretrained.{name}='{lovic}#{name}'" for name in ("compressor", "adapter")]
+    cfg = config(videos, tmp_path / "run", "experiment=vin_lovic_freedoom", *chunks, *small, *MEMORY, *parts)
     assert np.isfinite(train(cfg))
     _, module = load_run(tmp_path / "run")
     assert module.network.window.chunk_frames == 2
     output = generate_config(tmp_path / "run", tmp_path / "out", "num_frames=33", "prompt=a")
     (path,) = make_videos(output, write_video)
     assert len(read_frames(path, height=32, width=32, fps=0, crop_place=0.5)) == 33
+
+
+@pytest.mark.parametrize("experiment", ["lovic_freedoom", "vin_lovic_freedoom"])
+def test_the_baseline_without_memory_composes(experiment):
+    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
+        cfg = compose("train", overrides=[f"experiment={experiment}", "compressor=none", f"paths.root_dir={ROOT}"])
+    assert cfg.compressor is None
+    assert cfg.lightning_module.network.compressor is None
+    assert cfg.pretrained.compressor  # left out when it is loaded
+    assert instantiate(cfg.network).ablations == (() if experiment == "lovic_freedoom" else ("global_tokens",))
+
+
+def test_the_baseline_without_memory_learns_and_rolls_out(videos, trained, tmp_path, caplog):
+    run = tmp_path / "run"
+    memory = [key for key in MEMORY if not key.startswith("~")]
+    parts = [f"pretrained.window='{trained}#backbone'", "pretrained.compressor=weights/none"]
+    cfg = config(videos, run, "experiment=lovic_freedoom", "compressor=none", *memory, *parts, drop=("compressor.",))
+    with caplog.at_level("INFO", logger="longtake"):
+        assert np.isfinite(train(cfg))
+    assert "pretrained.compressor: left out, since this network goes without one" in caplog.text
+    assert "val/prediction_time_0.9" in header(run)
+    assert not any(name.startswith(("val_without_memory/", "train/memory_tokens")) for name in header(run))
+    first, second = weights(trained), weights(run)
+    assert not any("compressor" in name for name in second)
+    start = {k.removeprefix("network.backbone."): v for k, v in first.items() if k.startswith("network.backbone.")}
+    moved = {k: float((second[f"network.window.{k}"] - v).abs().max()) for k, v in start.items()}
+    assert 0 < max(moved.values()) < 0.05  # from the backbone that was given, by six steps
+    release(run, tmp_path / "release", torch.float32)
+    output = generate_config(tmp_path / "release", tmp_path / "out", "num_frames=17", "prompt=a")
+    (path,) = make_videos(output, write_video)
+    assert read_frames(path, height=32, width=32, fps=0, crop_place=0.5).shape == (17, 32, 32, 3)
 
 
 def test_parts_that_do_not_fit_are_refused_in_one_sentence(videos, compressed, tmp_path):
@@ -189,6 +225,13 @@ def test_parts_that_do_not_fit_are_refused_in_one_sentence(videos, compressed, t
 def test_a_rate_without_a_memory_is_refused(lovic, tmp_path):
     with pytest.raises(ValueError, match="rate=4 goes with rollout=segmentwise"):
         make_videos(generate_config(lovic, tmp_path, "rollout=whole", "rate=4"), write_video)
+
+
+def test_a_first_stage_without_a_compressor_is_refused(videos, tmp_path):
+    drop = ("callbacks.samples", "sampler.", "compressor.")
+    cfg = config(videos, tmp_path, "experiment=flexformer_freedoom", "compressor=none", drop=drop)
+    with pytest.raises(InstantiationException, match="none is chosen: compressor=flexformer"):
+        train(cfg)
 
 
 def test_weights_of_a_compressor_make_no_video(compressed, tmp_path):
