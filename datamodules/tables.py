@@ -138,6 +138,30 @@ def share_out(entries: list[Entry], validation_share: float, seed: int) -> list[
     ]
 
 
+def fill_splits(usable: list[Entry], listed: list[Entry], seed: int) -> dict[Entry, list[Entry]]:
+    """Where broken videos left training or validation without any, the one that changes sides, and what it becomes.
+
+    Only where share_out drew the validation videos: a table's own are not ours to change. A single usable video
+    becomes both. listed: all videos, before share_out.
+    """
+    import torch
+
+    if any(entry.split == "validation" for entry in listed):
+        return {}
+    for lacking, other in (("validation", "train"), ("train", "validation")):
+        have = [entry for entry in usable if entry.split == other]
+        if not have or any(entry.split == lacking for entry in usable):
+            continue
+        chosen = have[int(torch.randint(len(have), (1,), generator=torch.Generator().manual_seed(seed)))]
+        moved = chosen._replace(split=lacking)
+        if len(have) == 1:
+            log.warning(f"{chosen.path} is the only video that can be used: validation sees what is trained on")
+            return {chosen: [chosen, moved]}
+        log.warning(f"no video drawn for {lacking} can be used: {chosen.path} is taken from {other} for it")
+        return {chosen: [moved]}
+    return {}
+
+
 def log_splits(listed: list[Entry], shared: list[Entry]) -> None:
     """Says how many videos are in which split, how many share_out moved to validation, and which splits are unused."""
     count = Counter(entry.split for entry in shared)

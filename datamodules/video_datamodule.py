@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from datamodules.batches import Batch, BatchStream, FixedBatches, pad_text
 from datamodules.cache import Clip, ClipCache, ClipSettings, cache_text, text_key
 from datamodules.sampling import BatchPlan, Item, Plan, WordedPlan
-from datamodules.tables import SPLIT_NAMES, Entry, log_splits, read_entries, share_out
+from datamodules.tables import SPLIT_NAMES, Entry, fill_splits, log_splits, read_entries, share_out
 from networks.codecs.rules import check_size
 from networks.interfaces import Codec, TextEncoder, VideoBatch
 
@@ -132,6 +132,9 @@ class VideoDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Lists the clips of every split."""
         clips = self.cache.clips(self.entries())
+        usable = list(dict.fromkeys(clip.entry for clip in clips))
+        changed = fill_splits(usable, read_entries(self.root, self.table), self.seed)
+        clips = [clip._replace(entry=entry) for clip in clips for entry in changed.get(clip.entry, [clip.entry])]
         self.texts = load_file(self.text_folder / "text.safetensors")
         self.clips = {name: [c for c in clips if c.entry.split == name] for name in SPLIT_NAMES}
         if self.short_caption_share and not any(clip.entry.short_caption for clip in self.clips["train"]):
@@ -225,7 +228,10 @@ class VideoDataModule(LightningDataModule):
     def _fixed_loader(self, split: str) -> DataLoader[Batch]:
         clips = self.clips[split]
         if not clips:
-            raise ValueError(f"no video of the split {split!r} could be used; add some, or set validation_share")
+            raise ValueError(
+                f"no video of the split {split!r} of datamodule.root={self.root} could be used; add some, or mend "
+                f"those in {self.cache.folder / 'skipped.json'}"
+            )
         longest = max(clip.num_frames for clip in clips)
         clips = [clip for clip in clips if clip.num_frames == longest]
         step = max(len(clips) / self.num_validation_clips, 1.0)

@@ -38,13 +38,21 @@ def warmup_cosine(optimizer: Optimizer, *, warmup_steps: int, total_steps: int, 
     return LambdaLR(optimizer, share)
 
 
+_MATRICES = (nn.Linear, nn.Conv2d, nn.Conv3d)
+
+
 def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Matrices decay; gains, biases, tables and learned tokens (fewer than two axes, or named so) do not."""
+    """Matrices decay; gains, biases, tables and learned tokens (fewer than two axes, or named so) do not.
+
+    A shard of a matrix, which FSDP makes before it is asked for here, has one axis: it is known by what it belongs to.
+    """
     decays: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            (decays if parameter.ndim > 1 and name.endswith("weight") else spared).append(parameter)
+            owner = module.get_submodule(name.rpartition(".")[0])
+            is_matrix = name.endswith("weight") and (parameter.ndim > 1 or isinstance(owner, _MATRICES))
+            (decays if is_matrix else spared).append(parameter)
     return [{"params": decays}, {"params": spared, "weight_decay": 0.0}]
 
 

@@ -3,6 +3,7 @@
 Axes: b batch, s slots of a row, c channels, f frames of the canvas, h height, w width (latents).
 """
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -82,12 +83,14 @@ class MemoryModule(DenoisingModule):
         self.validation_tasks = validation_tasks
         self.validation_rate = validation_rate
 
-    def condition(self, task: SegmentTask, level: Tensor, rate: float) -> Condition:
-        """What the network may know; level: b, time of the noise on the memory."""
+    def condition(
+        self, task: SegmentTask, level: Tensor, rate: float, rows: Sequence[torch.Generator] | None = None
+    ) -> Condition:
+        """What the network may know; level: b, time of the noise on the memory, drawn by torch or by each row's own."""
         context = task.context
-        batch, slots = context.valid.shape
-        levels = level[:, None].expand(batch, slots)
-        noisy = add_noise(context.video.flatten(0, 1), levels.flatten()).unflatten(0, (batch, slots))
+        levels = level[:, None].expand(context.valid.shape)
+        drawn = zip(context.video, levels, [None] * len(level) if rows is None else rows, strict=True)
+        noisy = torch.stack([add_noise(video, at, row) for video, at, row in drawn])
         return Condition(
             frame_index=task.frame_index,
             text=task.text,
@@ -102,18 +105,18 @@ class MemoryModule(DenoisingModule):
         rows = row_generators(self, self.seed, batch_idx, len(batch.video))
         task = self.tasks(batch, rows)
         num_rows, device = len(task.video), self.device
-        level = self.max_level * torch.rand(num_rows, device=device)
-        rate = self.rates.draw(self.seed, self.trainer.global_step, batch_idx, 2)
-        shares = torch.tensor([[self.text_dropout], [self.memory_dropout]], device=device)
-        keeps_text, keeps_memory = torch.rand(2, num_rows, device=device) >= shares
+        draws = torch.stack([torch.rand(3, device=device, generator=row) for row in rows])
+        level = self.max_level * draws[:, 0]
+        rate = self.rates.draw(self.seed, self.trainer.global_step, 2)
+        keeps_text, keeps_memory = draws[:, 1] >= self.text_dropout, draws[:, 2] >= self.memory_dropout
         task = task._replace(
             text_mask=task.text_mask & keeps_text[:, None],
             context=task.context._replace(valid=task.context.valid & keeps_memory[:, None]),
         )
-        condition = self._remember(self.condition(task, level, rate))
+        condition = self._remember(self.condition(task, level, rate, rows))
         times = [self.objective.sample_time(1, task.video.shape[2], device=device, generator=row) for row in rows]
         time = torch.where(task.own, torch.cat([x.time for x in times]), level[:, None])
-        noise = torch.randn_like(task.video)
+        noise = torch.stack([torch.randn(task.video.shape[1:], device=device, generator=row) for row in rows])
         noisy = self.objective.corrupt(task.video, time, noise)
         prediction, plan = self._predict(noisy, time, condition)
         scored = task.own.expand_as(time)
@@ -122,7 +125,7 @@ class MemoryModule(DenoisingModule):
         if plan is not None:
             network: Any = self.network
             loss = loss + self.plan_weight * network.plan_loss(plan, task.video)
-        return loss + self._reconstruction_loss(task.context, rate)
+        return loss + self._reconstruction_loss(task.context, rate, rows)
 
     def _remember(self, condition: Condition) -> Condition:
         """Makes the memory before the network is called, so that what it spends is logged.
@@ -139,14 +142,17 @@ class MemoryModule(DenoisingModule):
             self.log("train/effective_rate", count_patches(context.video[:, 0]) / tokens, batch_size=rows)
         return condition._replace(memory=memory)
 
-    def _reconstruction_loss(self, context: SegmentBatch, rate: float) -> Tensor | float:
+    def _reconstruction_loss(
+        self, context: SegmentBatch, rate: float, rows: Sequence[torch.Generator]
+    ) -> Tensor | float:
         """Of one slot a row, so that the compressor keeps detail that no single target asks for."""
         network: Any = self.network
         if network.compressor is None or self.reconstruction_weight == 0:
             return 0.0
         segment, valid = fold(SegmentBatch(*(x[:, :1] for x in context)))
-        level = self.max_level * torch.rand(len(valid), device=self.device)
-        noisy = segment._replace(video=add_noise(segment.video, level))
+        level = self.max_level * torch.cat([torch.rand(1, device=self.device, generator=row) for row in rows])
+        videos = zip(segment.video.split(1), level.split(1), rows, strict=True)
+        noisy = segment._replace(video=torch.cat([add_noise(x, at, row) for x, at, row in videos]))
         errors = reconstruction_errors(reconstruct(network.compressor, noisy, level, rate), segment)
         loss = mean_over(errors.video + self.text_weight * errors.text, valid)
         self.log("train/reconstruction_loss", loss, batch_size=len(valid))

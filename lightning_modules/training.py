@@ -11,10 +11,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
+from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_modules.callbacks.provenance import Provenance
+from lightning_modules.callbacks.resuming import Recount
 from lightning_modules.runs import find_resume, load_parts, load_state, read_run
+from lightning_modules.take import check_lengths
+from networks.interfaces import Codec
 
 log = logging.getLogger("longtake")
 
@@ -52,14 +56,54 @@ def refuse_ddp_sweep(trainer: DictConfig) -> None:
         )
 
 
-def refuse_sharded_average(trainer: DictConfig, callbacks: DictConfig) -> None:
-    """Lightning's weight averaging copies a whole module and cannot average shards.
+def refuse_sharded(trainer: DictConfig, callbacks: DictConfig, optimizer: DictConfig) -> None:
+    """Under FSDP no process has whole weights outside a training or validation step.
 
     Raises:
-        ValueError: for trainer=fsdp with the averaging callback.
+        ValueError: for trainer=fsdp with what reads whole weights, or with Lightning's own clipping.
     """
-    if "fsdp" in str(trainer.strategy) and callbacks.get("average") is not None:
-        raise ValueError("trainer=fsdp cannot keep an average of sharded weights: add ~callbacks.average")
+    if "fsdp" not in str(trainer.strategy):
+        return
+    if str(optimizer.get("_target_")).endswith("Muon"):
+        raise ValueError("trainer=fsdp shards the matrices, which optimizer=muon needs whole: use optimizer=adamw")
+    counts = callbacks.get("throughput") is not None and callbacks.throughput.count_flops
+    whole = [name for name in ("average", "samples") if callbacks.get(name) is not None] + ["throughput"] * counts
+    if whole:
+        raise ValueError(
+            f"trainer=fsdp shards the weights, which the callback(s) {', '.join(whole)} read whole: add callbacks=fsdp"
+        )
+    if trainer.gradient_clip_val is not None:
+        raise ValueError(
+            f"trainer.gradient_clip_val={trainer.gradient_clip_val} cannot clip sharded gradients: set it to null; "
+            "callbacks=fsdp clips them by callbacks.clipping.max_norm"
+        )
+
+
+def check_sizes(datamodule: DictConfig, codec: Codec) -> None:
+    """Refuses sizes that no network can cut into patches, before a video is made or read.
+
+    Raises:
+        ValueError: naming the nearest sizes that fit.
+    """
+    for num_frames in datamodule.num_frames:
+        try:
+            check_lengths(num_frames, datamodule.height, datamodule.width, codec)
+        except ValueError as error:
+            raise ValueError(f"datamodule.{error}") from error
+
+
+def refuse_other_batch(trained: DictConfig, global_batch_size: int) -> None:
+    """Where a run is in its data follows from its step, which is counted in global batches.
+
+    Raises:
+        ValueError: if the run to resume had another global batch.
+    """
+    before = trained.get("global_batch_size", global_batch_size)
+    if global_batch_size != before:
+        raise ValueError(
+            f"resume: global_batch_size={global_batch_size}, but the run was trained with {before}, and other batches "
+            f"would skip or repeat clips: add global_batch_size={before}, or begin anew from its weights, pretrained=…"
+        )
 
 
 def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> tuple[Trainer, int]:
@@ -81,25 +125,48 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> tuple[Trainer, 
     return trainer, batch
 
 
+def start_wandb(loggers: list[Logger]) -> None:
+    """Opens a W&B run now, so that a missing key is known before videos are cached.
+
+    Raises:
+        ValueError: if it cannot be opened.
+    """
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            try:
+                _ = logger.experiment
+            except wandb.errors.Error as error:
+                raise ValueError(
+                    f"logger=wandb cannot start ({str(error).rstrip('.')}): run `wandb login`, set WANDB_API_KEY, or "
+                    "add logger.wandb.offline=true"
+                ) from error
+
+
 def train(cfg: DictConfig) -> float | None:
     """Builds everything, fits, and says where the results are. Returns the last validation loss."""
     refuse_ddp_sweep(cfg.trainer)
-    refuse_sharded_average(cfg.trainer, cfg.callbacks)
+    refuse_sharded(cfg.trainer, cfg.callbacks, cfg.optimizer)
     torch.set_float32_matmul_precision("high")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # tips, and the device list that we print
     seed_everything(cfg.seed, workers=True, verbose=False)
     run_dir = Path(cfg.paths.run_dir)
     resume = find_resume(cfg.resume, run_dir)
     codec, text_encoder = instantiate(cfg.codec), instantiate(cfg.text)
+    if cfg.lightning_module.get("network") is not None:  # a codec alone cuts no patches
+        check_sizes(cfg.datamodule, codec)
     module: LightningModule = instantiate(cfg.lightning_module)
     if isinstance(cfg.pretrained, DictConfig):
         load_parts(module, {str(name): weights for name, weights in cfg.pretrained.items()})
+    if resume is not None:
+        refuse_other_batch(read_run(resume)[0], cfg.global_batch_size)
     for weights in (cfg.pretrained, resume):  # resume: only to refuse what does not fit; Lightning restores the rest
         if isinstance(weights, str | Path):
             load_state(module, read_run(weights)[1])
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
-    trainer, batch = build_trainer(cfg, [*callbacks, Provenance(config=resolved)])
+    trainer, batch = build_trainer(cfg, [*callbacks, Provenance(config=resolved), Recount()])
     datamodule: LightningDataModule = instantiate(
         cfg.datamodule,
         codec=codec,
@@ -112,6 +179,7 @@ def train(cfg: DictConfig) -> float | None:
     log.info(f"{cfg.name}: {millions:.2f} M parameters, {trainer.max_steps} steps, run folder {run_dir}")
     if resume is not None:
         log.info(f"resuming from {resume}")
+    start_wandb(trainer.loggers)
     trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     return report(cfg, trainer, run_dir)
 

@@ -4,7 +4,7 @@ Axes: b batch, c channels, f frames of the canvas, k windows, j frames of a wind
 To a sampler the canvas is one video: chunking and fusion live in here, and fusion depends on `time` alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
@@ -58,7 +58,7 @@ class VideoInterfaceNetwork(nn.Module):
         fusion: in which part of sampling overlaps are blended; fusion_times: each part as (lowest, highest) time.
         token_dropout: share of training videos that go without global tokens.
         pooled_modulation: adds the tokens' mean to the DiT's time embedding. Our choice, beyond the paper.
-        context_loss_rate: share of training batches in which overlaps are scored on the following chunk's
+        context_loss_rate: share of training videos whose overlaps are scored on the following chunk's
         prediction; 0 is the literal reading (own frames only). windows_per_call: how many windows the DiT denoises
         at once in sampling, which bounds memory; 0 for all.
 
@@ -89,6 +89,8 @@ class VideoInterfaceNetwork(nn.Module):
         self.context_loss_rate = context_loss_rate
         self.windows_per_call = windows_per_call
         self.use_global_tokens = True
+        self.rows: Sequence[torch.Generator] | None = None
+        """What the next training batch draws from, a generator a row; None: all from torch's own."""
 
     @contextmanager
     def without(self, ablation: str) -> Iterator[None]:
@@ -117,13 +119,23 @@ class VideoInterfaceNetwork(nn.Module):
 
     def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> tuple[Tensor, Tensor | None]:
         """The prediction, and in training the plan that the global tokens hold (None without a plan head)."""
+        keep, handed = self._draw(noisy) if self.training else (None, None)
         if not self.use_global_tokens:
-            return self._denoise_chunks(noisy, time, condition, None, None), None
+            return self._denoise_chunks(noisy, time, condition, None, None, handed), None
         tokens, plan = self.read(noisy, time, condition)
-        keep = None
-        if self.training and self.token_dropout > 0:
-            keep = torch.rand(noisy.shape[0], device=noisy.device) >= self.token_dropout
-        return self._denoise_chunks(noisy, time, condition, tokens, keep), plan
+        return self._denoise_chunks(noisy, time, condition, tokens, keep, handed), plan
+
+    def _draw(self, noisy: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Which rows keep their global tokens, b, and whose overlaps the next chunk is scored on, b 1 1."""
+        rows, self.rows = self.rows, None
+        shape, device = (2,), noisy.device
+        if rows is None:
+            draws = torch.rand(len(noisy), *shape, device=device)
+        else:
+            draws = torch.stack([torch.rand(shape, device=device, generator=row) for row in rows])
+        keep = draws[:, 0] >= self.token_dropout if self.token_dropout > 0 else None
+        handed = draws[:, 1, None, None] < self.context_loss_rate if self.context_loss_rate > 0 else None
+        return keep, handed
 
     def plan_loss(self, plan: Tensor, clean: Tensor) -> Tensor:
         """Mean squared error of a plan b c f 2 2 against the clean canvas b c f h w."""
@@ -132,12 +144,15 @@ class VideoInterfaceNetwork(nn.Module):
         return nn.functional.mse_loss(plan.float(), self.plan.target(clean[:, :, index]))
 
     def _denoise_chunks(
-        self, noisy: Tensor, time: Tensor, condition: Condition, tokens: Tensor | None, keep: Tensor | None
+        self,
+        noisy: Tensor,
+        time: Tensor,
+        condition: Condition,
+        tokens: Tensor | None,
+        keep: Tensor | None,
+        handed: Tensor | None,
     ) -> Tensor:
         local_frames = self.train_local_frames if self.training else self.local_frames
-        handed = None
-        if self.training and self.context_loss_rate > 0:
-            handed = torch.rand(time.shape[0], 1, 1, device=time.device) < self.context_loss_rate
         canvas = torch.zeros_like(noisy, dtype=torch.float32)
         plan = plan_windows(noisy.shape[2], self.chunk_frames, local_frames, noisy.device)
         for place, windows in enumerate(plan):

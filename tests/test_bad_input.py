@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from lightning_modules.runs import CONFIG_KEY, find_resume, load_run, load_state, read_checkpoint, read_run
 from lightning_modules.take import check_lengths, prompts_of
-from lightning_modules.training import accumulation, quoted, refuse_ddp_sweep, refuse_sharded_average, train
+from lightning_modules.training import accumulation, quoted, refuse_ddp_sweep, train
 from lightning_modules.user_errors import explain, sentence
 from networks.codecs.pixels import PixelCodec
 
@@ -357,10 +357,3 @@ def test_a_loss_that_is_no_number_stops_the_run_and_spares_the_last_good_checkpo
 def test_a_run_without_trouble_ends(tmp_path):
     fit(Toy(), tmp_path, look_every=50, save_every=5)
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
-
-
-def test_sharded_weights_with_an_average_are_refused():
-    trainer = OmegaConf.create({"strategy": "fsdp"})
-    with pytest.raises(ValueError, match="add ~callbacks"):
-        refuse_sharded_average(trainer, OmegaConf.create({"average": {"decay": 0.9}}))
-    refuse_sharded_average(trainer, OmegaConf.create({"checkpoint": {}}))

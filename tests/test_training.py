@@ -147,7 +147,7 @@ from pathlib import Path
 from test_training import config
 from lightning_modules.training import train
 if __name__ == "__main__":
-    train(config(Path({videos!r}), Path({run!r}), "network=vin_plan", "network.token_dropout=0", *{overrides!r}))
+    train(config(Path({videos!r}), Path({run!r}), "network=vin_plan", *{overrides!r}))
 """
 
 

@@ -46,7 +46,8 @@ class SampleVideos(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lightning's hook; this callback must stand before the averaging one in the list, which swaps weights back."""
-        if not trainer.is_global_zero or trainer.sanity_checking or trainer.global_step % self.every_n_steps:
+        due = trainer.global_step % self.every_n_steps == 0 or trainer.global_step == trainer.max_steps
+        if not trainer.is_global_zero or trainer.sanity_checking or not due:
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         captions = data.validation_captions()[: self.num_videos]

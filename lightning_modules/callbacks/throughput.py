@@ -1,13 +1,29 @@
 """How fast a run is, and how long it waits."""
 
 import time
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
 from networks.interfaces import VideoBatch
+
+PEAK_TFLOPS = (
+    ("A100", 312.0),
+    ("H100 PCIe", 756.5),
+    ("H100 NVL", 835.5),
+    ("H100", 989.4),
+    ("H200 NVL", 835.5),
+    ("H200", 989.4),
+    ("L40S", 362.1),
+    ("RTX 4090", 165.2),
+)
+"""Of one GPU with dense bfloat16 matrices, summed in float32.
+
+Source: NVIDIA's data sheets of the A100, H100, H200 and L40S, where sheets that give sparse figures alone are halved,
+and the white paper of the Ada architecture for the RTX 4090.
+"""
 
 
 class Throughput(Callback):
@@ -18,10 +34,14 @@ class Throughput(Callback):
     `every_n_steps`, never in between.
     """
 
-    def __init__(self, *, every_n_steps: int, peak_tflops: float | None) -> None:
-        """every_n_steps: steps averaged over; peak_tflops: of one device in the run's precision, None for no MFU."""
+    def __init__(self, *, every_n_steps: int, peak_tflops: float | Literal["auto"] | None, count_flops: bool) -> None:
+        """every_n_steps: steps averaged over; count_flops: not under FSDP, which shards what is counted.
+
+        peak_tflops: of one device in the run's precision; "auto": by its name in bfloat16; None: no MFU.
+        """
         self.every_n_steps = every_n_steps
         self.peak_tflops = peak_tflops
+        self.count_flops = count_flops
         self._flops_by_length: dict[tuple[int, ...], int] = {}
         self._reset()
 
@@ -33,6 +53,7 @@ class Throughput(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
+        self._peak = self.peak_tflops if self.peak_tflops != "auto" else peak_of(trainer, pl_module.device)
         self._reset()
         self._ended = time.perf_counter()
 
@@ -40,6 +61,8 @@ class Throughput(Callback):
         """The batch has arrived."""
         self._waited += time.perf_counter() - self._ended
         shape = tuple(batch.video.shape)
+        if not self.count_flops:
+            return
         if shape not in self._flops_by_length:
             self._flops_by_length[shape] = count_training_flops(pl_module, batch)
             self._began += time.perf_counter() - self._ended  # counting is not training
@@ -66,10 +89,11 @@ class Throughput(Callback):
             "speed/tokens_per_second": self._tokens / seconds,
             "speed/seconds_per_step": seconds / self._steps,
             "speed/data_wait_share": self._waited / seconds,
-            "speed/tflops": self._flops / seconds / 1e12,
         }
-        if self.peak_tflops is not None:
-            rates["speed/mfu"] = rates["speed/tflops"] / self.peak_tflops
+        if self.count_flops:
+            rates["speed/tflops"] = self._flops / seconds / 1e12
+            if self._peak is not None:
+                rates["speed/mfu"] = rates["speed/tflops"] / self._peak
         pl_module.log_dict(rates)
         self._reset()
 
@@ -77,6 +101,21 @@ class Throughput(Callback):
         """Validation does not count."""
         self._reset()
         self._ended = time.perf_counter()
+
+
+def peak_of(trainer: Trainer, device: torch.device) -> float | None:
+    """What a known GPU can reach in bfloat16, in TFLOP/s; None for others, for CPUs and in other precisions."""
+    if device.type != "cuda" or not str(trainer.precision).startswith("bf16"):
+        return None
+    return peak_by_name(torch.cuda.get_device_name(device))
+
+
+def peak_by_name(name: str) -> float | None:
+    """Of a GPU as CUDA names it: the first entry whose words are all in the name; None for slower kinds and slices."""
+    words = set(name.replace("-", " ").split())
+    if words & {"MIG", "Laptop", "D"}:
+        return None
+    return next((peak for known, peak in PEAK_TFLOPS if set(known.split()) <= words), None)
 
 
 def count_training_flops(pl_module: Any, batch: VideoBatch) -> int:

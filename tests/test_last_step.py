@@ -1,0 +1,38 @@
+"""A run of any number of steps ends validated, sampled and saved at its last one, and goes on exactly from there."""
+
+import csv
+
+import pytest
+import torch
+from test_training import config, train, videos, weights  # noqa: F401
+
+
+def validated(run):
+    with (run / "csv" / "metrics.csv").open(newline="") as file:
+        return [int(row["step"]) + 1 for row in csv.DictReader(file) if row["val/loss"]]
+
+
+@pytest.mark.parametrize(("steps", "at"), [(2, [2]), (4, [3, 4])])
+def test_the_last_step_is_validated_sampled_and_saved(videos, tmp_path, steps, at):  # noqa: F811
+    run = tmp_path / "run"
+    loss = train(config(videos, run, f"trainer.max_steps={steps}"))
+    assert loss is not None
+    assert validated(run) == at
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == steps
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"last.ckpt", f"step_{steps:07d}.ckpt"}
+    assert (run / "samples" / f"step_{steps:07d}" / "0.mp4").is_file()
+    # The averaged weights beside those that training goes on with.
+    average, current = weights(run), weights(run, "current_model_state")
+    assert any(not torch.equal(value, current[name]) for name, value in average.items())
+
+
+@pytest.mark.parametrize("steps", [2, 4])
+def test_going_on_from_the_last_step_equals_never_having_stopped(videos, tmp_path, steps):  # noqa: F811
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(config(videos, whole))
+    train(config(videos, parts, f"trainer.max_steps={steps}", "scheduler.total_steps=6"))
+    train(config(videos, parts, f"resume={parts}"))
+    assert torch.load(parts / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
+    for key in ("state_dict", "current_model_state"):
+        for name, value in weights(whole, key).items():
+            assert torch.equal(value, weights(parts, key)[name]), name

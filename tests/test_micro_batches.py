@@ -1,0 +1,60 @@
+"""How a global batch is shared out over micro-batches changes nothing, not even after a resume."""
+
+import pytest
+import torch
+from test_memory_training import MEMORY
+from test_memory_training import config as memory_config
+from test_training import config, train, videos, weights  # noqa: F401
+
+TIGHT = {"rtol": 1e-3, "atol": 1e-5}
+OVERLAPS = "network.context_loss_rate=0.3"
+
+
+def assert_same(one, other):
+    for name, value in weights(one, "current_model_state").items():
+        torch.testing.assert_close(value, weights(other, "current_model_state")[name], **TIGHT, msg=name)
+
+
+def test_tokens_are_dropped_row_by_row(videos, tmp_path):  # noqa: F811
+    cfg = config(videos, tmp_path / "four", OVERLAPS, "network.token_dropout=0.5")
+    assert cfg.clips_per_device == 4
+    train(cfg)
+    train(config(videos, tmp_path / "two", OVERLAPS, "network.token_dropout=0.5", "clips_per_device=2"))
+    assert_same(tmp_path / "four", tmp_path / "two")
+
+
+def test_with_what_is_dropped_by_default(videos, tmp_path):  # noqa: F811
+    cfg = config(videos, tmp_path / "four")
+    assert cfg.network.token_dropout > 0
+    train(cfg)
+    train(config(videos, tmp_path / "two", "clips_per_device=2"))
+    assert_same(tmp_path / "four", tmp_path / "two")
+
+
+@pytest.mark.parametrize("most", ["2", "1"])
+def test_a_run_goes_on_with_other_micro_batches(videos, tmp_path, most):  # noqa: F811
+    train(config(videos, tmp_path / "whole", "clips_per_device=2"))
+    train(config(videos, tmp_path / "parts", "clips_per_device=4", "trainer.max_steps=3", "scheduler.total_steps=6"))
+    train(config(videos, tmp_path / "parts", f"clips_per_device={most}", f"resume={tmp_path / 'parts'}"))
+    saved = torch.load(tmp_path / "parts" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 6
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_another_global_batch_is_refused_when_resuming(videos, tmp_path):  # noqa: F811
+    train(config(videos, tmp_path / "run", "trainer.max_steps=1"))
+    with pytest.raises(ValueError, match=r"global_batch_size=2, but the run was trained with 4.*pretrained=") as caught:
+        train(config(videos, tmp_path / "run", "global_batch_size=2", f"resume={tmp_path / 'run'}"))
+    assert "\n" not in str(caught.value)
+
+
+def test_memory_training_draws_row_by_row(videos, tmp_path):  # noqa: F811
+    for most in ("4", "2"):
+        # A mean over what there is to reconstruct is one of its own in every micro-batch, so that part is left out.
+        parts = ["pretrained=null", "lightning_module.reconstruction_weight=0", f"clips_per_device={most}"]
+        memory = [key for key in MEMORY if not key.startswith("~")]
+        cfg = memory_config(videos, tmp_path / most, "experiment=lovic_freedoom", *memory, *parts)
+        assert min(cfg.lightning_module.memory_dropout, cfg.lightning_module.max_level) > 0
+        cfg.lightning_module.memory_dropout = 0.5
+        train(cfg)
+    assert_same(tmp_path / "4", tmp_path / "2")
