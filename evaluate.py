@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def read_clip(path: Path, *, short_side: int) -> "Clip":
-    """Read a whole video, shrunk so that its shorter side is at most `short_side` pixels.
+    """Read a whole video, shrunk so that its shorter side is at most `short_side` pixels, as c f h w in uint8.
 
     Raises:
         ValueError: the file holds no video, or breaks off before its end.
@@ -36,7 +36,7 @@ def read_clip(path: Path, *, short_side: int) -> "Clip":
     scale = min(1.0, short_side / min(shape.height, shape.width))
     height, width = round(shape.height * scale), round(shape.width * scale)
     frames = torch.from_numpy(read_frames(path, height=height, width=width, fps=0, crop_place=0.5))
-    return Clip(rearrange(frames, "f h w c -> c f h w") / 127.5 - 1, shape.fps)
+    return Clip(rearrange(frames, "f h w c -> c f h w"), shape.fps)
 
 
 def read_length(path: Path) -> "Length":
@@ -88,19 +88,20 @@ def score(cfg: DictConfig) -> None:
 
 
 def show(card: "ReportCard", metrics: dict[str, Any], output: Path) -> None:
-    """Print means and spreads, then what was not scored."""
+    """Print means and spreads, distances with their protocols, then what was not scored."""
     from rich.console import Console
     from rich.table import Table
 
     from lightning_modules.metrics.report_card import group_faults
-    from lightning_modules.metrics.report_page import as_table
+    from lightning_modules.metrics.report_page import as_table, distance_table
 
     console = Console()
-    head, rows = as_table(card, metrics)
-    table = Table(*head)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    for head, rows in (as_table(card, metrics), distance_table(card)):
+        if rows:
+            table = Table(*head)
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
     for note in card.notes:
         console.print(f"note: {note}", markup=False, highlight=False)
     for what, metric, reason in group_faults(card.skipped):
@@ -156,7 +157,10 @@ def show_faults(faults: list["Fault"]) -> None:
 
 
 def predict_cost(cfg: DictConfig) -> dict[str, Any]:
-    """FLOPs, memory and time of a video by the config alone: nothing is built but names and shapes of the weights."""
+    """FLOPs, memory and time of a video by the config: nothing is built but names and shapes of the weights.
+
+    Where no speed is given, one short step of the network is timed.
+    """
     import torch
 
     from lightning_modules.cost.report import Settings, predict
@@ -170,7 +174,7 @@ def predict_cost(cfg: DictConfig) -> dict[str, Any]:
     with torch.device("meta"):
         network = hydra.utils.instantiate(cfg.network)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return predict(settings, **resolved, parameters=parameters)
+    return predict(settings, **resolved, parameters=parameters, build=hydra.utils.instantiate)
 
 
 def show_cost(record: dict[str, Any], output: Path | None) -> None:

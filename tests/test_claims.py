@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import ROOT, claims
 from benchmarks.claiming import comparison, cost, videos
-from benchmarks.claiming.methods import METHODS, ROLLOUTS, Size, choose, config_of, weights_of
+from benchmarks.claiming.methods import METHODS, Size, choose, config_of, weights_of
 from benchmarks.claiming.tables import claim_sheet, method_sheet
 from benchmarks.setups import compose_config
 from datamodules.tables import Entry
@@ -21,7 +21,6 @@ from lightning_modules.cost.sizes import VideoSize, network_size
 from lightning_modules.metrics.frame_difference import SeamScore, TemporalFlicker
 from lightning_modules.metrics.frechet import FrechetFrameDistance
 from lightning_modules.metrics.scorer import Scorer
-from lightning_modules.rollouts.interfaces import Canvas
 from lightning_modules.runs import override, read_run
 from lightning_modules.take import overrides, rollout_of
 from networks.interfaces import Condition
@@ -107,31 +106,6 @@ def test_flops_of_a_canvas_without_tokens_are_those_that_run(releases):
     assert found == pytest.approx(counter.get_total_flops(), rel=0.02)
     whole = cost.sampling_flops(size, nodes["rollout"], video, calls=1, without=None)
     assert whole > found
-
-
-@pytest.mark.parametrize("name", ROLLOUTS)
-def test_canvases_are_those_that_the_rollout_asks_for(name, releases):
-    cfg, config = merged(name, releases)
-    for num_frames in (8, 10, 23, 40):
-        canvases_are_asked_for(cfg, config, num_frames)
-
-
-def canvases_are_asked_for(cfg, config, num_frames):
-    asked = []
-
-    def network(noisy, time, condition):
-        asked.extend([noisy.shape[2]] * len(noisy))
-        return noisy
-
-    def generate(noise, condition, known, wrap=lambda inner: inner):
-        return wrap(network)(noise, torch.ones(1, noise.shape[2]), condition)
-
-    noise, index = torch.randn(1, 2, num_frames, 2, 2), torch.arange(float(num_frames)).unsqueeze(0)
-    condition = Condition(index, torch.zeros(1, 1, 3), torch.ones(1, 1, dtype=torch.bool))
-    instantiate(rollout_of(cfg, config))(generate, Canvas(noise, condition))
-    rollout = OmegaConf.to_container(rollout_of(cfg, config), resolve=True)
-    size = network_size(OmegaConf.to_container(config.network, resolve=True))
-    assert sorted(canvas.frames for canvas in cost.plan_of(size, rollout, num_frames).canvases) == sorted(asked)
 
 
 def test_boundaries_of_merged_windows_lie_where_a_window_ends():

@@ -11,8 +11,8 @@ from lightning_modules.metrics.features import (
     TimmFeatures,
     efficientnet_lite0,
     offline_features,
-    timm_features,
 )
+from lightning_modules.metrics.fetched_features import timm_features
 from lightning_modules.metrics.flow import flow_norms
 from lightning_modules.metrics.frame_difference import SeamScore, TemporalFlicker
 from lightning_modules.metrics.motion import DynamicDegree, MotionAwareWarpError, MotionMagnitude, MotionSmoothness
@@ -28,6 +28,7 @@ class MeanColour:
     """Features known by heart: the mean of each channel."""
 
     name = "mean colour"
+    sees = "whole frames"
 
     def __call__(self, frames):
         return frames.mean(dim=(2, 3))

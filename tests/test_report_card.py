@@ -25,7 +25,7 @@ from lightning_modules.metrics.features import ColourTextureFeatures
 from lightning_modules.metrics.frame_difference import SeamScore, TemporalFlicker
 from lightning_modules.metrics.frechet import FrechetFrameDistance
 from lightning_modules.metrics.motion import MotionMagnitude
-from lightning_modules.metrics.per_video import Curve
+from lightning_modules.metrics.per_video import Curve, floats
 from lightning_modules.metrics.plots import mean_curve, nice_ticks, plot
 from lightning_modules.metrics.reconstruction import VideoPSNR
 from lightning_modules.metrics.report_card import group_faults, score_folder
@@ -42,11 +42,12 @@ SPEC.loader.exec_module(program)
 
 def write_video(path, levels, size=64, fps=8):
     """Textured frames whose brightness follows `levels` (0 to 255)."""
-    texture = np.random.default_rng(0).integers(-20, 20, (size // 8, size // 8, 3)).repeat(8, 0).repeat(8, 1)
+    height, width = size if isinstance(size, tuple) else (size, size)
+    texture = np.random.default_rng(0).integers(-20, 20, (height // 8, width // 8, 3)).repeat(8, 0).repeat(8, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "10"})
-        stream.width, stream.height, stream.pix_fmt = size, size, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for level in levels:
             pixels = (texture + level).clip(0, 255).astype(np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
@@ -292,10 +293,17 @@ def test_mixed_sizes_and_rates_are_noted(folder, tmp_path):
     ]
 
 
-def test_distances_come_with_their_protocol(folder, tmp_path):
+PROTOCOL = (
+    "32 samples against 32, 96 features (colour-and-texture histograms; they see 64 × 64 pixels), 16 frames a video, "
+    "evenly spread, videos of 64 × 64 at 8 frames a second, references of 64 × 64 (1), 32 × 48 (1) at 8 (1), 12 (1) "
+    "frames a second"
+)
+
+
+def test_distances_come_with_their_protocol(folder, tmp_path, capsys):
     references = tmp_path / "true"
     write_video(references / "one.mp4", [60] * 20)
-    write_video(references / "other.mp4", np.linspace(60, 200, 20))
+    write_video(references / "other.mp4", np.linspace(60, 200, 20), size=(32, 48), fps=12)
     (references / "bad.mp4").touch()
     read = []
 
@@ -310,17 +318,30 @@ def test_distances_come_with_their_protocol(folder, tmp_path):
     assert card.distances["fid"] | {"distance": 0} == {
         "distance": 0,
         "features": "colour-and-texture histograms",
+        "sees": "64 × 64 pixels",
         "dimensions": 96,
         "sampling": "16 frames a video, evenly spread",
         "video_samples": 32,
         "reference_samples": 32,
+        "video_size": "64 × 64",
+        "video_fps": "8",
+        "reference_size": "64 × 64 (1), 32 × 48 (1)",
+        "reference_fps": "8 (1), 12 (1)",
+        "protocol": PROTOCOL,
     }
     assert (str(references / "bad.mp4"), "reference") in {(fault.file, fault.metric) for fault in card.skipped}
     assert "6 of 6 videos have no reference of their own name" not in card.notes[0]
     assert any(note.startswith("5 of 6 videos have no reference of their own name") for note in card.notes)
     assert any("fid: 32 samples for 96 features make it too large" in note for note in card.notes)
-    page = (tmp_path / "out" / "report.html").read_text()
-    assert "32 samples against 32, 96 features (colour-and-texture histograms), 16 frames a video" in page
+    assert PROTOCOL in (tmp_path / "out" / "report.html").read_text()
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["distances"]["fid"]["protocol"] == PROTOCOL
+    with (tmp_path / "out" / "distances.csv").open() as file:
+        (line,) = csv.DictReader(file)
+    assert (line["name"], line["protocol"]) == ("fid", PROTOCOL)
+    assert float(line["distance"]) == card.distances["fid"]["distance"]
+    program.show(card, metrics, tmp_path / "out")
+    cells = [line.split("┃" if "┃" in line else "│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert "".join(cell[-2] for cell in cells if len(cell) == 5).replace(" ", "") == PROTOCOL.replace(" ", "")
     read.clear()
     assert score(folder, tmp_path / "out", **given).distances == card.distances
     assert "one.mp4" not in read
@@ -335,9 +356,31 @@ def test_folders_without_videos_are_one_clear_error(tmp_path):
     with pytest.raises(ValueError, match=r"there is no folder '.*nowhere'"):
         score(tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "empty" / "bad.mp4").touch()
-    with pytest.raises(ValueError, match=r"none of the 1 videos in '.*empty' can be scored; the first: "):
+    with pytest.raises(ValueError, match=r"none of the 1 videos in '.*empty' can be scored: bad\.mp4: cannot be decod"):
         score(tmp_path / "empty", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_each_reason_is_named_where_no_video_can_be_scored(tmp_path):
+    videos = tmp_path / "videos"
+    for name in ("one", "two"):
+        write_video(videos / f"{name}.mp4", [128])
+    for name in ("three", "four"):
+        (videos / f"{name}.mp4").write_text("not a video")
+    with pytest.raises(ValueError, match="none of the 4 videos") as refused:
+        score(videos, tmp_path / "out", beside={})
+    assert str(refused.value).endswith(
+        ": 2 videos, such as four.mp4: cannot be decoded (InvalidDataError); "
+        "2 videos, such as one.mp4: it has a single frame"
+    )
+
+    def read_video(path):
+        raise ValueError(f"reason {path.name}")
+
+    for number in range(10):
+        (videos / f"{number}.mp4").touch()
+    with pytest.raises(ValueError, match=r"0\.mp4: reason 0\.mp4; .*; and 4 reasons more$"):
+        score(videos, tmp_path / "out", beside={}, read_video=read_video)
 
 
 def test_what_lies_beside_a_video_is_found(tmp_path):
@@ -380,8 +423,9 @@ def test_videos_are_shrunk_never_enlarged(tmp_path):
     assert program.read_clip(tmp_path / "a.mp4", short_side=32).video.shape == (3, 3, 32, 32)
     clip = program.read_clip(tmp_path / "a.mp4", short_side=256)
     assert clip.video.shape == (3, 3, 128, 128)
-    assert clip.video[:, 0].mean() < -0.85
-    assert clip.video[:, 2].mean() > 0.85
+    assert clip.video.dtype == torch.uint8
+    assert floats(clip.video)[:, 0].mean() < -0.85
+    assert floats(clip.video)[:, 2].mean() > 0.85
 
 
 def test_the_program_scores_with_its_own_config(folder, tmp_path):

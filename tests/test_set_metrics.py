@@ -6,6 +6,7 @@ from test_metrics import MeanColour, sliding, still
 from torch import nn
 
 from lightning_modules.metrics.features import ColourTextureFeatures
+from lightning_modules.metrics.fetched_features import clip_features
 from lightning_modules.metrics.frechet import FrechetFrameDistance, FrechetVideoDistance
 from lightning_modules.metrics.named_features import (
     FramesAndChanges,
@@ -13,7 +14,6 @@ from lightning_modules.metrics.named_features import (
     Remembered,
     WithoutCentre,
     background_features,
-    clip_features,
     frame_features,
     video_features,
 )

@@ -1,10 +1,9 @@
 """Do the subject and the background stay the same? Axes: c f h w; d features."""
 
-from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
-from lightning_modules.metrics.features import FrameFeatures
+from lightning_modules.metrics.features import FrameFeatures, features_of
 from lightning_modules.metrics.per_video import Curve, Measured, PerVideoMean, check_video
 
 
@@ -29,7 +28,7 @@ class SubjectConsistency(PerVideoMean):
     def measure(self, video: Tensor) -> Measured:
         """Score one video, 3 f h w in [-1, 1] with two frames or more."""
         check_video(video, where="consistency")
-        features = self.features(rearrange(video, "c f h w -> f c h w"))
+        features = features_of(video, self.features)
         to_first = functional.cosine_similarity(features[1:].float(), features[:1].float(), dim=1).clamp(min=0)
         return Measured(consistency(features), Curve(list(range(1, video.shape[1])), to_first.tolist()))
 

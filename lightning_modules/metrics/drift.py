@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from einops import rearrange, reduce
+import torch
+from einops import reduce
 from torch import Tensor
 from torch.nn import functional
 
-from lightning_modules.metrics.features import FrameFeatures
-from lightning_modules.metrics.per_video import Curve, Measured, PerVideoMean, check_video
+from lightning_modules.metrics.features import FrameFeatures, features_of
+from lightning_modules.metrics.per_video import Curve, Measured, PerVideoMean, check_video, pieces
 
 # Source: HeliosBench compares the first and the last 15 % of the frames
 SHARE = 0.15
@@ -55,7 +56,7 @@ class FeatureDrift(PerVideoMean):
     def measure(self, video: Tensor) -> Measured:
         """Score one video, 3 f h w in [-1, 1] with two frames or more."""
         check_video(video, where="feature drift")
-        features = self.features(rearrange(video, "c f h w -> f c h w")).float()
+        features = features_of(video, self.features).float()
         num_frames = _num_frames(video, self.share)
         first, last = features[:num_frames].mean(dim=0), features[-num_frames:].mean(dim=0)
         score = max(0.0, 1 - float(functional.cosine_similarity(first, last, dim=0)))
@@ -88,7 +89,7 @@ class ColourDrift(PerVideoMean):
     def measure(self, video: Tensor) -> Measured:
         """Score one video, 3 f h w in [-1, 1] with two frames or more."""
         check_video(video, where="colour drift")
-        colours = 127.5 * reduce(video.float(), "c f h w -> f c", "mean")
+        colours = 127.5 * torch.cat([reduce(piece, "f c h w -> f c", "mean") for piece in pieces(video)])
         num_frames = _num_frames(video, self.share)
         first, last = colours[:num_frames].mean(dim=0), colours[-num_frames:].mean(dim=0)
         distances = (colours - first).abs().mean(dim=1)

@@ -1,12 +1,14 @@
 """Frozen features of single frames, for metrics of identity and drift. Axes: n frames, c h w, d features."""
 
 import logging
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
+
+from lightning_modules.metrics.per_video import pieces
 
 log = logging.getLogger(__name__)
 
@@ -15,10 +17,16 @@ class FrameFeatures(Protocol):
     """What a metric asks of a feature model."""
 
     name: str
+    sees: str  # the size that frames are brought to, in words
 
     def __call__(self, frames: Tensor) -> Tensor:
         """Frames n 3 h w in [-1, 1] to features n d, float32."""
         ...
+
+
+def features_of(video: Tensor, features: FrameFeatures) -> Tensor:
+    """Features of every frame of a video, c f h w in [-1, 1] or uint8 to f d."""
+    return torch.cat([features(piece) for piece in pieces(video)])
 
 
 class ColourTextureFeatures(nn.Module):
@@ -31,6 +39,7 @@ class ColourTextureFeatures(nn.Module):
     """
 
     name: str = "colour-and-texture histograms"
+    sees: str = "64 × 64 pixels"
 
     @torch.no_grad()
     def forward(self, frames: Tensor) -> Tensor:
@@ -58,25 +67,62 @@ def _edges(frames: Tensor) -> Tensor:
     return (sums / sums.sum(dim=1, keepdim=True).clamp(min=1e-6)).sqrt()
 
 
+Fit = Literal["stretched", "short side", "centre"]
+
+
+def fitted(frames: Tensor, *, size: int, fit: Fit) -> Tensor:
+    """Frames n c h w at the size that a model wants.
+
+    stretched: to size × size, whatever their shape. short side: that one to `size`, the other in proportion, less what
+    no whole patch of 16 pixels covers. centre: likewise, then the square in the middle.
+
+    Source: short side and centre from VBench, which so prepares frames for DINO and, with bicubic weights, for CLIP.
+    """
+    if fit == "stretched":
+        return functional.interpolate(frames, size=(size, size), mode="bilinear", antialias=True)
+    short = min(frames.shape[-2:])
+    height, width = (size * side // short for side in frames.shape[-2:])
+    if fit == "short side":
+        frames = functional.interpolate(frames, size=(height, width), mode="bilinear")
+        return frames[..., : height // 16 * 16, : width // 16 * 16]
+    frames = functional.interpolate(frames, size=(height, width), mode="bicubic")
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    return frames[..., top : top + size, left : left + size]
+
+
 class TimmFeatures(nn.Module):
-    """Pooled features of a frozen image model of the timm library."""
+    """Pooled features of a frozen image model, most of them of the timm library."""
 
     def __init__(
-        self, *, model: nn.Module, name: str, mean: tuple[float, ...], std: tuple[float, ...], size: int
+        self,
+        *,
+        model: nn.Module,
+        name: str,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        size: int,
+        fit: Fit = "stretched",
     ) -> None:
-        """Take a model without its classifier; `efficientnet_lite0` and `timm_features` build one.
+        """Take a model without its classifier; `efficientnet_lite0` and those in `named_features` build one.
 
         Args:
-            model: frames n 3 s s, normalised, to n d.
+            model: frames n 3 h w, normalised, to n d.
             name: what reports call it.
             mean: per channel, that the model wants subtracted from pixels in [0, 1].
             std: per channel, that it wants them divided by.
-            size: height and width s that frames are resized to, whatever their shape.
+            size: pixels of height and width, or of the short side alone.
+            fit: how frames are brought to it, see `fitted`.
         """
         super().__init__()
         self.model = model.eval().requires_grad_(False)
         self.name = name
-        self.mean, self.std, self.size = mean, std, size
+        self.mean, self.std, self.size, self.fit = mean, std, size, fit
+        square = f"{size} × {size} pixels"
+        self.sees = {
+            "stretched": f"{square}, stretched",
+            "short side": f"a short side of {size} pixels",
+            "centre": f"the middle {square} of a short side of {size}",
+        }[fit]
 
     @torch.no_grad()
     def forward(self, frames: Tensor) -> Tensor:
@@ -85,25 +131,9 @@ class TimmFeatures(nn.Module):
         return torch.cat([self._features(part) for part in frames.split(32)])
 
     def _features(self, frames: Tensor) -> Tensor:
-        frames = functional.interpolate(frames.float(), size=(self.size, self.size), mode="bilinear", antialias=True)
+        frames = fitted(frames.float(), size=self.size, fit=self.fit)
         mean, std = (rearrange(frames.new_tensor(value), "c -> c 1 1") for value in (self.mean, self.std))
         return self.model(((frames.clamp(-1, 1) + 1) / 2 - mean) / std).float()
-
-
-def timm_features(*, model_name: str, size: int = 224) -> TimmFeatures:
-    """Load any pretrained timm model by name, such as vit_small_patch14_dinov2.lvd142m: needs a network once.
-
-    Raises:
-        ValueError: timm has no such model.
-    """
-    import timm
-    from timm.data.config import resolve_model_data_config
-
-    if not timm.is_model(model_name):
-        raise ValueError(f"features: timm has no model '{model_name}'; timm.list_models() names them")
-    model = timm.create_model(model_name, pretrained=True, num_classes=0)
-    wanted = resolve_model_data_config(model)
-    return TimmFeatures(model=model, name=model_name, mean=wanted["mean"], std=wanted["std"], size=size)
 
 
 def efficientnet_lite0(*, size: int = 128) -> TimmFeatures:

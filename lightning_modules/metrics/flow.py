@@ -10,6 +10,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lightning_modules.metrics.per_video import floats
+
 Flow = npt.NDArray[np.float32]
 
 
@@ -96,11 +98,11 @@ def flow_norms(video: Tensor, flow: OpticalFlow = DIS) -> Iterator[Flow]:
 
 
 def pairs(video: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Neighbouring frames c h w of c f h w."""
-    yield from zip(video[:, :-1].unbind(1), video[:, 1:].unbind(1), strict=True)
+    """Neighbouring frames c h w in [-1, 1] of c f h w."""
+    yield from zip(map(floats, video[:, :-1].unbind(1)), map(floats, video[:, 1:].unbind(1)), strict=True)
 
 
 def pixels(frame: Tensor) -> npt.NDArray[Any]:
-    """A frame 3 h w in [-1, 1] as h w 3 in whole grey levels of 0 to 255."""
-    levels = ((frame.float().clamp(-1, 1) + 1) * 127.5).round().byte()
+    """A frame 3 h w, in [-1, 1] or uint8, as h w 3 in whole grey levels of 0 to 255."""
+    levels = frame if frame.dtype == torch.uint8 else ((frame.float().clamp(-1, 1) + 1) * 127.5).round().byte()
     return rearrange(levels, "c h w -> h w c").contiguous().cpu().numpy()

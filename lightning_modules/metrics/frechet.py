@@ -10,7 +10,7 @@ from torchmetrics import Metric
 
 from lightning_modules.metrics.features import FrameFeatures
 from lightning_modules.metrics.named_features import ClipFeatures
-from lightning_modules.metrics.per_video import check_video
+from lightning_modules.metrics.per_video import check_video, floats
 
 
 class FrechetDistance(Metric):
@@ -44,7 +44,7 @@ class FrechetDistance(Metric):
 
     @abstractmethod
     def samples(self, video: Tensor) -> Tensor:
-        """Features n d of one video, 3 f h w in [-1, 1].
+        """Features n d of one video, 3 f h w in [-1, 1] or uint8.
 
         Raises:
             ValueError: the video is too short, or is no video.
@@ -89,9 +89,10 @@ class FrechetDistance(Metric):
         return mean, (products - count * torch.outer(mean, mean)) / (count - 1)
 
     def describe(self) -> dict[str, str | int]:
-        """The protocol of the figure: features, their number, how samples were taken and how many there are."""
+        """The protocol of the figure: features, what they see, their number, how samples were taken, how many."""
         return {
             "features": self.features.name,
+            "sees": self.features.sees,
             "dimensions": len(self.video_sum),
             "sampling": self.protocol(),
             "video_samples": int(self.video_count),
@@ -120,7 +121,7 @@ class FrechetFrameDistance(FrechetDistance):
         check_video(video, where="fréchet distance", min_frames=1)
         number = min(self.frames_per_video, video.shape[1])
         frames = torch.linspace(0, video.shape[1] - 1, number).round().long()
-        return self.features(rearrange(video[:, frames], "c f h w -> f c h w"))
+        return self.features(floats(rearrange(video[:, frames], "c f h w -> f c h w")))
 
     def protocol(self) -> str:
         """How frames are taken."""
@@ -147,8 +148,8 @@ class FrechetVideoDistance(FrechetDistance):
         check_video(video, where="fréchet video distance", min_frames=self.num_frames)
         whole = video.shape[1] // self.num_frames * self.num_frames
         clips = rearrange(video[:, :whole], "c (n f) h w -> n c f h w", f=self.num_frames)
-        return self.features(clips)
+        return torch.cat([self.features(floats(clip)) for clip in clips.split(1)])
 
     def protocol(self) -> str:
         """How clips are taken."""
-        return f"clips of {self.num_frames} frames, end to end, every frame"
+        return f"clips of {self.num_frames} frames, end to end without overlap, every frame"

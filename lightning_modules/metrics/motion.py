@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lightning_modules.metrics.flow import DIS, Flow, OpticalFlow, flow_norms, pairs, pixels
-from lightning_modules.metrics.per_video import Curve, Measured, PerVideoMean, check_side, check_video, mean
+from lightning_modules.metrics.per_video import Curve, Measured, PerVideoMean, check_side, check_video, floats, mean
 
 
 class FlowMetric(PerVideoMean):
@@ -93,7 +93,7 @@ class MotionSmoothness(FlowMetric):
         """Score one video, 3 f h w in [-1, 1] with three frames or more."""
         self.check(video, "motion smoothness", min_frames=3)
         frames = list(range(1, video.shape[1] - 1, 2))
-        scores = [1 - self._error(*video[:, place - 1 : place + 2].float().unbind(1)) / 2 for place in frames]
+        scores = [1 - self._error(*floats(video[:, place - 1 : place + 2]).unbind(1)) / 2 for place in frames]
         return Measured(mean(scores), Curve(frames, scores))
 
     def _error(self, before: Tensor, middle: Tensor, after: Tensor) -> float:

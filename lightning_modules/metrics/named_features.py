@@ -1,7 +1,9 @@
 """Features by name, of frames and of clips, for metrics. Axes: n frames or clips, c h w, d features."""
 
 import hashlib
+import json
 from functools import cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -12,11 +14,12 @@ from torch.nn import functional
 from lightning_modules.metrics.features import (
     ColourTextureFeatures,
     FrameFeatures,
-    TimmFeatures,
     efficientnet_lite0,
     offline_features,
-    timm_features,
 )
+from lightning_modules.metrics.fetched_features import clip_features, timm_features
+
+NETWORKS_OF_VBENCH = {"dino": "vit_base_patch16_224.dino", "clip": "openai/clip-vit-base-patch32"}
 
 
 class Remembered(nn.Module):
@@ -26,7 +29,7 @@ class Remembered(nn.Module):
         """Take the features, and how many pictures' are kept."""
         super().__init__()
         self.features = features
-        self.name = features.name
+        self.name, self.sees = features.name, features.sees
         self.most = most
         self.known: dict[bytes, Tensor] = {}
 
@@ -45,9 +48,11 @@ def frame_features(*, name: str) -> FrameFeatures:
     """Load features of frames by name, once: whoever asks for the same name gets the same.
 
     Args:
-        name: offline (the best that needs no download), histograms, efficientnet_lite0; dino and clip, which are
-            VBench's (DINO ViT-B/16, CLIP ViT-B/32); any pretrained timm model; or a CLIP of transformers, as
-            owner/model or a folder. What is not on this machine a network brings once.
+        name: offline (the best that needs no download), histograms, efficientnet_lite0; dino and clip, which are the
+            networks that VBench takes (DINO ViT-B/16, CLIP ViT-B/32) on frames prepared as it does; any pretrained
+            timm model; a CLIP of transformers, as owner/model; or a folder with either. What is not on this machine a
+            network brings once. VBench reads videos at their own size, and we at `short_side`, so figures come near
+            to its own without being the same.
 
     Raises:
         ValueError: there is no such model, or it cannot be had.
@@ -62,40 +67,16 @@ def _load(name: str) -> FrameFeatures:
         return ColourTextureFeatures()
     if name == "efficientnet_lite0":
         return efficientnet_lite0()
-    if name == "clip":
-        return clip_features(model_name="openai/clip-vit-base-patch32")
-    if "/" in name:
-        return clip_features(model_name=name)
-    return timm_features(model_name="vit_base_patch16_224.dino" if name == "dino" else name)
+    setting, model = f"features.name={name}", NETWORKS_OF_VBENCH.get(name, name)
+    if "/" in model and not _is_timms(Path(model)):
+        return clip_features(model_name=model, setting=setting)
+    return timm_features(model_name=model, setting=setting)
 
 
-def clip_features(*, model_name: str) -> TimmFeatures:
-    """Load the picture half of a CLIP of transformers, from its hub or a folder.
-
-    Raises:
-        ValueError: it is neither there nor to be had.
-    """
-    from transformers import CLIPVisionModelWithProjection
-
-    try:
-        model = CLIPVisionModelWithProjection.from_pretrained(model_name)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"features: '{model_name}' is neither a folder with a CLIP nor to be had from the hub"
-        ) from error
-    # Source: CLIP's own preprocessing
-    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-    size: Any = model.config.image_size
-    return TimmFeatures(model=_ImageEmbeddings(model), name=model_name, mean=mean, std=std, size=size)
-
-
-class _ImageEmbeddings(nn.Module):
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, frames: Tensor) -> Tensor:
-        return self.model(pixel_values=frames).image_embeds
+def _is_timms(folder: Path) -> bool:
+    """Whether timm wrote the folder."""
+    config = folder / "config.json"
+    return config.is_file() and "architecture" in json.loads(config.read_text(encoding="utf-8"))
 
 
 class WithoutCentre(nn.Module):
@@ -117,6 +98,7 @@ class WithoutCentre(nn.Module):
             raise ValueError(f"background: share is {share}, but must lie between 0 and 1")
         self.features = features
         self.share = share
+        self.sees = features.sees
         self.name = f"{features.name}, middle {share:.0%} of height and width hidden"
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -130,16 +112,24 @@ class WithoutCentre(nn.Module):
 
 
 def background_features(*, name: str) -> FrameFeatures:
-    """Features of the background: `offline_without_centre`, or those that `frame_features` knows by this name."""
+    """Features of the background: `offline_without_centre`, or those that `frame_features` knows by this name.
+
+    Raises:
+        ValueError: there is no such model, or it cannot be had.
+    """
     if name == "offline_without_centre":
         return WithoutCentre(features=frame_features(name="offline"))
-    return frame_features(name=name)
+    try:
+        return frame_features(name=name)
+    except ValueError as error:  # which opens with the other setting
+        raise ValueError(f"background_{error}") from error
 
 
 class ClipFeatures(Protocol):
     """What a Fréchet distance between videos asks of a model."""
 
     name: str
+    sees: str  # the size that frames are brought to, in words
     num_frames: int  # of a clip
 
     def __call__(self, clips: Tensor) -> Tensor:
@@ -157,6 +147,7 @@ class FramesAndChanges(nn.Module):
         super().__init__()
         self.features = features
         self.num_frames = num_frames
+        self.sees = features.sees
         self.name = f"{features.name}: mean, and mean change between frames"
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -174,6 +165,7 @@ class KineticsFeatures(nn.Module):
         self.model = model.eval().requires_grad_(False)
         self.name = name
         self.size = size
+        self.sees = f"{size} × {size} pixels, stretched"
         self.num_frames = num_frames
 
     @torch.no_grad()

@@ -1,10 +1,11 @@
 """The common part of the metrics: a mean over videos, right under distributed reduction. Axes: b c f h w."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -53,7 +54,9 @@ class PerVideoMean(Metric):
 
     @abstractmethod
     def measure(self, video: Tensor, *args: Any, **given: Any) -> Measured:
-        """Score one video, c f h w in [-1, 1], without counting it; what the metric `needs` comes by keyword.
+        """Score one video, c f h w, without counting it; what the metric `needs` comes by keyword.
+
+        Pixels are fractions in [-1, 1], or whole numbers (uint8) in [0, 255], which take a quarter of the memory.
 
         Raises:
             ValueError: the video, or what is given beside it, is not what the metric takes.
@@ -64,7 +67,7 @@ class PerVideoMean(Metric):
         return ""
 
     def update(self, video: Tensor, **given: Any) -> None:
-        """Score and count videos, b 3 f h w in [-1, 1]; a reference likewise, what else is given holds for all rows."""
+        """Score and count videos, b 3 f h w in [-1, 1] or uint8; a reference likewise, the rest holds for all rows."""
         if video.ndim != 5:
             raise ValueError(f"{type(self).__name__} takes videos as b 3 f h w, got shape {tuple(video.shape)}")
         reference = given.pop("reference", None)
@@ -84,7 +87,7 @@ class PerVideoMean(Metric):
 
 
 def check_video(video: Tensor, *, where: str, min_frames: int = 2) -> None:
-    """Check that a video is 3 f h w in [-1, 1] with enough frames.
+    """Check that a video is 3 f h w, in [-1, 1] or uint8, with enough frames.
 
     Raises:
         ValueError: it is not; the message begins with `where`.
@@ -93,9 +96,22 @@ def check_video(video: Tensor, *, where: str, min_frames: int = 2) -> None:
         raise ValueError(f"{where} takes videos as 3 f h w, got shape {tuple(video.shape)}")
     if video.shape[1] < min_frames:
         raise ValueError(f"{where} needs at least {min_frames} frames, got {video.shape[1]}")
+    if video.dtype == torch.uint8:
+        return
     low, high = (float(value) for value in video.aminmax())
     if not (low >= -1.001 and high <= 1.001):  # so that nan is refused as well
         raise ValueError(f"{where} takes pixels in [-1, 1], got values from {low:.4g} to {high:.4g}")
+
+
+def floats(pixels: Tensor) -> Tensor:
+    """Pixels in [-1, 1]: whole ones of [0, 255] are turned into such, fractions stay what they are."""
+    return pixels / 127.5 - 1 if pixels.dtype == torch.uint8 else pixels.float()
+
+
+def pieces(video: Tensor) -> Iterator[Tensor]:
+    """A video c f h w as pieces f c h w in [-1, 1] of 32 frames at most: a whole one would not fit into memory."""
+    for piece in rearrange(video, "c f h w -> f c h w").split(32):
+        yield floats(piece)
 
 
 def check_side(video: Tensor, *, where: str, least: int) -> None:
@@ -113,13 +129,13 @@ def frame_differences(video: Tensor) -> list[float]:
     """Mean absolute difference of neighbouring frames, frame by frame to spare memory.
 
     Args:
-        video: c f h w in [-1, 1].
+        video: c f h w in [-1, 1] or uint8.
 
     Returns:
         f - 1 values in grey levels of 0 to 255; entry i compares frames i and i + 1.
     """
     pairs = zip(video[:, :-1].unbind(1), video[:, 1:].unbind(1), strict=True)
-    return [127.5 * float((after.float() - before.float()).abs().mean()) for before, after in pairs]
+    return [127.5 * float((floats(after) - floats(before)).abs().mean()) for before, after in pairs]
 
 
 def mean(values: Iterable[float]) -> float:

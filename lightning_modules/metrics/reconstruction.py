@@ -1,27 +1,42 @@
 """How near does a video come to its reference? Axes: c f h w."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+from torchmetrics.functional.image import structural_similarity_index_measure
 
-from lightning_modules.metrics.per_video import Curve, Measured, PerVideoMean, check_side, check_video, mean
+from lightning_modules.metrics.per_video import Curve, Measured, PerVideoMean, check_side, check_video, floats, mean
 
 CEILING_DB = 100.0
 
 
 def frame_psnr(first: Tensor, second: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of each frame, f of two f c h w in [-1, 1]; equal ones count as 100 dB."""
-    ratios = peak_signal_noise_ratio(first.float(), second.float(), data_range=2.0, reduction="none", dim=(1, 2, 3))
-    return ratios.clamp(max=CEILING_DB)
+    """Peak signal-to-noise ratio in dB of each frame, f of two f c h w; equal ones count as 100 dB."""
+    return _decibels(_squared_errors(first, second))
+
+
+def _squared_errors(first: Tensor, second: Tensor) -> Tensor:
+    """Mean squared error of each frame, f of two f c h w in [-1, 1] or uint8."""
+    return torch.cat([(one - other).square().mean(dim=(1, 2, 3)) for one, other in _parts(first, second)])
+
+
+def _decibels(error: Tensor) -> Tensor:
+    return (10 * torch.log10(4 / error)).clamp(max=CEILING_DB)  # black to white is 2
+
+
+def _parts(first: Tensor, second: Tensor, size: int = 32) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same frames of both in [-1, 1], some at a time to spare memory."""
+    for one, other in zip(first.split(size), second.split(size), strict=True):
+        yield floats(one), floats(other)
 
 
 def frame_ssim(first: Tensor, second: Tensor) -> Tensor:
-    """Structural similarity of each frame, f of two f c h w in [-1, 1] with sides of 11 pixels at least."""
-    parts = zip(first.float().split(32), second.float().split(32), strict=True)
+    """Structural similarity of each frame, f of two f c h w with sides of 11 pixels at least."""
+    parts = _parts(first, second)
     found = [structural_similarity_index_measure(*part, data_range=2.0, reduction="none") for part in parts]
     return torch.cat([torch.atleast_1d(values) for values in found])  # type: ignore[arg-type]
 
@@ -55,9 +70,9 @@ class VideoPSNR(_AgainstReference):
 
     def measure(self, video: Tensor, *, reference: Tensor) -> Measured:
         """Score a video against its reference, both 3 f h w in [-1, 1]."""
-        frames = self.frames(video, reference, "psnr")
-        score = min(float(peak_signal_noise_ratio(video.float(), reference.float(), data_range=2.0)), CEILING_DB)
-        return Measured(score, Curve(list(range(video.shape[1])), frame_psnr(*frames).tolist()))
+        errors = _squared_errors(*self.frames(video, reference, "psnr"))
+        score = float(_decibels(errors.mean()))
+        return Measured(score, Curve(list(range(video.shape[1])), _decibels(errors).tolist()))
 
 
 class VideoSSIM(_AgainstReference):
@@ -112,7 +127,7 @@ class VideoLPIPS(_AgainstReference):
 
         if self.distance is None:
             self.distance = LearnedPerceptualImagePatchSimilarity(net_type="alex").to(video.device).net
-        pairs = zip(video.float().clamp(-1, 1).split(16), reference.float().clamp(-1, 1).split(16), strict=True)
+        pairs = ((one.clamp(-1, 1), other.clamp(-1, 1)) for one, other in _parts(video, reference, size=16))
         return [float(value) for pair in pairs for value in self.distance(*pair).flatten()]
 
 

@@ -15,6 +15,7 @@ from lightning_modules.metrics.score_files import Cell, Scored
 from lightning_modules.metrics.scorer import Scorer
 
 ALL = "all videos"
+MOST_REASONS = 10  # named in an error
 
 
 class Skipped(NamedTuple):
@@ -30,7 +31,7 @@ class ReportCard(NamedTuple):
 
     rows: per video its file, frames, height, width, fps, then each metric's score, None where it has none.
     summary: per metric mean, std (over videos, None for fewer than two) and videos (how many it scored).
-    distances: per distance between sets its value and its protocol.
+    distances: per distance between sets its value and its protocol, word by word and as one line.
     curves: per file and metric, values along the video.
     strips: per file some frames side by side, a JPEG in base64.
     skipped: what could not be scored; `metric` is "all" where the whole video could not, `file` is "all videos" where
@@ -65,11 +66,11 @@ def score_folder(scorer: Scorer, videos: Path, files: Mapping[str, Beside], refe
         try:
             found[name] = scorer.score(name, videos / name, beside, samples=bool(references))
         except ValueError as error:
-            skipped.append(Skipped(name, "all", str(error)))
+            skipped.append(Skipped(name, "all", str(error).removeprefix(f"{videos / name}: ")))
             continue
         skipped += [Skipped(name, metric, reason) for metric, reason in found[name].faults.items()]
     if not found:
-        raise ValueError(f"none of the {len(files)} videos in '{videos}' can be scored; the first: {skipped[0].reason}")
+        raise ValueError(f"none of the {len(files)} videos in '{videos}' can be scored: {_reasons(skipped)}")
     for column, reason in scorer.unavailable.items():
         if any(_has(beside, scorer.metrics[column].needs) for beside in files.values()):
             skipped.append(Skipped(ALL, column, reason))
@@ -84,6 +85,13 @@ def score_folder(scorer: Scorer, videos: Path, files: Mapping[str, Beside], refe
         skipped=skipped,
         notes=_notes(rows, files, distances, bool(references)),
     )
+
+
+def _reasons(skipped: Sequence[Skipped]) -> str:
+    """Each file with its reason; a reason that several share once."""
+    groups = group_faults(skipped)
+    listed = "; ".join(f"{what}: {reason}" for what, _, reason in groups[:MOST_REASONS])
+    return listed + (f"; and {len(groups) - MOST_REASONS} reasons more" if len(groups) > MOST_REASONS else "")
 
 
 def _has(beside: Beside, needs: Sequence[str]) -> bool:
@@ -104,13 +112,45 @@ def _distances(
     distances: dict[str, dict[str, Cell]] = {}
     for name, distance in scorer.distances.items():
         distance.reset()
-        for side, is_reference in ((found, False), (true, True)):
-            for scored in side:
-                if name in scored.samples:
-                    distance.add(scored.samples[name], is_reference=is_reference)
+        sizes: dict[str, Cell] = {}
+        for side, word in ((found, "video"), (true, "reference")):
+            counted = [scored for scored in side if name in scored.samples]
+            for scored in counted:
+                distance.add(scored.samples[name], is_reference=word == "reference")
+            rows = [scored.row for scored in counted]
+            sizes |= {f"{word}_size": _listed(_sizes(rows)), f"{word}_fps": _listed(_rates(rows))}
         value = float(distance.distance())
-        distances[name] = {"distance": value if math.isfinite(value) else None, **distance.describe()}
+        figures = {"distance": value if math.isfinite(value) else None, **distance.describe(), **sizes}
+        distances[name] = {**figures, "protocol": protocol_line(figures)}
     return distances
+
+
+def protocol_line(figures: Mapping[str, Cell]) -> str:
+    """What must be the same for two distances to compare, in one line."""
+    kinds = [
+        f"{figures[f'{side}_size']} at {figures[f'{side}_fps']} frames a second" for side in ("video", "reference")
+    ]
+    seen = f"videos and references of {kinds[0]}" if kinds[0] == kinds[1] else "videos of {}, references of {}"
+    return (
+        f"{figures['video_samples']} samples against {figures['reference_samples']}, {figures['dimensions']} features "
+        f"({figures['features']}; they see {figures['sees']}), {figures['sampling']}, {seen.format(*kinds)}"
+    )
+
+
+def _sizes(rows: Sequence[Mapping[str, Cell]]) -> Counter[str]:
+    return Counter(f"{row['height']} × {row['width']}" for row in rows)
+
+
+def _rates(rows: Sequence[Mapping[str, Cell]]) -> Counter[str]:
+    return Counter(f"{row['fps']:.4g}" for row in rows)
+
+
+def _listed(values: Counter[str]) -> str:
+    """The five most frequent, with how often where there are several."""
+    if len(values) <= 1:
+        return next(iter(values), "–")
+    listed = ", ".join(f"{value} ({count})" for value, count in values.most_common(5))
+    return listed + ("" if len(values) <= 5 else f" and {len(values) - 5} more")
 
 
 def _summary(rows: Sequence[Mapping[str, Cell]], column: str) -> dict[str, Cell]:
@@ -131,14 +171,12 @@ def _notes(
     """What makes figures hard to compare."""
     notes = []
     for what, values in (
-        ("size", Counter(f"{row['height']} × {row['width']}" for row in rows)),
-        ("frames a second", Counter(f"{row['fps']:.4g}" for row in rows)),
+        ("size", _sizes(rows)),
+        ("frames a second", _rates(rows)),
         ("number of frames", Counter(str(row["frames"]) for row in rows)),
     ):
         if len(values) > 1:
-            listed = ", ".join(f"{value} ({count})" for value, count in values.most_common(5))
-            more = "" if len(values) <= 5 else f" and {len(values) - 5} more"
-            notes.append(f"videos differ in {what}, on which scores depend: {listed}{more}")
+            notes.append(f"videos differ in {what}, on which scores depend: {_listed(values)}")
     alone = [name for name, beside in files.items() if beside.reference is None]
     if has_references and alone:
         notes.append(f"{len(alone)} of {len(files)} videos have no reference of their own name: {', '.join(alone[:5])}")

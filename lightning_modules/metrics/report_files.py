@@ -1,10 +1,10 @@
-"""Writes a report card: report.json, report.csv and report.html."""
+"""Writes a report card: report.json, report.csv, distances.csv where there are any, and report.html."""
 
 import csv
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from lightning_modules.metrics.report_page import report_page
 
 
 def write_report(card: ReportCard, output: Path, *, metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Write the three files; each appears complete or not at all.
+    """Write the files; each appears complete or not at all.
 
     Args:
         card: what was scored.
@@ -23,7 +23,10 @@ def write_report(card: ReportCard, output: Path, *, metrics: Mapping[str, Any], 
     """
     output.mkdir(parents=True, exist_ok=True)
     write_whole(output / "report.json", _as_json(card, settings))
-    write_whole(output / "report.csv", _as_csv(card))
+    write_whole(output / "report.csv", _as_csv(card.rows))
+    if card.distances:
+        lines = [{"name": name, **figures} for name, figures in card.distances.items()]
+        write_whole(output / "distances.csv", _as_csv(lines))
     write_whole(output / "report.html", report_page(card, abouts=metrics, settings=settings))
 
 
@@ -45,11 +48,11 @@ def _as_json(card: ReportCard, settings: Mapping[str, Any]) -> str:
     return text[: text.rindex("}")].rstrip() + ',\n  "curves": ' + json.dumps(curves, ensure_ascii=False) + "\n}\n"
 
 
-def _as_csv(card: ReportCard) -> str:
+def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(card.rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(card.rows)
+    writer.writerows(rows)
     return text.getvalue()
 
 

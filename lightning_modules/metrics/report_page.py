@@ -91,11 +91,7 @@ def _summary(card: ReportCard, abouts: Mapping[str, Any]) -> str:
 def _distances(card: ReportCard, abouts: Mapping[str, Any]) -> str:
     lines = []
     for name, figures in card.distances.items():
-        protocol = (
-            f"{figures['video_samples']} samples against {figures['reference_samples']}, "
-            f"{figures['dimensions']} features ({figures['features']}), {figures['sampling']}"
-        )
-        what = html.escape(f"{abouts[name].about}. {protocol}.")
+        what = html.escape(f"{abouts[name].about}. {figures['protocol']}.")
         value = number(figures["distance"])
         lines.append(f"<tr><td>{html.escape(name)} ↓</td><td class=n>{value}</td><td>{what}</td></tr>")
     head = "<tr><th>distance to the references</th><th class=n>value</th><th></th></tr>"
@@ -142,11 +138,18 @@ def number(value: Any) -> str:
 
 
 def as_table(card: ReportCard, abouts: Mapping[str, Any]) -> tuple[Sequence[str], list[Sequence[str]]]:
-    """Head and rows of the scores for a terminal: those that some video has, then the distances."""
+    """Head and rows of the scores for a terminal: those that some video has."""
     rows: list[Sequence[str]] = [
         (f"{name} {arrow(abouts[name])}", *(number(figures[key]) for key in ("mean", "std", "videos")))
         for name, figures in card.summary.items()
         if figures["videos"]
     ]
-    rows += [(f"{name} ↓", number(figures["distance"]), "", "") for name, figures in card.distances.items()]
     return ("metric", "mean", "std", "videos"), rows
+
+
+def distance_table(card: ReportCard) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Head and rows of the distances to the references for a terminal, each with its protocol."""
+    rows: list[Sequence[str]] = [
+        (f"{name} ↓", number(figures["distance"]), str(figures["protocol"])) for name, figures in card.distances.items()
+    ]
+    return ("distance", "value", "protocol"), rows

@@ -23,7 +23,8 @@ Cell = str | int | float | None
 class Scored(NamedTuple):
     """A video's results.
 
-    row: its file, frames, height, width and fps, then each metric's score, None where it has none.
+    row: its file, frames, height, width and fps, then each metric's score, None where it has none; of a reference
+        the first five alone.
     curves: per metric that has one.
     faults: per metric that refused the video, why.
     strip: some of its frames side by side, a JPEG in base64.

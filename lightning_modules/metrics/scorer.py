@@ -15,7 +15,7 @@ from lightning_modules.metrics.strips import frame_strip
 
 
 class Clip(NamedTuple):
-    """A video as it was read: c f h w in [-1, 1], and its frames a second."""
+    """A video as it was read: c f h w in [-1, 1] or, in a quarter of the memory, uint8; and its frames a second."""
 
     video: Tensor
     fps: float
@@ -77,10 +77,11 @@ class Scorer:
             ValueError: the video cannot be read, or has a single frame.
         """
         key = content_key(file, Beside(), {**self.settings, "name": "reference"})
-        if (before := load_scored(self.kept, key)) is not None:
+        if (before := load_scored(self.kept, key)) is not None and before.row:
             return before
-        scored = Scored({}, {}, {}, "", {})
-        _sample(self._read(file).video, self.distances, scored)
+        clip = self._read(file)
+        scored = Scored(_shape(file.name, clip), {}, {}, "", {})
+        _sample(clip.video, self.distances, scored)
         save_scored(self.kept, key, scored)
         return scored
 
@@ -98,8 +99,7 @@ class Scorer:
         metrics: Mapping[str, PerVideoMean],
         distances: Mapping[str, FrechetDistance],
     ) -> Scored:
-        _, num_frames, height, width = clip.video.shape
-        row: dict[str, Cell] = {"file": name, "frames": num_frames, "height": height, "width": width, "fps": clip.fps}
+        row = _shape(name, clip)
         scored = Scored(row, {}, {}, frame_strip(clip.video), {})
         given = self._given(clip, beside, scored.faults)
         for column, metric in metrics.items():
@@ -134,6 +134,11 @@ class Scorer:
             except ValueError as error:  # the rest is scored without it
                 faults[word] = str(error)
         return given
+
+
+def _shape(name: str, clip: Clip) -> dict[str, Cell]:
+    _, num_frames, height, width = clip.video.shape
+    return {"file": name, "frames": num_frames, "height": height, "width": width, "fps": clip.fps}
 
 
 def _joined(before: Scored, new: Scored) -> Scored:

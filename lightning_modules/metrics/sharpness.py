@@ -3,7 +3,7 @@
 from einops import einsum
 from torch import Tensor
 
-from lightning_modules.metrics.per_video import Curve, Measured, PerVideoMean, check_side, check_video, mean
+from lightning_modules.metrics.per_video import Curve, Measured, PerVideoMean, check_side, check_video, floats, mean
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue. Source: ITU-R BT.601, as OpenCV turns colour to grey."""
@@ -27,7 +27,7 @@ class Sharpness(PerVideoMean):
         """Score one video, 3 f h w in [-1, 1] with a frame or more of 3 pixels a side or more."""
         check_video(video, where="sharpness", min_frames=1)
         check_side(video, where="sharpness", least=3)
-        values = [_detail(frame) for frame in video.unbind(1)]  # one at a time to spare memory
+        values = [_detail(floats(frame)) for frame in video.unbind(1)]  # one at a time to spare memory
         return Measured(mean(values), Curve(list(range(len(values))), values))
 
 

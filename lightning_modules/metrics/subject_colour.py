@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lightning_modules.metrics.per_video import Curve, Measured, PerVideoMean, check_video
+from lightning_modules.metrics.per_video import Curve, Measured, PerVideoMean, check_video, floats
 
 COLOURS = ("grey", "blue", "green", "red")
 # Where the camera holds him: rows and columns as shares of the picture.
@@ -21,14 +21,14 @@ def marine_colours(video: Tensor) -> Tensor:
     third-person walks at 64 px this names 97 % of single frames and, by the most frequent colour, 99 % of walks.
 
     Args:
-        video: b 3 f h w in [-1, 1].
+        video: b 3 f h w in [-1, 1] or uint8.
 
     Source: our choice.
     """
     height, width = video.shape[3:]
     rows = slice(int(_TOP * height), max(int(_BOTTOM * height), int(_TOP * height) + 1))
     columns = slice(int(_LEFT * width), max(int(_RIGHT * width), int(_LEFT * width) + 1))
-    red, green, blue = (127.5 * (video[..., rows, columns].float() + 1)).unbind(1)
+    red, green, blue = (127.5 * (floats(video[..., rows, columns]) + 1)).unbind(1)
     shares = torch.stack(
         [
             ((blue > 1.3 * torch.maximum(red, green)) & (blue > 50)).float().mean((2, 3)),

@@ -12,6 +12,7 @@ from rich.progress import track
 
 from lightning_modules.metrics.beside import find_beside, find_videos
 from lightning_modules.metrics.report_files import write_whole
+from lightning_modules.vbench.disk import ignores_case
 from lightning_modules.vbench.preflight import Fault, Length, length_faults, lengths_of, name_faults, preflight
 from lightning_modules.vbench.rules import Rules, commands, split_name
 
@@ -30,7 +31,8 @@ def export(videos: Path, output: Path, rules: Rules, length_of: Callable[[Path],
     Args:
         videos: folder with videos; a prompt comes from manifest.jsonl, from NAME.txt, or from a name that is
             `{prompt}-{index}` already.
-        output: folder for `videos`, `prompts.json` (file name to prompt), `preflight.json` and `commands.sh`.
+        output: folder for `videos`, `prompts.json` (file name to prompt), `preflight.json` and `commands.sh`; for
+            VBench-Long on its own prompts also `videos_first.py`, through which the commands run it.
         rules: how VBench shall be run.
         length_of: looks at a file, raising ValueError for one that cannot be read.
 
@@ -45,7 +47,8 @@ def export(videos: Path, output: Path, rules: Rules, length_of: Callable[[Path],
     planned, unknown = plan_names(videos, [file for file in files if file not in bad])
     named = {name: file for file, name in planned.items()}
     faults += unknown
-    faults += [fault._replace(file=named[fault.file]) for fault in name_faults(list(named), rules)]
+    found = name_faults(list(named), rules, one_case=ignores_case(output))
+    faults += [fault._replace(file=named[fault.file]) for fault in found if fault.file]
     bad = {fault.file for fault in faults if fault.grave}
     good = {file: name for file, name in planned.items() if file not in bad}
     if not good:
@@ -56,8 +59,9 @@ def export(videos: Path, output: Path, rules: Rules, length_of: Callable[[Path],
         part = output / "copying.part"  # not beside the videos, where VBench-Long might take it for one
         shutil.copyfile(videos / file, part)
         os.replace(part, folder / name)
-    faults += [fault for fault in preflight(folder, rules, length_of) if not fault.file or fault.grave]
-    exported = Exported(good, faults, commands(rules, folder, output / "prompts.json"))
+    after = preflight(folder, rules, length_of, in_order=True)  # as videos_first.py sees to it
+    faults += [fault for fault in after if not fault.file or fault.grave]
+    exported = Exported(good, faults, commands(rules, output))
     _write(exported, output, len(files), rules)
     return exported
 
@@ -98,6 +102,9 @@ def _write(exported: Exported, output: Path, num_videos: int, rules: Rules) -> N
     }
     write_whole(output / "prompts.json", json.dumps(prompts, indent=1, ensure_ascii=False) + "\n")
     write_whole(output / "preflight.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    if rules.mode == "long":
+        program = Path(__file__).with_name("videos_first.py")
+        write_whole(output / program.name, program.read_text(encoding="utf-8"))
     note = "# long modes run on CUDA alone; --dev_flag adds the comparison of clips with each other\n"
     lines = "".join(f"{line}\n" for line in exported.commands)
     write_whole(output / "commands.sh", (note if rules.is_long else "") + lines)

@@ -7,7 +7,17 @@ from typing import NamedTuple
 
 import torch
 
-from lightning_modules.vbench.rules import MADE_BY_LONG, MOST_NAME_BYTES, Rules, split_name
+from lightning_modules.vbench.disk import folder_listed_first
+from lightning_modules.vbench.rules import (
+    CLIP_ENDING,
+    MADE_BY_LONG,
+    MOST_NAME_BYTES,
+    SCENE_ENDING,
+    Rules,
+    split_name,
+)
+
+FOR_FLICKERING = 25  # Source: VBench's prompts/README.md
 
 
 class Length(NamedTuple):
@@ -30,54 +40,71 @@ class Fault(NamedTuple):
     grave: bool = True
 
 
-def name_faults(names: Sequence[str], rules: Rules) -> list[Fault]:
-    """Faults of single names; a name may hold a slash where it is only planned."""
+def name_faults(names: Sequence[str], rules: Rules, *, one_case: bool) -> list[Fault]:
+    """Faults of single names; a name may hold a slash where it is only planned.
+
+    Args:
+        names: of the files.
+        rules: how VBench shall be run.
+        one_case: whether the disk that they are meant for takes names that differ in capitals alone for one.
+    """
     known = {prompt for name in rules.dimensions for prompt in rules.prompts.get(name, ())}
-    lower: dict[str, list[str]] = defaultdict(list)
+    first: dict[str, str] = {}
+    faults: list[Fault] = []
+    twins: list[tuple[str, str]] = []
     for name in names:
-        lower[name.casefold()].append(name)
-    faults = []
-    for name in names:
-        for trap, reason in (
-            *_form(name, rules),
-            *_prompt(split_name(name).prompt, rules, known),
-        ):
-            faults.append(Fault(trap, name, reason))
-        first = lower[name.casefold()][0]
-        if name != first:
-            faults.append(
-                Fault("case collision", name, f"differs from '{first}' in capitals alone: some disks keep one")
-            )
+        faults += [*_form(name, rules), *_prompt(name, rules, known)]
+        other = first.setdefault(name.casefold(), name)
+        if name != other:
+            twins.append((name, other))
+    if one_case:
+        reason = "differs from '{}' in capitals alone, and this disk keeps one of the two: take output=… on another"
+        return [*faults, *(Fault("case collision", name, reason.format(other)) for name, other in twins)]
+    if twins:
+        names_them = f"{len(twins)} names differ from others in capitals alone, such as '{twins[0][0]}'"
+        reason = f"{names_them}: keep them off disks that ignore case, where one of each pair is lost"
+        faults.append(Fault("case collision", "", reason, grave=False))
     return faults
 
 
-def _form(name: str, rules: Rules) -> list[tuple[str, str]]:
-    parts, found = split_name(name), []
+def _form(name: str, rules: Rules) -> list[Fault]:
+    parts, size, found = split_name(name), len(name.encode()), []
     if parts.suffix.lower() not in rules.suffixes:
-        found.append(("suffix", f"ends in {parts.suffix or 'nothing'}; VBench looks at {' and '.join(rules.suffixes)}"))
+        reason = f"ends in {parts.suffix or 'nothing'}; VBench looks at {' and '.join(rules.suffixes)}"
+        found.append(Fault("suffix", name, reason))
     if "/" in name or "\n" in name or "\0" in name:
-        found.append(("slash", "its prompt has a slash or a line break, which no file name can hold"))
-    if len(name.encode()) > MOST_NAME_BYTES:
-        found.append(("long name", f"has {len(name.encode())} bytes; file systems take {MOST_NAME_BYTES}"))
+        found.append(Fault("slash", name, "its prompt has a slash or a line break, which no file name can hold"))
+    if size > MOST_NAME_BYTES:
+        found.append(Fault("long name", name, f"has {size} bytes; file systems take {MOST_NAME_BYTES}"))
+    elif rules.is_long and size + len(SCENE_ENDING) > MOST_NAME_BYTES:
+        clips = size + len(CLIP_ENDING) > MOST_NAME_BYTES
+        what, ending = ("clips", CLIP_ENDING) if clips else ("scenes (--use_semantic_splitting)", SCENE_ENDING)
+        reason = f"has {size} bytes; the names of VBench-Long's {what} are up to {len(ending)} longer, "
+        found.append(Fault("long name", name, f"{reason}and file systems take {MOST_NAME_BYTES}", grave=clips))
     if parts.number is None and rules.mode != "custom":
-        found.append(("no index", "does not end in -0, -1, … before its suffix"))
+        found.append(Fault("no index", name, "does not end in -0, -1, … before its suffix"))
     if parts.prompt != parts.prompt.strip() or not parts.prompt:
-        found.append(("blank", "its prompt is empty, or begins or ends with a blank"))
+        found.append(Fault("blank", name, "its prompt is empty, or begins or ends with a blank"))
     return found
 
 
-def _prompt(prompt: str, rules: Rules, known: set[str]) -> list[tuple[str, str]]:
-    found = []
-    if rules.is_long and "_" in prompt:
-        found.append(("underscore", "its prompt has a _, at which VBench-Long cuts names, so that nothing matches"))
+def _prompt(name: str, rules: Rules, known: set[str]) -> list[Fault]:
+    prompt, found = split_name(name).prompt, []
+    if rules.mode == "long" and "_" in prompt:
+        reason = "its prompt has a _, at which VBench-Long cuts names, so that nothing matches"
+        found.append(Fault("underscore", name, reason))
+    if rules.mode == "long_custom" and "_" in prompt:
+        reason = "its prompt has a _, at which VBench-Long cuts names: its clips are not compared with each other, and"
+        reason += " videos that agree up to there count as one"
+        found.append(Fault("underscore", name, reason, grave=False))
     if rules.mode == "long_custom" and "-Scene" in prompt:
-        found.append(("-Scene", "its prompt has -Scene, which VBench-Long cuts away"))
+        reason = "its prompt has -Scene, and VBench-Long reads only what is before it"
+        found.append(Fault("-Scene", name, reason, grave=False))
     if not rules.is_custom and rules.prompts and prompt not in known:
         near = next((other for other in known if _bare(other) == _bare(prompt)), None)
         meant = f" (VBench writes '{near}')" if near else "; a rewritten prompt keeps the name of the short one"
-        found.append(
-            ("unknown prompt", f"its prompt is none of the chosen dimensions'{meant}: it would be passed over")
-        )
+        then = "VBench-Long would stop at it" if rules.is_long else "it would be passed over"
+        found.append(Fault("unknown prompt", name, f"its prompt is none of the chosen dimensions'{meant}: {then}"))
     return found
 
 
@@ -146,16 +173,13 @@ def _counts(names: Sequence[str], rules: Rules) -> list[Fault]:
     faults = []
     if not names:
         faults.append(Fault("nothing left", "", "no video is left: VBench would divide by zero"))
+    faults += _flickering(rules)
     if rules.is_custom:
         return faults
     for prompt, indices in of.items():
-        wanted = list(range(rules.samples))
-        if sorted(indices) != wanted:
-            reason = f"'{prompt}' has numbers {sorted(indices)}; wanted are 0 to {rules.samples - 1}"
+        if sorted(indices) != list(range(rules.wanted(prompt))):
+            reason = f"'{prompt}' has numbers {sorted(indices)}; wanted are 0 to {rules.wanted(prompt) - 1}"
             faults.append(Fault("count", "", reason, grave=False))
-    if "temporal_flickering" in rules.dimensions and rules.samples < 25:
-        reason = "VBench's README asks for 25 videos of each prompt for temporal_flickering, then keeps the static ones"
-        faults.append(Fault("flickering", "", reason, grave=False))
     if not rules.prompts:
         reason = "prompts were not compared with VBench's: give vbench_info=…/VBench_full_info.json"
         return [*faults, Fault("unchecked prompts", "", reason, grave=False)]
@@ -171,6 +195,19 @@ def _counts(names: Sequence[str], rules: Rules) -> list[Fault]:
     return faults
 
 
+def _flickering(rules: Rules) -> list[Fault]:
+    if "temporal_flickering" not in rules.dimensions:
+        return []
+    if rules.is_custom:
+        reason = "temporal_flickering is meant for static videos, which nothing picks out where prompts are one's own"
+    elif not rules.is_long and rules.samples < FOR_FLICKERING:
+        reason = f"VBench's README asks for {FOR_FLICKERING} videos of each prompt for temporal_flickering (give"
+        reason += f" vbench_samples={FOR_FLICKERING}), of which its static_filter keeps the static ones"
+    else:
+        return []
+    return [Fault("flickering", "", reason, grave=False)]
+
+
 def machine_faults(rules: Rules) -> list[Fault]:
     """What this machine lacks."""
     if rules.is_long and not torch.cuda.is_available():
@@ -178,8 +215,16 @@ def machine_faults(rules: Rules) -> list[Fault]:
     return []
 
 
-def preflight(folder: Path, rules: Rules, length_of: Callable[[Path], Length]) -> list[Fault]:
-    """Every fault of a folder as it lies there, changing nothing.
+def preflight(
+    folder: Path, rules: Rules, length_of: Callable[[Path], Length], *, in_order: bool = False
+) -> list[Fault]:
+    """Every fault of a folder as it lies there; nothing in it is changed for good.
+
+    Args:
+        folder: with the videos.
+        rules: how VBench shall be run.
+        length_of: looks at a file, raising ValueError for one that cannot be read.
+        in_order: VBench will be shown files before folders, whatever the disk's order.
 
     Raises:
         ValueError: there is no such folder.
@@ -189,9 +234,25 @@ def preflight(folder: Path, rules: Rules, length_of: Callable[[Path], Length]) -
     entries = sorted(folder.iterdir())
     looks = {".mp4", ".gif", ".mkv", ".webm", ".mov", ".avi"}
     names = [entry.name for entry in entries if entry.is_file() and entry.suffix.lower() in looks]
-    faults = [*name_faults(names, rules), *length_faults(lengths_of(folder, names, length_of), rules)]
+    # the disk holds them all, so it tells them apart
+    faults = name_faults(names, rules, one_case=False)
+    faults += length_faults(lengths_of(folder, names, length_of), rules)
     bad = {fault.file for fault in faults if fault.grave}
-    return [*faults, *folder_faults(entries, [name for name in names if name not in bad], rules)]
+    faults += folder_faults(entries, [name for name in names if name not in bad], rules)
+    return faults if in_order or not names or rules.mode != "long" else [*faults, *_order(folder)]
+
+
+def _order(folder: Path) -> list[Fault]:
+    try:
+        first = folder_listed_first(folder)
+    except OSError as error:
+        reason = f"VBench-Long writes its clips into '{folder}', to which nothing can be written ({error.strerror})"
+        return [Fault("no writing", "", reason)]
+    if not first:
+        return []
+    reason = f"this disk lists '{first}', which VBench-Long makes beside the videos, before them, and it takes the"
+    reason += " suffix of the first entry for that of all: give output=FOLDER, whose commands list the videos first"
+    return [Fault("folder first", "", reason)]
 
 
 def lengths_of(folder: Path, names: Sequence[str], length_of: Callable[[Path], Length]) -> dict[str, Length | str]:

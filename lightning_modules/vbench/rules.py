@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 DIMENSIONS = (
@@ -20,8 +21,15 @@ REFUSED_BY_CUSTOM = (
 )
 # what VBench-Long cuts into 10 s: what its table says, and what comes out so because a prompt's longest clip counts
 TEN_SECONDS = ("human_action", "temporal_style", "overall_consistency", "aesthetic_quality", "imaging_quality")
-MADE_BY_LONG = ("split_clip", "split_scene", "subject_consistency_cat_firstframes_videos")
+# folders that VBench-Long makes beside the videos; one name is misspelt there
+MADE_BY_LONG = (
+    *("split_clip", "split_scene", "temporal_filtered_cilps"),
+    *("subject_consistency_cat_firstframes_videos", "background_consistency_cat_firstframes_videos"),
+)
 MOST_NAME_BYTES = 255
+CLIP_ENDING = "_full"  # the longest that VBench-Long puts before the suffix of a clip; most are _000, _001, …
+SCENE_ENDING = "-Scene-999_000"  # with --use_semantic_splitting
+LOOKED_AT = 5  # videos of a prompt: all that VBench knows, and VBench-Long's default
 
 
 class Rules(NamedTuple):
@@ -29,7 +37,8 @@ class Rules(NamedTuple):
 
     mode: standard and long for its own prompts (videos under 5 s, and longer ones); custom and long_custom for any.
     dimensions: to be scored.
-    samples: videos of each prompt, for its own prompts.
+    samples: videos of each prompt, for its own prompts; VBench itself picks from more than five for
+        temporal_flickering alone.
     prompts: its own, by dimension; empty if they are not at hand.
     """
 
@@ -53,6 +62,13 @@ class Rules(NamedTuple):
         """Length of VBench-Long's clips; that of the dimension with the longest."""
         ten = self.mode == "long" and any(name in TEN_SECONDS for name in self.dimensions)
         return 10.0 if ten else 2.0
+
+    def wanted(self, prompt: str) -> int:
+        """How many videos of a prompt are made use of; more than five only where static ones are picked from them."""
+        of_flickering = "temporal_flickering" in self.dimensions and (
+            not self.prompts or prompt in self.prompts.get("temporal_flickering", ())
+        )
+        return self.samples if self.is_long or of_flickering else min(self.samples, LOOKED_AT)
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -113,15 +129,34 @@ def split_name(name: str) -> Name:
     return Name(found[1], int(found[2]), dot + ending) if found else Name(stem, None, dot + ending)
 
 
-def commands(rules: Rules, videos: Path, prompts: Path) -> list[str]:
-    """What to type to have VBench score the folder, a line each dimension."""
-    import shlex
+def commands(rules: Rules, output: Path) -> list[str]:
+    """What to type to have VBench score the videos: a line each dimension, and one for its filter where it has one.
 
-    folder, table = shlex.quote(str(videos)), shlex.quote(str(prompts))
+    Args:
+        rules: how VBench shall be run.
+        output: folder with `videos`, `prompts.json` and, for VBench-Long on its own prompts, `videos_first.py`.
+    """
     if rules.is_long:
-        mode = "long_custom_input" if rules.is_custom else "long_vbench_standard"
-        head = f"python vbench2_beta_long/eval_long.py --videos_path {folder} --mode {mode} --dev_flag"
-    else:
-        head = f"vbench evaluate --videos_path {folder}"
-        head += f" --mode=custom_input --prompt_file {table}" if rules.is_custom else ""
-    return [f"{head} --dimension {name}" for name in rules.dimensions]
+        return [_long_command(rules, output, name) for name in rules.dimensions]
+    table = f" --mode=custom_input --prompt_file {quote(str(output / 'prompts.json'))}" if rules.is_custom else ""
+    lines = []
+    for name in rules.dimensions:
+        videos = output / "videos"
+        if name == "temporal_flickering" and not rules.is_custom:
+            static = output / "static"
+            lines.append(f"vbench static_filter --videos_path {quote(str(videos))} --result_path {quote(str(static))}")
+            videos = static / "filtered_videos"
+        lines.append(f"vbench evaluate --videos_path {quote(str(videos))}{table} --dimension {name}")
+    return lines
+
+
+def _long_command(rules: Rules, output: Path, dimension: str) -> str:
+    program, mode = "vbench2_beta_long/eval_long.py", "long_custom_input"
+    if not rules.is_custom:
+        program, mode = f"{quote(str(output / 'videos_first.py'))} {program}", "long_vbench_standard"
+    line = f"python {program} --videos_path {quote(str(output / 'videos'))} --mode {mode} --dev_flag"
+    if not rules.is_custom and rules.samples != LOOKED_AT:
+        line += f" --num_of_samples_per_prompt {rules.samples}"
+    if not rules.is_custom and dimension == "temporal_flickering":
+        line += " --static_filter_flag"
+    return f"{line} --dimension {dimension}"
