@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from benchmarks.claiming.claims import CLAIMS
@@ -30,7 +31,8 @@ from benchmarks.claiming.videos import (
     score,
 )
 from benchmarks.report import save
-from lightning_modules.runs import load_run, weights_hash
+from lightning_modules.runs import load_run, override, read_run, weights_hash
+from lightning_modules.take import overrides, rollout_of
 
 log = logging.getLogger("longtake")
 
@@ -102,14 +104,24 @@ class Comparison:
             self.hashes[method.weights] = weights_hash(load_run(weights_of(method, self.options))[1])
         return self.hashes[method.weights]
 
+    def settings_of(self, method: Method) -> Record:
+        """All that determines the method's videos beside prompts and noise, defaults of its rollout included."""
+        weights = weights_of(method, self.options)
+        cfg = config_of(method, self.size, weights=weights, output="", seed=0, prompts=())
+        rollout = rollout_of(cfg, override(read_run(weights)[0], overrides(cfg)))
+        return {
+            "overrides": overrides_of(method, self.size),
+            "rollout": OmegaConf.to_container(rollout, resolve=True),
+            "weights_hash": self.hash_of(method),
+        }
+
     def drop_outdated(self) -> None:
         """Forgets results of weights or settings that have changed since."""
         for method in METHODS.values():
             record = self.methods.get(method.name)
             if record is None or not weights_of(method, self.options).exists():
                 continue
-            known = {"overrides": overrides_of(method, self.size), "weights_hash": self.hash_of(method)}
-            if any(record[key] != value for key, value in known.items()):
+            if any(record.get(key) != value for key, value in self.settings_of(method).items()):
                 log.warning(f"{method.name}: its earlier results are of other weights or settings, and are dropped")
                 del self.methods[method.name]
 
@@ -145,7 +157,7 @@ class Comparison:
 
     def run(self, method: Method) -> None:
         """Makes and scores the method's videos of every seed."""
-        weights, overrides = weights_of(method, self.options), overrides_of(method, self.size)
+        weights, settings = weights_of(method, self.options), self.settings_of(method)
         prompts, new, tflop = self.request["prompts"], [], None
         before = self.methods.get(method.name, {"videos": []})["videos"]
         for seed in self.seeds:
@@ -153,13 +165,13 @@ class Comparison:
             first = SEED_STRIDE * seed
             cfg = config_of(method, self.size, weights=weights, output=folder, seed=first, prompts=prompts)
             tflop = video_tflop(cfg)
-            key = {"weights_hash": self.hash_of(method), "overrides": overrides, "seed": first, "prompts": prompts}
+            key = {**settings, "seed": first, "prompts": prompts}
             log.info(f"{method.name}, seed {seed}: {'made' if make_once(cfg, folder, key) else 'was there'}")
             videos = score(self.scorer, folder, self.walks, seed)
             self.add_nearness(videos, features_of(self.sampler, folder))
             new += videos
-        known = {"weights": shown(weights), "overrides": overrides, "weights_hash": self.hash_of(method)}
-        self.methods[method.name] = record_of(method.name, added(before, new), **known, tflop=tflop)
+        known = {"weights": shown(weights), **settings, "tflop": tflop}
+        self.methods[method.name] = record_of(method.name, added(before, new), **known)
 
     def results(self) -> Record:
         """As the file holds them."""
