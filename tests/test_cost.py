@@ -8,20 +8,16 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from lightning import LightningModule
 from live import LiveBytes
 from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
+from lightning_modules.cost import speed
 from lightning_modules.cost.codec import codec_size
 from lightning_modules.cost.flops import num_keyframes, step_flops
 from lightning_modules.cost.memory import sampling_bytes, step_bytes, training_bytes
 from lightning_modules.cost.remembering import num_memory_keys, remember_flops
-from lightning_modules.cost.rollouts import Canvas, plan, sampling_cost, window_lengths
 from lightning_modules.cost.sizes import VideoSize, network_size
-from lightning_modules.generation import generate
-from lightning_modules.objectives import FlowPrediction, LinearPath, NoWeight, Objective, Uniform
-from lightning_modules.samplers import ClassifierFreeGuidance, Euler
 from networks.codecs.causal import CausalVideoAutoencoder
 from networks.interfaces import Condition, Context, SegmentBatch
 
@@ -35,6 +31,7 @@ SIDE, TEXT = 4, 5
 WEIGHTS = f"paths.weights_dir={ROOT / 'weights'}"
 LOVIC = ("network=lovic", "compressor=flexformer")
 HYBRID = ("network=vin_lovic", "compressor=flexformer_qformer")
+ROLLOUTS = sorted(path.stem for path in (ROOT / "conf/rollout").glob("*.yaml"))
 
 
 def configured(*overrides):
@@ -98,9 +95,11 @@ def segments_of(size, count, frames):
     )
 
 
+@pytest.mark.parametrize("low_resolution", ["false", "true"])
 @pytest.mark.parametrize("compressor", ["flexformer", "flexformer_qformer", "fixed_queries", "mean_pool"])
-def test_flops_of_memory_are_those_that_run(compressor):
-    network, size, _ = built("network=lovic", f"compressor={compressor}")
+def test_flops_of_memory_are_those_that_run(compressor, low_resolution):
+    settings = (f"compressor={compressor}", f"network.low_resolution={low_resolution}")
+    network, size, _ = built("network=lovic", *settings)
     _, _, condition = example(size, 10)
     rates = (4.0, 10.0)
     context = tuple(Context(segments_of(size, 1, 10), torch.zeros(1, 1), rate) for rate in rates)
@@ -112,38 +111,25 @@ def test_flops_of_memory_are_those_that_run(compressor):
     assert num_memory_keys(size, segments, video_of(10)) == keys
 
 
-@pytest.mark.parametrize(
-    ("overrides", "rollout"),
-    [
-        (("network=vin",), "whole"),
-        (("network=vin",), "full"),
-        (("network=vin",), "autoregressive"),
-        (("network=dit",), "autoregressive"),
-        (LOVIC, "segmentwise"),
-        ((*LOVIC, "rollouts.segmentwise.max_context=1", "rollouts.segmentwise.rate_growth=2.0"), "segmentwise"),
-        (HYBRID, "whole"),
-        (HYBRID, "segmentwise"),
-    ],
-)
-def test_flops_of_a_video_are_those_of_sampling_it(overrides, rollout):
-    network, size, rollouts = built(*overrides)
-    module = LightningModule()
-    module.network, module.sampler = network, Euler(num_inference_steps=2)
-    module.objective = Objective(path=LinearPath(), prediction=FlowPrediction(), times=Uniform(), weight=NoWeight())
-    noise, _, condition = example(size, 33)
-    made = instantiate(rollouts[rollout])
-    guidance = ClassifierFreeGuidance(scale=2.0)
-    flops = counted(generate, module, noise, condition, rollout=made, guidance=guidance)
-    cost = sampling_cost(plan(size, rollouts[rollout], 33), video_of(33), calls_per_canvas=4, element=4)
-    assert cost.network == pytest.approx(flops, rel=0.02)
-
-
 def test_flops_of_decoding_are_those_that_run():
     node = {"channels": 4, "fine_width": 8, "coarse_width": 16, "num_fine_blocks": 1, "num_coarse_blocks": 2}
     size = codec_size({"_target_": "networks.codecs.causal.CausalVideoAutoencoder", **node})
     codec = CausalVideoAutoencoder(**node).eval()
     assert size.decode_flops * 9 * 4 * 4 == counted(codec.decode, torch.randn(1, 4, 9, 4, 4))
     assert (size.channels, size.time_factor, size.space_factor) == (4, 4, 8)
+    assert size.parameters == sum(parameter.numel() for parameter in codec.parameters())
+
+
+@pytest.mark.parametrize("frames", [8, 40])
+@pytest.mark.parametrize("fine", [32, 192])
+def test_memory_of_decoding_is_that_of_the_tensors_alive(fine, frames):
+    node = {"channels": 4, "fine_width": fine, "coarse_width": 64, "num_fine_blocks": 1, "num_coarse_blocks": 2}
+    size = codec_size({"_target_": "networks.codecs.causal.CausalVideoAutoencoder", **node})
+    codec, latents = CausalVideoAutoencoder(**node).eval(), torch.randn(1, 4, frames, 4, 4)
+    with torch.no_grad(), LiveBytes([latents, *codec.parameters(), *codec.buffers()]) as live:
+        for piece in codec.decode_stream(latents):
+            assert len(piece) == 1
+    assert size.decode_bytes(frames, 4 * 4) == pytest.approx(live.peak, rel=0.15)
 
 
 @pytest.mark.parametrize("frames", [17, 65])
@@ -174,22 +160,11 @@ def test_memory_of_training_is_that_of_the_tensors_alive(overrides, monkeypatch)
     assert training_bytes(size, 33, video_of(33), 4) == pytest.approx(live.peak, rel=0.15)
 
 
-def test_windows_and_keyframes_cover_the_canvas():
-    assert window_lengths(10, 10, 4) == [10]
-    assert window_lengths(4, 10, 4) == [4]
-    assert window_lengths(18, 10, 4) == [10, 10, 6]
+def test_keyframes_are_those_of_the_interface():
     network, size, _ = built("network=vin")
     for frames in (1, 3, 17, 257):
         found = network.interface.keyframes(frames, torch.device("cpu"))
         assert num_keyframes(size.interface, frames) == len(found)
-
-
-def test_segments_remember_within_the_budget():
-    _, size, rollouts = built(*LOVIC)
-    node = {**rollouts["segmentwise"], "max_context": 2, "rate_growth": 10.0}
-    canvases = plan(size, node, 25).canvases
-    first = Canvas(14, ())
-    assert canvases == (first, Canvas(14, ((10, 8.0),)), Canvas(9, ((10, 8.0), (10, 64.0))))
 
 
 @pytest.mark.parametrize(
@@ -201,8 +176,9 @@ def test_the_program_predicts_from_the_config_alone(overrides, tmp_path, capsys)
     program.main(cfg)
     record = json.loads((tmp_path / "cost.json").read_text())
     rollouts = {row["rollout"]: row for row in record["rollouts"]}
-    assert list(rollouts)[:3] == ["whole", "full", "autoregressive"]
-    assert ("segmentwise" in rollouts) == (overrides in (LOVIC, HYBRID))
+    assert sorted([*rollouts, *record["left_out"]]) == ROLLOUTS
+    remembers = overrides in (LOVIC, HYBRID)
+    assert record["left_out"] == (["free_noise", "spectral_blending"] if remembers else ["segmentwise"])
     assert record["parameters"] == sum(p.numel() for p in instantiate(cfg.network).parameters())
     for row in rollouts.values():
         assert row["seconds"] == pytest.approx(row["video_flops"] / 50e12)
@@ -211,14 +187,20 @@ def test_the_program_predicts_from_the_config_alone(overrides, tmp_path, capsys)
     assert whole["network_calls"] == 30
     assert whole["video_flops"] == 30 * whole["step_flops"] + whole["memory_flops"] + record["decode_flops"]
     assert record["speed"] == {"tflops": 50.0, "mfu": 0.5, "source": "assumed: 50% of 100 TFLOP/s"}
-    assert "assumed: 50% of 100" in capsys.readouterr().out
+    assert {row["mfu"] for row in rollouts.values()} == {0.5}
+    said = " ".join(capsys.readouterr().out.split())
+    assert "assumed: 50% of 100" in said
+    assert "peak: with the weights, of the network alone" in said
+    assert f"not with this network: {', '.join(record['left_out'])}" in said
 
 
 def test_a_measured_speed_gives_the_mfu_and_guidance_doubles_the_calls():
     once = program.predict_cost(configured("cost=true", "measured_tflops=25", "peak_tflops=100", WEIGHTS))
-    twice = program.predict_cost(configured("cost=true", "guidance_passes=2", "dtype=bfloat16", WEIGHTS))
+    unknown = ("guidance_passes=2", "dtype=bfloat16", "measure_speed=false")
+    twice = program.predict_cost(configured("cost=true", *unknown, WEIGHTS))
     assert once["speed"] == {"tflops": 25.0, "mfu": 0.25, "source": "measured: 25 TFLOP/s"}
-    assert [row["seconds"] for row in twice["rollouts"]] == [None] * 3
+    assert [row["seconds"] for row in twice["rollouts"]] == [None] * 7
+    assert twice["speed"]["source"].startswith("unknown: give peak_tflops=")
     assert [row["network_calls"] for row in twice["rollouts"]] == [2 * row["network_calls"] for row in once["rollouts"]]
     assert 2 * twice["weight_bytes"] == once["weight_bytes"]
 
@@ -232,18 +214,32 @@ def test_a_measured_speed_gives_the_mfu_and_guidance_doubles_the_calls():
         ("efficiency=2", "^efficiency=2 must lie above 0"),
         ("peak_tflops=0", "^peak_tflops=0 must be above 0"),
         ("guidance_passes=0", "^guidance_passes=0 must be at least 1"),
+        ("device=cuda", "^device=cuda is not here to be measured: give peak_tflops=… of it, or use device=cpu$"),
         ("paths.weights_dir=nowhere", r"^codec.folder=nowhere/codec_freedoom_64 holds no config.json"),
         ("network=compressor", "^cost=true knows no network networks.lovic.compressor_alone: use vin"),
-        ("rollout@rollouts.whole=free_noise", "^cost=true knows no rollout FreeNoise: use whole, full"),
     ],
 )
-def test_what_cannot_be_predicted_is_one_clear_sentence(change, message):
+def test_what_cannot_be_predicted_is_one_clear_sentence(change, message, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     changes = [change] if "weights_dir" in change else [change, WEIGHTS]
     with pytest.raises(ValueError, match=message):
         program.predict_cost(configured("cost=true", *changes))
 
 
-def test_segments_need_a_network_that_remembers():
-    _, size, rollouts = built("network=vin")
-    with pytest.raises(ValueError, match="rollout=segmentwise goes with network=lovic or vin_lovic"):
-        plan(size, rollouts["segmentwise"], 33)
+@pytest.mark.parametrize("overrides", [("network=vin",), LOVIC, ("network=dit", "dtype=bfloat16")])
+@pytest.mark.parametrize("most", [10**8, 0], ids=["network", "block"])
+def test_where_no_speed_is_given_one_is_measured(overrides, most, monkeypatch):
+    monkeypatch.setattr(speed, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(speed, "TOKENS", 64)
+    monkeypatch.setattr(speed, "MOST_PARAMETERS", most)
+    monkeypatch.setattr(speed, "PRODUCT_SIDE", {"cpu": 256})
+    record = program.predict_cost(configured(*TINY, *overrides, "codec=causal", "codec.channels=4", "cost=true"))
+    found = record["speed"]
+    assert found["source"].startswith("measured on cpu with ")
+    assert ("the network" if most else "one block of its DiT") in found["source"]
+    assert "on 4 latent frames" in found["source"]
+    assert found["tflops"] > 0
+    assert found["mfu"] > 0
+    for row in record["rollouts"]:
+        assert row["seconds"] == pytest.approx(row["video_flops"] / found["tflops"] / 1e12)
+        assert row["mfu"] == found["mfu"]

@@ -5,21 +5,50 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import clock, cost_model
+from benchmarks import clock, cost_cases, cost_model
 
 
 def test_the_benchmark_sets_predictions_beside_measurements(monkeypatch, tmp_path):
     monkeypatch.setattr(clock, "LEAST_SECONDS", 0.0)
-    monkeypatch.setattr(cost_model, "in_fresh_process", lambda *_: {"above_mib": 4.0})
-    arguments = ["--presets", "dit_tiny", "--frames", "9", "--reference", "5", "--repeats", "1"]
+    monkeypatch.setattr(cost_model, "in_process", lambda jobs, *_: [4.0] * len(jobs))
+    monkeypatch.setattr(cost_model, "VIDEOS", (("vin", "free_noise"), ("lovic", "segmentwise")))
+    arguments = ["--presets", "dit_tiny", "--frames", "9", "--reference", "5", "--repeats", "1", "--video-frames", "45"]
     monkeypatch.setattr(sys, "argv", ["cost_model.py", *arguments, "--output", str(tmp_path)])
     cost_model.main()
-    steps = json.loads((tmp_path / "cost_model_cpu.json").read_text())["steps"]
-    assert [(step["network"], step["frames"]) for step in steps] == [("vin", 5), ("vin", 9), ("dit", 5), ("dit", 9)]
-    assert all(abs(step["flops_error"]) < 0.02 for step in steps)
+    results = json.loads((tmp_path / "cost_model_cpu.json").read_text())
+    steps, videos = results["steps"], results["videos"]
+    lengths = [("vin", 5), ("vin", 9), ("dit", 5), ("dit", 9), ("dit", 37), ("lovic", 53), ("hybrid", 93)]
+    assert [(step["case"], step["frames"]) for step in steps] == lengths
+    assert [video["rollout"] for video in videos] == ["free_noise", "segmentwise"]
+    assert all(abs(row["flops_error"]) < 0.02 for row in [*steps, *videos])
     assert steps[0]["seconds_error"] == pytest.approx(0)
-    assert all(step["measured"]["live_mib"] == 4.0 for step in steps)
+    assert all(row["measured"]["live_mib"] == 4.0 for row in [*steps, *videos])
     assert "Furthest off: FLOPs 0.0%" in (tmp_path / "cost_model_cpu.md").read_text()
+
+
+def test_steps_remember_five_segments():
+    job = cost_cases.Job("dit_tiny", "lovic", 53, "")
+    step = cost_cases.prepare(job, "cpu")
+    prediction = step()
+    assert prediction.shape == (1, 16, 14, 8, 8)
+    assert torch.isfinite(prediction).all()
+    without = cost_cases.predicted(job._replace(case="dit"))
+    assert cost_cases.predicted(job)["flops"] > without["flops"]
+
+
+def test_peaks_come_from_one_process_for_all(monkeypatch):
+    asked = {}
+
+    def run(command, **settings):
+        asked.update(settings, jobs=json.loads(command[-1]))
+        return type("Done", (), {"stdout": "noise\n[1.5, 2.5]\n"})
+
+    monkeypatch.setattr(cost_cases.subprocess, "run", run)
+    jobs = [cost_cases.Job("dit_tiny", "vin", 9, ""), cost_cases.Job("dit_tiny", "vin", 9, "whole")]
+    assert cost_cases.in_process(jobs, "cpu", {"A": "1"}) == [1.5, 2.5]
+    assert asked["env"] == {"A": "1"}
+    assert [cost_cases.Job(*job) for job in asked["jobs"]] == jobs

@@ -8,7 +8,17 @@ from typing import NamedTuple
 
 import torch
 
-from lightning_modules.cost.sizes import PATCH, ChunkSize, DiTSize, InterfaceSize, NetworkSize, VideoSize
+from lightning_modules.cost.sizes import (
+    PATCH,
+    ChunkSize,
+    DiTSize,
+    InterfaceSize,
+    MixingSize,
+    NetworkSize,
+    SlidingSize,
+    VideoSize,
+)
+from lightning_modules.rollouts.pieces import window_starts
 from networks.chunks import plan_windows
 from networks.embeddings import PlaceEmbedding, TimeEmbedding
 
@@ -20,12 +30,14 @@ class Call(NamedTuple):
     """One call of the DiT.
 
     rows: of the batch; frames: latent frames of each; extra: tokens without a place; memory: keys beside them.
+    mixing: self-attention as the rollout has it, None for full attention.
     """
 
     rows: int
     frames: int
     extra: int
     memory: int
+    mixing: MixingSize | None = None
 
 
 def linear(rows: int, inputs: int, outputs: int) -> int:
@@ -38,10 +50,10 @@ def attention(queries: int, keys: int, width: int) -> int:
     return 4 * queries * keys * width
 
 
-def attention_layer(queries: int, keys: int, width: int, *, remembered: int = 0) -> int:
-    """`networks.blocks.Attention`: four linear layers and the attention; remembered: keys that are made already."""
+def attention_layer(queries: int, keys: int, width: int) -> int:
+    """`networks.blocks.Attention`: four linear layers and the attention."""
     projections = linear(queries, width, 2 * width) + linear(keys, width, 2 * width)
-    return projections + attention(queries, keys + remembered, width)
+    return projections + attention(queries, keys, width)
 
 
 def mlp(tokens: int, width: int, hidden: int) -> int:
@@ -69,14 +81,37 @@ def modulation(dit: DiTSize, groups: int) -> int:
     return time_embedding(groups, dit.width) + linear(groups, dit.width, 6 * dit.width)
 
 
-def block(dit: DiTSize, video: int, extra: int, memory: int, text: int) -> int:
-    """One block of the DiT on one row; text: keys of the text, the null token among them."""
-    tokens = video + extra
-    return (
-        attention_layer(tokens, tokens, dit.width, remembered=memory)
-        + attention_layer(video, text, dit.width)
-        + mlp(tokens, dit.width, dit.hidden)
-    )
+def is_mixed(call: Call) -> bool:
+    """Whether self-attention is the rollout's: on canvases of at most one window it is the network's own."""
+    return call.mixing is not None and call.frames > call.mixing.window_frames
+
+
+def num_mixed_windows(mixing: MixingSize, frames: int) -> int:
+    """Windows of self-attention on a canvas longer than one; the last is flush with the end."""
+    assert mixing.stride_frames is not None
+    return len(window_starts(mixing.window_frames, mixing.window_frames - mixing.stride_frames, frames))
+
+
+def mixed_attention(mixing: MixingSize, frames: int, per_frame: int, width: int) -> int:
+    """Self-attention of one row as the rollout has it: in windows, or in full and in a band. Filters count nothing."""
+    tokens = frames * per_frame
+    if mixing.stride_frames is not None:
+        window = mixing.window_frames * per_frame
+        return num_mixed_windows(mixing, frames) * attention(window, window, width)
+    return attention(tokens, tokens, width) + attention(tokens, min(mixing.band_frames, frames) * per_frame, width)
+
+
+def block(dit: DiTSize, call: Call, video: VideoSize) -> int:
+    """One block of the DiT on one row; the text's null token is a key too."""
+    frames, text = call.frames * video.per_frame, video.text_tokens + 1
+    tokens = frames + call.extra
+    if is_mixed(call):
+        assert call.mixing is not None
+        mixed = mixed_attention(call.mixing, call.frames, video.per_frame, dit.width)
+    else:
+        mixed = attention(tokens, tokens + call.memory, dit.width)
+    projections = linear(tokens, dit.width, 4 * dit.width)
+    return projections + mixed + attention_layer(frames, text, dit.width) + mlp(tokens, dit.width, dit.hidden)
 
 
 def dit_flops(dit: DiTSize, call: Call, video: VideoSize) -> int:
@@ -86,7 +121,7 @@ def dit_flops(dit: DiTSize, call: Call, video: VideoSize) -> int:
         frame_embedding(dit, tokens)
         + modulation(dit, call.frames + 1)
         + text_embedding(video.text_tokens, dit.text_features, dit.width)
-        + dit.depth * block(dit, tokens, call.extra, call.memory, video.text_tokens + 1)
+        + dit.depth * block(dit, call, video)
         + linear(tokens, dit.width, dit.channels * PATCH**2)
     )
     return call.rows * row
@@ -126,21 +161,41 @@ def chunk_calls(chunks: ChunkSize, num_frames: int, extra: int, memory: int, *, 
     return calls
 
 
+def sliding_groups(sliding: SlidingSize | None, num_frames: int) -> list[int]:
+    """How many windows the network denoises in each call for one canvas; [1] where it sees the canvas itself."""
+    if sliding is None or num_frames <= sliding.window_frames:
+        return [1]
+    count = len(window_starts(sliding.window_frames, sliding.overlap_frames, num_frames))
+    group = sliding.windows_per_call or count
+    return [min(group, count - start) for start in range(0, count, group)]
+
+
+def seen_frames(network: NetworkSize, num_frames: int) -> int:
+    """Latent frames of what the network itself is given for a canvas."""
+    return num_frames if network.sliding is None else min(network.sliding.window_frames, num_frames)
+
+
 def step_calls(network: NetworkSize, num_frames: int, memory: int, *, training: bool = False) -> list[Call]:
-    """The DiT's calls for one call of the network on a canvas; memory: keys beside each layer's own."""
+    """The DiT's calls for one step of a canvas; memory: keys beside each layer's own."""
+    seen = seen_frames(network, num_frames)
     if network.chunks is None:
-        return [Call(1, num_frames, 0, memory)]
-    assert network.interface is not None
-    return chunk_calls(network.chunks, num_frames, network.interface.num_tokens, memory, training=training)
+        calls = [Call(1, seen, 0, memory, network.mixing)]
+    else:
+        assert network.interface is not None
+        calls = chunk_calls(network.chunks, seen, network.interface.num_tokens, memory, training=training)
+    groups = sliding_groups(network.sliding, num_frames)
+    return [call._replace(rows=call.rows * windows) for windows in groups for call in calls]
 
 
 def step_flops(
     network: NetworkSize, num_frames: int, video: VideoSize, *, memory: int = 0, training: bool = False
 ) -> int:
-    """One call of the network on a canvas of so many latent frames, forward."""
+    """One step of a canvas of so many latent frames, forward."""
     dit, calls = network.dit, step_calls(network, num_frames, memory, training=training)
     flops = sum(dit_flops(dit, call, video) for call in calls)
     if network.interface is not None and network.chunks is not None:
-        flops += read_flops(dit, network.interface, num_frames, video)
-        flops += len(calls) * linear(1, dit.width, dit.width) if network.chunks.pooled else 0
+        groups = sliding_groups(network.sliding, num_frames)
+        flops += sum(groups) * read_flops(dit, network.interface, seen_frames(network, num_frames), video)
+        pooled = len(calls) // len(groups) * sum(groups)  # once a call and canvas that is seen
+        flops += pooled * linear(1, dit.width, dit.width) if network.chunks.pooled else 0
     return flops

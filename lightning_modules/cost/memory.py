@@ -2,20 +2,28 @@
 
 Counted by following the code: which tensors of the size of all tokens are alive at once, at each of the stages that may
 be the fullest. A framework's own needs come on top: its libraries, scratch space of its kernels, and what its
-allocator leaves in gaps (with glibc's defaults up to half as much again; see benchmarks/cost_model.py). Attention is
+allocator leaves in gaps (with glibc's defaults half as much again and more; see benchmarks/README.md). Attention is
 taken as fused; training on a CPU keeps its weights as well, up to networks.blocks.PLAIN_KEYS keys.
 A unit is one tensor of a call's tokens at the DiT's width, in the type that the network computes in.
 """
 
 from typing import NamedTuple
 
-from lightning_modules.cost.flops import Call, num_keyframes, step_calls
-from lightning_modules.cost.sizes import DiTSize, InterfaceSize, NetworkSize, VideoSize
+from lightning_modules.cost.flops import (
+    Call,
+    is_mixed,
+    num_keyframes,
+    num_mixed_windows,
+    seen_frames,
+    sliding_groups,
+    step_calls,
+)
+from lightning_modules.cost.sizes import PATCH, DiTSize, InterfaceSize, NetworkSize, VideoSize
 
 FULL = 4
 """Bytes of a value in float32, in which rotations, the canvas and an optimizer's state are kept."""
-SAMPLER_CANVASES = 4
-"""Latent videos at hand during a call: the noise, the noisy one, and both estimates of the call before."""
+SAMPLER_CANVASES = 3
+"""Latent canvases at hand during a call: the noisy one, and both estimates of the call before."""
 VIN_CANVASES = 2
 """The sum of windows' predictions, before a window is added and after."""
 ADAM_BYTES = 4 * FULL
@@ -43,31 +51,57 @@ def sampling_bytes(
 
     memory: keys that are remembered in each layer; memories: how many such are held, one for each pass of guidance.
     """
-    canvases = SAMPLER_CANVASES * _canvas_bytes(network.dit, video.num_latents, video)
+    canvases = SAMPLER_CANVASES * _canvas_bytes(network.dit, canvas_frames, video)
+    # The noise of the whole video, and what is finished of it where canvases follow one another.
+    parts = 1 if canvas_frames == video.num_latents else 2
+    canvases += parts * _canvas_bytes(network.dit, video.num_latents, video)
     kept = memories * _key_value_bytes(network.dit, memory, element)
     return canvases + kept + step_bytes(network, canvas_frames, video, memory=memory, element=element)
 
 
 def step_bytes(network: NetworkSize, canvas_frames: int, video: VideoSize, *, memory: int, element: int) -> int:
-    """The fullest moment of one call of the network without gradients, beside its inputs."""
-    dit = network.dit
+    """The fullest moment of one step of a canvas without gradients, beside its inputs."""
+    dit, seen = network.dit, seen_frames(network, canvas_frames)
+    most = max(sliding_groups(network.sliding, canvas_frames))
+    merged = VIN_CANVASES * _canvas_bytes(dit, canvas_frames, video) if seen < canvas_frames else 0
     fullest = max(call_bytes(dit, call, video, element) for call in step_calls(network, canvas_frames, memory))
     if network.interface is None:
-        return fullest
-    denoising = fullest + VIN_CANVASES * _canvas_bytes(dit, canvas_frames, video)
-    return max(denoising, read_bytes(dit, network.interface, canvas_frames, video, element))
+        return merged + fullest
+    denoising = fullest + VIN_CANVASES * most * _canvas_bytes(dit, seen, video)
+    return merged + max(denoising, most * read_bytes(dit, network.interface, seen, video, element))
 
 
 def call_bytes(dit: DiTSize, call: Call, video: VideoSize, element: int) -> int:
-    """The fullest moment of one call of the DiT without gradients."""
+    """The fullest moment of one call of the DiT without gradients; windows of one video share its memory."""
     video_tokens = call.rows * call.frames * video.per_frame
     tokens = video_tokens + call.rows * call.extra
     unit = tokens * dit.width * element
     held = video_tokens * dit.width * element + unit  # embedded frames, and the block's input
     held += _rotation_bytes(dit, video_tokens) + _modulation_bytes(dit, call, video, element)
     remembered = call.rows * call.memory * dit.width * element
-    spread = _key_value_bytes(dit, call.rows * call.memory, element) if call.rows > 1 else 0
-    return held + spread + max(_feed_forward(dit, unit, call), _rotating(unit, element), _joining(unit, remembered))
+    mixing = _mixing(call, unit, video, element) if is_mixed(call) else 0
+    stages = (_feed_forward(dit, unit, call), _rotating(unit, element), _joining(unit, remembered), mixing)
+    return held + max(stages)
+
+
+def _mixing(call: Call, unit: int, video: VideoSize, element: int) -> int:
+    """The modulated norm, keys and values as made, queries, keys, and what the rollout makes of them.
+
+    In windows: values copied, each window's output, and it again weighted in float32, beside their sum; the last
+    window joins the others in a copy. In a band: both outputs, and transforming back in float32: the spectrum (half of
+    the columns and the middle) as it was and filtered, the library's copy, its transform along frames and rows, and the
+    result.
+    """
+    assert call.mixing is not None
+    full = unit * FULL // element
+    if call.mixing.stride_frames is not None:
+        size, stride = call.mixing.window_frames, call.mixing.stride_frames
+        outputs = round(unit * num_mixed_windows(call.mixing, call.frames) * size / call.frames)
+        joining = outputs if (call.frames - size) % stride else 0
+        return 6 * unit + outputs + max(joining, outputs * FULL // element + full)
+    columns = video.width // PATCH
+    spectrum = round(full * 2 * (columns // 2 + 1) / columns)
+    return 7 * unit + full + 4 * spectrum
 
 
 def _feed_forward(dit: DiTSize, unit: int, call: Call) -> int:

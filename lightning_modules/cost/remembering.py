@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import cast
 
-from lightning_modules.cost.flops import attention_layer, linear, mlp, modulation, time_embedding
+from lightning_modules.cost.flops import PLACE, attention_layer, linear, mlp, modulation, time_embedding
 from lightning_modules.cost.sizes import PATCH, CompressorSize, DiTSize, NetworkSize, VideoSize
 from networks.interpolated_rope import Rule, num_queries, query_grid
 
@@ -88,4 +88,12 @@ def remember_flops(network: NetworkSize, segments: Sequence[Segment], video: Vid
         tokens = math.prod(grid)
         flops += encoder_flops(compressor, dit.channels, sizes, grid, video.text_tokens)
         flops += linear(tokens, compressor.width, dit.width) + key_value_flops(dit, tokens)
+        flops += _low_resolution(dit, math.prod(sizes), tokens) if network.low_resolution else 0
     return flops
+
+
+def _low_resolution(dit: DiTSize, patches: int, tokens: int) -> int:
+    """Distances of patches and context tokens, means of the patches, and both embeddings of the means."""
+    features = dit.channels * PATCH**2
+    means = linear(tokens, patches, features) + linear(patches, 5, tokens)
+    return means + linear(tokens, features, dit.width) + linear(tokens, PLACE, dit.width)

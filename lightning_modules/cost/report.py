@@ -1,17 +1,21 @@
 """The cost model's answer for one config: every rollout's FLOPs, memory and seconds, and those of a training step."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+
+import torch
 
 from lightning_modules.cost.codec import codec_size
 from lightning_modules.cost.flops import step_flops
 from lightning_modules.cost.memory import ADAM_BYTES, FULL, training_bytes
-from lightning_modules.cost.rollouts import plan, sampling_cost
+from lightning_modules.cost.rollouts import plan, sampling_cost, suits
 from lightning_modules.cost.sizes import NetworkSize, VideoSize, network_size
+from lightning_modules.cost.speed import TERA, UNKNOWN, Speed, given_speed, measure_speed
 from lightning_modules.take import check_lengths
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-GIB, TERA = 2**30, 1e12
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+GIB = 2**30
 BACKWARD = 3
 """Forward and backward over forward: the gradient of a product is two products."""
 
@@ -29,25 +33,8 @@ class Settings(NamedTuple):
     peak_tflops: float | None
     efficiency: float
     measured_tflops: float | None
-
-
-class Speed(NamedTuple):
-    """tflops: reached, None where nothing is known; mfu: its share of the peak; source: where it comes from."""
-
-    tflops: float | None
-    mfu: float | None
-    source: str
-
-
-def speed_of(settings: Settings) -> Speed:
-    """Measured FLOP/s where they are given, else the peak's assumed share."""
-    peak, measured = settings.peak_tflops, settings.measured_tflops
-    if measured is not None:
-        return Speed(measured, None if peak is None else measured / peak, f"measured: {measured:g} TFLOP/s")
-    if peak is None:
-        return Speed(None, None, "unknown: give peak_tflops=…, or measured_tflops=… of a run")
-    share = f"assumed: {settings.efficiency:.0%} of {peak:g} TFLOP/s"
-    return Speed(peak * settings.efficiency, settings.efficiency, share)
+    measure_speed: bool
+    device: str
 
 
 def check(settings: Settings) -> None:
@@ -78,11 +65,12 @@ def predict(
     codec: Mapping[str, Any],
     rollouts: Mapping[str, Mapping[str, Any]],
     parameters: int,
+    build: Callable[[Mapping[str, Any]], Any],
 ) -> dict[str, Any]:
     """Everything for the table and for cost.json.
 
-    network, codec, rollouts: resolved configs; parameters: of the network. FLOPs are of one video; bytes are of
-    tensors, the codec's aside.
+    network, codec, rollouts: resolved configs; parameters: of the network; build: makes a module of a config, to
+    measure its speed where none is given. FLOPs are of one video; bytes are of tensors, the codec's aside.
 
     Raises:
         ValueError: for a network, codec or rollout whose cost is not known, and sizes that do not fit the codec.
@@ -97,7 +85,7 @@ def predict(
         text_tokens=settings.text_tokens,
     )
     decode = None if decoder.decode_flops is None else decoder.decode_flops * _places(video)
-    speed = speed_of(settings)
+    speed = _speed(settings, network, video, parameters, build)
     return {
         "settings": settings._asdict(),
         "latents": video.num_latents,
@@ -105,14 +93,33 @@ def predict(
         "parameters": parameters,
         "weight_bytes": parameters * BYTES[settings.dtype],
         "decode_flops": decode,
+        "decode_bytes": decoder.decode_bytes(video.num_latents, video.height * video.width),
+        "codec_weight_bytes": None if decoder.parameters is None else decoder.parameters * FULL,
         "speed": speed._asdict(),
         "rollouts": [
             {"rollout": name, **_rollout(settings, size, rollout, video, decode or 0, parameters, speed)}
             for name, rollout in rollouts.items()
-            if size.remembers or "segment_frames" not in rollout
+            if suits(size, rollout)
         ],
+        "left_out": [name for name, rollout in rollouts.items() if not suits(size, rollout)],
         "training": _training(settings, size, video, parameters),
     }
+
+
+def _speed(
+    settings: Settings,
+    network: Mapping[str, Any],
+    video: VideoSize,
+    parameters: int,
+    build: Callable[[Mapping[str, Any]], Any],
+) -> Speed:
+    given = given_speed(
+        peak_tflops=settings.peak_tflops, efficiency=settings.efficiency, measured_tflops=settings.measured_tflops
+    )
+    if given is not None or not settings.measure_speed:
+        return given or UNKNOWN
+    dtype = DTYPES[settings.dtype]
+    return measure_speed(network, video, parameters=parameters, dtype=dtype, device=settings.device, build=build)
 
 
 def _places(video: VideoSize) -> int:
@@ -140,6 +147,7 @@ def _rollout(
         "activation_bytes": cost.activations,
         "peak_bytes": cost.activations + parameters * element,
         "seconds": None if speed.tflops is None else total / (speed.tflops * TERA),
+        "mfu": speed.mfu,
     }
 
 
@@ -158,7 +166,7 @@ def _training(settings: Settings, network: NetworkSize, video: VideoSize, parame
 
 def table_of(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
     """Heads, rows and notes of the table on the terminal."""
-    heads = ["", "TFLOP a step", "calls", "TFLOP a video", "live GiB", "peak GiB", "seconds"]
+    heads = ["", "TFLOP a step", "calls", "TFLOP a video", "live GiB", "peak GiB", "seconds", "MFU"]
     rows = [
         [
             row["rollout"],
@@ -167,23 +175,40 @@ def table_of(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]], lis
             f"{row['video_flops'] / TERA:.4g}",
             f"{row['activation_bytes'] / GIB:.3g}",
             f"{row['peak_bytes'] / GIB:.3g}",
-            "–" if row["seconds"] is None else f"{row['seconds']:.4g}",
+            "–" if row["seconds"] is None else _seconds(row["seconds"]),
+            "–" if row["mfu"] is None else f"{row['mfu']:.0%}",
         ]
         for row in record["rollouts"]
     ]
-    training, decode = record["training"], record["decode_flops"]
+    training = record["training"]
     rows.append(
         ["training", f"{training['step_flops'] / TERA:.4g}", "", ""]
         + [f"{training[key] / GIB:.3g}" for key in ("activation_bytes", "peak_bytes")]
-        + [""]
+        + ["", ""]
     )
-    mfu = record["speed"]["mfu"]
-    decoding = "not counted" if decode is None else f"{decode / TERA:.3g} TFLOP, in each video"
     notes = [
         f"{record['parameters']:,} parameters in {record['settings']['dtype']}; {record['tokens']:,} tokens in "
-        f"{record['latents']} latent frames; decoding: {decoding}",
-        f"speed {record['speed']['source']}" + ("" if mfu is None else f"; MFU {mfu:.0%}"),
-        "live: tensors at the fullest moment of a call; peak: with the weights, in training with gradients and Adam;"
-        " libraries, codec and text encoder come on top; training: one clip of this length, the network as it trains",
+        f"{record['latents']} latent frames; {_decoding(record)}",
+        f"speed {record['speed']['source']}",
+        "live: tensors at the fullest moment of sampling; peak: with the weights, of the network alone; training: one "
+        "clip of this length, the network as it trains, with gradients and Adam; text encoder and libraries come on "
+        "top, and on a CPU some MiB that MKL keeps and the allocator's gaps: half of live and more with glibc's "
+        "defaults, next to none with MALLOC_MMAP_THRESHOLD_=131072",
     ]
+    if record["left_out"]:
+        notes.append(f"not with this network: {', '.join(record['left_out'])}")
     return heads, rows, notes
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.3g}"
+
+
+def _decoding(record: Mapping[str, Any]) -> str:
+    if record["decode_flops"] is None:
+        return "decoding: not counted, and the codec's memory comes on top"
+    return (
+        f"decoding: {record['decode_flops'] / TERA:.3g} TFLOP, in each video; it comes after sampling, beside the "
+        f"network's weights, with {record['decode_bytes'] / GIB:.3g} GiB and {record['codec_weight_bytes'] / GIB:.3g} "
+        "GiB of the codec's"
+    )

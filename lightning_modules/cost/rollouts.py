@@ -6,10 +6,13 @@ from typing import Any, NamedTuple
 from lightning_modules.cost.flops import step_flops
 from lightning_modules.cost.memory import sampling_bytes
 from lightning_modules.cost.remembering import Segment, num_memory_keys, remember_flops
-from lightning_modules.cost.sizes import NetworkSize, VideoSize
+from lightning_modules.cost.sizes import MixingSize, NetworkSize, SlidingSize, VideoSize
 
 MEMORIES = 1
 """Memories held at once: guidance's passes with the prompt and without it share one."""
+
+MIXED = {"FreeNoise": "free_noise", "SpectralBlending": "spectral_blending"}
+"""Rollouts with a self-attention of their own."""
 
 
 class Canvas(NamedTuple):
@@ -27,9 +30,9 @@ class Plan(NamedTuple):
 
 
 class SamplingCost(NamedTuple):
-    """Of one video. step: FLOPs of the largest call of the network; memory: of making what LoViC remembers.
+    """Of one video. step: FLOPs of the largest step of a canvas; memory: of making what LoViC remembers.
 
-    network: of all calls, memory included; calls: how many; activations: bytes at the fullest moment.
+    network: of all steps, memory included; calls: how many; activations: bytes at the fullest moment.
     """
 
     step: int
@@ -39,33 +42,60 @@ class SamplingCost(NamedTuple):
     activations: int
 
 
+def suits(network: NetworkSize, rollout: Mapping[str, Any]) -> bool:
+    """Whether the rollout works with the network: segments need a memory, mixed self-attention has no place for one."""
+    kind = _kind(rollout)
+    return network.remembers if kind == "Segmentwise" else not (network.remembers and kind in MIXED)
+
+
 def plan(network: NetworkSize, rollout: Mapping[str, Any], num_latents: int) -> Plan:
     """The canvases of a resolved config of conf/rollout.
 
     Raises:
-        ValueError: for a rollout whose cost is not known, or segments without a network that remembers.
+        ValueError: for a rollout whose cost is not known, or one that does not suit the network.
     """
-    kind = str(rollout["_target_"]).rpartition(".")[2]
-    if kind == "Whole":
-        part = network.backbone if rollout["network_part"] else network
-        return Plan(part, (Canvas(num_latents, ()),))
-    if kind == "Autoregressive":
-        lengths = window_lengths(num_latents, rollout["window_frames"], rollout["context_frames"])
-        return Plan(network.backbone, tuple(Canvas(length, ()) for length in lengths))
-    if kind == "Segmentwise":
-        if not network.remembers:
+    kind, whole = _kind(rollout), (Canvas(num_latents, ()),)
+    if not suits(network, rollout):
+        if kind == "Segmentwise":
             raise ValueError("rollout=segmentwise goes with network=lovic or vin_lovic, which remember segments")
-        return Plan(network, tuple(_segments(rollout, num_latents)))
-    raise ValueError(f"cost=true knows no rollout {kind}: use whole, full, autoregressive or segmentwise")
+        raise ValueError(f"rollout={MIXED[kind]} goes with network=vin or dit, which attend to no memory")
+    match kind:
+        case "Whole":
+            return Plan(network.backbone if rollout["network_part"] else network, whole)
+        case "Autoregressive" | "Anchored":
+            lengths = window_lengths(
+                num_latents,
+                rollout["window_frames"],
+                rollout["context_frames"],
+                anchor_frames=rollout.get("anchor_frames", 0),
+            )
+            return Plan(network.backbone, tuple(Canvas(length, ()) for length in lengths))
+        case "GenLVideo":
+            windows = SlidingSize(rollout["window_frames"], rollout["overlap_frames"], rollout["windows_per_call"])
+            return Plan(network.backbone._replace(sliding=windows), whole)
+        case "FreeNoise" | "SpectralBlending":
+            mixing = MixingSize(rollout["window_frames"], rollout.get("stride_frames"))
+            return Plan(network.backbone._replace(mixing=mixing), whole)
+        case "Segmentwise":
+            return Plan(network, tuple(_segments(rollout, num_latents)))
+    raise ValueError(
+        f"cost=true knows no rollout {kind}: use whole, full, autoregressive, anchored, free_noise, gen_l_video, "
+        "spectral_blending or segmentwise"
+    )
 
 
-def window_lengths(num_latents: int, window_frames: int, context_frames: int) -> list[int]:
-    """Latent frames of each window of rollout=autoregressive, its clean context included."""
+def _kind(rollout: Mapping[str, Any]) -> str:
+    return str(rollout["_target_"]).rpartition(".")[2]
+
+
+def window_lengths(num_latents: int, window_frames: int, context_frames: int, *, anchor_frames: int = 0) -> list[int]:
+    """Latent frames of each window of rollout=autoregressive or anchored, clean context and anchor included."""
     lengths = [min(window_frames, num_latents)]
     done = lengths[0]
     while done < num_latents:
-        end = min(done - context_frames + window_frames, num_latents)
-        lengths.append(end - done + context_frames)
+        start = done - context_frames
+        end = min(start + window_frames - anchor_frames, num_latents)
+        lengths.append(anchor_frames + end - start)
         done = end
     return lengths
 

@@ -57,14 +57,43 @@ class CompressorSize(NamedTuple):
     rule: str
 
 
+class SlidingSize(NamedTuple):
+    """Windows whose predictions a rollout merges at every step; windows_per_call: denoised at once, 0 for all."""
+
+    window_frames: int
+    overlap_frames: int
+    windows_per_call: int
+
+
+class MixingSize(NamedTuple):
+    """Self-attention as a rollout has it, on canvases longer than a window.
+
+    stride_frames: to the next of its windows; None for full attention and, beside it, that of a band of frames.
+    """
+
+    window_frames: int
+    stride_frames: int | None
+
+    @property
+    def band_frames(self) -> int:
+        """Frames that each frame sees where there is a band: as many on both sides, and itself."""
+        return 2 * (self.window_frames // 2) + 1
+
+
 class NetworkSize(NamedTuple):
-    """A network: its DiT, VIN's two parts where it has them, and whether it has LoViC's memory and a compressor."""
+    """A network: its DiT, VIN's two parts where it has them, and whether it has LoViC's memory and a compressor.
+
+    low_resolution: LoViC's branch beside the compressor; sliding, mixing: what a rollout makes of the network.
+    """
 
     dit: DiTSize
     interface: InterfaceSize | None
     chunks: ChunkSize | None
     remembers: bool
     compressor: CompressorSize | None
+    low_resolution: bool = False
+    sliding: SlidingSize | None = None
+    mixing: MixingSize | None = None
 
     @property
     def backbone(self) -> "NetworkSize":
@@ -146,8 +175,16 @@ def network_size(node: Node) -> NetworkSize:
                 else NetworkSize(dit_size(window), None, None, remembers=False, compressor=None)
             )
             compressor = None if node["compressor"] is None else compressor_size(node["compressor"])
-            return inner._replace(remembers=True, compressor=compressor)
+            low_resolution = compressor is not None and bool(node["low_resolution"])
+            return inner._replace(remembers=True, compressor=compressor, low_resolution=low_resolution)
     raise ValueError(f"cost=true knows no network {node['_target_']}: use vin, vin_plan, dit, lovic or vin_lovic")
+
+
+def dit_node(node: Node) -> Node:
+    """The config of the DiT inside one of conf/network that `network_size` knows."""
+    inner: Node = node.get("window", node)
+    dit: Node = inner.get("backbone", inner)
+    return dit
 
 
 def _vin_size(node: Node) -> NetworkSize:
