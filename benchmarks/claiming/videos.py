@@ -123,10 +123,7 @@ def _finish(part: Path, folder: Path, request: dict[str, Any]) -> None:
 def keep_real(walks: Sequence[Walk], folder: Path, num_frames: int, change: Change = AS_IS) -> None:
     """The real walks' first frames, written as samples are written, so that coding costs both the same.
 
-    change: of pixels c f h w in [-1, 1].
-
-    Raises:
-        ValueError: if a walk is shorter.
+    A shorter walk is kept as far as it goes. change: of pixels c f h w in [-1, 1].
     """
     cfg = compose_config(("experiment=vin_freedoom", f"paths.root_dir={ROOT}", "paths.run_dir=."))
     size = {key: cfg.datamodule[key] for key in ("height", "width", "fps")}
@@ -140,14 +137,13 @@ def keep_real(walks: Sequence[Walk], folder: Path, num_frames: int, change: Chan
     part.mkdir(parents=True)
     lines = []
     for number, walk in enumerate(walks):
-        frames = read_frames(walk.entry.path, **size, crop_place=0.5)[:num_frames]
+        frames = read_frames(walk.entry.path, **size, crop_place=0.5)
+        latents = (min(num_frames, len(frames)) - 1) // TIME_FACTOR + 1
+        frames = frames[: 1 + (latents - 1) * TIME_FACTOR]
         if len(frames) < num_frames:
-            raise ValueError(
-                f"num_frames={num_frames}, but the real {walk.entry.path.name} has {len(frames)}: use fewer"
-            )
+            log.warning(f"{walk.entry.path.name} is read as far as it goes: {len(frames)} frames of {num_frames}")
         video = torch.from_numpy(frames).permute(3, 0, 1, 2).float() / 127.5 - 1
         write_video(part / f"{number:03d}.mp4", [change.apply(video)], fps=size["fps"])
-        latents = (num_frames - 1) // TIME_FACTOR + 1
         seams = [1 + (start - 1) * TIME_FACTOR for start in range(CHUNK, latents, CHUNK)]
         lines.append({"file": f"{number:03d}.mp4", "prompt": walk.entry.caption, "boundaries": seams})
     (part / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
