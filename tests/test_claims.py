@@ -15,6 +15,7 @@ from benchmarks.claiming import comparison, cost, videos
 from benchmarks.claiming.methods import METHODS, Size, choose, config_of, weights_of
 from benchmarks.claiming.tables import claim_sheet, method_sheet
 from benchmarks.setups import compose_config
+from datamodules.clips import read_frames
 from datamodules.tables import Entry
 from datamodules.writing import write_video
 from lightning_modules.cost.sizes import VideoSize, network_size
@@ -168,8 +169,14 @@ def test_scores_are_rows_by_seed_and_prompt(tmp_path, monkeypatch):
     stamp = (tmp_path / "real" / "000.mp4").stat().st_mtime_ns
     videos.keep_real(walks, tmp_path / "real", 9)
     assert (tmp_path / "real" / "000.mp4").stat().st_mtime_ns == stamp
-    with pytest.raises(ValueError, match="the real walk"):
+
+
+def test_a_walk_that_is_too_short_is_read_as_far_as_it_goes(tmp_path, caplog):
+    walks = walks_in(tmp_path, 1)  # of 12 frames, of which 9 are whole latents
+    with caplog.at_level("WARNING", logger="longtake"):
         videos.keep_real(walks, tmp_path / "real", 13)
+    assert "9 frames of 13" in caplog.text
+    assert len(read_frames(tmp_path / "real" / "000.mp4", height=64, width=64, fps=0, crop_place=0.5)) == 9
 
 
 def sampler(kept, num_frames):
