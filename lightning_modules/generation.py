@@ -3,6 +3,7 @@
 Axes: b batch, c channels, f frames, m context frames, h height, w width (latents).
 """
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -80,10 +81,12 @@ def generate(
     guidance: Guidance,
     generator: torch.Generator | None = None,
     on_step: OnStep | None = None,
+    keep: Callable[[Generate], Generate] | None = None,
 ) -> Tensor:
     """Makes a video of the noise's size, in evaluation mode: latents b c f h w.
 
-    noise: b c f h w, standard normal; condition: of the whole canvas; rollout: how the canvas is filled.
+    noise: b c f h w, standard normal; condition: of the whole canvas; rollout: how the canvas is filled; keep: see
+    KeptWindows.
 
     A rollout that asks for the backbone gets the network itself where it has no such part: network=dit is one.
     """
@@ -93,6 +96,7 @@ def generate(
     was_training = module.training
     module.eval()
     try:
-        return rollout(window_generator(module, network, guidance, generator, on_step), Canvas(noise, condition))
+        window = window_generator(module, network, guidance, generator, on_step)
+        return rollout(window if keep is None else keep(window), Canvas(noise, condition))
     finally:
         module.train(was_training)

@@ -20,6 +20,7 @@ from lightning_modules.callbacks.memory import peak_resident_gib
 from lightning_modules.denoising import DenoisingModule
 from lightning_modules.generation import generate
 from lightning_modules.rollouts.checks import check_memory, check_rates
+from lightning_modules.rollouts.kept import KeptWindows
 from lightning_modules.rollouts.pieces import piece_starts
 from lightning_modules.runs import load_run, read_run, weights_hash
 from networks.codecs.rules import nearest_num_frames
@@ -178,7 +179,7 @@ class Take:
         """Hash of all that determines a video but its prompt and seed."""
         return self.fingerprint(OmegaConf.to_container(self.rollout_config), self.num_latents)
 
-    def latents(self, prompt: str, seed: int, on_step: Callable[..., None]) -> Tensor:
+    def latents(self, prompt: str, seed: int, on_step: Callable[..., None], keep: KeptWindows | None = None) -> Tensor:
         """One video's latents, 1 c f h w; the same seed gives the same video whatever else is made."""
         side = self.codec.space_factor
         shape = (1, self.codec.channels, self.num_latents, self.height // side, self.width // side)
@@ -186,7 +187,8 @@ class Take:
         text, mask = self.text_encoder.encode([prompt])
         index = torch.arange(self.num_latents, device=self.device, dtype=torch.float32).unsqueeze(0)
         condition = Condition(index, text.to(self.device), mask.to(self.device))
-        return generate(self.module, noise, condition, rollout=self.rollout, guidance=self.guidance, on_step=on_step)
+        rollout, guidance = self.rollout, self.guidance
+        return generate(self.module, noise, condition, rollout=rollout, guidance=guidance, on_step=on_step, keep=keep)
 
     @torch.no_grad()
     def frames(self, latents: Tensor) -> Iterator[Tensor]:
@@ -199,7 +201,8 @@ class Take:
 def make_videos(cfg: DictConfig, write_video: Callable[..., None]) -> list[Path]:
     """Samples every prompt and writes output/*.mp4 and output/manifest.jsonl.
 
-    A video that the manifest there names with this prompt and seed, and these weights and settings, is not made again.
+    A video that the manifest there names with this prompt and seed, and these weights and settings, is not made again,
+    nor are the finished windows of one that a kill cut short.
     """
     take = Take(cfg)
     output = Path(cfg.output)
@@ -218,11 +221,13 @@ def make_videos(cfg: DictConfig, write_video: Callable[..., None]) -> list[Path]
                 continue
             began = time.perf_counter()
             bar = progress.add_task(f"video {number} of {len(wanted)}", total=None)
-            latents = take.latents(prompt, seed, lambda *_: progress.advance(bar))  # noqa: B023
+            windows = KeptWindows(output / "windows" / take.fingerprint(take.settings, prompt, seed))
+            latents = take.latents(prompt, seed, lambda *_: progress.advance(bar), windows)  # noqa: B023
             write_video(output / name, take.frames(latents), fps=take.config.video.fps)
             progress.update(bar, total=1, completed=1)
             finished[name] = _manifest_line(cfg, take, name, prompt, seed, time.perf_counter() - began)
             _write_manifest(output / "manifest.jsonl", [finished[each] for each, *_ in wanted if each in finished])
+            windows.forget()
     log.info(f"{len(wanted)} video(s) of {cfg.num_frames} frames in {output}")
     return [output / name for name, *_ in wanted]
 

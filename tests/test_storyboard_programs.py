@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hydra.utils import instantiate
 from lightning import LightningModule
 from omegaconf import OmegaConf
 
+from lightning_modules import generation
 from lightning_modules.objectives.objective import Objective
 from lightning_modules.objectives.paths import LinearPath
 from lightning_modules.objectives.predictions import FlowPrediction
@@ -160,6 +162,42 @@ def test_a_killed_call_continues_with_the_missing_videos(ask, tmp_path):
     (tmp_path / "out" / "001.mp4").unlink()
     make_videos(ask("vin", "num_frames=9", "num_videos=4"), other)
     assert list(other.made) == ["001.mp4"]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_killed_video_continues_with_the_window_that_was_cut_short(ask, tmp_path, monkeypatch, broken):
+    wanted = ("num_frames=33", *ROLLOUT)  # nine latents: five windows
+    torch.manual_seed(0)  # for the untrained codec
+    whole = Writer()
+    make_videos(ask("lovic", *wanted), whole)
+    shutil.rmtree(tmp_path / "out")
+    real, calls = generation.window_generator, []
+
+    def counted(*arguments):
+        made = real(*arguments)
+
+        def generate(*inputs):
+            calls.append(inputs)
+            if len(calls) == 4:
+                raise KeyboardInterrupt
+            return made(*inputs)
+
+        return generate
+
+    monkeypatch.setattr(generation, "window_generator", counted)
+    torch.manual_seed(0)
+    with pytest.raises(KeyboardInterrupt):
+        make_videos(ask("lovic", *wanted), Writer())
+    kept = sorted((tmp_path / "out" / "windows").glob("*/*.safetensors"))
+    assert len(kept) == 3
+    if broken:
+        kept[2].write_bytes(b"half")
+    torch.manual_seed(0)
+    rest = Writer()
+    make_videos(ask("lovic", *wanted), rest)
+    assert len(calls) == 4 + (3 if broken else 2)
+    assert rest.made == whole.made
+    assert not (tmp_path / "out" / "windows").exists()
 
 
 @pytest.mark.parametrize(
