@@ -69,8 +69,6 @@ ABLATIONS = {
     "vin_fusion_late": ("with late fusion", "1.22", "0.74"),
     "vin_local_4": ("with F_local at 0.4 of a chunk", "1.51", "0.24"),
     "vin_local_5": ("with F_local at 0.5 of a chunk", "1.17", "0.22"),
-    "vin_local_8": ("with F_local at 0.8 of a chunk", "", ""),
-    "vin_local_10": ("with F_local of a whole chunk", "", ""),
     "vin_keyframes_0.5": ("with keyframes every 0.5 s", "1.14", "0.34"),
     "vin_keyframes_0.2": ("with keyframes every 0.2 s (here every latent frame)", "1.21", "0.29"),
 }
