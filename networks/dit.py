@@ -112,15 +112,9 @@ class VideoDiT(nn.Module):
         if frozen_frames is not None:
             frames = torch.where(frozen_frames[:, :, None, None], frames.detach(), frames)
         tokens = rearrange(frames, "b f s d -> b (f s) d")
-        frame_mask, memory = condition.frame_mask, condition.memory
-        key_mask = None if frame_mask is None else repeat(frame_mask, "b f -> b (f s)", s=layout.per_frame)
         if extra is not None:
             tokens = torch.cat([tokens, extra.tokens.to(tokens.dtype)], dim=1)
-            key_mask = _join_masks(key_mask, extra, layout)
-        if memory is not None:
-            if key_mask is None:
-                key_mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-            key_mask = torch.cat([key_mask, memory.mask], dim=1)
+        memory, key_mask = condition.memory, _key_mask(condition, extra, layout)
         mixing = None
         if condition.mixing is not None:
             assert key_mask is None, "mixed self-attention knows neither masks nor memory"
@@ -173,18 +167,20 @@ class VideoDiT(nn.Module):
         return tuple(layers)
 
 
-def _join_masks(key_mask: Tensor | None, extra: ContextTokens, layout: Layout) -> Tensor | None:
-    """Masks of video and extra tokens as one, b n; None where nothing is masked."""
-    if key_mask is None and extra.mask is None:
+def _key_mask(condition: Condition, extra: ContextTokens | None, layout: Layout) -> Tensor | None:
+    """Which keys are attended to, of the video, of extra tokens and of the memory in a row; None where all are."""
+    frames, memory, device = condition.frame_mask, condition.memory, condition.frame_index.device
+    video = None if frames is None else repeat(frames, "b f -> b (f s)", s=layout.per_frame)
+    parts = [(layout.num_frames * layout.per_frame, video)]
+    if extra is not None:
+        parts.append((extra.tokens.shape[1], extra.mask))
+    if memory is not None:
+        parts.append((memory.mask.shape[1], memory.mask))
+    if all(mask is None for _, mask in parts):
         return None
-    batch, num_extra = extra.tokens.shape[:2]
-    device = extra.tokens.device
-    if key_mask is None:
-        key_mask = torch.ones(batch, layout.num_frames * layout.per_frame, dtype=torch.bool, device=device)
-    mask = extra.mask
-    if mask is None:
-        mask = torch.ones(batch, num_extra, dtype=torch.bool, device=device)
-    return torch.cat([key_mask, mask], dim=1)
+    batch = len(condition.frame_index)
+    masks = [torch.ones(batch, n, dtype=torch.bool, device=device) if mask is None else mask for n, mask in parts]
+    return torch.cat(masks, dim=1)
 
 
 def full_attention(*, backbone: VideoDiT) -> VideoDiT:
