@@ -18,7 +18,6 @@ from benchmarks import ROOT
 from benchmarks.report import Sheet, save, show
 from benchmarks.setups import compose_config
 from datamodules.cache import Clip
-from datamodules.clips import read_frames
 from datamodules.rows import Row, fixed_row
 from datamodules.segments import SegmentDataModule
 from lightning_modules.runs import RELEASE_CONFIG
@@ -109,10 +108,7 @@ def rows_of(data: SegmentDataModule, clips: Sequence[Clip], slots: int, share: f
 
 def real_pixels(data: SegmentDataModule, clip: Clip) -> Tensor:
     """A clip's own frames: 3 f h w in [-1, 1]."""
-    settings = data.cache.settings
-    frames = read_frames(
-        clip.entry.path, height=settings.height, width=settings.width, fps=settings.fps, crop_place=0.5
-    )
+    frames = data.cache.settings.read(clip.entry.path, 0.5)
     return torch.from_numpy(frames).permute(3, 0, 1, 2).float() / 127.5 - 1
 
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from datamodules.clips import read_frames
+from datamodules.clips import Frames, read_frames
 from datamodules.tables import Entry
 from networks.interfaces import Codec
 
@@ -35,7 +35,8 @@ _FRAMES_AT_ONCE = 160
 class ClipSettings(NamedTuple):
     """What a cached clip is: any other value is another cache.
 
-    num_frames: pixel frames of each length, rising; hop_frames: distance of clips' starts; crop: centre or random.
+    fps: frames a second, taken by their time; num_frames: pixel frames of each length, rising; hop_frames: distance of
+    clips' starts; crop: centre or random; frame_stride: every how many of a file's frames are kept instead, or None.
     """
 
     height: int
@@ -45,6 +46,19 @@ class ClipSettings(NamedTuple):
     hop_frames: int
     crop: str
     dtype: str
+    frame_stride: int | None = None
+
+    def read(self, path: str | Path, crop_place: float) -> Frames:
+        """A whole video as these settings see it, as `read_frames` gives it."""
+        by_time = self.frame_stride is None
+        return read_frames(
+            path,
+            height=self.height,
+            width=self.width,
+            fps=self.fps if by_time else 0,
+            crop_place=crop_place,
+            frame_stride=self.frame_stride or 1,
+        )
 
 
 class Clip(NamedTuple):
@@ -73,7 +87,8 @@ class ClipCache:
             )
         self.codec = codec
         self.settings = settings
-        described = json.dumps([*settings, "pixels" if codec is None else codec.fingerprint])
+        kept = settings if settings.frame_stride is not None else settings[:-1]
+        described = json.dumps([*kept, "pixels" if codec is None else codec.fingerprint])
         self.folder = Path(folder) / hashlib.sha256(described.encode()).hexdigest()[:12]
         self.described = described
 
@@ -117,13 +132,13 @@ class ClipCache:
         place = 0.5
         if settings.crop == "random":
             place = int(hashlib.sha256(str(entry.path).encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
-        pixels = torch.from_numpy(
-            read_frames(entry.path, height=settings.height, width=settings.width, fps=settings.fps, crop_place=place)
-        ).permute(3, 0, 1, 2)
+        pixels = torch.from_numpy(settings.read(entry.path, place)).permute(3, 0, 1, 2)
         starts = self.starts(pixels.shape[1])
         if not starts:
+            stride = settings.frame_stride
+            taken = f"at {settings.fps:g} a second" if stride is None else f"at frame_stride={stride}"
             raise ValueError(
-                f"{entry.path}: too short, {pixels.shape[1]} frames at {settings.fps:g} a second, "
+                f"{entry.path}: too short, {pixels.shape[1]} frames {taken}, "
                 f"the shortest clip has {settings.num_frames[0]}"
             )
         length = starts[0][1]

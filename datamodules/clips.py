@@ -3,6 +3,8 @@
 Axes: f frames, h height, w width, c channels (RGB); uint8 in [0, 255].
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,18 +45,21 @@ def shape_of(path: str | Path) -> Shape:
     return Shape(*((frame.width, frame.height) if lies else (frame.height, frame.width)), fps)
 
 
-def read_frames(path: str | Path, *, height: int, width: int, fps: float, crop_place: float) -> Frames:
+def read_frames(
+    path: str | Path, *, height: int, width: int, fps: float, crop_place: float, frame_stride: int = 1
+) -> Frames:
     """Decodes a whole video: f h w c.
 
     The picture is scaled until it covers height x width and then cut; crop_place in [0, 1] says where along the side
     that is too long (0.5 is the centre). Frames are taken at multiples of 1 / fps by their time stamps, the last one
-    shown at each, so that videos of variable rate keep their speed; fps=0 keeps every frame. A turn that the file asks
-    for, as telephones write it, is made.
+    shown at each, so that videos of variable rate keep their speed; fps=0 counts frames instead and keeps every
+    frame_stride-th, from the first on. A turn that the file asks for, as telephones write it, is made.
 
     Raises:
         ValueError: if the file cannot be decoded, has no picture, or ends before it promised to.
     """
     import av
+    from av.video.reformatter import VideoReformatter
 
     path = Path(path)
     try:
@@ -63,7 +68,8 @@ def read_frames(path: str | Path, *, height: int, width: int, fps: float, crop_p
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             promised = stream.frames
-            frames, read = _decode(container, stream, height, width, fps, crop_place)
+            picture = partial(_picture, VideoReformatter(), height=height, width=width, crop_place=crop_place)
+            frames, read = _decode(container, stream, picture, fps, frame_stride)
     except (av.FFmpegError, IndexError, OSError) as error:
         reason = "no video stream" if isinstance(error, IndexError) else type(error).__name__
         raise ValueError(f"{path}: cannot be decoded ({reason})") from error
@@ -75,39 +81,38 @@ def read_frames(path: str | Path, *, height: int, width: int, fps: float, crop_p
 
 
 def _decode(
-    container: Any, stream: Any, height: int, width: int, fps: float, crop_place: float
+    container: Any, stream: Any, picture: Callable[[Any], Frames], fps: float, frame_stride: int
 ) -> tuple[list[Frames], int]:
     """The frames at the wanted rate, and how many coded frames the file held.
 
     Coded frames are counted, not shown ones: a clip that was cut without coding anew holds some that are never shown.
     """
-    from av.video.reformatter import VideoReformatter
-
-    reformatter = VideoReformatter()
     frames: list[Frames] = []
     shown: Any = None
-    read, start, last_time = 0, None, 0.0
+    read, counted, start, last_time = 0, 0, None, 0.0
     for packet in container.demux(stream):
         read += packet.size > 0 or packet.dts is not None  # the last packet, which flushes the decoder, is neither
         for frame in packet.decode():
             if fps == 0 or frame.time is None:
-                frames.append(_picture(reformatter, frame, height, width, crop_place))
+                if counted % frame_stride == 0:
+                    frames.append(picture(frame))
+                counted += 1
                 continue
             start = frame.time if start is None else start
             last_time = frame.time - start
             # Every wanted time before this frame is filled by the one that was shown until now; frames that are shown
             # at no wanted time are never scaled.
             if shown is not None and len(frames) / fps < last_time - 1e-6:
-                picture = _picture(reformatter, shown, height, width, crop_place)
+                kept = picture(shown)
                 while len(frames) / fps < last_time - 1e-6:
-                    frames.append(picture)
+                    frames.append(kept)
             shown = frame
     if shown is not None and len(frames) / fps <= last_time + 1e-6:
-        frames.append(_picture(reformatter, shown, height, width, crop_place))
+        frames.append(picture(shown))
     return frames, read
 
 
-def _picture(reformatter: Any, frame: Any, height: int, width: int, crop_place: float) -> Frames:
+def _picture(reformatter: Any, frame: Any, *, height: int, width: int, crop_place: float) -> Frames:
     """One frame, scaled, turned upright and cut: h w c."""
     from av.video.reformatter import Interpolation
 

@@ -47,6 +47,7 @@ class VideoDataModule(LightningDataModule):
         height: int,
         width: int,
         fps: float,
+        frame_stride: int | None,
         num_frames: list[int],
         hop_frames: int,
         cut_frames: int | None,
@@ -62,10 +63,11 @@ class VideoDataModule(LightningDataModule):
         """Checks sizes; nothing is read yet.
 
         make: called once before anything is read, to make the videos; None where they are there already.
-        root: folder of videos; table: CSV or JSONL, or None for the folder itself; fps: target rate, 0 keeps all
-        frames; num_frames: clip lengths in pixel frames, mixed by equal samples per length; hop_frames: distance of
-        the starts of cached clips; cut_frames: train on so many frames as stored, from anywhere in a clip, None: on
-        whole clips; pixels: batches of pixels instead of latents, for training a codec;
+        root: folder of videos; table: CSV or JSONL, or None for the folder itself; fps: frames a second that
+        clips are taken at and played at; frame_stride: keeps every so many of a file's frames instead, whatever its
+        rate, to be played at fps; num_frames: clip lengths in pixel frames, mixed by equal samples per length;
+        hop_frames: distance of the starts of cached clips; cut_frames: train on so many frames as stored, from
+        anywhere in a clip, None: on whole clips; pixels: batches of pixels instead of latents, for training a codec;
         validation_share: of videos, where the table has no column `split`; short_caption_share: of training samples
         that get the text of the column `short_text` where there is one.
 
@@ -81,10 +83,15 @@ class VideoDataModule(LightningDataModule):
             raise ValueError(f"datamodule.short_caption_share={short_caption_share} must be between 0 and 1")
         if not 0 <= validation_share < 1:
             raise ValueError(f"datamodule.validation_share={validation_share} must be at least 0 and below 1")
-        least = (("fps", fps, 0), ("hop_frames", hop_frames, 1), ("num_validation_clips", num_validation_clips, 1))
-        for name, value, smallest in least:
-            if value < smallest:
-                raise ValueError(f"datamodule.{name}={value} must be at least {smallest}")
+        if fps <= 0:
+            raise ValueError(
+                f"datamodule.fps={fps} must be above 0: clips are played at it; datamodule.frame_stride=1 keeps every "
+                "frame of a file"
+            )
+        least = {"hop_frames": hop_frames, "num_validation_clips": num_validation_clips, "frame_stride": frame_stride}
+        for name, value in least.items():
+            if value is not None and value < 1:
+                raise ValueError(f"datamodule.{name}={value} must be at least 1")
         for length in num_frames:
             check_size(length, height, width, codec.time_factor, codec.space_factor, "datamodule")
         self.codec, self.text_encoder = codec, text_encoder
@@ -104,7 +111,8 @@ class VideoDataModule(LightningDataModule):
                 f"datamodule.cut_frames={cut_frames} must be at least 1 and at most the "
                 f"{self._stored_frames(self.num_frames[0])} latent frames of a clip of {self.num_frames[0]}"
             )
-        settings = ClipSettings(height, width, fps, tuple(self.num_frames), hop_frames, crop, cache_dtype)
+        lengths = tuple(self.num_frames)
+        settings = ClipSettings(height, width, fps, lengths, hop_frames, crop, cache_dtype, frame_stride)
         self.cache = ClipCache(folder=cache_dir, settings=settings, codec=None if pixels else codec)
         self.text_folder = Path(cache_dir) / f"text_{text_encoder.fingerprint}"
 

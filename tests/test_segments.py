@@ -152,7 +152,7 @@ def module(folder, **changes):
         "root": str(folder), "table": "t.csv", "height": 16, "width": 16, "fps": 10, "num_frames": [9, 41],
         "hop_frames": 41, "cut_frames": None, "crop": "centre", "pixels": False, "cache_dir": str(folder / "cache"),
         "cache_dtype": "float32", "validation_share": 0.4, "num_validation_clips": 3, "num_workers": 0,
-        "short_caption_share": 0.0, "segments_per_row": 4, "segment_frames": 2, "gap_share": 0.3,
+        "short_caption_share": 0.0, "segments_per_row": 4, "segment_frames": 2, "gap_share": 0.3, "frame_stride": None,
         "multi_shot_share": 0.5,
     }  # fmt: skip
     return SegmentDataModule(**{**settings, **changes})

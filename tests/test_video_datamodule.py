@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import safetensors.torch
 import torch
-from test_videos import broken_files, make
+from test_videos import broken_files, make, read
 
 from datamodules.batches import TEXT_MULTIPLE
 from datamodules.cache import ClipCache, cache_text, text_key
@@ -54,7 +54,7 @@ def module(folder, **changes):
         "root": str(folder), "table": None, "height": 16, "width": 16, "fps": 10, "num_frames": [5, 9],
         "hop_frames": 4, "cut_frames": None, "crop": "centre", "pixels": False, "cache_dir": str(folder / "cache"),
         "cache_dtype": "float32", "validation_share": 0.4, "num_validation_clips": 3, "num_workers": 0,
-        "short_caption_share": 0.0,
+        "short_caption_share": 0.0, "frame_stride": None,
     }  # fmt: skip
     return VideoDataModule(**{**settings, **changes})
 
@@ -184,12 +184,25 @@ def test_other_settings_or_another_codec_are_another_cache(folder):
         module(folder).cache.folder,
         module(folder, fps=5).cache.folder,
         module(folder, hop_frames=8).cache.folder,
+        module(folder, frame_stride=1).cache.folder,
     }
     other = Mean()
     other.fingerprint = "another"
     folders.add(module(folder, codec=other).cache.folder)
-    assert len(folders) == 4
+    assert len(folders) == 5
     assert module(folder).cache.folder in folders
+
+
+def test_clips_at_a_stride_are_frames_that_far_apart(folder):
+    """Of 20, 10 and 7 frames every second one: 10, 5 and 4, of which the last is too short."""
+    data = ready(folder, frame_stride=2)
+    clips = {clip.entry.path.name: clip for clips in data.clips.values() for clip in clips if clip.start == 0}
+    assert {name: clip.num_frames for name, clip in clips.items()} == {"a.mp4": 9, "b.mp4": 5}
+    expected = read(folder / "a.mp4", frame_stride=2)[:9] / 127.5 - 1
+    stored = safetensors.torch.load_file(clips["a.mp4"].file)["clips"][0]
+    assert torch.allclose(stored, Mean().encode(torch.from_numpy(expected).permute(3, 0, 1, 2)[None].float())[0])
+    (skipped,) = json.loads((data.cache.folder / "skipped.json").read_text()).values()
+    assert "too short, 4 frames at frame_stride=2, the shortest clip has 5" in skipped
 
 
 def test_broken_videos_are_listed_and_passed_over(folder, caplog):

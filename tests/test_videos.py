@@ -61,6 +61,13 @@ def test_target_rate_takes_the_frame_last_shown(tmp_path, fps, expected):
     assert levels(read(make(tmp_path / "a.mp4", 8), fps=fps)) == expected
 
 
+@pytest.mark.parametrize("fps", [10, 25])
+def test_a_stride_counts_frames_whatever_the_rate(tmp_path, fps):
+    path = make(tmp_path / "a.mp4", 8, fps=fps)
+    assert levels(read(path, frame_stride=1)) == list(range(8))
+    assert levels(read(path, frame_stride=3)) == [0, 3, 6]
+
+
 def test_variable_rate_keeps_its_speed(tmp_path):
     path = make(tmp_path / "a.mp4", 5, times=[0.0, 0.1, 0.5, 0.6, 0.9])
     assert levels(read(path, fps=10)) == [0, 1, 1, 1, 1, 2, 3, 3, 3, 4]
