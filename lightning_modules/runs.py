@@ -215,7 +215,7 @@ def load_run(weights: str | Path, overrides: DictConfig | None = None) -> tuple[
     return config, module.eval()
 
 
-def weights_hash(module: LightningModule) -> str:
+def weights_hash(module: nn.Module) -> str:
     """Short hash of a module's weights, for manifests."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):

@@ -1,13 +1,18 @@
 """Nearness to real walks: known answers, no bias from few or alike samples, and no prize for blur."""
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from benchmarks import ROOT
+from benchmarks.claiming import comparison
+from benchmarks.claiming.methods import METHODS
 from benchmarks.claiming.nearness import KID, LIKENESS, Nearness, kid_parts, likenesses, pseudo_values
-from benchmarks.claiming.references import references
+from benchmarks.claiming.references import _codec, references
 from benchmarks.claiming.videos import take_beside
 from benchmarks.trained import interval
 from datamodules.tables import Entry
@@ -135,3 +140,25 @@ def test_what_was_made_of_walks_is_near_them_but_less_sharp():
         assert Sharpness().measure(changed).score < Sharpness().measure(video).score
         assert (changed - video).square().mean() < 0.2 * video.square().mean()
     assert list(references(ROOT / "nowhere")) == ["real_blurred"]
+
+
+def test_another_codec_makes_other_videos(tmp_path):
+    """A decoder can be trained on alone: then the weights are the same, and what is seen is not."""
+    for name in ("vin_freedoom_64", "codec_freedoom_64"):
+        shutil.copytree(ROOT / "weights" / name, tmp_path / name)
+    method = METHODS["vin"]
+
+    def hashes():
+        made = SimpleNamespace(options={"vin": str(tmp_path / "vin_freedoom_64")}, hashes={})
+        name = references(tmp_path / "vin_freedoom_64")["real_decoded"].name
+        return {**comparison.Comparison.hashes_of(made, method), "reference": name}
+
+    before = hashes()
+    file = tmp_path / "codec_freedoom_64" / "diffusion_pytorch_model.safetensors"
+    state = load_file(file)
+    name = next(name for name in sorted(state) if name.startswith("decoder"))
+    save_file({**state, name: state[name] + 1}, file)
+    _codec.cache_clear()
+    after = hashes()
+    assert [key for key in before if before[key] != after[key]] == ["codec_hash", "reference"]
+    assert after["codec_hash"] in after["reference"]

@@ -202,7 +202,9 @@ def comparing(tmp_path, monkeypatch):
     monkeypatch.setattr(comparison, "make_scorer", lambda kept: None)
     monkeypatch.setattr(comparison, "make_sampler", sampler)
     monkeypatch.setattr(comparison, "score", score)
-    monkeypatch.setattr(comparison.Comparison, "hash_of", lambda self, method: "h" + self.options["vin"][-1])
+    monkeypatch.setattr(
+        comparison.Comparison, "hashes_of", lambda self, method: {"weights_hash": "h" + self.options["vin"][-1]}
+    )
 
     def run(*arguments, vin=VIN):
         fixed = ["videos=5", "seeds=0", "num_frames=9", "steps=2", f"vin={vin}", f"lovic={tmp_path / 'none'}"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -95,13 +96,15 @@ class Comparison:
         self.methods = read_before(self.output / f"{name}.json", request)
         self.scorer = make_scorer(self.folder / "scores")
         self.sampler = make_sampler(self.folder / "scores", self.size.num_frames)
-        self.hashes: dict[str, str] = {}
+        self.hashes: dict[str, dict[str, str]] = {}
         self.nearness: Nearness  # once the walks are read
 
-    def hash_of(self, method: Method) -> str:
-        """Of the method's weights; those of each folder are read once."""
+    def hashes_of(self, method: Method) -> dict[str, str]:
+        """Of the method's weights and of the codec that decodes it; those of each folder are read once."""
         if method.weights not in self.hashes:
-            self.hashes[method.weights] = weights_hash(load_run(weights_of(method, self.options))[1])
+            config, module = load_run(weights_of(method, self.options))
+            codec = instantiate(config.codec)
+            self.hashes[method.weights] = {"weights_hash": weights_hash(module), "codec_hash": weights_hash(codec)}
         return self.hashes[method.weights]
 
     def settings_of(self, method: Method) -> Record:
@@ -112,7 +115,7 @@ class Comparison:
         return {
             "overrides": overrides_of(method, self.size),
             "rollout": OmegaConf.to_container(rollout, resolve=True),
-            "weights_hash": self.hash_of(method),
+            **self.hashes_of(method),
         }
 
     def drop_outdated(self) -> None:
@@ -147,7 +150,8 @@ class Comparison:
 
     def keep_reference(self, name: str, videos: Sequence[Video]) -> None:
         """Walks in the place of a method."""
-        self.methods[name] = record_of(name, videos, weights=None, overrides=[], weights_hash=None, tflop=None)
+        none = dict.fromkeys(("weights", "weights_hash", "codec_hash", "tflop"))
+        self.methods[name] = record_of(name, videos, overrides=[], **none)
 
     def add_nearness(self, videos: Sequence[Video], features: Mapping[int, Tensor]) -> None:
         """Values of videos of one seed, whose frames have these features; they depend on all of them."""

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from benchmarks.claiming.videos import Change
-from lightning_modules.runs import read_run
+from lightning_modules.runs import read_run, weights_hash
 
 SIGMA = 0.7
 """Of the blur, in pixels. Source: our choice; it leaves the walks about as sharp as the methods' videos are."""
@@ -26,7 +26,7 @@ def references(weights: Path) -> dict[str, Change]:
     found = {"real_blurred": Change(f"blurred by {SIGMA} pixels", blurred)}
     if not weights.exists():
         return found
-    decoded = Change(f"through the codec of {weights.name}", lambda video: through_codec(video, weights))
+    decoded = Change(f"through the codec {weights_hash(_codec(weights))}", lambda video: through_codec(video, weights))
     return {"real_decoded": decoded, **found}
 
 
