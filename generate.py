@@ -19,6 +19,11 @@ def main(cfg: DictConfig) -> None:
 
         make_storyboard_video(cfg, write_video, read_frames)
         return
+    if cfg.dry_run:
+        raise ValueError(
+            "dry_run=true prints the plan of a storyboard: add storyboard=FILE.yaml; for other videos "
+            "`python evaluate.py cost=true` says the cost"
+        )
     from lightning_modules.take import make_videos
 
     make_videos(cfg, write_video)

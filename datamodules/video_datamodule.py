@@ -92,6 +92,8 @@ class VideoDataModule(LightningDataModule):
         for name, value in least.items():
             if value is not None and value < 1:
                 raise ValueError(f"datamodule.{name}={value} must be at least 1")
+        if isinstance(frame_stride, float):
+            raise ValueError(f"datamodule.frame_stride={frame_stride} must be a whole number")
         for length in num_frames:
             check_size(length, height, width, codec.time_factor, codec.space_factor, "datamodule")
         self.codec, self.text_encoder = codec, text_encoder

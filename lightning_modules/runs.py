@@ -92,10 +92,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def read_run(weights: str | Path) -> tuple[DictConfig, dict[str, torch.Tensor] | Path]:
+def read_run(weights: str | Path, key: str = "weights") -> tuple[DictConfig, dict[str, torch.Tensor] | Path]:
     """The resolved config of trained weights, and their state (a checkpoint's) or folder (a release's).
 
-    weights: a .ckpt, a run folder, or a release folder.
+    weights: a .ckpt, a run folder, or a release folder; key: what the setting is called that names it.
 
     Raises:
         ValueError: if it is none of these.
@@ -110,7 +110,7 @@ def read_run(weights: str | Path) -> tuple[DictConfig, dict[str, torch.Tensor] |
     if path.is_dir():
         path = last_checkpoint(path)
     if not path.is_file():
-        raise ValueError(f"weights={weights}: no such file or folder; give a .ckpt, a run folder or a release folder")
+        raise ValueError(f"{key}={weights}: no such file or folder; give a .ckpt, a run folder or a release folder")
     checkpoint = read_checkpoint(path)
     return OmegaConf.create(checkpoint[CONFIG_KEY]), checkpoint["state_dict"]
 
@@ -153,7 +153,7 @@ def load_parts(module: LightningModule, parts: Mapping[str, str]) -> None:
             log.info(f"pretrained.{name}: left out, since this network goes without one")
             continue
         weights, _, inner = str(source).partition("#")
-        state = network_state(weights)
+        state = network_state(weights, f"pretrained.{name}")
         if inner:
             state = {key.removeprefix(f"{inner}."): x for key, x in state.items() if key.startswith(f"{inner}.")}
         try:
@@ -185,9 +185,9 @@ def _goes_without(network: nn.Module, name: str) -> bool:
     return False
 
 
-def network_state(weights: str | Path) -> dict[str, torch.Tensor]:
+def network_state(weights: str | Path, key: str) -> dict[str, torch.Tensor]:
     """The tensors of trained weights' network, by name."""
-    state = read_run(weights)[1]
+    state = read_run(weights, key)[1]
     if isinstance(state, Path):
         return load_file(state / WEIGHTS)
     return {key.removeprefix("network."): x for key, x in state.items() if key.startswith("network.")}
@@ -205,9 +205,11 @@ def override(config: DictConfig, overrides: DictConfig) -> DictConfig:
     return merged
 
 
-def load_run(weights: str | Path, overrides: DictConfig | None = None) -> tuple[DictConfig, LightningModule]:
+def load_run(
+    weights: str | Path, overrides: DictConfig | None = None, *, key: str = "weights"
+) -> tuple[DictConfig, LightningModule]:
     """The module of a run or release, rebuilt and ready to generate; overrides are merged into its config first."""
-    config, state = read_run(weights)
+    config, state = read_run(weights, key)
     if overrides is not None:
         config = override(config, overrides)
     module: LightningModule = instantiate(config.lightning_module)
@@ -225,7 +227,7 @@ def weights_hash(module: nn.Module) -> str:
 
 def release(weights: str | Path, folder: str | Path, dtype: torch.dtype) -> None:
     """Writes a run as a release folder: the network in the diffusers format and the config that rebuilds its module."""
-    config, module = load_run(weights)
+    config, module = load_run(weights, key="run")
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     folder = Path(folder)
     trained = "codec" if resolved.get("network") is None else "network"

@@ -19,7 +19,7 @@ from torch import Tensor
 from lightning_modules.callbacks.memory import peak_resident_gib
 from lightning_modules.denoising import DenoisingModule
 from lightning_modules.generation import generate
-from lightning_modules.rollouts.checks import check_memory, check_rates
+from lightning_modules.rollouts.checks import check_backbone, check_memory, check_rates
 from lightning_modules.rollouts.kept import KeptWindows
 from lightning_modules.rollouts.pieces import piece_starts
 from lightning_modules.runs import load_run, read_run, weights_hash
@@ -108,7 +108,13 @@ def check_lengths(num_frames: int, height: int, width: int, codec: Any) -> None:
 
 
 def prompts_of(cfg: DictConfig, config: DictConfig) -> list[str]:
-    """The texts to make videos of, one a video."""
+    """The texts to make videos of, one a video.
+
+    Raises:
+        ValueError: if there would be none.
+    """
+    if cfg.num_videos < 1:
+        raise ValueError(f"num_videos={cfg.num_videos} must be at least 1")
     if cfg.prompt is None:
         own = list(config.prompts)
         if not own:
@@ -148,6 +154,7 @@ class Take:
         check_lengths(cfg.num_frames, self.height, self.width, self.codec)
         self.num_latents = (cfg.num_frames - 1) // self.codec.time_factor + 1
         self.rollout = instantiate(self.rollout_config)
+        check_backbone(self.rollout.network_part, cfg.network.fusion, self.network, self.rollout_config)
         if cfg.storyboard is None:  # whose segments have lengths and rates of their own
             area = (self.height // self.codec.space_factor) * (self.width // self.codec.space_factor)
             check_rates(self.rollout_config, self.num_latents, area // PATCH_AREA)

@@ -85,11 +85,34 @@ def check_sizes(datamodule: DictConfig, codec: Codec) -> None:
     Raises:
         ValueError: naming the nearest sizes that fit.
     """
+    if isinstance(datamodule.num_frames, int):
+        raise ValueError(f"datamodule.num_frames={datamodule.num_frames} must be a list of lengths, such as [37, 77]")
     for num_frames in datamodule.num_frames:
         try:
             check_lengths(num_frames, datamodule.height, datamodule.width, codec)
         except ValueError as error:
             raise ValueError(f"datamodule.{error}") from error
+
+
+def check_parts(cfg: DictConfig, codec: Codec) -> None:
+    """Groups that are swapped one by one but go together.
+
+    Raises:
+        ValueError: if a network with memory would be trained without any.
+    """
+    network, module = (str(node._target_).rpartition(".")[2] for node in (cfg.network, cfg.lightning_module))
+    if network == "LoViCNetwork" and module != "MemoryModule":
+        raise ValueError(
+            "network=lovic and vin_lovic learn from rows of segments: use experiment=lovic_freedoom or "
+            "vin_lovic_freedoom, or add lightning_module=remembering datamodule=freedoom_segments compressor=flexformer"
+        )
+    expected = cfg.datamodule.fps / codec.time_factor
+    if cfg.get("backbone") is not None and abs(cfg.backbone.latent_fps / expected - 1) > 0.01:
+        log.warning(
+            f"backbone.latent_fps={cfg.backbone.latent_fps:g}, but datamodule.fps={cfg.datamodule.fps:g} over the "
+            f"codec's time factor of {codec.time_factor} is {expected:g}: seconds are counted wrongly without "
+            f"backbone.latent_fps={expected:g}"
+        )
 
 
 def refuse_other_batch(trained: DictConfig, global_batch_size: int) -> None:
@@ -156,6 +179,7 @@ def train(cfg: DictConfig) -> float | None:
     codec, text_encoder = instantiate(cfg.codec), instantiate(cfg.text)
     if cfg.lightning_module.get("network") is not None:  # a codec alone cuts no patches
         check_sizes(cfg.datamodule, codec)
+        check_parts(cfg, codec)
     module: LightningModule = instantiate(cfg.lightning_module)
     if isinstance(cfg.pretrained, DictConfig):
         load_parts(module, {str(name): weights for name, weights in cfg.pretrained.items()})
@@ -163,7 +187,7 @@ def train(cfg: DictConfig) -> float | None:
         refuse_other_batch(read_run(resume)[0], cfg.global_batch_size)
     for weights in (cfg.pretrained, resume):  # resume: only to refuse what does not fit; Lightning restores the rest
         if isinstance(weights, str | Path):
-            load_state(module, read_run(weights)[1])
+            load_state(module, read_run(weights, "pretrained")[1])
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
     trainer, batch = build_trainer(cfg, [*callbacks, Provenance(config=resolved), Recount()])

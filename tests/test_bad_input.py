@@ -288,6 +288,9 @@ def test_a_run_refuses_the_weights_of_another_network(tmp_path, word):
     )
     with pytest.raises(ValueError, match="the checkpoint does not fit DenoisingModule"):
         train(cfg)
+    setattr(cfg, word, "nowhere.ckpt")
+    with pytest.raises(ValueError, match=f"^{word}=nowhere.ckpt: no such file"):
+        train(cfg)
 
 
 # A loss that is no number

@@ -116,6 +116,13 @@ def test_what_does_not_suit_is_refused_as_sampling_refuses_it(overrides, rollout
         plan(size, rollouts[rollout], 33)
 
 
+def test_the_hybrid_has_no_backbone_by_itself():
+    _, size, rollouts = built(*HYBRID)
+    assert plan(size, rollouts["whole"], 33).network is size
+    with pytest.raises(ValueError, match="rollout=full runs the DiT alone"):
+        plan(size, rollouts["full"], 33)
+
+
 def test_an_unknown_rollout_is_one_clear_sentence():
     _, size, _ = built("network=vin")
     with pytest.raises(ValueError, match=r"^cost=true knows no rollout Other: use whole, full, .* or segmentwise$"):

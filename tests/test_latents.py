@@ -163,6 +163,7 @@ def test_a_trainer_that_stops_midway_goes_on_with_the_batches_that_were_left(fol
         ({"hop_frames": 0}, "hop_frames=0 must be at least 1"),
         ({"fps": 0}, "fps=0 must be above 0.*frame_stride=1 keeps every frame"),
         ({"frame_stride": 0}, "frame_stride=0 must be at least 1"),
+        ({"frame_stride": 1.5}, "frame_stride=1.5 must be a whole number"),
         ({"num_validation_clips": 0}, "num_validation_clips=0 must be at least 1"),
         ({"validation_share": 1.0}, r"validation_share=1\.0"),
     ],

@@ -505,7 +505,10 @@ def test_captions_of_shots(planned):
         ("shot_captions: [a, b, c]\nshot_cut_frames:\n - 74\n - 37", 4, "has 37 in the wrong place"),
         ("shot_captions: [a, b]\nshot_cut_frames: [300]", 2, "come before frame 241"),
         ("global_caption: x\n", 1, "shot_captions is missing"),
-        ("prompt: no list here", 1, "neither"),
+        ("prompt: no list here", 1, "segments is missing: a storyboard lists"),
+        ("seed: 3\nprompt: no list here\nrate: 8", 1, "segments is missing: a storyboard lists"),
+        ("prompt: '[global caption] a [shot cut] b'", 1, "prompt is not `.global caption.*`segments:` is missing"),
+        ("- name: a\n  prompt: b\n- name: c", 1, "TTT-Video's scenes .text.*begins with `segments:`"),
         ("num_frames: 5\nshot_captions: [a, b, c]", 1, "num_frames=5 is too short for 3 shots"),
     ],
 )
@@ -516,7 +519,9 @@ def test_other_formats_are_refused_with_their_line(planned, text, line, reason):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "storyboards").glob("*.yaml")), ids=lambda path: path.stem)
 def test_examples(path, tmp_path):
-    made = plan(read_storyboard(path, LIMITS), LIMITS, probe)
+    board = read_storyboard(path, LIMITS)
+    assert all(Path(video.path).is_file() for video in board.videos)
+    made = plan(board, LIMITS, probe)
     maker = Maker()
     latents = make_storyboard(made, SegmentStore(tmp_path), maker, lambda step: torch.zeros(1, 2, step.latents, 3, 3))
     assert whole_take(latents).shape[2] == sum(step.latents for step in made.steps)

@@ -55,6 +55,10 @@ def plan(network: NetworkSize, rollout: Mapping[str, Any], num_latents: int) -> 
         ValueError: for a rollout whose cost is not known, or one that does not suit the network.
     """
     kind, whole = _kind(rollout), (Canvas(num_latents, ()),)
+    if network.remembers and network.interface is not None and rollout.get("network_part"):
+        raise ValueError(
+            "rollout=full runs the DiT alone, which in the hybrid lies within the window: use rollout=whole"
+        )
     if not suits(network, rollout):
         if kind == "Segmentwise":
             raise ValueError("rollout=segmentwise goes with network=lovic or vin_lovic, which remember segments")

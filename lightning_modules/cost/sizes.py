@@ -3,8 +3,11 @@
 Nothing is built: a config says enough. Widths in features, lengths in latent frames unless they say otherwise.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+log = logging.getLogger("longtake")
 
 Node = Mapping[str, Any]
 """A resolved config node: `_target_` and arguments."""
@@ -175,6 +178,8 @@ def network_size(node: Node) -> NetworkSize:
                 else NetworkSize(dit_size(window), None, None, remembers=False, compressor=None)
             )
             compressor = None if node["compressor"] is None else compressor_size(node["compressor"])
+            if compressor is None:
+                log.info("no compressor: this is the cost of the window alone; compressor=flexformer adds the memory")
             low_resolution = compressor is not None and bool(node["low_resolution"])
             return inner._replace(remembers=True, compressor=compressor, low_resolution=low_resolution)
     raise ValueError(f"cost=true knows no network {node['_target_']}: use vin, vin_plan, dit, lovic or vin_lovic")

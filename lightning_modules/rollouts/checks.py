@@ -8,8 +8,31 @@ log = logging.getLogger("longtake")
 
 
 def rollout_name(rollout: Mapping[str, Any]) -> str:
-    """As `rollout=` names it: its file's name."""
-    return str(rollout["_target_"]).split(".")[-2]
+    """As `rollout=` names it: its file's name, but for `full`, which is `whole` of the backbone."""
+    name = str(rollout["_target_"]).split(".")[-2]
+    return "full" if name == "whole" and rollout.get("network_part") else name
+
+
+def check_backbone(network_part: str, fusion: str | None, network: Any, rollout: Mapping[str, Any]) -> None:
+    """A rollout that runs the backbone alone fuses no chunks, and over a whole video needs a network that has one.
+
+    The hybrid's DiT lies within its window: rollouts of windows run that window, but `full` would be `whole`.
+
+    network_part: what the rollout asks for; fusion: of the call, None where it says nothing.
+
+    Raises:
+        ValueError: if it would be the same as another rollout, or fusion could not act.
+    """
+    if not network_part:
+        return
+    name = rollout_name(rollout)
+    if name == "full" and hasattr(getattr(network, "window", None), network_part):
+        raise ValueError(
+            "rollout=full runs the DiT alone, which in the hybrid lies within the window: use rollout=whole, or "
+            "weights of network=vin or lovic"
+        )
+    if fusion is not None and hasattr(network, network_part):
+        raise ValueError(f"network.fusion={fusion} joins VIN's chunks, and rollout={name} makes none: leave one out")
 
 
 def check_memory(rollout: Mapping[str, Any], trained: Mapping[str, Any] | None, network: Any, weights: str) -> None:

@@ -72,6 +72,9 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
     board = read_storyboard(Path(cfg.storyboard), limits)
     check_given_rate(board, cfg.rate)
     made = plan(board, limits, VideoProbe(take.config.video.fps))
+    silent = [segment.name for segment in board.segments if not segment.prompt]
+    if silent:
+        log.warning(f"{', '.join(silent)}: no prompt, so the null text is used")
     store = SegmentStore(Path(cfg.output) / "segments")
     side = take.codec.space_factor
     size = (take.codec.channels, take.height // side, take.width // side)
