@@ -98,7 +98,9 @@ def show(card: "ReportCard", metrics: dict[str, Any], output: Path) -> None:
     console = Console()
     for head, rows in (as_table(card, metrics), distance_table(card)):
         if rows:
-            table = Table(*head)
+            table = Table()
+            for name in head:
+                table.add_column(name, no_wrap=name != "protocol")  # numbers are never cut, a text may break
             for row in rows:
                 table.add_row(*row)
             console.print(table)
@@ -192,7 +194,9 @@ def show_cost(record: dict[str, Any], output: Path | None) -> None:
         table.add_column(head, justify="right")
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    # Where the lines are too short for it, as off a terminal, the table has its full width: numbers are never cut.
+    width = console.measure(table, options=console.options.update(width=1000)).maximum
+    Console(width=max(width, console.width)).print(table)
     for note in notes:
         console.print(note, markup=False, highlight=False)
     if output is not None:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from types import TracebackType
+from typing import Any
 
+from hydra.core.utils import JobReturn
 from omegaconf.errors import OmegaConfBaseException
 
 
@@ -18,14 +20,39 @@ def explain() -> Iterator[None]:
     Hydra catches errors itself unless HYDRA_FULL_ERROR is set, so it is set.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    try:
+    if os.environ.get("LONGTAKE_TRACE"):
         yield
+        return
+    try:
+        with _unannounced():
+            yield
     except Exception as error:
         cause = sentence(error)
-        if cause is None or os.environ.get("LONGTAKE_TRACE"):
+        if cause is None:
             raise
         sys.stderr.write(f"error: {cause}\n")
         sys.exit(2)
+
+
+@contextmanager
+def _unannounced() -> Iterator[None]:
+    """Spares a user's error Hydra's line "Error executing job with overrides: […]"; before a trace it stays.
+
+    A job's result writes that line when the error is taken out of it, and Hydra has no setting for it.
+    """
+    announced: Any = JobReturn.return_value
+
+    def take(job: JobReturn) -> Any:
+        error = getattr(job, "_return_value", None)
+        if isinstance(error, Exception) and sentence(error) is not None:
+            raise error
+        return announced.fget(job)
+
+    setattr(JobReturn, "return_value", property(take, announced.fset))  # noqa: B010 - mypy refuses the plain form
+    try:
+        yield
+    finally:
+        setattr(JobReturn, "return_value", announced)  # noqa: B010
 
 
 def sentence(error: BaseException) -> str | None:
@@ -48,6 +75,8 @@ def sentence(error: BaseException) -> str | None:
 
 def _failed_target(error: BaseException, cause: BaseException) -> str | None:
     """For a constructor that Hydra called: its own sentence, or Hydra's where the arguments did not even fit."""
+    if "No supported gpu backend" in str(cause):
+        return "there is no GPU that PyTorch can use on this machine: use trainer=cpu or trainer=cpu_bf16"
     # Lightning refuses devices that are not there, transformers and diffusers models that are not on this machine.
     if isinstance(cause, OSError | ImportError) or type(cause).__name__ == "MisconfigurationException":
         return _one_line(str(cause))

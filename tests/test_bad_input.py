@@ -136,6 +136,7 @@ def test_programs_end_with_the_sentence_and_code_two(arguments, answer, tmp_path
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1].startswith(answer)
     assert "Traceback" not in ended.stderr
+    assert "Error executing job" not in ended.stderr
 
 
 # Sizes

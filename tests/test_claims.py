@@ -224,6 +224,7 @@ def test_runs_add_to_what_is_there(comparing, capsys):
     both = run("methods=full", "seeds=0,1")
     assert [len(record["videos"]) for record in both["methods"]] == [5, 5, 5, 5, 10]
     assert len(calls) == 3
+    assert {c["paper"] for c in both["claims"] if c["verdict"] == "not measured"} == set()
     claim = next(c for c in both["claims"] if c["claim"] == "vin: MAWE lower than full")
     assert claim["difference"] == pytest.approx([-1, -1, -1])  # of seed 0, which both have
     assert (claim["verdict"], claim["ours"]) == ("holds", "3.00 against 4.00")

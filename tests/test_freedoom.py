@@ -306,9 +306,10 @@ def test_settings_are_written_beside_the_table(corpus):
 def test_rendering_processes_share_no_folder(tmp_path, monkeypatch):
     # Two games that make their folder in one place at once end one process, and with it the pool.
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(render_module.tempfile, "tempdir", None)
     places = []
     for _ in range(2):
-        render_module._enter_process(str(tmp_path))
+        render_module._enter_folder(str(tmp_path))
         places.append(Path.cwd())
     assert places[0] != places[1]
     assert {place.parent for place in places} == {tmp_path}

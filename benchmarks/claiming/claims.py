@@ -114,7 +114,9 @@ def _ours() -> Iterable[Claim]:
         for measure in (
             "subject_consistency",
             "background_consistency",
+            "motion_smoothness",
             "mawe",
+            "scene_cuts",
             "feature_drift",
             "colour_drift",
             "seam",

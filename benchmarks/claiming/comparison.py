@@ -39,6 +39,8 @@ log = logging.getLogger("longtake")
 
 SAME = ("num_frames", "steps", "split", "prompts")
 """What must not differ between videos in one results file."""
+MAIN = "claims"
+"""Name of the results at the length, and under the captions, that all methods are compared at."""
 BESIDE = "real_beside"
 """Folder of a further real walk of each level."""
 Record = dict[str, Any]
@@ -178,11 +180,12 @@ class Comparison:
         self.methods[method.name] = record_of(method.name, added(before, new), **known)
 
     def results(self) -> Record:
-        """As the file holds them."""
+        """As the file holds them; what was not measured, and other benchmarks' claims, stand in the main file alone."""
         videos = {name: record["videos"] for name, record in self.methods.items()}
         lovic = weights_of(METHODS["lovic"], self.options).name
-        others = claims_of_files(self.others, lovic)
-        judged = [judge(claim, videos) for claim in CLAIMS]
+        judged, others = [judge(claim, videos) for claim in CLAIMS], claims_of_files(self.others, lovic)
+        if self.name != MAIN:
+            judged, others = [claim for claim in judged if claim["difference"] is not None], []
         papers = ("VIN", "LoViC", "ours")
         claims = sorted([*judged, *others], key=lambda claim: papers.index(claim["paper"]))
         missing = [m.name for m in METHODS.values() if not weights_of(m, self.options).exists()]

@@ -6,11 +6,16 @@ import json
 import logging
 import multiprocessing
 import os
+import signal
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,6 +26,7 @@ from datamodules.freedoom.walk_files import render_walk
 
 _RENDERING = threading.Lock()  # held while a process renders a walk
 _LOG = logging.getLogger(__name__)
+_SECONDS_TO_CLOSE = 5.0  # for a process to close its game; it takes a fraction of one
 COLUMNS = (
     *("path", "text", "short_text", "level", "split", "fps", "num_frames", "height", "width"),
     *("view", "colour", "seed"),
@@ -113,7 +119,9 @@ def _render_missing(*, plans: Sequence[WalkPlan], num_workers: int) -> None:
     columns = (TextColumn("Freedoom"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     failures = 0
     console = Console(stderr=True)
+    _LOG.info("rendering %d walks into %s", len(plans), plans[0].root)
     with (
+        _ended_by_sigterm(),
         tempfile.TemporaryDirectory() as scratch,
         Progress(*columns, console=console, disable=not console.is_terminal) as progress,
         # The game makes a folder where it is started, so the processes start it elsewhere.
@@ -123,6 +131,7 @@ def _render_missing(*, plans: Sequence[WalkPlan], num_workers: int) -> None:
             initializer=_enter_process,
             initargs=(scratch,),
         ) as pool,
+        _ended_with_their_games(pool),
     ):
         task = progress.add_task("walks", total=len(plans))
         futures = {pool.submit(_render_alone, plan): plan for plan in plans}
@@ -137,10 +146,60 @@ def _render_missing(*, plans: Sequence[WalkPlan], num_workers: int) -> None:
         raise RuntimeError(msg)
 
 
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """While it lasts, SIGTERM raises SystemExit, so that all is tidied up; only the main thread can do so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def _leave(number: int, _: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # a second one would break off the tidying up
+    raise SystemExit(128 + number)
+
+
+@contextmanager
+def _ended_with_their_games(pool: ProcessPoolExecutor) -> Iterator[None]:
+    """On an error ends the pool's processes and their games, which would live on: they take no notice of signals."""
+    others = set(multiprocessing.active_children())
+    try:
+        yield
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        processes = [process for process in multiprocessing.active_children() if process not in others]
+        for process in processes:
+            process.terminate()
+        left = [process.sentinel for process in processes]
+        while left and (closed := wait(left, timeout=_SECONDS_TO_CLOSE)):
+            left = [sentinel for sentinel in left if sentinel not in closed]
+        for process in processes:
+            if process.pid is not None:
+                with suppress(ProcessLookupError):  # the usual case: nothing is left of its group
+                    os.killpg(process.pid, signal.SIGKILL)
+            process.kill()  # one that had no group yet
+        raise
+
+
 def _enter_process(folder: str) -> None:
-    # One each: two games that make theirs in one place at the same moment end one of the processes, and so the pool.
-    os.chdir(tempfile.mkdtemp(dir=folder))
+    # Its game joins its group, and can be ended with it. A signal to the group of this process, as `timeout` and Ctrl-C
+    # send it, goes to the parent alone, which ends the others in order.
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTERM, _leave)
+    _enter_folder(folder)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _enter_folder(folder: str) -> None:
+    # One each: two games that make theirs in one place at the same moment end one of the processes, and so the pool.
+    own = tempfile.mkdtemp(dir=folder)
+    os.chdir(own)
+    tempfile.tempdir = own  # what a killed process leaves there, the parent removes
 
 
 def _end_with_parent() -> None:
@@ -155,7 +214,10 @@ def _end_with_parent() -> None:
 
 def _render_alone(plan: WalkPlan) -> None:
     with _RENDERING:
-        render_walk(plan)
+        try:
+            render_walk(plan)
+        except SystemExit:  # by SIGTERM; the pool would take it for a failed walk and give this process the next one
+            os._exit(1)
 
 
 def _write_table(*, root: Path) -> Path:

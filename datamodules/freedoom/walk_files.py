@@ -49,21 +49,25 @@ def _try_walk(*, plan: WalkPlan, attempt: int) -> bool:
     rng = np.random.default_rng([plan.seed, zlib.crc32(plan.level.encode()), plan.number, attempt])
     root = Path(plan.root)
     unfinished = (root / plan.video).with_suffix(".part.mp4")
-    with tempfile.TemporaryDirectory() as folder:  # the game's own settings file; each process needs its own
-        game = Game(
-            level=plan.level,
-            seed=int(rng.integers(1, 2**31 - 1)),
-            size=plan.size,
-            colour=plan.colour,
-            third_person=plan.third_person,
-            monsters=plan.monsters,
-            tics_per_frame=plan.tics_per_frame,
-            config_path=Path(folder) / "game.ini",
-        )
-        with game:
-            tally = _play(plan=plan, rng=rng, game=game, attempt=attempt, path=unfinished)
+    tally = None
+    try:
+        with tempfile.TemporaryDirectory() as folder:  # the game's own settings file; each process needs its own
+            game = Game(
+                level=plan.level,
+                seed=int(rng.integers(1, 2**31 - 1)),
+                size=plan.size,
+                colour=plan.colour,
+                third_person=plan.third_person,
+                monsters=plan.monsters,
+                tics_per_frame=plan.tics_per_frame,
+                config_path=Path(folder) / "game.ini",
+            )
+            with game:
+                tally = _play(plan=plan, rng=rng, game=game, attempt=attempt, path=unfinished)
+    finally:
+        if tally is None:  # also where an error or a signal ended it
+            unfinished.unlink(missing_ok=True)
     if tally is None:
-        unfinished.unlink(missing_ok=True)
         return False
     unfinished.replace(root / plan.video)
     _write_poses(path=root / plan.poses, tally=tally)

@@ -1,6 +1,6 @@
 """The cost model's answer for one config: every rollout's FLOPs, memory and seconds, and those of a training step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +16,17 @@ from lightning_modules.take import check_lengths
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 GIB = 2**30
+
+
+class Unit(NamedTuple):
+    """A unit of the table, and how many FLOPs or bytes it is."""
+
+    name: str
+    size: float
+
+
+FLOP_UNITS = (Unit("PFLOP", 1e15), Unit("TFLOP", TERA), Unit("GFLOP", 1e9), Unit("MFLOP", 1e6))
+BYTE_UNITS = (Unit("GiB", GIB), Unit("MiB", 2**20))
 BACKWARD = 3
 """Forward and backward over forward: the gradient of a product is two products."""
 
@@ -166,24 +177,28 @@ def _training(settings: Settings, network: NetworkSize, video: VideoSize, parame
 
 def table_of(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
     """Heads, rows and notes of the table on the terminal."""
-    heads = ["", "TFLOP a step", "calls", "TFLOP a video", "live GiB", "peak GiB", "seconds", "MFU"]
+    rollouts, training = record["rollouts"], record["training"]
+    lines = [*rollouts, training]
+    step = _unit([line["step_flops"] for line in lines], FLOP_UNITS)
+    video = _unit([row["video_flops"] for row in rollouts], FLOP_UNITS)
+    memory = _unit([line["activation_bytes"] for line in lines], BYTE_UNITS)
+    heads = ["", f"{step.name}\na step", "calls", f"{video.name}\na video"]
+    heads += [f"live\n{memory.name}", f"peak\n{memory.name}", "seconds", "MFU"]
     rows = [
         [
             row["rollout"],
-            f"{row['step_flops'] / TERA:.4g}",
+            _figure(row["step_flops"] / step.size),
             f"{row['network_calls']:,}",
-            f"{row['video_flops'] / TERA:.4g}",
-            f"{row['activation_bytes'] / GIB:.3g}",
-            f"{row['peak_bytes'] / GIB:.3g}",
-            "–" if row["seconds"] is None else _seconds(row["seconds"]),
+            _figure(row["video_flops"] / video.size),
+            *(_figure(row[key] / memory.size) for key in ("activation_bytes", "peak_bytes")),
+            "–" if row["seconds"] is None else _figure(row["seconds"]),
             "–" if row["mfu"] is None else f"{row['mfu']:.0%}",
         ]
-        for row in record["rollouts"]
+        for row in rollouts
     ]
-    training = record["training"]
     rows.append(
-        ["training", f"{training['step_flops'] / TERA:.4g}", "", ""]
-        + [f"{training[key] / GIB:.3g}" for key in ("activation_bytes", "peak_bytes")]
+        ["training", _figure(training["step_flops"] / step.size), "", ""]
+        + [_figure(training[key] / memory.size) for key in ("activation_bytes", "peak_bytes")]
         + ["", ""]
     )
     notes = [
@@ -200,8 +215,13 @@ def table_of(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]], lis
     return heads, rows, notes
 
 
-def _seconds(seconds: float) -> str:
-    return f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.3g}"
+def _unit(values: Sequence[float], units: Sequence[Unit]) -> Unit:
+    """The largest unit in which no value of a column is below 1: such numbers are short."""
+    return next((unit for unit in units if min(values, default=0) >= unit.size), units[-1])
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _decoding(record: Mapping[str, Any]) -> str:

@@ -43,8 +43,13 @@ class SamplingCost(NamedTuple):
 
 
 def suits(network: NetworkSize, rollout: Mapping[str, Any]) -> bool:
-    """Whether the rollout works with the network: segments need a memory, mixed self-attention has no place for one."""
+    """Whether the rollout works with the network: segments need a memory, mixed self-attention has no place for one.
+
+    And `full` needs a DiT that is a network by itself, which the hybrid's is not.
+    """
     kind = _kind(rollout)
+    if kind == "Whole" and rollout["network_part"] and network.remembers and network.interface is not None:
+        return False
     return network.remembers if kind == "Segmentwise" else not (network.remembers and kind in MIXED)
 
 
@@ -55,13 +60,11 @@ def plan(network: NetworkSize, rollout: Mapping[str, Any], num_latents: int) -> 
         ValueError: for a rollout whose cost is not known, or one that does not suit the network.
     """
     kind, whole = _kind(rollout), (Canvas(num_latents, ()),)
-    if network.remembers and network.interface is not None and rollout.get("network_part"):
-        raise ValueError(
-            "rollout=full runs the DiT alone, which in the hybrid lies within the window: use rollout=whole"
-        )
     if not suits(network, rollout):
         if kind == "Segmentwise":
             raise ValueError("rollout=segmentwise goes with network=lovic or vin_lovic, which remember segments")
+        if kind == "Whole":
+            raise ValueError("rollout=full runs the DiT alone, which in the hybrid lies within the window: use whole")
         raise ValueError(f"rollout={MIXED[kind]} goes with network=vin or dit, which attend to no memory")
     match kind:
         case "Whole":

@@ -29,8 +29,9 @@ def read_scenes(nodes: Nodes, root: yaml.Node) -> Storyboard:
     Raises:
         ValueError: naming file, line and reason.
     """
-    segments = []
-    for number, entry in enumerate(nodes.items(root, "the list of scenes"), 1):
+    segments, entries = [], nodes.items(root, "the list of scenes")
+    _refuse_segments(nodes, root, entries)
+    for number, entry in enumerate(entries, 1):
         said = nodes.mapping(entry, "a scene", SCENE_KEYS)
         if "text" not in said:
             nodes.fail(entry, "text is missing: a scene has a prompt")
@@ -44,6 +45,14 @@ def read_scenes(nodes: Nodes, root: yaml.Node) -> Storyboard:
     if not segments:
         nodes.fail(root, "the list of scenes is empty")
     return Storyboard(nodes.file, None, None, (), tuple(segments), {})
+
+
+def _refuse_segments(nodes: Nodes, root: yaml.Node, entries: list[yaml.Node]) -> None:
+    """Our own segments without the line above them would be refused for their keys, which are right."""
+    keys = {str(key.value) for entry in entries if isinstance(entry, yaml.MappingNode) for key, _ in entry.value}
+    if keys and not keys & set(SCENE_KEYS):
+        scenes = f"a list at the top is read as TTT-Video's scenes ({', '.join(SCENE_KEYS)})"
+        nodes.fail(root, f"{scenes}: a storyboard of our own begins with `segments:`, and the list comes below it")
 
 
 def read_shot_captions(nodes: Nodes, root: yaml.Node, limits: ModelLimits) -> Storyboard:
@@ -82,7 +91,7 @@ def _captions(nodes: Nodes, root: yaml.Node, said: dict[str, yaml.Node]) -> tupl
         raw = nodes.text(said["prompt"], "prompt")
         match = re.fullmatch(r"\[global caption\](.*)\[per shot caption\](.*)", raw)
         if match is None:
-            reason = "prompt is neither `[global caption] … [per shot caption] … [shot cut] …` nor beside segments"
+            reason = "prompt is not `[global caption] … [per shot caption] … [shot cut] …`, and `segments:` is missing"
             nodes.fail(said["prompt"], reason)
         texts = [(line_of(said["prompt"]), part.strip()) for part in match[2].split("[shot cut]")]
         return match[1].strip(), texts

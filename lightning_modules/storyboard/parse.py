@@ -38,11 +38,11 @@ def read_storyboard(path: str | Path, limits: ModelLimits) -> Storyboard:
     keys = [str(key.value) for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
     if isinstance(root, yaml.SequenceNode):
         return read_scenes(nodes, root)
-    if "shot_captions" in keys or "global_caption" in keys or ("prompt" in keys and "segments" not in keys):
+    if "shot_captions" in keys or "global_caption" in keys or _is_raw_string(root, keys):
         return read_shot_captions(nodes, root, limits)
     take = nodes.mapping(root, "a storyboard", TAKE_KEYS)
     if "segments" not in take:
-        nodes.fail(root, "segments is missing: a storyboard lists what to make")
+        nodes.fail(root, "segments is missing: a storyboard lists what to make, such as `segments: [{name: a}]`")
     seed = nodes.whole(take["seed"], "seed", 0) if "seed" in take else 0
     prompt = nodes.text(take["prompt"], "prompt") if "prompt" in take else ""
     entries = nodes.items(take["segments"], "segments")
@@ -56,6 +56,16 @@ def read_storyboard(path: str | Path, limits: ModelLimits) -> Storyboard:
         segments=tuple(_segment(nodes, entry, prompt, seed) for entry in entries),
         lines={key: line_of(value) for key, value in take.items()},
     )
+
+
+def _is_raw_string(root: yaml.Node, keys: list[str]) -> bool:
+    """Whether the prompt is the other program's; beside none of its words it is an unfinished storyboard of ours."""
+    if "segments" in keys or not isinstance(root, yaml.MappingNode):
+        return False
+    if "shot_cut_frames" in keys:
+        return True
+    prompts = [value.value for key, value in root.value if key.value == "prompt"]
+    return any("[global caption]" in str(prompt) or "[per shot caption]" in str(prompt) for prompt in prompts)
 
 
 def _videos(nodes: Nodes, node: yaml.Node, folder: Path, prompt: str) -> tuple[GivenVideo, ...]:
