@@ -168,15 +168,37 @@ def predict_cost(cfg: DictConfig) -> dict[str, Any]:
     from lightning_modules.cost.report import Settings, predict
     from lightning_modules.cost.sizes import network_size
 
-    resolved: dict[str, Any] = {
-        key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("network", "codec", "rollouts")
-    }
+    resolved = priced_parts(cfg)
     network_size(resolved["network"])  # refuses what it does not know before anything is built
     settings = Settings(**{key: cfg[key] for key in Settings._fields})
     with torch.device("meta"):
-        network = hydra.utils.instantiate(cfg.network)
+        network = hydra.utils.instantiate(resolved["network"])
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return predict(settings, **resolved, parameters=parameters, build=hydra.utils.instantiate)
+
+
+def priced_parts(cfg: DictConfig) -> dict[str, Any]:
+    """Configs of the network, the codec and each rollout: those of the groups, or of weights as they were trained.
+
+    Raises:
+        ValueError: if weights=… are those of a codec or compressor alone, or none.
+    """
+    parts: dict[str, Any] = {
+        key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("network", "codec", "rollouts")
+    }
+    if cfg.weights is None:
+        return parts
+    from lightning_modules.rollouts.checks import rollout_name
+    from lightning_modules.runs import read_run
+
+    trained: Any = OmegaConf.to_container(read_run(cfg.weights)[0], resolve=True)
+    rollout = trained.get("rollout")
+    if rollout is None:
+        raise ValueError(
+            f"weights={cfg.weights} make no videos by themselves: give those of vin, dit, lovic, vin_lovic"
+        )
+    rollouts = {**parts["rollouts"], rollout_name(rollout): rollout}
+    return {"network": trained["network"], "codec": trained["codec"], "rollouts": rollouts}
 
 
 def show_cost(record: dict[str, Any], output: Path | None) -> None:

@@ -18,6 +18,7 @@ from lightning_modules.cost.flops import num_keyframes, step_flops
 from lightning_modules.cost.memory import sampling_bytes, step_bytes, training_bytes
 from lightning_modules.cost.remembering import num_memory_keys, remember_flops
 from lightning_modules.cost.sizes import VideoSize, network_size
+from lightning_modules.runs import load_run
 from networks.codecs.causal import CausalVideoAutoencoder
 from networks.interfaces import Condition, Context, SegmentBatch
 
@@ -193,6 +194,22 @@ def test_the_program_predicts_from_the_config_alone(overrides, tmp_path, capsys)
     assert "assumed: 50% of 100" in said
     assert "peak: with the weights, of the network alone" in said
     assert f"not with this network: {', '.join(record['left_out'])}" in said
+
+
+def test_trained_weights_are_priced_as_they_were_trained(tmp_path):
+    folder = ROOT / "weights" / "vin_lovic_freedoom_64"
+    cfg = configured("cost=true", f"weights={folder}", f"output={tmp_path}", "num_frames=157", "measure_speed=false")
+    program.main(cfg)
+    record = json.loads((tmp_path / "cost.json").read_text())
+    config, module = load_run(folder)
+    assert record["parameters"] == sum(p.numel() for p in module.get_submodule("network").parameters())
+    priced = program.priced_parts(cfg)["rollouts"]["segmentwise"]
+    assert priced["segment_frames"] == config.rollout.segment_frames == 20
+    (row,) = (row for row in record["rollouts"] if row["rollout"] == "segmentwise")
+    assert row["network_calls"] == 30 * 2  # 40 latents
+    cfg.weights = str(ROOT / "weights" / "flexformer_freedoom_64")
+    with pytest.raises(ValueError, match="flexformer_freedoom_64 make no videos by themselves"):
+        program.main(cfg)
 
 
 def test_a_measured_speed_gives_the_mfu_and_guidance_doubles_the_calls():
