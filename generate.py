@@ -1,4 +1,4 @@
-"""Makes long videos: `python generate.py num_frames=257 seed=0 output=DIR`, or from a storyboard."""
+"""Makes long videos: `python generate.py num_frames=257 seed=0 output=DIR`, from a video, or from a storyboard."""
 
 import os
 
@@ -13,6 +13,10 @@ def main(cfg: DictConfig) -> None:
     """Loads weights, samples, writes mp4 files and manifest.jsonl."""
     from datamodules.writing import write_video
 
+    if cfg.given is not None:
+        from lightning_modules.storyboard.continuation import continuation_file
+
+        cfg.storyboard = continuation_file(cfg)
     if cfg.storyboard is not None:
         from datamodules.clips import read_frames
         from lightning_modules.storyboard.program import make_storyboard_video
@@ -21,7 +25,7 @@ def main(cfg: DictConfig) -> None:
         return
     if cfg.dry_run:
         raise ValueError(
-            "dry_run=true prints the plan of a storyboard: add storyboard=FILE.yaml; for other videos "
+            "dry_run=true prints the plan of a storyboard: add storyboard=FILE.yaml or given=VIDEO; for other videos "
             "`python evaluate.py cost=true` says the cost"
         )
     from lightning_modules.take import make_videos

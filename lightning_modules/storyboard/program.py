@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_modules.rollouts.checks import rollout_name
 from lightning_modules.rollouts.segmentwise import Piece, remembered
+from lightning_modules.storyboard.continuation import write_continuation
 from lightning_modules.storyboard.describe import describe
 from lightning_modules.storyboard.given import GivenReader, ReadFrames, VideoProbe
 from lightning_modules.storyboard.maker import NUM_TEXT, SegmentMaker, StepFlops
@@ -69,6 +70,8 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
     """
     take = Take(cfg)
     limits = limits_of(take, cfg)
+    if cfg.given is not None:
+        write_continuation(cfg, limits)
     board = read_storyboard(Path(cfg.storyboard), limits)
     check_given_rate(board, cfg.rate)
     made = plan(board, limits, VideoProbe(take.config.video.fps))
