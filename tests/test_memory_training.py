@@ -210,7 +210,7 @@ def test_the_baseline_without_memory_learns_and_rolls_out(videos, trained, tmp_p
 def test_parts_that_do_not_fit_are_refused_in_one_sentence(videos, compressed, tmp_path):
     cfg = config(videos, tmp_path, "experiment=lovic_freedoom", *MEMORY)
     for parts, words in (
-        ({"compressor": "nowhere"}, "weights=nowhere: no such file"),
+        ({"compressor": "nowhere"}, "pretrained.compressor=nowhere: no such file"),
         (
             {"compresor": str(compressed)},
             r"pretrained\.compresor: the network has no such part; it has window, compressor",

@@ -31,7 +31,7 @@ def check_backbone(network_part: str, fusion: str | None, network: Any, rollout:
             "rollout=full runs the DiT alone, which in the hybrid lies within the window: use rollout=whole, or "
             "weights of network=vin or lovic"
         )
-    if fusion is not None and hasattr(network, network_part):
+    if fusion not in (None, "none") and hasattr(network, network_part):
         raise ValueError(f"network.fusion={fusion} joins VIN's chunks, and rollout={name} makes none: leave one out")
 
 
