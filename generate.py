@@ -16,7 +16,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.given is not None:
         from lightning_modules.storyboard.continuation import continuation_file
 
-        cfg.storyboard = continuation_file(cfg)
+        cfg.storyboard = continuation_file(cfg.given, cfg.storyboard, cfg.output)
     if cfg.storyboard is not None:
         from datamodules.clips import read_frames
         from lightning_modules.storyboard.program import make_storyboard_video

@@ -13,7 +13,7 @@ from lightning_modules.storyboard.program import make_storyboard_video
 def started(cfg, video):
     """A call as generate.py starts it."""
     cfg.given = str(video)
-    cfg.storyboard = continuation_file(cfg)
+    cfg.storyboard = continuation_file(cfg.given, cfg.storyboard, cfg.output)
     return cfg
 
 

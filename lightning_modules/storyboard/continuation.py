@@ -2,45 +2,46 @@
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from omegaconf import DictConfig
 
 from lightning_modules.storyboard.schema import ModelLimits
 
 NAME = "continuation.yaml"
 
 
-def continuation_file(cfg: DictConfig) -> str:
+def continuation_file(given: str, storyboard: str | None, output: str) -> str:
     """Where the storyboard of a call with given=… lies.
 
     Raises:
         ValueError: if the call names a storyboard as well.
     """
-    if cfg.storyboard is not None:
-        raise ValueError(f"given={cfg.given} and storyboard={cfg.storyboard}: give one; a storyboard names its videos")
-    return str(Path(cfg.output) / NAME)
+    if storyboard is not None:
+        raise ValueError(f"given={given} and storyboard={storyboard}: give one; a storyboard names its videos")
+    return str(Path(output) / NAME)
 
 
-def write_continuation(cfg: DictConfig, limits: ModelLimits) -> None:
-    """Whole segments until num_frames is reached, each under the next prompt of the list; the last prompt stays.
+def write_continuation(
+    file: Path, given: str, prompt: str | Sequence[str] | None, *, num_frames: int, seed: int, limits: ModelLimits
+) -> None:
+    """Whole segments until num_frames are added, each under the next prompt of a list, whose last one stays.
 
     Raises:
         ValueError: if the video is not there.
     """
-    video = Path(cfg.given).absolute()
+    video = Path(given).absolute()
     if not video.is_file():
-        raise ValueError(f"given={cfg.given}: no such file; give a video to go on from")
-    prompts = [cfg.prompt or ""] if cfg.prompt is None or isinstance(cfg.prompt, str) else [str(x) for x in cfg.prompt]
-    count = max(math.ceil((cfg.num_frames - 1) / (limits.max_latents * limits.time_factor)), 1)
+        raise ValueError(f"given={given}: no such file; give a video to go on from")
+    prompts = [prompt or ""] if prompt is None or isinstance(prompt, str) else [str(text) for text in prompt]
+    count = max(math.ceil((num_frames - 1) / (limits.max_latents * limits.time_factor)), 1)
     segments = [{"name": f"part_{n + 1}", "prompt": prompts[min(n, len(prompts) - 1)]} for n in range(count)]
     board = {
-        "seed": cfg.seed,
+        "seed": seed,
         "video": {"path": str(video), "role": "first", "prompt": prompts[0]},
         "segments": segments,
     }
-    file = Path(cfg.storyboard)
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part")
     part.write_text(yaml.safe_dump(board, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -71,7 +71,8 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
     take = Take(cfg)
     limits = limits_of(take, cfg)
     if cfg.given is not None:
-        write_continuation(cfg, limits)
+        file, length = Path(cfg.storyboard), cfg.num_frames
+        write_continuation(file, cfg.given, cfg.prompt, num_frames=length, seed=cfg.seed, limits=limits)
     board = read_storyboard(Path(cfg.storyboard), limits)
     check_given_rate(board, cfg.rate)
     made = plan(board, limits, VideoProbe(take.config.video.fps))
