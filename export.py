@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
 
     config, folder = read_run(cfg.run, key="run")[0], Path(cfg.output)
     replaced = any((place / WEIGHTS).is_file() for place in (folder, folder / NETWORK_FOLDER))
-    release(cfg.run, folder, getattr(torch, cfg.dtype))
+    release(cfg.run, folder, getattr(torch, cfg.dtype), decoder=cfg.decoder)
     log.info(f"released in {folder}{', where an earlier release was replaced' if replaced else ''}")
     log.info(f"next: {next_command(config, folder)}")
 

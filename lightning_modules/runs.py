@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,23 +139,22 @@ def load_state(module: LightningModule, state: dict[str, torch.Tensor] | Path) -
     module.load_state_dict(state)
 
 
-def load_parts(module: LightningModule, parts: Mapping[str, str]) -> None:
+def load_parts(module: LightningModule, parts: Mapping[str, str | Sequence[str]]) -> None:
     """Puts trained weights into parts of a module's network; parts that it goes without are left out.
 
     parts: name of a part, such as "compressor" or "window", to weights, such as "weights/NAME", or
-    "weights/NAME#backbone" for a part of theirs.
+    "weights/NAME#backbone" for a part of theirs, or to several, of which a later one replaces what it has.
 
     Raises:
         ValueError: if a part is unknown or does not fit.
     """
-    for name, source in parts.items():
+    for name, sources in parts.items():
         if _goes_without(module.get_submodule("network"), name):
             log.info(f"pretrained.{name}: left out, since this network goes without one")
             continue
-        weights, _, inner = str(source).partition("#")
-        state = network_state(weights, f"pretrained.{name}")
-        if inner:
-            state = {key.removeprefix(f"{inner}."): x for key, x in state.items() if key.startswith(f"{inner}.")}
+        state: dict[str, torch.Tensor] = {}
+        for source in [sources] if isinstance(sources, str) else sources:
+            state.update(_part_state(source, f"pretrained.{name}"))
         try:
             part = module.get_submodule(f"network.{name}")
         except AttributeError as error:
@@ -169,10 +168,20 @@ def load_parts(module: LightningModule, parts: Mapping[str, str]) -> None:
         )
         if wrong:
             raise ValueError(
-                f"pretrained.{name}={source} does not fit {type(part).__name__}: {len(wrong)} tensors differ, "
-                f"the first is {wrong[0]!r}; name a part of those weights after #, or use the sizes of their training"
+                f"pretrained.{name}={sources} does not fit {type(part).__name__}: {len(wrong)} tensors differ, "
+                f"the first is {wrong[0]!r}; name a part of those weights after #, give weights that have the rest "
+                "before them in a list, or use the sizes of their training"
             )
         part.load_state_dict(state)
+
+
+def _part_state(source: str, key: str) -> dict[str, torch.Tensor]:
+    """The tensors of weights, or of the part of them that is named after #."""
+    weights, _, inner = source.partition("#")
+    state = network_state(weights, key)
+    if not inner:
+        return state
+    return {name.removeprefix(f"{inner}."): x for name, x in state.items() if name.startswith(f"{inner}.")}
 
 
 def _goes_without(network: nn.Module, name: str) -> bool:
@@ -225,10 +234,22 @@ def weights_hash(module: nn.Module) -> str:
     return digest.hexdigest()[:12]
 
 
-def release(weights: str | Path, folder: str | Path, dtype: torch.dtype) -> None:
-    """Writes a run as a release folder: the network in the diffusers format and the config that rebuilds its module."""
+def release(weights: str | Path, folder: str | Path, dtype: torch.dtype, *, decoder: bool = True) -> None:
+    """Writes a run as a release folder: the network in the diffusers format and the config that rebuilds its module.
+
+    decoder: whether the compressor inside a network with memory keeps its decoder, which generation does not need.
+
+    Raises:
+        ValueError: if there is no such compressor to leave the decoder out of.
+    """
     config, module = load_run(weights, key="run")
     resolved: Any = OmegaConf.to_container(config, resolve=True)
+    if not decoder:
+        compressor: Any = getattr(getattr(module, "network", None), "compressor", None)
+        if compressor is None:
+            raise ValueError(f"decoder=false: {weights} has no compressor inside a network, whose decoder to leave out")
+        compressor.decoder = None
+        resolved["compressor"]["decoder_depth"] = resolved["network"]["compressor"]["decoder_depth"] = 0
     folder = Path(folder)
     trained = "codec" if resolved.get("network") is None else "network"
     network = module.get_submodule(trained).to(dtype)

@@ -10,14 +10,14 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from networks.flexformer import ContextDecoder, SegmentEmbedding, encode_with, sizes_of
+from networks.flexformer import Restores, SegmentEmbedding, decoder_of, encode_with, sizes_of
 from networks.flexformer_blocks import Block, blocks_of
-from networks.interfaces import ContextTokens, Reconstruction, VideoBatch
+from networks.interfaces import ContextTokens, VideoBatch
 from networks.interpolated_rope import axis_places, cell_weights, num_queries, query_grid, shares_of
 from networks.rope import RotaryEmbedding3D
 
 
-class MeanPool(nn.Module):
+class MeanPool(Restores):
     """`compressor=mean_pool`: patches averaged over the cells of the grid that FlexFormer's queries would stand on.
 
     Source: FramePack's larger patches, as averages so that any rate is possible; the text's mean is added (ours).
@@ -47,7 +47,7 @@ class MeanPool(nn.Module):
         self.strategy = strategy
         self.embed = SegmentEmbedding(channels=channels, width=width, text_features=text_features)
         self.out = nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width, elementwise_affine=False))
-        self.decoder = ContextDecoder(
+        self.decoder = decoder_of(
             channels=channels,
             width=width,
             depth=decoder_depth,
@@ -70,13 +70,8 @@ class MeanPool(nn.Module):
         tokens = self.out(rearrange(pooled, "n a b c d -> n (a b c) d") + mean)
         return ContextTokens(tokens, repeat(grid.positions, "m p -> b m p", b=len(video)))
 
-    def decode(self, context: ContextTokens, num_frames: int, height: int, width: int, num_text: int) -> Reconstruction:
-        """Latents b c f h w and text features b num_text e."""
-        made: Reconstruction = self.decoder(context, num_frames, height, width, num_text)
-        return made
 
-
-class FixedQueries(nn.Module):
+class FixedQueries(Restores):
     """`compressor=fixed_queries`: a fixed number of learned queries at fractional places, whatever the rate.
 
     Source: TokensGen's resampler.
@@ -111,7 +106,7 @@ class FixedQueries(nn.Module):
         self.rope = RotaryEmbedding3D(head_width=width // num_heads, theta=rope_theta)
         self.blocks = blocks_of(block, encoder_depth, width, num_heads, qk_gain)
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.decoder = ContextDecoder(
+        self.decoder = decoder_of(
             channels=channels,
             width=width,
             depth=decoder_depth,
@@ -132,8 +127,3 @@ class FixedQueries(nn.Module):
         queries = repeat(self.queries, "m d -> b m d", b=len(video))
         tokens = encode_with(self.blocks, self.rope, queries, self.rope(positions), video, text, segment.text_mask)
         return ContextTokens(self.norm(tokens), positions)
-
-    def decode(self, context: ContextTokens, num_frames: int, height: int, width: int, num_text: int) -> Reconstruction:
-        """Latents b c f h w and text features b num_text e."""
-        made: Reconstruction = self.decoder(context, num_frames, height, width, num_text)
-        return made

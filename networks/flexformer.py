@@ -5,6 +5,7 @@ Copies of one query differ by their places alone, so any number of them may be a
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from einops import rearrange, repeat
@@ -102,7 +103,32 @@ class ContextDecoder(nn.Module):
         return (self.query_video, num_video), (self.query_text, num_text)
 
 
-class FlexFormer(nn.Module):
+def decoder_of(*, depth: int, **settings: Any) -> ContextDecoder | None:
+    """A decoder, or none at depth 0, as in weights that only generate."""
+    return ContextDecoder(depth=depth, **settings) if depth else None
+
+
+class Restores(nn.Module):
+    """The half of every compressor that recovers a segment from its context tokens alone."""
+
+    decoder: ContextDecoder | None
+
+    def decode(self, context: ContextTokens, num_frames: int, height: int, width: int, num_text: int) -> Reconstruction:
+        """Latents b c f h w and text features b num_text e; see Compressor.
+
+        Raises:
+            ValueError: if the weights came without a decoder.
+        """
+        if self.decoder is None:
+            raise ValueError(
+                "this compressor has no decoder (decoder_depth=0), which training and reconstruction need: give the "
+                "weights of a FlexFormer alone, such as weights/flexformer_freedoom_64"
+            )
+        made: Reconstruction = self.decoder(context, num_frames, height, width, num_text)
+        return made
+
+
+class FlexFormer(Restores):
     """`compressor=flexformer`: one learned query, copied as often as the rate asks for.
 
     Source: LoViC (arXiv 2507.12952). Blocks, sizes and the rule of places are open there; each is an option here.
@@ -139,7 +165,7 @@ class FlexFormer(nn.Module):
         self.rope = RotaryEmbedding3D(head_width=width // num_heads, theta=rope_theta)
         self.blocks = blocks_of(block, encoder_depth, width, num_heads, qk_gain)
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.decoder = ContextDecoder(
+        self.decoder = decoder_of(
             channels=channels,
             width=width,
             depth=decoder_depth,
@@ -162,11 +188,6 @@ class FlexFormer(nn.Module):
             query_at = self.rope(grid.positions.unsqueeze(0))
         tokens = encode_with(self.blocks, self.rope, queries, query_at, video, text, segment.text_mask)
         return ContextTokens(self.norm(tokens), repeat(grid.positions, "m p -> b m p", b=batch))
-
-    def decode(self, context: ContextTokens, num_frames: int, height: int, width: int, num_text: int) -> Reconstruction:
-        """Latents b c f h w and text features b num_text e; see Compressor."""
-        made: Reconstruction = self.decoder(context, num_frames, height, width, num_text)
-        return made
 
     def forward(self, segment: VideoBatch, level: Tensor, rate: float) -> Reconstruction:
         """Encodes and decodes."""

@@ -9,6 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from safetensors.torch import load_file
 from test_training import ROOT, TINY, weights
 from test_training import trained as trained  # the fixtures
 from test_training import videos as videos
@@ -19,6 +20,7 @@ from lightning_modules.runs import load_run, release
 from lightning_modules.storyboard.program import make_storyboard_video
 from lightning_modules.take import make_videos
 from lightning_modules.training import train
+from networks.saving import WEIGHTS
 
 SEGMENTS = [
     "datamodule=folder_segments",
@@ -117,6 +119,20 @@ def test_a_long_take_at_a_rate_of_the_moment(lovic, tmp_path):
     assert line["boundaries"] == [5, 13, 21]
 
 
+@pytest.fixture(scope="module")
+def released(lovic, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("released") / "lovic"
+    release(lovic, folder, torch.float32, decoder=False)
+    return folder
+
+
+def test_a_release_without_the_decoder_lacks_nothing_else(lovic, released):
+    whole, part = load_run(lovic)[1].network.state_dict(), load_file(released / "network" / WEIGHTS)
+    missing = whole.keys() - part.keys()
+    assert missing == {name for name in whole if name.startswith("compressor.decoder.")} != set()
+    assert all(torch.equal(whole[name], value) for name, value in part.items())
+
+
 def test_a_release_makes_the_same_take(lovic, tmp_path):
     release(lovic, tmp_path / "release", torch.float32)
     made = []
@@ -125,6 +141,22 @@ def test_a_release_makes_the_same_take(lovic, tmp_path):
         (path,) = make_videos(generate_config(source, tmp_path / str(number), "num_frames=17", "prompt=a"), write_video)
         made.append(path.read_bytes())
     assert made[0] == made[1]
+
+
+def test_what_has_no_decoder_says_so(lovic, released, compressed, videos, tmp_path):
+    _, module = load_run(released)
+    with pytest.raises(ValueError, match=r"no decoder \(decoder_depth=0\), which training and reconstruction need"):
+        module.network.compressor.decode(None, 2, 4, 4, 1)
+    cfg = config(
+        videos, tmp_path / "run", "experiment=lovic_freedoom", *MEMORY, f"pretrained.compressor='{released}#compressor'"
+    )
+    with pytest.raises(
+        ValueError, match=r"does not fit FlexFormer: \d+ tensors differ.*give weights that have the rest"
+    ):
+        train(cfg)
+    for run in (compressed, ROOT / "weights" / "vin_freedoom_64"):
+        with pytest.raises(ValueError, match=r"decoder=false: .* has no compressor inside a network"):
+            release(run, tmp_path / "none", torch.float32, decoder=False)
 
 
 STORYBOARD = """
@@ -163,10 +195,13 @@ def test_a_storyboard_is_made_kept_and_rolled_again(lovic, tmp_path, caplog):
     assert "back: made" in caplog.text  # it remembers the one that changed
 
 
-def test_the_hybrid_learns_and_rolls_out(videos, lovic, tmp_path):
+def test_the_hybrid_learns_from_releases_and_rolls_out(videos, compressed, released, tmp_path):
     chunks = ["network.window.chunk_frames=2", "network.window.train_local_frames=1", "network.window.local_frames=1"]
     small = ["interface.num_tokens=4", "interface.depth=1"]
-    parts = [f"pretrained.{name}='{lovic}#{name}'" for name in ("compressor", "adapter")]
+    parts = [
+        f"pretrained.compressor=['{compressed}','{released}#compressor']",
+        f"pretrained.adapter='{released}#adapter'",
+    ]
     cfg = config(videos, tmp_path / "run", "experiment=vin_lovic_freedoom", *chunks, *small, *MEMORY, *parts)
     assert np.isfinite(train(cfg))
     _, module = load_run(tmp_path / "run")
