@@ -33,11 +33,13 @@ class AutoencodingModule(LightningModule):
         squared_error_weight: float,
         statistics_momentum: float,
         halved_share: float,
+        train_encoder: bool,
         seed: int,
     ) -> None:
         """latent_noise: standard deviation, in units of each channel's own; squared_error_weight: beside the MAE.
 
         halved_share: of each batch's clips, the share that is reconstructed at half the size too.
+        train_encoder: False to train the decoder alone, so that latents, and all that was trained on them, stay.
         """
         super().__init__()
         self.codec = codec
@@ -47,6 +49,8 @@ class AutoencodingModule(LightningModule):
         self.squared_error_weight = squared_error_weight
         self.statistics_momentum = statistics_momentum
         self.halved_share = halved_share
+        self.train_encoder = train_encoder
+        codec.encoder.requires_grad_(train_encoder)
         self.seed = seed
 
     def _decode(self, raw: Tensor, noise: float) -> Tensor:
@@ -62,7 +66,8 @@ class AutoencodingModule(LightningModule):
         video = batch.video
         row_generators(self, self.seed, batch_idx, len(video))  # seeds the noise
         raw = self.codec.encode_raw(video)
-        self.codec.track_statistics(raw, self.statistics_momentum)
+        if self.train_encoder:
+            self.codec.track_statistics(raw, self.statistics_momentum)
         loss = self._error(self._decode(raw, self.latent_noise), video)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(video))
         num_halved = round(self.halved_share * len(video))

@@ -18,7 +18,7 @@ def module(**changes):
     settings = {
         "codec": codec, "optimizer": partial(torch.optim.AdamW, lr=1e-2), "latent_noise": 0.1,
         "scheduler": partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda _: 1.0), "squared_error_weight": 1.0,
-        "statistics_momentum": 0.1, "halved_share": 0.5, "seed": 0,
+        "statistics_momentum": 0.1, "halved_share": 0.5, "train_encoder": True, "seed": 0,
     }  # fmt: skip
     part = AutoencodingModule(**{**settings, **changes})
     part._trainer = SimpleNamespace(accumulate_grad_batches=1, world_size=1, global_rank=0, global_step=0)
@@ -52,6 +52,22 @@ def test_everything_learns():
     after = part.codec.state_dict()
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"encoder", "decoder", "latents_mean", "latents_std"}
+
+
+def test_the_decoder_learns_alone_and_latents_stay():
+    part = module(train_encoder=False)
+    before, key, latents = (
+        copy.deepcopy(part.codec.state_dict()),
+        part.codec.fingerprint,
+        part.codec.encode(batch().video),
+    )
+    losses = trained(part)
+    assert losses[-1] < 0.9 * losses[0]
+    after = part.codec.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder"}
+    assert part.codec.fingerprint == key
+    assert torch.equal(part.codec.encode(batch().video), latents)
 
 
 def test_latents_are_named_by_what_makes_them():
