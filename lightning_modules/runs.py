@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file
 from torch import nn
 
+from lightning_modules.hub import on_disk
 from networks.saving import WEIGHTS, load_weights, save_pretrained
 
 log = logging.getLogger("longtake")
@@ -95,12 +96,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def read_run(weights: str | Path, key: str = "weights") -> tuple[DictConfig, dict[str, torch.Tensor] | Path]:
     """The resolved config of trained weights, and their state (a checkpoint's) or folder (a release's).
 
-    weights: a .ckpt, a run folder, or a release folder; key: what the setting is called that names it.
+    weights: a .ckpt, a run folder, or a release folder, also hub:USER/REPO/FOLDER; key: what the setting is called
+    that names it.
 
     Raises:
         ValueError: if it is none of these.
     """
-    path = Path(weights)
+    path = on_disk(weights, key)
     if (path / NETWORK_FOLDER / WEIGHTS).is_file():
         config = OmegaConf.load(path / RELEASE_CONFIG)
         assert isinstance(config, DictConfig)
