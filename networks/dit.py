@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from networks.blocks import DiTBlock, KeyValue, Layout, by_group, modulate, whole_groups
 from networks.embeddings import PlaceEmbedding, TextEmbedding, TimeEmbedding
-from networks.interfaces import Condition, ContextTokens, TokenGrid
+from networks.interfaces import Backbone, Condition, ContextTokens, TokenGrid
 from networks.rope import RotaryEmbedding3D, Rotation, with_unplaced
 
 
@@ -114,7 +114,7 @@ class VideoDiT(nn.Module):
         tokens = rearrange(frames, "b f s d -> b (f s) d")
         if extra is not None:
             tokens = torch.cat([tokens, extra.tokens.to(tokens.dtype)], dim=1)
-        memory, key_mask = condition.memory, _key_mask(condition, extra, layout)
+        memory, key_mask = condition.memory, attended_keys(condition, extra, layout)
         mixing = None
         if condition.mixing is not None:
             assert key_mask is None, "mixed self-attention knows neither masks nor memory"
@@ -167,7 +167,7 @@ class VideoDiT(nn.Module):
         return tuple(layers)
 
 
-def _key_mask(condition: Condition, extra: ContextTokens | None, layout: Layout) -> Tensor | None:
+def attended_keys(condition: Condition, extra: ContextTokens | None, layout: Layout) -> Tensor | None:
     """Which keys are attended to, of the video, of extra tokens and of the memory in a row; None where all are."""
     frames, memory, device = condition.frame_mask, condition.memory, condition.frame_index.device
     video = None if frames is None else repeat(frames, "b f -> b (f s)", s=layout.per_frame)
@@ -183,6 +183,6 @@ def _key_mask(condition: Condition, extra: ContextTokens | None, layout: Layout)
     return torch.cat(masks, dim=1)
 
 
-def full_attention(*, backbone: VideoDiT) -> VideoDiT:
+def full_attention(*, backbone: Backbone) -> Backbone:
     """`network=dit`: the backbone itself, on the whole canvas."""
     return backbone

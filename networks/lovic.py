@@ -12,7 +12,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from networks.dit import VideoDiT
-from networks.interfaces import Compressor, Condition, Context, Memory, VideoBatch
+from networks.interfaces import Backbone, Compressor, Condition, Context, Memory, VideoBatch
 from networks.vin import VideoInterfaceNetwork
 
 
@@ -30,7 +30,7 @@ class LoViCNetwork(nn.Module):
     def __init__(
         self,
         *,
-        window: VideoDiT | VideoInterfaceNetwork,
+        window: Backbone | VideoInterfaceNetwork,
         compressor: nn.Module | None,
         shot_gap: float,
         low_resolution: bool,
@@ -50,7 +50,7 @@ class LoViCNetwork(nn.Module):
         # None where there is no memory to mark: DDP refuses parameters that no gradient reaches.
         self.cut = None if compressor is None else nn.Parameter(torch.zeros(width))
         self.adapter: nn.Module | None = None
-        within = () if isinstance(window, VideoDiT) else window.ablations
+        within = window.ablations if isinstance(window, VideoInterfaceNetwork) else ()
         if compressor is None:
             self.ablations = within
         else:
@@ -65,9 +65,9 @@ class LoViCNetwork(nn.Module):
         self.use_memory = True
 
     @property
-    def dit(self) -> VideoDiT:
+    def dit(self) -> Backbone:
         """The DiT whose self-attention the memory joins."""
-        return self.window if isinstance(self.window, VideoDiT) else self.window.backbone
+        return self.window.backbone if isinstance(self.window, VideoInterfaceNetwork) else self.window
 
     @contextmanager
     def without(self, ablation: str) -> Iterator[None]:
@@ -94,9 +94,9 @@ class LoViCNetwork(nn.Module):
             memory = self.remember(condition)
         relative = condition.frame_index - condition.frame_index[:, :1]
         condition = condition._replace(frame_index=relative, context=(), memory=memory)
-        if isinstance(self.window, VideoDiT):
-            return self.window(noisy, time, condition), None
-        return self.window.predict(noisy, time, condition)
+        if isinstance(self.window, VideoInterfaceNetwork):
+            return self.window.predict(noisy, time, condition)
+        return self.window(noisy, time, condition), None
 
     def plan_loss(self, plan: Tensor, clean: Tensor) -> Tensor:
         """As VIN's."""

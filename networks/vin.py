@@ -13,8 +13,7 @@ from einops import repeat
 from torch import Tensor, nn
 
 from networks.chunks import Windows, cut, cut_rows, paste, plan_windows
-from networks.dit import VideoDiT
-from networks.interfaces import Condition, ContextTokens, Memory
+from networks.interfaces import Backbone, Condition, ContextTokens, Memory
 from networks.video_interface import PlanHead, VideoInterface
 
 Fusion = Literal["none", "early", "mid", "late", "all"]
@@ -39,7 +38,7 @@ class VideoInterfaceNetwork(nn.Module):
     def __init__(
         self,
         *,
-        backbone: VideoDiT,
+        backbone: Backbone,
         interface: VideoInterface,
         plan: PlanHead | None,
         chunk_frames: int,

@@ -23,7 +23,7 @@ MAY_READ_A_CONFIG = {
 }
 CONFIG_LIBRARIES = ("hydra", "omegaconf")
 FOREIGN_TO_NETWORKS = (*CONFIG_LIBRARIES, "lightning", "torchmetrics", "av", "cv2", "vizdoom")
-LATE = ("av", "cv2", "diffusers", "scenedetect", "transformers", "vizdoom")
+LATE = ("av", "cv2", "diffusers", "peft", "scenedetect", "transformers", "vizdoom")
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 
 
