@@ -10,11 +10,11 @@ from networks.codecs.rules import check_size, nearest_num_frames, num_latent_fra
 MEAN, STD = [0.5, -1.0, 0.0, 2.0], [2.0, 0.5, 1.0, 4.0]
 
 
-def build_wan():
+def build_wan(**changes):
     from diffusers import AutoencoderKLWan
 
     return AutoencoderKLWan(
-        base_dim=4, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=MEAN, latents_std=STD
+        base_dim=4, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=MEAN, latents_std=STD, **changes
     )
 
 
@@ -104,6 +104,34 @@ def test_a_single_frame_stands_alone(case):
     if codec.class_name != "AutoencoderKLHunyuanVideo":  # whose group norms average over all frames
         torch.testing.assert_close(first, latents[:, :, :1], atol=1e-4, rtol=1e-4)
     assert codec.decode(first).shape[2] == 1
+
+
+@pytest.mark.parametrize("patch", [None, 2])
+def test_wan_streams_what_it_decodes(patch, tmp_path):
+    torch.manual_seed(0)
+    folded = (
+        {} if patch is None else {"patch_size": 2, "in_channels": 12, "out_channels": 12, "scale_factor_spatial": 16}
+    )
+    build_wan(**folded).save_pretrained(tmp_path / "vae")
+    codec = DiffusersCodec(class_name="AutoencoderKLWan", channels=4, pretrained=str(tmp_path))
+    one, other = torch.randn(2, 1, 4, 4, 2, 3).unbind(0)
+    whole = codec.decode(one), codec.decode(other)
+    side_by_side = list(zip(codec.decode_stream(one), codec.decode_stream(other), strict=True))
+    assert [piece.shape[2] for piece, _ in side_by_side] == [1, 4, 4, 4]
+    for number in (0, 1):
+        streamed = torch.cat([pieces[number] for pieces in side_by_side], dim=2)
+        torch.testing.assert_close(streamed, whole[number], atol=1e-5, rtol=1e-5)
+    assert whole[0].std() > 0
+
+
+def test_the_others_stream_in_one_piece(case):
+    codec = case[0]
+    latents = torch.randn(1, 4, 3, 2, 2)
+    pieces = list(codec.decode_stream(latents))
+    assert len(pieces) == (3 if codec.class_name == "AutoencoderKLWan" else 1)
+    torch.testing.assert_close(torch.cat(pieces, dim=2), codec.decode(latents), atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="4 channels, the latents 5"):
+        list(codec.decode_stream(torch.zeros(1, 5, 1, 2, 2)))
 
 
 def test_wrong_sizes_are_answered_with_the_nearest_right_ones(case):

@@ -121,9 +121,7 @@ class DiffusersCodec(nn.Module):
         Raises:
             ValueError: the latents have another number of channels than the codec.
         """
-        if latents.shape[1] != self.channels:
-            raise ValueError(f"codec {self.class_name} has {self.channels} channels, the latents {latents.shape[1]}")
-        raw = (latents.float() * self.latents_std + self.latents_mean).to(self.model.dtype)
+        raw = self._raw(latents)
         # LTX-Video from 0.9.1 on has a decoder that knows a diffusion time; at 0 it only decodes, as its pipeline does
         # when nothing else is asked for
         has_time = self.model.config.get("timestep_conditioning", False)
@@ -134,8 +132,35 @@ class DiffusersCodec(nn.Module):
         return video.to(latents.dtype).clamp(-1, 1)
 
     def decode_stream(self, latents: Tensor) -> Iterator[Tensor]:
-        """Yields the whole video at once: these models decode frame by frame inside, if they can."""
-        yield self.decode(latents)
+        """Yields the video as it is decoded, equal to `decode`: the whole of it at once, but with Wan and no tiling.
+
+        Wan's decoder takes one latent frame after the other and carries what it needs of the past along, so that
+        memory does not grow with length.
+        """
+        if self.class_name != "AutoencoderKLWan" or self.tiling:
+            yield self.decode(latents)
+            return
+        raw = self._raw(latents)
+        self.model.clear_cache()  # counts the layers that carry something
+        carried: list[Any] = [None] * self.model._conv_num  # this stream's own: streams may run side by side
+        for number, frame in enumerate(raw.split(1, dim=2)):
+            with torch.autocast(latents.device.type, enabled=False):
+                piece = self.model.post_quant_conv(frame)
+                piece = self.model.decoder(piece, feat_cache=carried, feat_idx=[0], first_chunk=number == 0)
+            yield self._unfold(piece).to(latents.dtype).clamp(-1, 1)
+
+    def _raw(self, latents: Tensor) -> Tensor:
+        """Latents as the model makes them, in its type."""
+        if latents.shape[1] != self.channels:
+            raise ValueError(f"codec {self.class_name} has {self.channels} channels, the latents {latents.shape[1]}")
+        return (latents.float() * self.latents_std + self.latents_mean).to(self.model.dtype)
+
+    def _unfold(self, decoded: Tensor) -> Tensor:
+        """Channels that hold patches to pixels, as in Wan 2.2's larger autoencoder."""
+        patch = self.model.config.get("patch_size")
+        if patch is None:
+            return decoded
+        return rearrange(decoded, "b (c q p) f h w -> b c f (h p) (w q)", p=patch, q=patch)
 
     @cached_property
     def fingerprint(self) -> str:
