@@ -50,6 +50,7 @@ class AutoencodingModule(LightningModule):
         self.statistics_momentum = statistics_momentum
         self.halved_share = halved_share
         self.train_encoder = train_encoder
+        codec.train().requires_grad_(True)  # codec=freedoom comes frozen
         codec.encoder.requires_grad_(train_encoder)
         self.seed = seed
 

@@ -3,19 +3,19 @@
 import hashlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from lightning import LightningModule
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file
 from torch import nn
 
-from lightning_modules.hub import on_disk
-from networks.saving import WEIGHTS, load_weights, save_pretrained
+from lightning_modules.hub import PREFIX, on_disk
+from networks.saving import WEIGHTS, load_weights, read_config, save_pretrained
 
 log = logging.getLogger("longtake")
 
@@ -28,6 +28,10 @@ RELEASED = (
     "name", "seed", "codec", "text", "backbone", "interface", "compressor", "network", "objective", "sampler",
     "guidance", "rollout", "optimizer", "scheduler", "lightning_module", "video", "prompts",
 )  # fmt: skip
+
+
+CALLABLE = ("networks.", "lightning_modules.", "torch.optim.", "timm.optim.")
+"""What the config of downloaded weights may call; Hydra would call nearly anything."""
 
 
 def network_config(node: Any) -> Any:
@@ -108,13 +112,36 @@ def read_run(weights: str | Path, key: str = "weights") -> tuple[DictConfig, dic
         assert isinstance(config, DictConfig)
         if "folder" in config.codec:
             config.codec.folder = str((path / config.codec.folder).resolve())
+        _refuse_foreign(config, weights, key)
         return config, path / NETWORK_FOLDER
     if path.is_dir():
         path = last_checkpoint(path)
     if not path.is_file():
         raise ValueError(f"{key}={weights}: no such file or folder; give a .ckpt, a run folder or a release folder")
     checkpoint = read_checkpoint(path)
-    return OmegaConf.create(checkpoint[CONFIG_KEY]), checkpoint["state_dict"]
+    config = OmegaConf.create(checkpoint[CONFIG_KEY])
+    _refuse_foreign(config, weights, key)
+    return config, checkpoint["state_dict"]
+
+
+def _refuse_foreign(config: DictConfig, weights: str | Path, key: str) -> None:
+    """Refuses weights of the hub whose config would run what is not of this project, as a stranger's could."""
+    if not str(weights).startswith(PREFIX):
+        return
+    tree: Any = OmegaConf.to_container(config, resolve=True)
+    for target in _targets([tree[name] for name in RELEASED if name in tree]):
+        # A name of ours may lead out of the project: what it stands for says where it is from.
+        if not target.startswith(CALLABLE) or not str(get_object(target).__module__).startswith(CALLABLE):
+            raise ValueError(f"{key}={weights}: not loaded, since its config would call {target}, not of this project")
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """Every `_target_` within a node."""
+    if isinstance(node, dict):
+        yield from [str(node["_target_"])] if "_target_" in node else []
+        node = list(node.values())
+    for inner in node if isinstance(node, list) else []:
+        yield from _targets(inner)
 
 
 def load_state(module: LightningModule, state: dict[str, torch.Tensor] | Path) -> None:
@@ -256,7 +283,9 @@ def release(weights: str | Path, folder: str | Path, dtype: torch.dtype, *, deco
     trained = "codec" if resolved.get("network") is None else "network"
     network = module.get_submodule(trained).to(dtype)
     if trained == "codec":
-        save_pretrained(network, network_config(resolved["codec"]), folder)
+        begun = resolved["codec"].get("folder")  # codec=freedoom: a release names no other one
+        made_of = network_config(resolved["codec"]) if begun is None else read_config(Path(begun))
+        save_pretrained(network, made_of, folder)
         return
     save_pretrained(network, network_config(resolved["network"]), folder / NETWORK_FOLDER)
     kept = {key: resolved[key] for key in RELEASED if key in resolved}

@@ -98,13 +98,19 @@ def check_parts(cfg: DictConfig, codec: Codec) -> None:
     """Groups that are swapped one by one but go together.
 
     Raises:
-        ValueError: if a network with memory would be trained without any.
+        ValueError: if a network with memory would be trained without any, or weights of two types were sharded as one.
     """
     network, module = (str(node._target_).rpartition(".")[2] for node in (cfg.network, cfg.lightning_module))
     if network == "LoViCNetwork" and module != "MemoryModule":
         raise ValueError(
             "network=lovic and vin_lovic learn from rows of segments: use experiment=lovic_freedoom or "
             "vin_lovic_freedoom, or add lightning_module=remembering datamodule=freedoom_segments compressor=flexformer"
+        )
+    dtype = "float32" if cfg.get("backbone") is None else cfg.backbone.get("dtype", "float32")
+    if "fsdp" in str(cfg.trainer.strategy) and dtype != "float32":
+        raise ValueError(
+            f"trainer=fsdp shards all weights as one, which backbone.dtype={dtype} beside float32 cannot be: "
+            "add backbone.dtype=float32, or use trainer=ddp"
         )
     expected = cfg.datamodule.fps / codec.time_factor
     if cfg.get("backbone") is not None and abs(cfg.backbone.latent_fps / expected - 1) > 0.01:

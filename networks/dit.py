@@ -41,6 +41,9 @@ class VideoDiT(nn.Module):
         """channels: of the latents; text_features: of the text encoder; latent_fps: latent frames a second."""
         super().__init__()
         self.width = width
+        self.depth = depth
+        self.num_heads = num_heads
+        self.text_features = text_features
         self.checkpoint_activations = checkpoint_activations
         patch_size = channels * self.PATCH**2
         self.patches = nn.Linear(patch_size, width)

@@ -145,6 +145,9 @@ class Backbone(Protocol):
     """`backbone=…`: the transformer that denoises a window, by itself or inside VIN and LoViC, as networks.dit says."""
 
     width: int
+    depth: int
+    num_heads: int
+    text_features: int
 
     @property
     def patches(self) -> Callable[[Tensor], Tensor]:

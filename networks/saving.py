@@ -100,8 +100,14 @@ def load_weights(network: nn.Module, folder: Path) -> None:
         if tuple(expected[name].shape if name in expected else ()) != found.get(name)
     )
     if wrong:
+        advice = "use the network that the weights were trained with"
+        if all(name.startswith("compressor.decoder.") and name not in found for name in wrong):
+            advice = (
+                "they were released without the decoder, so add compressor.decoder_depth=0 and "
+                "lightning_module.reconstruction_weight=0, or give pretrained part by part"
+            )
         raise ValueError(
             f"{path} does not fit {type(network).__name__}: {len(wrong)} tensors differ in name or shape, "
-            f"the first is {wrong[0]!r}; use the network that the weights were trained with"
+            f"the first is {wrong[0]!r}; {advice}"
         )
     network.load_state_dict(load_file(path))

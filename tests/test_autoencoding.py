@@ -5,11 +5,14 @@ from functools import partial
 from types import SimpleNamespace
 
 import torch
+from omegaconf import OmegaConf
 from torch.nn import functional as F
 
 from lightning_modules.autoencoding import AutoencodingModule
+from lightning_modules.runs import release
 from networks.codecs.causal import CausalVideoAutoencoder
 from networks.interfaces import VideoBatch
+from networks.saving import load_pretrained, read_config, save_pretrained
 
 
 def module(**changes):
@@ -68,6 +71,22 @@ def test_the_decoder_learns_alone_and_latents_stay():
     assert changed == {"decoder"}
     assert part.codec.fingerprint == key
     assert torch.equal(part.codec.encode(batch().video), latents)
+
+
+def test_a_shipped_codec_that_comes_frozen_learns_on_and_is_released_alone(tmp_path, monkeypatch):
+    settings = {"channels": 4, "fine_width": 8, "coarse_width": 8, "num_fine_blocks": 1, "num_coarse_blocks": 1}
+    codec = CausalVideoAutoencoder(**settings)
+    config = {"_class_name": "networks.codecs.causal.CausalVideoAutoencoder", **settings}
+    save_pretrained(codec, config, tmp_path / "shipped")
+    source = {"folder": str(tmp_path / "shipped"), "channels": 4}
+    part = module(codec=load_pretrained(**source), train_encoder=False)
+    learns = {name.split(".")[0] for name, parameter in part.codec.named_parameters() if parameter.requires_grad}
+    assert learns == {"decoder"}
+    assert all(parameter.requires_grad for parameter in module(codec=part.codec).parameters())
+    named = OmegaConf.create({"codec": {"_target_": "networks.saving.load_pretrained", **source}, "network": None})
+    monkeypatch.setattr("lightning_modules.runs.load_run", lambda *_, **__: (named, part))
+    release("a run", tmp_path / "release", torch.float32)
+    assert read_config(tmp_path / "release") == config
 
 
 def test_latents_are_named_by_what_makes_them():

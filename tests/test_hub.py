@@ -4,8 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from lightning_modules.runs import network_state, read_run
+from lightning_modules.runs import load_run, network_state, read_run
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,3 +48,14 @@ def test_what_cannot_be_had_is_said_in_one_sentence(cached, name, words):
     with pytest.raises(ValueError, match=words) as caught:
         read_run(name)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("target", ["torch.hub.load", "networks.saving.importlib.import_module"])
+def test_a_stranger_s_config_calls_nothing_but_this_project(cached, target):
+    load_run("hub:someone/takes/flexformer_freedoom_64")
+    path = cached / "flexformer_freedoom_64" / "config.yaml"
+    config = OmegaConf.load(path)
+    config.optimizer = {"_target_": target, "name": "x"}
+    OmegaConf.save(config, path)
+    with pytest.raises(ValueError, match=rf"not loaded, since its config would call {target}, not of this project"):
+        load_run("hub:someone/takes/flexformer_freedoom_64")

@@ -154,6 +154,11 @@ def test_what_has_no_decoder_says_so(lovic, released, compressed, videos, tmp_pa
         ValueError, match=r"does not fit FlexFormer: \d+ tensors differ.*give weights that have the rest"
     ):
         train(cfg)
+    whole = ("experiment=lovic_freedoom", *MEMORY[:-1], f"pretrained='{released}'")
+    with pytest.raises(ValueError, match=r"released without the decoder, so add compressor\.decoder_depth=0 and"):
+        train(config(videos, tmp_path / "run", *whole))
+    encoder_alone = ("compressor.decoder_depth=0", "lightning_module.reconstruction_weight=0")
+    assert np.isfinite(train(config(videos, tmp_path / "run", *whole, *encoder_alone)))
     for run in (compressed, ROOT / "weights" / "vin_freedoom_64"):
         with pytest.raises(ValueError, match=r"decoder=false: .* has no compressor inside a network"):
             release(run, tmp_path / "none", torch.float32, decoder=False)

@@ -41,6 +41,10 @@ def test_a_network_with_memory_is_trained_on_rows_of_segments(network):
         ValueError, match=r"use experiment=lovic_freedoom or vin_lovic_freedoom, or add lightning_module="
     ):
         check_parts(composed("train", f"network={network}"), RULES)
+    sharded = ("experiment=vin_wan", "trainer=fsdp", "callbacks=fsdp", "trainer.gradient_clip_val=null")
+    with pytest.raises(ValueError, match=r"backbone\.dtype=bfloat16 beside float32 cannot be: add backbone\.dtype"):
+        check_parts(composed("train", *sharded), RULES)
+    check_parts(composed("train", *sharded, "backbone.dtype=float32"), RULES)
     check_parts(composed("train", "experiment=lovic_freedoom", "compressor=none"), RULES)
     check_parts(composed("train", "experiment=flexformer_freedoom"), RULES)
 

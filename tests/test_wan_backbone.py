@@ -3,6 +3,7 @@
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from lightning_modules.generation import generate
 from lightning_modules.runs import network_config
+from lightning_modules.storyboard.maker import StepFlops
+from lightning_modules.storyboard.program import remembering_costs
 from networks.blocks import Layout, scaled_dot_product
 from networks.interfaces import Condition, ContextTokens, Memory, VideoBatch
 from networks.lovic import LoViCNetwork
@@ -318,9 +321,10 @@ def test_activation_checkpointing_changes_no_gradient(wan):
         torch.testing.assert_close(plain, recomputed)
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @pytest.mark.parametrize("name", ["vin_plan", "lovic_low_resolution"])
-def test_half_precision_is_near_full_precision_with_and_without_autocast(wan, name):
-    full, half = (NETWORKS[name](learnt(backbone_of(wan[1], dtype=dtype))) for dtype in ("float32", "bfloat16"))
+def test_half_precision_is_near_full_precision_with_and_without_autocast(wan, name, precision):
+    full, half = (NETWORKS[name](learnt(backbone_of(wan[1], dtype=dtype))) for dtype in ("float32", precision))
     parts = {place: value for place, value in full.state_dict().items() if ".model." not in f".{place}"}
     assert not half.load_state_dict(parts, strict=False).unexpected_keys
     arguments = inputs_of(full)
@@ -366,6 +370,7 @@ def test_wrong_settings_are_said_in_a_sentence(wan, monkeypatch):
         ({"rope_theta": 256.0}, r"rope_theta is 256\.0, but .* has 10000\.0: set backbone\.rope_theta=10000\.0"),
         ({"dtype": "int8"}, "dtype is 'int8', but must be one of float32, bfloat16, float16"),
         ({"lora_rank": -1}, "lora_rank is -1, but must be 0"),
+        ({"lora_alpha": 0}, "lora_alpha is 0, but must be above 0"),
         ({"lora_rank": 0, "dtype": "bfloat16"}, r"lora_rank=0 trains all weights.*set backbone\.dtype=float32"),
         ({"pretrained": folder + "/nowhere"}, r"no WanTransformer3DModel could be loaded from '.*nowhere/transformer'"),
     ):
@@ -403,6 +408,19 @@ def test_what_is_no_whole_transformer_is_refused(wan, tmp_path):
     config.write_text(config.read_text().replace("WanTransformer3DModel", "AutoencoderKLWan"))
     with pytest.raises(ValueError, match="holds a AutoencoderKLWan, but must hold a WanTransformer3DModel"):
         backbone_of(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_storyboard_s_dry_run_counts_it(wan, dtype):
+    module = torch.nn.Module()
+    module.network = tiny_lovic(backbone_of(wan[1], dtype=dtype), low_resolution=True).requires_grad_(False)
+    step = SimpleNamespace(name="a", latents=4, sources=[SimpleNamespace(name="a", rate=4.0)])
+    made = SimpleNamespace(steps=[step])
+    cost = remembering_costs(module.network, made, (CHANNELS, 4, 6), torch.device("cpu"))["a", 4.0]
+    count = StepFlops(module, (CHANNELS, 4, 6), window_frames=1, num_calls=2)
+    assert cost.tokens == 6  # of 24
+    assert cost.flops > 0
+    assert count(step, 24, 2 * cost.tokens) > count(step, 24, cost.tokens) > 0
 
 
 def test_odd_latents_are_refused(backbone):

@@ -86,7 +86,7 @@ class StepFlops:
 
     def __init__(self, module: LightningModule, size: tuple[int, int, int], window_frames: int, num_calls: int) -> None:
         """size: c h w of the latents; num_calls: of the network for one segment, steps times guidance's passes."""
-        network = copy.deepcopy(module.get_submodule("network")).to("meta")
+        network = copy.deepcopy(module.get_submodule("network")).to("meta", torch.float32)
         self.network: Any = network.requires_grad_(False)  # parameters with gradients upset the counter
         self.size = size
         self.window_frames = window_frames
@@ -98,13 +98,12 @@ class StepFlops:
         channels, height, width = self.size
         frames = step.latents + 2 * self.window_frames
         dit = self.network.dit
-        head = dit.width // dit.blocks[0].attention.num_heads
-        shape = (1, dit.blocks[0].attention.num_heads, 1 + context_tokens, head)
-        layers = tuple((torch.empty(shape, device="meta"), torch.empty(shape, device="meta")) for _ in dit.blocks)
+        shape = (1, dit.num_heads, 1 + context_tokens, dit.width // dit.num_heads)
+        layers = tuple((torch.empty(shape, device="meta"), torch.empty(shape, device="meta")) for _ in range(dit.depth))
         known = torch.ones(1, 1 + context_tokens, dtype=torch.bool, device="meta")
         condition = Condition(
             torch.zeros(1, frames, device="meta"),
-            torch.empty(1, NUM_TEXT, dit.text.project[0].in_features, device="meta"),
+            torch.empty(1, NUM_TEXT, dit.text_features, device="meta"),
             torch.ones(1, NUM_TEXT, dtype=torch.bool, device="meta"),
             memory=Memory(layers, known),
         )

@@ -129,8 +129,8 @@ def print_plan(take: Take, made: Plan, limits: ModelLimits, store: SegmentStore,
             f"{name} at rate {rate:g}: {cost.tokens} context tokens, effective rate {tokens[name] / cost.tokens:.2f}"
         )
     context = max(sum(spent[source.name, source.rate].tokens for source in step.sources) for step in made.steps)
-    weights = sum(parameter.numel() for parameter in take.module.parameters()) * 4 / 2**20
-    kept = context * len(network.dit.blocks) * 2 * network.dit.width * 4 / 2**20
+    weights = sum(each.numel() * each.element_size() for each in take.module.parameters()) / 2**20
+    kept = context * network.dit.depth * 2 * network.dit.width * 4 / 2**20
     log.info(
         f"memory, at least: weights {weights:.0f} MiB, keys and values of the longest context {kept:.1f} MiB; "
         "activations, codec, text encoder and libraries are not counted and come on top"
@@ -153,8 +153,7 @@ def remembering_costs(
     Whole tokens in a grid are rarely exactly as many as the rate asks for. size: c h w of the latents.
     """
     latents = {step.name: step.latents for step in made.steps}
-    features = network.dit.text.project[0].in_features
-    text = torch.zeros(1, NUM_TEXT, features, device=device)
+    text = torch.zeros(1, NUM_TEXT, network.dit.text_features, device=device)
     mask = torch.ones(1, NUM_TEXT, dtype=torch.bool, device=device)
     nowhere = Condition(torch.zeros(1, 1, device=device), text, mask)
     found: dict[tuple[str, float], RememberingCost] = {}

@@ -74,10 +74,13 @@ class WanBackbone(nn.Module):
                 patches of 1 x 2 x 2, or a setting does not fit it.
         """
         super().__init__()
-        _check_words(dtype, lora_rank)
+        _check_words(dtype, lora_rank, lora_alpha)
         asked = {"channels": channels, "width": width, "num_heads": num_heads, "text_features": text_features}
         self.model = _load(pretrained, subfolder, DTYPES[dtype], {**asked, "rope_theta": rope_theta})
         self.width = width
+        self.depth = len(self.model.blocks)
+        self.num_heads = num_heads
+        self.text_features = text_features
         self.checkpoint_activations = checkpoint_activations
         self.place = PlaceEmbedding(width=width, latent_fps=latent_fps)
         nn.init.zeros_(self.place.project.weight)
@@ -112,6 +115,14 @@ class WanBackbone(nn.Module):
             )
         patches = rearrange(video, "b c f (h p) (w q) -> b f (h w) (c p q)", p=self.PATCH, q=self.PATCH)
         return self.patches(patches) + self.place(frame_index, height // self.PATCH, width // self.PATCH).float()
+
+    def _flowing(self, device: torch.device) -> torch.dtype:
+        """The type of what flows between blocks: the weights', or autocast's where that is the other half precision."""
+        dtype: torch.dtype = self.model.patch_embedding.weight.dtype
+        known = torch.amp.is_autocast_available(device.type)  # meta, where FLOPs are counted, has none
+        if dtype != torch.float32 and known and torch.is_autocast_enabled(device.type):
+            return torch.get_autocast_dtype(device.type)
+        return dtype
 
     def _modulation(self, embedded: Tensor) -> Tensor:
         embedder = self.model.condition_embedder
@@ -156,7 +167,7 @@ class WanBackbone(nn.Module):
         if extra is not None:
             tokens = torch.cat([tokens, extra.tokens.to(tokens.dtype)], dim=1)
             rotation = with_unplaced(rotation, extra.tokens.shape[1])
-        tokens = tokens.to(self.model.patch_embedding.weight.dtype)
+        tokens = tokens.to(self._flowing(tokens.device))
         memory, key_mask = condition.memory, attended_keys(condition, extra, layout)
         mixing = None
         if condition.mixing is not None:
@@ -186,7 +197,7 @@ class WanBackbone(nn.Module):
         """Keys and values of context tokens b n d in every block, as VideoDiT's; positions: b n 3."""
         modulation = self._modulation(self.time(torch.zeros((), device=tokens.device)))
         rotation = self.rope(positions)
-        tokens = tokens.to(self.model.patch_embedding.weight.dtype)
+        tokens = tokens.to(self._flowing(tokens.device))
         layers = []
         for block in self.model.blocks:
             tokens, key_value = remember(block, tokens, modulation, rotation)
@@ -194,11 +205,13 @@ class WanBackbone(nn.Module):
         return tuple(layers)
 
 
-def _check_words(dtype: str, lora_rank: int) -> None:
+def _check_words(dtype: str, lora_rank: int, lora_alpha: int) -> None:
     if dtype not in DTYPES:
         raise ValueError(f"backbone: dtype is '{dtype}', but must be one of {', '.join(DTYPES)}")
     if lora_rank < 0:
         raise ValueError(f"backbone: lora_rank is {lora_rank}, but must be 0 (train all weights) or more")
+    if lora_rank > 0 and lora_alpha <= 0:
+        raise ValueError(f"backbone: lora_alpha is {lora_alpha}, but must be above 0 for adapters to say anything")
     if lora_rank == 0 and dtype != "float32":
         raise ValueError(
             f"backbone: lora_rank=0 trains all weights, and in {dtype} they are too coarse for small steps: set "
@@ -218,7 +231,7 @@ def _load(pretrained: str, subfolder: str, dtype: torch.dtype, asked: Mapping[st
         config = WanTransformer3DModel.load_config(pretrained, subfolder=subfolder)
         _check(place, dict(config), asked)  # before gigabytes are read
         model, found = WanTransformer3DModel.from_pretrained(
-            pretrained, subfolder=subfolder, torch_dtype=dtype, output_loading_info=True
+            pretrained, subfolder=subfolder, torch_dtype=dtype, output_loading_info=True, use_safetensors=True
         )
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
