@@ -445,7 +445,8 @@ def test_its_experiment_trains_and_samples(wan):
         changes = [f"{key}={value}" for key, value in tiny.items()]
         cfg = compose("train", ["paths.root_dir=ROOT", "experiment=vin_wan", *changes])
     lengths = [(frames - 1) // 4 + 1 for frames in cfg.datamodule.num_frames]
-    assert lengths == [cfg.network.chunk_frames, 2 * cfg.network.chunk_frames]
+    assert lengths == [chunks * cfg.network.chunk_frames for chunks in (1, 2, 4)]
+    assert cfg.network.chunk_frames + cfg.network.train_local_frames == 21  # latents of 81 frames, which Wan knows
     assert cfg.backbone.latent_fps == cfg.datamodule.fps / 4
     module = instantiate(cfg.lightning_module)
     noisy, _, condition = example(lengths[1], batch=1)
