@@ -42,8 +42,8 @@ from benchmarks.trained import (
 from lightning_modules.reconstruction import fold, reconstruction_errors
 from lightning_modules.runs import load_run
 from lightning_modules.user_errors import explain
-from networks.dit import VideoDiT
 from networks.interfaces import VideoBatch
+from networks.sequence import PATCH
 
 OWN = {
     "split": "test",
@@ -61,7 +61,7 @@ def score(made: Made, segments: VideoBatch, valid: Tensor, groups: list[str]) ->
     errors = reconstruction_errors(made.back, VideoBatch(*(x[valid] for x in segments[:4])))
     has_text = bool(made.back.text.any())
     of_walk = torch.arange(len(valid)).div(len(valid) // len(groups), rounding_mode="floor")[valid]
-    num_tokens = segments.video[0, 0].numel() // VideoDiT.PATCH**2
+    num_tokens = segments.video[0, 0].numel() // PATCH**2
 
     def by_walk(values: Tensor) -> list[float]:
         return [float(values[of_walk == walk].mean()) for walk in range(len(groups))]

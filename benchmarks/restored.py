@@ -9,9 +9,9 @@ import torch
 from einops import rearrange
 from torch import nn
 
-from networks.dit import VideoDiT
 from networks.interfaces import Compressor, Reconstruction, VideoBatch
 from networks.interpolated_rope import cell_weights, query_grid
+from networks.sequence import PATCH
 
 BATCH = 32
 
@@ -59,13 +59,12 @@ def compress(compressor: nn.Module, segments: VideoBatch, rate: float) -> Made:
 
 def cell_means(segments: VideoBatch, rate: float) -> Made:
     """Patches averaged over the cells of FlexFormer's uniform grid, and given back to the patches they cover."""
-    patch = VideoDiT.PATCH
-    video = rearrange(segments.video, "n c f (h p) (w q) -> n f h w (c p q)", p=patch, q=patch)
+    video = rearrange(segments.video, "n c f (h p) (w q) -> n f h w (c p q)", p=PATCH, q=PATCH)
     sizes = (video.shape[1], video.shape[2], video.shape[3])
     grid = query_grid(sizes, rate, strategy="uniform", rule="centre")
     weights = [cell_weights(size, count) for size, count in zip(sizes, grid.counts, strict=True)]
     pooled = torch.einsum("nfhwd,af,bh,cw->nabcd", video, *weights)
     shares = [weight / weight.sum(dim=0) for weight in weights]  # a patch between two cells has both
     spread = torch.einsum("nabcd,af,bh,cw->nfhwd", pooled, *shares)
-    made = rearrange(spread, "n f h w (c p q) -> n c f (h p) (w q)", p=patch, q=patch)
+    made = rearrange(spread, "n f h w (c p q) -> n c f (h p) (w q)", p=PATCH, q=PATCH)
     return Made(Reconstruction(made, torch.zeros_like(segments.text)), len(grid.positions), video.shape[-1])

@@ -17,8 +17,8 @@ from lightning_modules.reconstruction import (
     reconstruct,
     reconstruction_errors,
 )
-from networks.dit import VideoDiT
 from networks.interfaces import SegmentBatch, VideoBatch
+from networks.sequence import PATCH
 
 
 class CompressingModule(LightningModule):
@@ -84,7 +84,7 @@ class CompressingModule(LightningModule):
     @staticmethod
     def count_tokens(batch: SegmentBatch) -> int:
         """Patch tokens of a batch of latents."""
-        return batch.video[:, :, 0].numel() // VideoDiT.PATCH**2
+        return batch.video[:, :, 0].numel() // PATCH**2
 
     def count_flops_step(self, batch: SegmentBatch) -> None:
         """One forward pass of a training step, for the FLOP counter."""

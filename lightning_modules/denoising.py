@@ -14,8 +14,8 @@ from lightning_modules.objectives.objective import Objective, SampledTime
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
 from lightning_modules.randomness import row_generators
 from lightning_modules.samplers.interfaces import Sampler
-from networks.dit import VideoDiT
 from networks.interfaces import Condition, VideoBatch
+from networks.sequence import PATCH
 
 
 class DenoisingModule(LightningModule):
@@ -88,7 +88,7 @@ class DenoisingModule(LightningModule):
     @staticmethod
     def count_tokens(batch: VideoBatch) -> int:
         """Patch tokens of a batch of latents, before windows overlap."""
-        return batch.video[:, 0].numel() // VideoDiT.PATCH**2
+        return batch.video[:, 0].numel() // PATCH**2
 
     def count_flops_step(self, batch: VideoBatch) -> None:
         """One forward pass of a training step, for the FLOP counter."""

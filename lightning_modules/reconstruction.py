@@ -11,8 +11,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lightning_modules.randomness import step_seed
-from networks.dit import VideoDiT
 from networks.interfaces import Compressor, Reconstruction, SegmentBatch, VideoBatch
+from networks.sequence import PATCH
 
 
 class RateLaw:
@@ -78,7 +78,7 @@ def compress(compressor: nn.Module, segment: VideoBatch, level: Tensor, rate: fl
 
 def count_patches(video: Tensor) -> int:
     """Video tokens of one of n segments, n c f h w."""
-    return video[0, 0].numel() // VideoDiT.PATCH**2
+    return video[0, 0].numel() // PATCH**2
 
 
 def reconstruct(compressor: nn.Module, segment: VideoBatch, level: Tensor, rate: float) -> Reconstruction:

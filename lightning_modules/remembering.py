@@ -25,8 +25,8 @@ from lightning_modules.reconstruction import (
 )
 from lightning_modules.samplers.interfaces import Sampler
 from lightning_modules.tasks import SegmentTask, TaskSampler, fixed_task
-from networks.dit import VideoDiT
 from networks.interfaces import Condition, Context, Memory, SegmentBatch
+from networks.sequence import PATCH
 
 
 class MemoryModule(DenoisingModule):
@@ -189,7 +189,7 @@ class MemoryModule(DenoisingModule):
     @staticmethod
     def count_tokens(batch: SegmentBatch) -> int:  # type: ignore[override]
         """Patch tokens that are denoised: one segment a row."""
-        return batch.video[:, 0, 0].numel() // VideoDiT.PATCH**2
+        return batch.video[:, 0, 0].numel() // PATCH**2
 
     def count_flops_step(self, batch: SegmentBatch) -> None:  # type: ignore[override]
         """One forward pass of a training step, for the FLOP counter."""

@@ -11,14 +11,12 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from networks.dit import VideoDiT
 from networks.embeddings import TimeEmbedding
 from networks.flexformer_blocks import Block, blocks_of, run
 from networks.interfaces import ContextTokens, Reconstruction, VideoBatch
 from networks.interpolated_rope import Rule, check_rule, pooled_rotation, query_grid, shares_of, text_positions
 from networks.rope import RotaryEmbedding3D, Rotation
-
-PATCH = VideoDiT.PATCH  # the DiT rotates context tokens on its own grid of patches
+from networks.sequence import PATCH
 
 
 class SegmentEmbedding(nn.Module):

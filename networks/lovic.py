@@ -11,8 +11,8 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from networks.dit import VideoDiT
 from networks.interfaces import Backbone, Compressor, Condition, Context, Memory, VideoBatch
+from networks.sequence import PATCH
 from networks.vin import VideoInterfaceNetwork
 
 
@@ -163,8 +163,7 @@ def nearest_means(video: Tensor, places: Tensor) -> Tensor:
 
     video: n c f h w; places: n m 3 on the grid of patches. Returns n m (c p q), the DiT's order.
     """
-    patch = VideoDiT.PATCH
-    patches = rearrange(video, "n c f (h p) (w q) -> n f h w (c p q)", p=patch, q=patch)
+    patches = rearrange(video, "n c f (h p) (w q) -> n f h w (c p q)", p=PATCH, q=PATCH)
     axes = (torch.arange(size, dtype=torch.float32, device=video.device) for size in patches.shape[1:4])
     apart = torch.cdist(torch.cartesian_prod(*axes).expand(len(video), -1, -1), places.float())
     share = nn.functional.one_hot(apart.argmin(dim=2), places.shape[1]).float()

@@ -24,6 +24,7 @@ from networks.pretrained.wan import WanBackbone
 from networks.pretrained.wan_blocks import WanRope, denoise
 from networks.rope import with_unplaced
 from networks.saving import build, load_weights, save_pretrained
+from networks.sequence import positions_of
 
 CONF = Path(__file__).parents[1] / "conf"
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -139,7 +140,7 @@ def test_heads_are_split_among_the_axes_as_in_diffusers(head_width):
     from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed
 
     cos, sin = WanRotaryPosEmbed(head_width, (1, 2, 2), max_seq_len=64)(torch.zeros(1, 1, 41, 4, 6))
-    made = WanRope(head_width=head_width).grid(torch.arange(41.0).unsqueeze(0), 2, 3)
+    made = WanRope(head_width=head_width)(positions_of(torch.arange(41.0).unsqueeze(0), 2, 3))
     torch.testing.assert_close(made.cos[0, 0], cos[0, :, 0, 0::2], **CLOSE)
     torch.testing.assert_close(made.sin[0, 0], sin[0, :, 0, 1::2], **CLOSE)
 
@@ -181,7 +182,7 @@ def test_only_the_video_asks_the_text(backbone):
     tokens, text, modulation = (
         torch.randn(*shape, generator=seeded) for shape in ((1, 15, 32), (1, 4, 32), (1, 3, 6, 32))
     )
-    rotation = with_unplaced(backbone.rope.grid(torch.arange(2.0).unsqueeze(0), 2, 3), 3)
+    rotation = with_unplaced(backbone.rope(positions_of(torch.arange(2.0).unsqueeze(0), 2, 3)), 3)
     one, other = (denoise(block, tokens, layout, modulation, rotation, None, x, None, None) for x in (text, -text))
     assert torch.equal(one[:, 12:], other[:, 12:])
     assert (one - other)[:, :12].abs().max() > 1e-3

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from networks.blocks import KeyValue, Layout, whole_groups
-from networks.dit import attended_keys
+from networks.blocks import KeyValue, whole_groups
 from networks.embeddings import PlaceEmbedding
 from networks.interfaces import Condition, ContextTokens, TokenGrid
 from networks.pretrained.wan_blocks import THETA, WanRope, denoise, modulated, remember
-from networks.rope import with_unplaced
+from networks.sequence import PATCH, group_times, join, positions_of, to_patches
 
 CLASS_NAME = "WanTransformer3DModel"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -42,7 +41,6 @@ class WanBackbone(nn.Module):
     Source: Wan (arXiv 2503.20314); a time for every frame enters as a time for every token does in Wan 2.2.
     """
 
-    PATCH = 2
     ablations: tuple[str, ...] = ()
 
     def __init__(
@@ -107,14 +105,9 @@ class WanBackbone(nn.Module):
         Raises:
             ValueError: if the latents' sides are odd.
         """
-        height, width = video.shape[3:]
-        if height % self.PATCH or width % self.PATCH:
-            raise ValueError(
-                f"latents of {height}x{width} do not split into {self.PATCH}x{self.PATCH} patches; use multiples of "
-                f"{self.PATCH} (the codec's space factor times {self.PATCH} in pixels)"
-            )
-        patches = rearrange(video, "b c f (h p) (w q) -> b f (h w) (c p q)", p=self.PATCH, q=self.PATCH)
-        return self.patches(patches) + self.place(frame_index, height // self.PATCH, width // self.PATCH).float()
+        patches = to_patches(video)
+        height, width = video.shape[3] // PATCH, video.shape[4] // PATCH
+        return self.patches(patches) + self.place(frame_index, height, width).float()
 
     def _flowing(self, device: torch.device) -> torch.dtype:
         """The type of what flows between blocks: the weights', or autocast's where that is the other half precision."""
@@ -157,29 +150,18 @@ class WanBackbone(nn.Module):
         frozen_frames: Tensor | None = None,
     ) -> Tensor:
         """Predicts the target for every frame; arguments as VideoDiT's. Returns b c f h w in noisy's type."""
-        height, width = noisy.shape[3] // self.PATCH, noisy.shape[4] // self.PATCH
-        layout = Layout(noisy.shape[2], height * width)
+        grid = TokenGrid(noisy.shape[2], noisy.shape[3] // PATCH, noisy.shape[4] // PATCH)
         frames = self.embed(noisy, condition.frame_index)
-        if frozen_frames is not None:
-            frames = torch.where(frozen_frames[:, :, None, None], frames.detach(), frames)
-        tokens = rearrange(frames, "b f s d -> b (f s) d")
-        rotation = self.rope.grid(condition.frame_index, height, width)
-        if extra is not None:
-            tokens = torch.cat([tokens, extra.tokens.to(tokens.dtype)], dim=1)
-            rotation = with_unplaced(rotation, extra.tokens.shape[1])
+        rotation = self.rope(positions_of(condition.frame_index, grid.rows, grid.columns))
+        sequence = join(frames, rotation, grid, condition, extra, frozen_frames)
+        tokens, layout, rotation, key_mask, mixing = sequence
         tokens = tokens.to(self._flowing(tokens.device))
-        memory, key_mask = condition.memory, attended_keys(condition, extra, layout)
-        mixing = None
-        if condition.mixing is not None:
-            assert key_mask is None, "mixed self-attention knows neither masks nor memory"
-            assert extra is None, "mixed self-attention knows the video's tokens alone"
-            mixing = partial(condition.mixing, grid=TokenGrid(layout.num_frames, height, width))
-        # One modulation group a frame and one, at the noisiest frame's time, for tokens without a place.
-        embedded = self.time(torch.cat([time, time.amax(dim=1, keepdim=True)], dim=1))
+        embedded = self.time(group_times(time))
         if pooled is not None:
             embedded = embedded + pooled.unsqueeze(1)
         modulation = whole_groups(self._modulation(embedded), layout, tokens.shape[1])
         text = self._text(condition.text, condition.text_mask)
+        memory = condition.memory
         for number, block in enumerate(self.model.blocks):
             remembered = None if memory is None else memory.layers[number]
             arguments = (tokens, layout, modulation, rotation, key_mask, text, remembered, mixing)
@@ -190,7 +172,7 @@ class WanBackbone(nn.Module):
         shift, scale = (embedded.unsqueeze(2) + self.model.scale_shift_table.float()).unbind(2)
         video = tokens[:, : layout.num_frames * layout.per_frame]
         video = self.model.proj_out(modulated(self.model.norm_out, video, layout, shift, scale))
-        axes = {"h": height, "w": width, "p": self.PATCH, "q": self.PATCH}
+        axes = {"h": grid.rows, "w": grid.columns, "p": PATCH, "q": PATCH}
         return rearrange(video, "b (f h w) (p q c) -> b c f (h p) (w q)", **axes).to(noisy.dtype)
 
     def key_values(self, tokens: Tensor, positions: Tensor) -> tuple[KeyValue, ...]:
@@ -254,7 +236,7 @@ def _check(place: str, config: dict[str, Any], asked: Mapping[str, float]) -> No
                 f"backbone: '{place}' is conditioned on images ({name}={config[name]}), which nothing here gives: take "
                 "a text-to-video model such as Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
             )
-    if tuple(config["patch_size"]) != (1, WanBackbone.PATCH, WanBackbone.PATCH):
+    if tuple(config["patch_size"]) != (1, PATCH, PATCH):
         raise ValueError(f"backbone: '{place}' has patches of {tuple(config['patch_size'])}, but must have (1, 2, 2)")
     if config["out_channels"] != config["in_channels"]:
         raise ValueError(

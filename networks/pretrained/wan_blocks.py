@@ -38,14 +38,6 @@ class WanRope(nn.Module):
         angles = positions.float()[..., self.axis] * self.frequencies.float()
         return Rotation(angles.cos().unsqueeze(1), angles.sin().unsqueeze(1))
 
-    def grid(self, frame_index: Tensor, height: int, width: int) -> Rotation:
-        """Of every patch; frame_index: b f."""
-        frames = rearrange(frame_index.float(), "b f -> b f 1 1")
-        rows = torch.arange(height, device=frames.device, dtype=torch.float32).unsqueeze(1)
-        columns = torch.arange(width, device=frames.device, dtype=torch.float32)
-        positions = torch.stack(torch.broadcast_tensors(frames, rows, columns), dim=-1)
-        return self(rearrange(positions, "b f h w three -> b (f h w) three"))
-
 
 def rotate_pairs(x: Tensor, rotation: Rotation) -> Tensor:
     """Rotates neighbours (2i, 2i + 1) of queries or keys b k n d; computed in fp32, returned in x's type."""

@@ -1,0 +1,97 @@
+"""A backbone's window as one sequence of tokens: patches, their positions, and whom they attend to.
+
+Axes: b batch, c channels, f frames, h height, w width (latents); n tokens, d width; s tokens of one frame.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+
+from networks.blocks import Layout, Mixing
+from networks.interfaces import Condition, ContextTokens, TokenGrid
+from networks.rope import Rotation, with_unplaced
+
+PATCH = 2
+"""Side of a patch in latents, one frame deep. Source: patch (1, 2, 2) of both papers' families."""
+
+
+def to_patches(video: Tensor) -> Tensor:
+    """Latents b c f h w to flattened patches b f s (c p q).
+
+    Raises:
+        ValueError: if the latents' sides are odd.
+    """
+    height, width = video.shape[3:]
+    if height % PATCH or width % PATCH:
+        raise ValueError(
+            f"latents of {height}x{width} do not split into {PATCH}x{PATCH} patches; use multiples of {PATCH} (the "
+            f"codec's space factor times {PATCH} in pixels)"
+        )
+    return rearrange(video, "b c f (h p) (w q) -> b f (h w) (c p q)", p=PATCH, q=PATCH)
+
+
+def positions_of(frame_index: Tensor, height: int, width: int) -> Tensor:
+    """Frame, row and column of every patch; frame_index: b f; height, width: in patches. Returns b (f h w) 3."""
+    frames = rearrange(frame_index.float(), "b f -> b f 1 1")
+    rows = torch.arange(height, device=frames.device, dtype=torch.float32).unsqueeze(1)
+    columns = torch.arange(width, device=frames.device, dtype=torch.float32)
+    positions = torch.stack(torch.broadcast_tensors(frames, rows, columns), dim=-1)
+    return rearrange(positions, "b f h w three -> b (f h w) three")
+
+
+class TokenSequence(NamedTuple):
+    """Tokens b n d of the video, then those without a place; key_mask: b n+p with p of a memory, None where all are."""
+
+    tokens: Tensor
+    layout: Layout
+    rotation: Rotation
+    key_mask: Tensor | None
+    mixing: Mixing | None
+
+
+def join(
+    frames: Tensor,
+    rotation: Rotation,
+    grid: TokenGrid,
+    condition: Condition,
+    extra: ContextTokens | None,
+    frozen_frames: Tensor | None,
+) -> TokenSequence:
+    """Embedded frames b f s d, of which frozen ones take no gradient, and behind them the extra tokens."""
+    if frozen_frames is not None:
+        frames = torch.where(frozen_frames[:, :, None, None], frames.detach(), frames)
+    tokens = rearrange(frames, "b f s d -> b (f s) d")
+    layout = Layout(grid.frames, grid.rows * grid.columns)
+    if extra is not None:
+        tokens = torch.cat([tokens, extra.tokens.to(tokens.dtype)], dim=1)
+        rotation = with_unplaced(rotation, extra.tokens.shape[1])
+    key_mask, mixing = _attended_keys(condition, extra, layout), None
+    if condition.mixing is not None:
+        assert key_mask is None, "mixed self-attention knows neither masks nor memory"
+        assert extra is None, "mixed self-attention knows the video's tokens alone"
+        mixing = partial(condition.mixing, grid=grid)
+    return TokenSequence(tokens, layout, rotation, key_mask, mixing)
+
+
+def group_times(time: Tensor) -> Tensor:
+    """Times b f of the modulation groups, b f+1: one a frame, and the noisiest frame's for tokens without a place."""
+    return torch.cat([time, time.amax(dim=1, keepdim=True)], dim=1)
+
+
+def _attended_keys(condition: Condition, extra: ContextTokens | None, layout: Layout) -> Tensor | None:
+    """Which keys are attended to, of the video, of extra tokens and of the memory in a row; None where all are."""
+    frames, memory, device = condition.frame_mask, condition.memory, condition.frame_index.device
+    video = None if frames is None else repeat(frames, "b f -> b (f s)", s=layout.per_frame)
+    parts = [(layout.num_frames * layout.per_frame, video)]
+    if extra is not None:
+        parts.append((extra.tokens.shape[1], extra.mask))
+    if memory is not None:
+        parts.append((memory.mask.shape[1], memory.mask))
+    if all(mask is None for _, mask in parts):
+        return None
+    batch = len(condition.frame_index)
+    masks = [torch.ones(batch, n, dtype=torch.bool, device=device) if mask is None else mask for n, mask in parts]
+    return torch.cat(masks, dim=1)
