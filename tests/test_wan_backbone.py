@@ -12,7 +12,9 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning import Trainer
 from safetensors.torch import load_file, save_file
+from torch._dynamo.testing import CompileCounterWithBackend
 
+from lightning_modules.callbacks.compiled_blocks import CompiledBlocks
 from lightning_modules.generation import generate
 from lightning_modules.runs import network_config
 from lightning_modules.storyboard.maker import StepFlops
@@ -320,6 +322,22 @@ def test_activation_checkpointing_changes_no_gradient(wan):
         gradients.append([p.grad for p in backbone.parameters() if p.grad is not None])
     for plain, recomputed in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, recomputed)
+
+
+def test_compiled_blocks_give_the_same_gradient(wan):
+    gradients = []
+    torch._dynamo.reset()
+    for compiled in (False, True):
+        network = learnt(backbone_of(wan[1])).train()
+        if compiled:
+            counter = CompileCounterWithBackend("aot_eager")
+            CompiledBlocks(backend=counter, dynamic=False).on_fit_start(None, network)
+        network(*inputs_of(network)).square().mean().backward()
+        gradients.append({name: p.grad for name, p in network.named_parameters() if p.grad is not None})
+    assert counter.frame_count == 1  # one graph for all blocks
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, value in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], value, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -1,5 +1,7 @@
 """Exponential moving average of the weights."""
 
+import torch
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
@@ -13,10 +15,27 @@ class WarmAverage(WeightAveraging):
 
     def __init__(self, *, decay: float) -> None:
         """decay: share of the old average kept at each step, in the long run."""
+        super().__init__(multi_avg_fn=self._average)
+        self.decay = decay
 
-        def average(old: Tensor, new: Tensor, num_averaged: Tensor | int) -> Tensor:
-            warm = (1 + num_averaged) / (10 + num_averaged)
-            kept = warm.clamp(max=decay) if isinstance(warm, Tensor) else min(warm, decay)
-            return new + (old - new) * kept
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Brings the average to the module's device, and keeps what is frozen once in memory and in checkpoints.
 
-        super().__init__(avg_fn=average)
+        Lightning makes the average before it moves the module: left there, every step would fetch all weights from
+        the device. The count of steps stays on the CPU, where reading it waits for nothing.
+        """
+        assert self._average_model is not None
+        self._average_model.module.to(pl_module.device)
+        pairs = zip(self._average_model.module.parameters(), pl_module.parameters(), strict=True)
+        for mean, weight in pairs:
+            if not weight.requires_grad:
+                mean.data = weight.data
+
+    def _average(self, means: list[Tensor], weights: list[Tensor], _: Tensor | int) -> None:
+        assert self._average_model is not None
+        steps = int(self._average_model.n_averaged)
+        kept = min((1 + steps) / (10 + steps), self.decay)
+        if means[0].is_floating_point():
+            torch._foreach_lerp_(means, weights, 1 - kept)
+        else:  # whole numbers are tables
+            torch._foreach_copy_(means, weights)

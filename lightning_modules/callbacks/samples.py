@@ -60,7 +60,8 @@ class SampleVideos(Callback):
         condition = Condition(index, text.to(pl_module.device), mask.to(pl_module.device))
         latents = generate(pl_module, noise, condition, rollout=self.rollout, guidance=self.guidance)
         with torch.no_grad():
-            videos = data.codec.to(pl_module.device).decode(latents.float()).cpu()
+            stream = data.codec.to(pl_module.device).decode_stream(latents.float())
+            videos = torch.cat([piece.cpu() for piece in stream], dim=2)
         folder = self.folder / f"step_{trainer.global_step:07d}"
         paths = [folder / f"{number}.mp4" for number in range(len(captions))]
         for path, video, caption in zip(paths, videos, captions, strict=True):

@@ -80,6 +80,7 @@ class WanBackbone(nn.Module):
         self.num_heads = num_heads
         self.text_features = text_features
         self.checkpoint_activations = checkpoint_activations
+        self.step = denoise  # compiled where callbacks=compiled
         self.place = PlaceEmbedding(width=width, latent_fps=latent_fps)
         nn.init.zeros_(self.place.project.weight)
         nn.init.zeros_(self.place.project.bias)
@@ -166,9 +167,9 @@ class WanBackbone(nn.Module):
             remembered = None if memory is None else memory.layers[number]
             arguments = (tokens, layout, modulation, rotation, key_mask, text, remembered, mixing)
             if self.checkpoint_activations and self.training:
-                tokens = checkpoint(partial(denoise, block), *arguments, use_reentrant=False)
+                tokens = checkpoint(partial(self.step, block), *arguments, use_reentrant=False)
             else:
-                tokens = denoise(block, *arguments)
+                tokens = self.step(block, *arguments)
         shift, scale = (embedded.unsqueeze(2) + self.model.scale_shift_table.float()).unbind(2)
         video = tokens[:, : layout.num_frames * layout.per_frame]
         video = self.model.proj_out(modulated(self.model.norm_out, video, layout, shift, scale))
