@@ -15,6 +15,7 @@ class Small(LightningModule):
         super().__init__()
         self.learnt = nn.Linear(4, 1)
         self.frozen = nn.Parameter(torch.randn(FROZEN), requires_grad=False)
+        self.frozen[0] = -0.0
         self.register_buffer("table", torch.arange(3))
         self.ends = []
         self.kept = None
@@ -58,6 +59,7 @@ def test_what_is_frozen_is_kept_once(tmp_path):
     mean = average._average_model.module
     assert mean.frozen.data_ptr() == module.frozen.data_ptr()
     assert mean.learnt.weight.data_ptr() != module.learnt.weight.data_ptr()
+    assert module.frozen[0].signbit()  # to the bit
     trainer.save_checkpoint(tmp_path / "small.ckpt")
     assert (tmp_path / "small.ckpt").stat().st_size < 1.5 * FROZEN * 4
 

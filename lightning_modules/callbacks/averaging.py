@@ -35,7 +35,16 @@ class WarmAverage(WeightAveraging):
         assert self._average_model is not None
         steps = int(self._average_model.n_averaged)
         kept = min((1 + steps) / (10 + steps), self.decay)
+        # What is kept once stays bit by bit: interpolated with itself, -0 would become 0 and change a fingerprint.
+        apart = [(mean, weight) for mean, weight in zip(means, weights, strict=True) if not _same(mean, weight)]
+        if not apart:
+            return
+        means, weights = (list(side) for side in zip(*apart, strict=True))
         if means[0].is_floating_point():
             torch._foreach_lerp_(means, weights, 1 - kept)
         else:  # whole numbers are tables
             torch._foreach_copy_(means, weights)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.data_ptr() == other.data_ptr()
