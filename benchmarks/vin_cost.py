@@ -54,7 +54,7 @@ def _steps_of(setup: Setup, num_frames: int, networks: dict[str, Any], device: s
     return {name: partial(network, *inputs) for name, network in networks.items()}
 
 
-@torch.no_grad()
+@torch.inference_mode()  # as in sampling
 def time_steps(setup: Setup, frames: Sequence[int], repeats: int, device: str) -> list[Record]:
     """Both networks at every length, in turns; with fresh weights, which take the time of trained ones."""
     networks = {"vin": build_network(setup, "vin", device), "full": build_network(setup, "dit", device)}
@@ -77,7 +77,7 @@ def time_steps(setup: Setup, frames: Sequence[int], repeats: int, device: str) -
     return records
 
 
-@torch.no_grad()
+@torch.inference_mode()  # as in sampling
 def split_times(setup: Setup, num_frames: int, device: str) -> list[Record]:
     """Seconds and FLOP/s of attention and of linear layers, and seconds of everything else: why time is not FLOPs."""
     records = []

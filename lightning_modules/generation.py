@@ -71,7 +71,7 @@ def window_generator(
     return generate
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def generate(
     module: LightningModule,
     noise: Tensor,
