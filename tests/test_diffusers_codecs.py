@@ -120,7 +120,8 @@ def test_wan_streams_what_it_decodes(patch, tmp_path):
     assert [piece.shape[2] for piece, _ in side_by_side] == [1, 4, 4, 4]
     for number in (0, 1):
         streamed = torch.cat([pieces[number] for pieces in side_by_side], dim=2)
-        torch.testing.assert_close(streamed, whole[number], atol=1e-5, rtol=1e-5)
+        # Rounding differs with the shapes that a CPU's convolutions are given, and random weights enlarge it.
+        torch.testing.assert_close(streamed, whole[number], atol=2e-4, rtol=1e-4)
     assert whole[0].std() > 0
 
 
