@@ -4,12 +4,9 @@
 """
 
 import json
-import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # before torch loads; see README, "CPU threads"
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -240,7 +237,9 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    from lightning_modules.host import settle
     from lightning_modules.user_errors import explain
 
+    settle()  # before torch loads; see README, "On a CPU"
     with explain():
         main()

@@ -1,9 +1,5 @@
 """Makes long videos: `python generate.py num_frames=257 seed=0 output=DIR`, from a video, or from a storyboard."""
 
-import os
-
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # before torch loads; see README, "CPU threads"
-
 import hydra
 from omegaconf import DictConfig
 
@@ -34,7 +30,9 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    from lightning_modules.host import settle
     from lightning_modules.user_errors import explain
 
+    settle()  # before torch loads; see README, "On a CPU"
     with explain():
         main()

@@ -1,9 +1,5 @@
 """Trains what the config says: `python train.py`, `python train.py experiment=…`, any `key=value`."""
 
-import os
-
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # before torch loads; see README, "CPU threads"
-
 import hydra
 from omegaconf import DictConfig
 
@@ -17,7 +13,9 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
+    from lightning_modules.host import settle
     from lightning_modules.user_errors import explain
 
+    settle()  # before torch loads; see README, "On a CPU"
     with explain():
         main()

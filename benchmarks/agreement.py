@@ -12,15 +12,17 @@ can tell a chunk whose it is).
 """
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # before torch loads; see README, "CPU threads"
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+
+from lightning_modules.host import settle
+
+settle()  # before torch loads; see README, "On a CPU"
 
 import torch
 from einops import rearrange

@@ -5,12 +5,14 @@ PSNR in dB on the scale of 8-bit pictures, per video over clips of 65 frames (me
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # before torch loads; see README, "CPU threads"
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from lightning_modules.host import settle
+
+settle()  # before torch loads; see README, "On a CPU"
 
 import torch
 from torchmetrics.functional.image import peak_signal_noise_ratio

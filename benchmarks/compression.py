@@ -1,22 +1,27 @@
 """What compressors keep of a segment, by rate.
 
-    python benchmarks/compression.py weights=weights/flexformer_freedoom_64 weights=runs/mean_pool/…
+    python benchmarks/compression.py weights=weights/flexformer_freedoom_64 weights=runs/mean_pool/…,runs/mean_pool/…
 
 For each weights (a compressor's, or a network's with memory) and rate, on test levels: error of the latents over their
 variance, PSNR of the decoded segments against the real frames, cosine of the text features; beside it cell means, the
 same number of tokens without anything learned (each the mean of the patches around it, spread out again), and the
-codec alone. Other keys: split, walks, slots (segments of each walk), decoded (walks whose PSNR is taken), rates and
-output; the rest are overrides of train.py for the videos. Writes benchmarks/results/compression.json and .md.
+codec alone. Weights joined by a comma are one model trained with several seeds: their mean, and each of them. Other
+keys: split, walks, slots (segments of each walk), decoded (walks whose PSNR is taken), rates and output; the rest are
+overrides of train.py for the videos. Writes benchmarks/results/compression.json and .md.
 """
 
-import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # before torch loads; see README, "CPU threads"
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from lightning_modules.host import settle
+
+settle()  # before torch loads; see README, "On a CPU"
+
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -53,26 +58,8 @@ OWN = {
     "rates": "2,3,4,6,8,12,16,24,32,64",
     "output": str(Path(__file__).parent / "results"),
 }
+MEASURES = ("nmse", "psnr", "text_cosine")
 Record = dict[str, Any]
-
-
-def score(made: Made, segments: VideoBatch, valid: Tensor, groups: list[str]) -> Record:
-    """Errors of each walk, averaged over its segments; their means and intervals over levels."""
-    errors = reconstruction_errors(made.back, VideoBatch(*(x[valid] for x in segments[:4])))
-    has_text = bool(made.back.text.any())
-    of_walk = torch.arange(len(valid)).div(len(valid) // len(groups), rounding_mode="floor")[valid]
-    num_tokens = segments.video[0, 0].numel() // PATCH**2
-
-    def by_walk(values: Tensor) -> list[float]:
-        return [float(values[of_walk == walk].mean()) for walk in range(len(groups))]
-
-    return {
-        "tokens": made.tokens,
-        "effective_rate": num_tokens / made.tokens,
-        "numbers": made.tokens * made.width,
-        "nmse": interval(by_walk(errors.video), groups),
-        "text_cosine": interval(by_walk(errors.text_cosine if has_text else errors.video * torch.nan), groups),
-    }
 
 
 class Walks(NamedTuple):
@@ -84,12 +71,29 @@ class Walks(NamedTuple):
     real: Tensor
     codec: Any
 
-    def decoded(self, video: Tensor) -> tuple[float, float, float]:
+    def errors(self, made: Made) -> dict[str, list[float]]:
+        """Of every walk, the mean of its segments: `nmse` and `text_cosine`, which is no number without text."""
+        found = reconstruction_errors(made.back, VideoBatch(*(x[self.valid] for x in self.segments[:4])))
+        has_text = bool(made.back.text.any())
+        count = len(self.groups)
+        of_walk = torch.arange(len(self.valid)).div(len(self.valid) // count, rounding_mode="floor")[self.valid]
+        kept = {"nmse": found.video, "text_cosine": found.text_cosine if has_text else found.video * torch.nan}
+        return {key: [float(x[of_walk == walk].mean()) for walk in range(count)] for key, x in kept.items()}
+
+    def decoded(self, video: Tensor) -> list[float]:
         """PSNR of segments n c f h w of all walks, where these are decoded: each walk as one causal whole."""
-        step = len(self.groups) / len(self.real)
-        chosen = [int(number * step) for number in range(len(self.real))]
-        rows = rearrange(video, "(b s) c f h w -> b c (s f) h w", b=len(self.groups))[chosen]
-        return interval(psnr(decode(self.codec, rows), self.real), [self.groups[walk] for walk in chosen])
+        rows = rearrange(video, "(b s) c f h w -> b c (s f) h w", b=len(self.groups))[self.shown]
+        return psnr(decode(self.codec, rows), self.real)
+
+    @property
+    def shown(self) -> list[int]:
+        """Which walks are decoded."""
+        return [int(number * len(self.groups) / len(self.real)) for number in range(len(self.real))]
+
+    def interval(self, key: str, values: Sequence[float]) -> tuple[float, float, float]:
+        """Mean and interval over levels of values of each walk, or for `psnr` of each decoded one."""
+        groups = [self.groups[walk] for walk in self.shown] if key == "psnr" else self.groups
+        return interval(values, groups)
 
 
 def read_walks(config: Any, overrides: list[str], options: dict[str, str]) -> Walks:
@@ -105,16 +109,43 @@ def read_walks(config: Any, overrides: list[str], options: dict[str, str]) -> Wa
     return Walks(segments, valid, groups_of(clips), real, data.codec)
 
 
-def measure(name: str, compressor: nn.Module | None, walks: Walks, rates: list[float]) -> list[Record]:
-    """One record a rate; rates that give the same tokens at the same places are measured once. None: cell means."""
+def measure(name: str, compressors: Sequence[nn.Module | None], walks: Walks, rates: list[float]) -> list[Record]:
+    """One record a rate, of one model's seeds; rates that give the same tokens are decoded once. None: cell means."""
     records: list[Record] = []
+    decoded: dict[tuple[float, ...], list[float]] = {}
     for rate in rates:
-        made = cell_means(walks.segments, rate) if compressor is None else compress(compressor, walks.segments, rate)
-        record = score(made, walks.segments, walks.valid, walks.groups)
-        same = [r for r in records if (r["tokens"], r["nmse"]) == (record["tokens"], record["nmse"])]
-        record["psnr"] = same[0]["psnr"] if same else walks.decoded(made.back.video)
-        records.append({"model": name, "rate": rate, **record})
+        seeds: list[dict[str, list[float]]] = []
+        for compressor in compressors:
+            made = (
+                cell_means(walks.segments, rate) if compressor is None else compress(compressor, walks.segments, rate)
+            )
+            errors = walks.errors(made)
+            same = (made.tokens, *errors["nmse"])
+            if same not in decoded:
+                decoded[same] = walks.decoded(made.back.video)
+            seeds.append({**errors, "psnr": decoded[same]})
+        record: Record = {"model": name, "rate": rate, "tokens": made.tokens, "numbers": made.tokens * made.width}
+        record["effective_rate"] = walks.segments.video[0, 0].numel() / PATCH**2 / made.tokens
+        for key in MEASURES:
+            record[key] = walks.interval(key, np.mean([seed[key] for seed in seeds], axis=0).tolist())
+        record["seeds"] = {key: [walks.interval(key, seed[key])[0] for seed in seeds] for key in MEASURES}
+        records.append(record)
     return records
+
+
+def model_name(weights: str, config: Any) -> str:
+    """A release's or run's name, its compressor, and how long a run was."""
+    released = label(weights, config) != config.name
+    more = " more" if config.get("pretrained") else ""
+    steps = "" if released else f", {config.trainer.max_steps:,} steps{more}"
+    return f"{label(weights, config)}, {kind_of(config)}{steps}"
+
+
+def with_seeds(record: Record, key: str, digits: int) -> str:
+    """Mean and interval, and what each seed has where there are several."""
+    values = record["seeds"][key]
+    each = f"; seeds {', '.join(f'{value:.{digits}f}' for value in values)}" if len(values) > 1 else ""
+    return cell(record[key], digits) + each
 
 
 def sheet_of(records: list[Record], codec: tuple[float, float, float], size: str) -> Sheet:
@@ -126,15 +157,15 @@ def sheet_of(records: list[Record], codec: tuple[float, float, float], size: str
             str(record["tokens"]),
             f"{record['effective_rate']:.2f}",
             f"{record['numbers']:,}",
-            cell(record["nmse"], 3),
-            cell(record["psnr"], 2),
-            cell(record["text_cosine"], 3),
+            with_seeds(record, "nmse", 3),
+            with_seeds(record, "psnr", 2),
+            with_seeds(record, "text_cosine", 3),
         ]
         for record in records
     ]
     heads = ["model", "rate", "tokens", "effective rate", "numbers", "latent NMSE", "PSNR, dB", "text cosine"]
     notes = [
-        f"{size}; 95 % intervals over levels. * outside the rates of training.",
+        f"{size}; 95 % intervals over levels, of the mean of the training seeds. * outside the rates of training.",
         "Numbers: tokens times their width; a token of cell means holds four latents only.",
         f"The codec alone, without compression: {cell(codec, 2)} dB.",
     ]
@@ -148,15 +179,16 @@ def main() -> None:
     walks: Walks | None = None
     records: list[Record] = []
     for weights in request.weights:
-        config, module = load_run(weights)
-        compressor = compressor_of(module)
+        seeds = [load_run(each) for each in weights.split(",")]
+        config = seeds[0][0]
+        compressors = [compressor_of(module) for _, module in seeds]
         walks = read_walks(config, request.overrides, request.options) if walks is None else walks
         law = config.lightning_module.rates
-        for record in measure(f"{label(weights, config)}, {kind_of(config)}", compressor, walks, rates):
+        for record in measure(model_name(weights.split(",")[0], config), compressors, walks, rates):
             records.append({**record, "trained": law.lowest <= record["rate"] <= law.highest})
     assert walks is not None
-    records += [{**record, "trained": True} for record in measure("cell means", None, walks, rates)]
-    codec = walks.decoded(walks.segments.video)
+    records += [{**record, "trained": True} for record in measure("cell means", [None], walks, rates)]
+    codec = walks.interval("psnr", walks.decoded(walks.segments.video))
     size = f"{int(walks.valid.sum())} segments of {len(walks.groups)} walks, PSNR on {len(walks.real)} of these"
     results = {"request": request._asdict(), "size": size, "codec_psnr": codec, "records": records}
     folder = Path(request.options["output"])

@@ -13,7 +13,6 @@ benchmarks/results/lovic_cost_DEVICE.json and .md.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -22,8 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # before torch loads; see README, "CPU threads"
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from lightning_modules.host import settle
+
+settle()  # before torch loads; see README, "On a CPU"
 
 import torch
 from hydra.utils import instantiate

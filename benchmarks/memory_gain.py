@@ -15,15 +15,17 @@ Other keys: split, walks, slots, rates, times, seeds, tasks, output; the rest ar
 Writes benchmarks/results/memory_gain.json and .md.
 """
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # before torch loads; see README, "CPU threads"
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from lightning_modules.host import settle
+
+settle()  # before torch loads; see README, "On a CPU"
 
 import torch
 from einops import rearrange, repeat

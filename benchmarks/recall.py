@@ -14,13 +14,15 @@ Other keys: parts, split, takes, walks, seeds, steps, rate, distance (map units)
 the rest are overrides of train.py for the videos. Writes benchmarks/results/recall.json and .md.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # before torch loads; see README, "CPU threads"
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from lightning_modules.host import settle
+
+settle()  # before torch loads; see README, "On a CPU"
 
 from hydra.utils import instantiate
 from omegaconf import OmegaConf

@@ -9,14 +9,16 @@ Other keys: split, videos, seeds, times, output; the rest are overrides of train
 Writes benchmarks/results/token_gain.json and .md.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # before torch loads; see README, "CPU threads"
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from lightning_modules.host import settle
+
+settle()  # before torch loads; see README, "On a CPU"
 
 import torch
 from torch import Tensor

@@ -62,9 +62,10 @@ class Attention(nn.Module):
     def _heads(
         self, queries: Tensor, keys: Tensor, rotation: Rotation | None, key_rotation: Rotation | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        query = rearrange(self.to_query(queries), "b n (k d) -> b k n d", k=self.num_heads)
-        key, value = rearrange(self.to_key_value(keys), "b n (two k d) -> two b k n d", two=2, k=self.num_heads)
-        query, key = self.query_norm(query).to(value.dtype), self.key_norm(key).to(value.dtype)
+        query = rearrange(self.to_query(queries), "b n (k d) -> b n k d", k=self.num_heads)
+        key, value = rearrange(self.to_key_value(keys), "b n (two k d) -> two b n k d", two=2, k=self.num_heads)
+        query, key = self.query_norm(query).to(value.dtype), self.key_norm(key).to(value.dtype)  # as they lie: faster
+        query, key, value = (rearrange(x, "b n k d -> b k n d") for x in (query, key, value))
         if rotation is not None:
             query, key = rotate(query, rotation), rotate(key, rotation if key_rotation is None else key_rotation)
         return query, key, value

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from einops import repeat
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 
@@ -54,16 +54,18 @@ class PlaceEmbedding(nn.Module):
         seconds = sinusoid(frame_index / self.latent_fps * math.pi, self.FEATURES, 1000)
         rows = sinusoid(torch.arange(height, device=device), self.FEATURES, 100)
         columns = sinusoid(torch.arange(width, device=device), self.FEATURES, 100)
-        batch, frames = frame_index.shape
-        place = torch.cat(
-            [
-                repeat(seconds, "b f d -> b f (h w) d", h=height, w=width),
-                repeat(rows, "h d -> b f (h w) d", b=batch, f=frames, w=width),
-                repeat(columns, "w d -> b f (h w) d", b=batch, f=frames, h=height),
-            ],
-            dim=-1,
+        # The map of the joined features is the sum of its three parts, each of which takes few values.
+        of_frame, of_row, of_column = (
+            nn.functional.linear(features.to(weight.dtype), weight, bias)
+            for features, weight, bias in zip(
+                (seconds, rows, columns),
+                self.project.weight.split(self.FEATURES, dim=1),
+                (self.project.bias, None, None),
+                strict=True,
+            )
         )
-        return self.project(place.to(self.project.weight.dtype))
+        cells = of_row.unsqueeze(1) + of_column
+        return rearrange(of_frame[:, :, None, None] + cells, "b f h w d -> b f (h w) d")
 
     def at(self, positions: Tensor) -> Tensor:
         """The same of single tokens; positions: `... 3` as (frame, row, column), fractional; returns `... d`."""

@@ -19,7 +19,8 @@ def test_full_attention_costs_what_the_formula_says():
     n, times = frames * 16, frames + 1
     flops = count_flops(SMALL, "dit", 65)
     assert flops.attention == depth * 4 * d * n * (n + text)
-    once = n * d * (64 + 192 + 64) + times * (256 * d + d * d + 6 * d * d) + (text - 1) * (384 * d + d * d)
+    places = (frames + 4 + 4) * 64 * d  # of frames, rows and columns
+    once = n * d * (64 + 64) + places + times * (256 * d + d * d + 6 * d * d) + (text - 1) * (384 * d + d * d)
     block = n * (4 + 8 + 2) * d * d + text * 2 * d * d
     assert flops.total - flops.attention == 2 * (once + depth * block)
 

@@ -89,7 +89,9 @@ def test_windows_per_call_bound_memory_alone():
         )
         for count in (1, 4, 0)
     ]
-    assert len({cost.network for cost in costs}) == 1
+    flops = [cost.network for cost in costs]
+    assert flops == sorted(flops, reverse=True)
+    assert flops[0] < 1.005 * flops[2]  # the places of rows and columns, once a call
     assert costs[0].activations < costs[1].activations < costs[2].activations
 
 

@@ -135,16 +135,36 @@ def test_cell_means_lose_nothing_at_rate_one_and_of_what_is_constant_and_more_th
 def test_a_perfect_compressor_scores_perfectly_and_the_mean_scores_one():
     video, text = torch.randn(4, 4, 4, 8, 8), torch.randn(4, 5, 6)
     segments = VideoBatch(video, torch.zeros(4, 4), text, torch.ones(4, 5, dtype=torch.bool))
-    valid, groups = torch.ones(4, dtype=torch.bool), ["a", "b"]
-    made = restored.Made(Reconstruction(video, text), 8, 2)
-    found = compression.score(made, segments, valid, groups)
-    assert (found["tokens"], found["numbers"], found["effective_rate"]) == (8, 16, 8)
-    assert found["nmse"] == (0, 0, 0)
-    assert found["text_cosine"][0] == pytest.approx(1)
+    walks = compression.Walks(segments, torch.ones(4, dtype=torch.bool), ["a", "b"], torch.zeros(1, 3, 1, 8, 8), None)
+    found = walks.errors(restored.Made(Reconstruction(video, text), 8, 2))
+    assert found["nmse"] == [0, 0]
+    assert found["text_cosine"] == pytest.approx([1, 1])
     mean = Reconstruction(video.mean().expand_as(video), -text)
-    found = compression.score(restored.Made(mean, 8, 2), segments, valid, groups)
-    assert found["nmse"][0] == pytest.approx(1, rel=1e-3)
-    assert found["text_cosine"][0] == pytest.approx(-1)
+    found = walks.errors(restored.Made(mean, 8, 2))
+    assert found["nmse"] == pytest.approx([1, 1], rel=1e-1)
+    assert found["text_cosine"] == pytest.approx([-1, -1])
+
+
+def test_seeds_of_one_model_are_averaged_and_each_is_kept(monkeypatch):
+    video, text = torch.randn(4, 4, 4, 8, 8), torch.randn(4, 5, 6)
+    segments = VideoBatch(video, torch.zeros(4, 4), text, torch.ones(4, 5, dtype=torch.bool))
+    real = torch.zeros(2, 3, 1, 8, 8)
+    walks = compression.Walks(segments, torch.ones(4, dtype=torch.bool), ["a", "b"], real, None)
+    off = {"exact": 0.0, "off": 1.0}
+    monkeypatch.setattr(
+        compression,
+        "compress",
+        lambda which, given, rate: restored.Made(Reconstruction(video * (1 - off[which]), text), 8, 2),
+    )
+    monkeypatch.setattr(compression.Walks, "decoded", lambda self, video: [10.0 + float(video.abs().max() > 0), 20.0])
+    (found,) = compression.measure("both", ["exact", "off"], walks, [8.0])
+    assert (found["tokens"], found["numbers"], found["effective_rate"]) == (8, 16, 8)
+    worst = found["seeds"]["nmse"][1]
+    assert found["seeds"]["nmse"][0] == 0 < worst
+    assert found["nmse"][0] == pytest.approx(worst / 2)
+    assert found["seeds"]["psnr"] == [15.5, 15.0]
+    assert found["psnr"] == (15.25, 10.5, 20.0)
+    assert "; seeds 15.5, 15.0" in compression.with_seeds(found, "psnr", 1)
 
 
 def test_compression_by_rate(walks, flexformer, lovic, tmp_path, monkeypatch):
@@ -153,7 +173,7 @@ def test_compression_by_rate(walks, flexformer, lovic, tmp_path, monkeypatch):
     found = run(compression, monkeypatch, walks, tmp_path, *both, "walks=3", "decoded=2", rates)
     assert [(r["model"], r["rate"]) for r in found["records"]] == [
         (name, rate)
-        for name in (f"flexformer_freedoom, {kind}", f"lovic_freedoom, {kind}", "cell means")
+        for name in (f"flexformer_freedoom, {kind}, 6 steps", f"lovic_freedoom, {kind}, 6 steps", "cell means")
         for rate in (2, 4, 8)
     ]
     for record in found["records"]:

@@ -71,9 +71,15 @@ def text_embedding(tokens: int, features: int, width: int) -> int:
     return linear(tokens, features, width) + linear(tokens, width, width)
 
 
-def frame_embedding(dit: DiTSize, tokens: int) -> int:
-    """Patches and their places."""
-    return linear(tokens, dit.channels * PATCH**2, dit.width) + linear(tokens, PLACE, dit.width)
+def frame_embedding(dit: DiTSize, frames: int, video: VideoSize) -> int:
+    """Patches of one row's frames, and the frames' places; those of rows and columns are `cell_places`."""
+    patches = linear(frames * video.per_frame, dit.channels * PATCH**2, dit.width)
+    return patches + linear(frames, PlaceEmbedding.FEATURES, dit.width)
+
+
+def cell_places(dit: DiTSize, video: VideoSize) -> int:
+    """Places of rows and columns of patches, once for all rows of a batch."""
+    return linear((video.height + video.width) // PATCH, PlaceEmbedding.FEATURES, dit.width)
 
 
 def modulation(dit: DiTSize, groups: int) -> int:
@@ -118,13 +124,13 @@ def dit_flops(dit: DiTSize, call: Call, video: VideoSize) -> int:
     """One call: embedding, blocks and head."""
     tokens = call.frames * video.per_frame
     row = (
-        frame_embedding(dit, tokens)
+        frame_embedding(dit, call.frames, video)
         + modulation(dit, call.frames + 1)
         + text_embedding(video.text_tokens, dit.text_features, dit.width)
         + dit.depth * block(dit, call, video)
         + linear(tokens, dit.width, dit.channels * PATCH**2)
     )
-    return call.rows * row
+    return call.rows * row + cell_places(dit, video)
 
 
 def num_keyframes(interface: InterfaceSize, num_frames: int) -> int:
@@ -142,7 +148,8 @@ def read_flops(dit: DiTSize, interface: InterfaceSize, num_frames: int, video: V
     """One read of a canvas: keyframes, encoder, processor, and the tokens that are written."""
     frames, width = num_keyframes(interface, num_frames), interface.width
     tokens = frames * video.per_frame
-    keyframes = frame_embedding(dit, tokens) + time_embedding(frames + 1, dit.width)
+    places = frame_embedding(dit, frames, video) + cell_places(dit, video)
+    keyframes = places + time_embedding(frames + 1, dit.width)
     read = linear(tokens, dit.width, width) + linear(1, dit.width, width) + interface_block(interface, tokens)
     text = text_embedding(video.text_tokens, dit.text_features, width)
     keys = interface.num_tokens + video.text_tokens + 1
