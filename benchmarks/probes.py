@@ -11,6 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lightning_modules.host import settle
+
+settle()  # before torch loads; see README, "On a CPU"
+
 import torch
 from hydra.utils import instantiate
 
