@@ -179,12 +179,19 @@ def main() -> None:
     walks: Walks | None = None
     records: list[Record] = []
     for weights in request.weights:
-        seeds = [load_run(each) for each in weights.split(",")]
-        config = seeds[0][0]
-        compressors = [compressor_of(module) for _, module in seeds]
+        seeds = weights.split(",")
+        loaded = [load_run(each) for each in seeds]
+        config = loaded[0][0]
+        name = model_name(seeds[0], config)
+        for each, (other, _) in zip(seeds, loaded, strict=True):
+            if (other.compressor, other.lightning_module.rates) != (config.compressor, config.lightning_module.rates):
+                raise ValueError(
+                    f"weights={weights}: {each} is another model than {seeds[0]}: give it a weights= of its own"
+                )
+        compressors = [compressor_of(module) for _, module in loaded]
         walks = read_walks(config, request.overrides, request.options) if walks is None else walks
         law = config.lightning_module.rates
-        for record in measure(model_name(weights.split(",")[0], config), compressors, walks, rates):
+        for record in measure(name, compressors, walks, rates):
             records.append({**record, "trained": law.lowest <= record["rate"] <= law.highest})
     assert walks is not None
     records += [{**record, "trained": True} for record in measure("cell means", [None], walks, rates)]

@@ -1,25 +1,26 @@
-"""What the host's runtime does by default and training or sampling on a CPU should not pay for."""
+"""What a host's runtime does by default and the programs should not pay for."""
 
 import ctypes
 import os
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_TRIM_BYTES, _MMAP_BYTES = 1 << 30, 1 << 28
+_KEPT_BYTES, _LARGEST_KEPT = 1 << 30, 1 << 25  # 32 MiB is the most that glibc before 2.35 takes
 _OWN_SETTINGS = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
 
 
 def settle() -> None:
     """Call it before torch loads; what the environment says already is left alone.
 
-    OpenMP's threads spin for a short while only, since whatever else runs on the machine waits for them. And glibc
-    keeps up to 1 GiB of freed memory, instead of handing it back after a layer and having every page of the next
-    layer mapped again: a tenth of the time of sampling on a CPU.
+    OpenMP's threads spin for a short while only, since whatever else runs on the machine waits for them. And blocks of
+    up to 32 MiB that were freed stay with the process, at least up to 1 GiB at the end of its heap: glibc would hand
+    them back after a layer and have every page of the next layer mapped again, a tenth of the time of sampling.
     """
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     if sys.platform != "linux" or any(name in os.environ for name in _OWN_SETTINGS):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt is not None:
-        mallopt(_TRIM_THRESHOLD, _TRIM_BYTES)
-        mallopt(_MMAP_THRESHOLD, _MMAP_BYTES)
+    # Either stops glibc from raising the other by itself: the second without the first would be slower than neither.
+    if mallopt is not None and mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT):
+        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)

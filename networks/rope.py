@@ -61,4 +61,4 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     """Rotates pairs (i, i + d/2) of queries or keys b heads n d; computed in fp32, returned in x's type."""
     values = x.float()
     swapped = values.roll(x.shape[-1] // 2, dims=-1)  # one pass fewer than turning the halves and joining them
-    return torch.addcmul(values * rotation.cos, swapped, rotation.sin).to(x.dtype)
+    return (values * rotation.cos).addcmul_(swapped, rotation.sin).to(x.dtype)

@@ -141,7 +141,7 @@ def test_a_perfect_compressor_scores_perfectly_and_the_mean_scores_one():
     assert found["text_cosine"] == pytest.approx([1, 1])
     mean = Reconstruction(video.mean().expand_as(video), -text)
     found = walks.errors(restored.Made(mean, 8, 2))
-    assert found["nmse"] == pytest.approx([1, 1], rel=1e-1)
+    assert sum(found["nmse"]) / 2 == pytest.approx(1, rel=1e-3)
     assert found["text_cosine"] == pytest.approx([-1, -1])
 
 

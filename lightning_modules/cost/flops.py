@@ -145,11 +145,10 @@ def interface_block(interface: InterfaceSize, keys: int) -> int:
 
 
 def read_flops(dit: DiTSize, interface: InterfaceSize, num_frames: int, video: VideoSize) -> int:
-    """One read of a canvas: keyframes, encoder, processor, and the tokens that are written."""
+    """One read of a canvas: keyframes, encoder, processor, and the tokens that are written; without `cell_places`."""
     frames, width = num_keyframes(interface, num_frames), interface.width
     tokens = frames * video.per_frame
-    places = frame_embedding(dit, frames, video) + cell_places(dit, video)
-    keyframes = places + time_embedding(frames + 1, dit.width)
+    keyframes = frame_embedding(dit, frames, video) + time_embedding(frames + 1, dit.width)
     read = linear(tokens, dit.width, width) + linear(1, dit.width, width) + interface_block(interface, tokens)
     text = text_embedding(video.text_tokens, dit.text_features, width)
     keys = interface.num_tokens + video.text_tokens + 1
@@ -203,6 +202,7 @@ def step_flops(
     if network.interface is not None and network.chunks is not None:
         groups = sliding_groups(network.sliding, num_frames)
         flops += sum(groups) * read_flops(dit, network.interface, seen_frames(network, num_frames), video)
+        flops += len(groups) * cell_places(dit, video)
         pooled = len(calls) // len(groups) * sum(groups)  # once a call and canvas that is seen
         flops += pooled * linear(1, dit.width, dit.width) if network.chunks.pooled else 0
     return flops

@@ -2,7 +2,7 @@
 
 Counted by following the code: which tensors of the size of all tokens are alive at once, at each of the stages that may
 be the fullest. A framework's own needs come on top: its libraries, scratch space of its kernels, and what its
-allocator leaves in gaps (with glibc's defaults half as much again and more; see benchmarks/README.md). Attention is
+allocator leaves in gaps (of glibc half as much again and more; see benchmarks/README.md). Attention is
 taken as fused; training on a CPU keeps its weights as well, up to networks.blocks.PLAIN_KEYS keys.
 A unit is one tensor of a call's tokens at the DiT's width, in the type that the network computes in.
 """
@@ -120,7 +120,8 @@ def _joining(unit: int, remembered: int) -> int:
 
 
 def _rotation_bytes(dit: DiTSize, tokens: int) -> int:
-    return tokens * dit.width // dit.num_heads * FULL
+    """Two tables as wide as a head."""
+    return 2 * tokens * dit.width // dit.num_heads * FULL
 
 
 def _groups(call: Call, video: VideoSize) -> int:

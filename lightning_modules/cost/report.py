@@ -207,8 +207,8 @@ def table_of(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]], lis
         f"speed {record['speed']['source']}",
         "live: tensors at the fullest moment of sampling; peak: with the weights, of the network alone; training: one "
         "clip of this length, the network as it trains, with gradients and Adam; text encoder and libraries come on "
-        "top, and on a CPU some MiB that MKL keeps and the allocator's gaps: half of live and more with glibc's "
-        "defaults, next to none with MALLOC_MMAP_THRESHOLD_=131072",
+        "top, and on a CPU some MiB that MKL keeps and the allocator's gaps: half of live and more, "
+        "next to none with MALLOC_MMAP_THRESHOLD_=131072",
     ]
     if record["left_out"]:
         notes.append(f"not with this network: {', '.join(record['left_out'])}")
