@@ -7,12 +7,16 @@ from test_memory_training import config as memory_config
 from test_training import config, train, videos, weights  # noqa: F401
 
 TIGHT = {"rtol": 1e-3, "atol": 1e-5}
+LOOSE = {"rtol": 1e-3, "atol": 1e-4}
+"""For a matrix that few places train: its gradient is of low rank, and Muon blows up the rounding in what is left."""
 OVERLAPS = "network.context_loss_rate=0.3"
 
 
 def assert_same(one, other):
     for name, value in weights(one, "current_model_state").items():
-        torch.testing.assert_close(value, weights(other, "current_model_state")[name], **TIGHT, msg=name)
+        near = LOOSE if name.endswith("place.project.weight") else TIGHT
+        found = weights(other, "current_model_state")[name]
+        torch.testing.assert_close(value, found, **near, msg=lambda text, name=name: f"{name}: {text}")
 
 
 def test_tokens_are_dropped_row_by_row(videos, tmp_path):  # noqa: F811
