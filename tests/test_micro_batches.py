@@ -7,16 +7,12 @@ from test_memory_training import config as memory_config
 from test_training import config, train, videos, weights  # noqa: F401
 
 TIGHT = {"rtol": 1e-3, "atol": 1e-5}
-LOOSE = {"rtol": 1e-3, "atol": 1e-4}
-"""For a matrix that few places train: its gradient is of low rank, and Muon blows up the rounding in what is left."""
 OVERLAPS = "network.context_loss_rate=0.3"
 
 
 def assert_same(one, other):
     for name, value in weights(one, "current_model_state").items():
-        near = LOOSE if name.endswith("place.project.weight") else TIGHT
-        found = weights(other, "current_model_state")[name]
-        torch.testing.assert_close(value, found, **near, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(value, weights(other, "current_model_state")[name], **TIGHT, msg=name)
 
 
 def test_tokens_are_dropped_row_by_row(videos, tmp_path):  # noqa: F811
@@ -55,7 +51,9 @@ def test_another_global_batch_is_refused_when_resuming(videos, tmp_path):  # noq
 def test_memory_training_draws_row_by_row(videos, tmp_path):  # noqa: F811
     for most in ("4", "2"):
         # A mean over what there is to reconstruct is one of its own in every micro-batch, so that part is left out.
-        parts = ["pretrained=null", "lightning_module.reconstruction_weight=0", f"clips_per_device={most}"]
+        # AdamW: Muon enlarges the rounding in gradients of low rank as far as a row drawn otherwise would change them.
+        parts = ["pretrained=null", "lightning_module.reconstruction_weight=0", "optimizer=adamw"]
+        parts.append(f"clips_per_device={most}")
         memory = [key for key in MEMORY if not key.startswith("~")]
         cfg = memory_config(videos, tmp_path / most, "experiment=lovic_freedoom", *memory, *parts)
         assert min(cfg.lightning_module.memory_dropout, cfg.lightning_module.max_level) > 0
