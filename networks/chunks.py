@@ -58,6 +58,12 @@ def _weighted(frames: Tensor, first_own: Tensor, end: Tensor, local_frames: int,
     return Windows(frames, own, torch.where(gives_way, 1 - fade_out, fused))
 
 
+def call_sizes(count: int, most: int) -> list[int]:
+    """How many of `count` windows go into each call, at most `most` of them (0: all), as evenly as can be."""
+    calls = -(-count // most) if most else 1
+    return [(count + place) // calls for place in range(calls)]
+
+
 def cut(canvas: Tensor, frames: Tensor) -> Tensor:
     """Gathers windows and folds them into the batch: b c f … to (b k) c j …; frames: k j."""
     windows = canvas[:, :, frames]

@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from networks.blocks import DiTBlock, KeyValue, by_group, modulate, whole_groups
+from networks.blocks import DiTBlock, KeyValue, PlainLayerNorm, by_group, modulate, whole_groups
 from networks.embeddings import PlaceEmbedding, TextEmbedding, TimeEmbedding
 from networks.interfaces import Backbone, Condition, ContextTokens, TokenGrid
 from networks.rope import RotaryEmbedding3D
@@ -53,7 +53,7 @@ class VideoDiT(nn.Module):
         self.blocks = nn.ModuleList(
             DiTBlock(width=width, num_heads=num_heads, mlp_ratio=mlp_ratio) for _ in range(depth)
         )
-        self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.norm = PlainLayerNorm(width)
         self.table = nn.Parameter(torch.zeros(2, width))
         self.head = nn.Linear(width, patch_size)
         for layer in (self.modulation, self.head):  # adaLN-zero: the untrained network is the identity, then zero

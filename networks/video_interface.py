@@ -8,7 +8,7 @@ from einops import rearrange, repeat
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
-from networks.blocks import Attention
+from networks.blocks import Attention, PlainLayerNorm
 from networks.embeddings import TextEmbedding, sinusoid
 
 
@@ -21,7 +21,7 @@ class InterfaceBlock(nn.Module):
 
     def __init__(self, *, width: int, num_heads: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.norm = PlainLayerNorm(width)
         self.attention = Attention(width=width, num_heads=num_heads)
         self.mlp = Mlp(width, 4 * width, act_layer=nn.GELU)
         self.modulation = nn.Linear(width, 6 * width)

@@ -12,7 +12,7 @@ import torch
 from einops import repeat
 from torch import Tensor, nn
 
-from networks.chunks import Windows, cut, cut_rows, paste, plan_windows
+from networks.chunks import Windows, call_sizes, cut, cut_rows, paste, plan_windows
 from networks.interfaces import Backbone, Condition, ContextTokens, Memory
 from networks.video_interface import PlanHead, VideoInterface
 
@@ -156,12 +156,11 @@ class VideoInterfaceNetwork(nn.Module):
         plan = plan_windows(noisy.shape[2], self.chunk_frames, local_frames, noisy.device)
         for place, windows in enumerate(plan):
             weights = self._weights(windows, time, handed)
-            count = windows.frames.shape[0]
-            group = count if self.training or self.windows_per_call == 0 else self.windows_per_call
-            for start in range(0, count, group):
-                part = Windows(*(x[start : start + group] for x in windows))
+            sizes = call_sizes(len(windows.frames), 0 if self.training else self.windows_per_call)
+            for *slots, share in zip(*(x.split(sizes) for x in windows), weights.split(sizes, dim=1), strict=True):
+                part = Windows(*slots)
                 prediction = self._denoise_windows(part, noisy, time, condition, tokens, keep, has_context=place > 0)
-                canvas = paste(canvas, prediction.float(), part.frames, weights[:, start : start + group])
+                canvas = paste(canvas, prediction.float(), part.frames, share)
         return canvas
 
     def _weights(self, windows: Windows, time: Tensor, handed: Tensor | None) -> Tensor:

@@ -19,7 +19,7 @@ from lightning_modules.cost.sizes import (
     VideoSize,
 )
 from lightning_modules.rollouts.pieces import window_starts
-from networks.chunks import plan_windows
+from networks.chunks import call_sizes, plan_windows
 from networks.embeddings import PlaceEmbedding, TimeEmbedding
 
 PLACE = 3 * PlaceEmbedding.FEATURES
@@ -162,8 +162,8 @@ def chunk_calls(chunks: ChunkSize, num_frames: int, extra: int, memory: int, *, 
     calls = []
     for windows in plan_windows(num_frames, chunks.chunk_frames, local, torch.device("cpu")):
         count, size = windows.frames.shape
-        group = count if training or chunks.windows_per_call == 0 else chunks.windows_per_call
-        calls += [Call(min(group, count - start), size, extra, memory) for start in range(0, count, group)]
+        sizes = call_sizes(count, 0 if training else chunks.windows_per_call)
+        calls += [Call(windows, size, extra, memory) for windows in sizes]
     return calls
 
 
@@ -172,8 +172,7 @@ def sliding_groups(sliding: SlidingSize | None, num_frames: int) -> list[int]:
     if sliding is None or num_frames <= sliding.window_frames:
         return [1]
     count = len(window_starts(sliding.window_frames, sliding.overlap_frames, num_frames))
-    group = sliding.windows_per_call or count
-    return [min(group, count - start) for start in range(0, count, group)]
+    return call_sizes(count, sliding.windows_per_call)
 
 
 def seen_frames(network: NetworkSize, num_frames: int) -> int:

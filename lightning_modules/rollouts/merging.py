@@ -11,7 +11,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from lightning_modules.rollouts.interfaces import Wrap
-from networks.chunks import cut, cut_rows, paste
+from networks.chunks import call_sizes, cut, cut_rows, paste
 from networks.interfaces import Condition, Memory, SelfAttentionMixing, TokenGrid, VideoNetwork
 
 Profile = Literal["uniform", "triangular"]
@@ -71,9 +71,9 @@ class SlidingWindows:
             if num_frames <= self.window_frames:
                 return network(noisy, time, condition)
             frames, weights = self.plan(num_frames, noisy.device)
-            group = self.windows_per_call or len(frames)
+            sizes = call_sizes(len(frames), self.windows_per_call)
             canvas = torch.zeros_like(noisy, dtype=torch.float32)
-            for part, shares in zip(frames.split(group), weights.split(group), strict=True):
+            for part, shares in zip(frames.split(sizes), weights.split(sizes), strict=True):
                 prediction = network(cut(noisy, part), cut_rows(time, part), in_windows(condition, part))
                 canvas = paste(canvas, prediction.float(), part, repeat(shares, "k j -> b k j", b=len(noisy)))
             return canvas
