@@ -63,11 +63,12 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         query = self.to_query(queries).unflatten(-1, (self.num_heads, -1))
         key, value = self.to_key_value(keys).unflatten(-1, (2, self.num_heads, -1)).unbind(2)
-        query, key = self.query_norm(query).to(value.dtype), self.key_norm(key).to(value.dtype)  # as they lie: faster
-        query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        query = self.query_norm(query).to(value.dtype).transpose(1, 2)  # normalised as they lie: faster
+        key = self.key_norm(key).to(value.dtype).transpose(1, 2)
         if rotation is not None:
-            query, key = rotate(query, rotation), rotate(key, rotation if key_rotation is None else key_rotation)
-        return query, key, value
+            query = rotate(query, rotation)
+            key = rotate(key, rotation if key_rotation is None else key_rotation)
+        return query, key, value.transpose(1, 2)
 
     def forward(
         self,
@@ -104,6 +105,14 @@ class Attention(nn.Module):
         """The weights b k n m that `forward` uses without mask and rotation; for looking at, not for training."""
         query, key, _ = self._heads(queries, keys, None, None)
         return torch.softmax(query.float() @ key.float().mT * query.shape[-1] ** -0.5, dim=-1)
+
+
+class GELU(nn.GELU):
+    """GELU, in place where no gradient is asked for: the widest tensor of a block, and memory not touched yet, less."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: anything of the caller's own."""
+        return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
 
 
 class PlainLayerNorm(nn.Module):
@@ -171,6 +180,16 @@ def add_gated(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
     return torch.addcmul(x, update, gate)
 
 
+def add_to_first(x: Tensor, update: Tensor) -> Tensor:
+    """X with an update of its first tokens; in x itself where no gradient is asked for, so that nothing is copied."""
+    count = update.shape[1]
+    if not torch.is_grad_enabled():
+        x[:, :count].add_(update)
+        return x
+    first = x[:, :count] + update
+    return first if x.shape[1] == count else torch.cat([first, x[:, count:]], dim=1)
+
+
 class DiTBlock(nn.Module):
     """Self-attention, text cross-attention, feed-forward, with adaLN-zero per frame.
 
@@ -185,7 +204,7 @@ class DiTBlock(nn.Module):
         self.attention = Attention(width=width, num_heads=num_heads)
         self.text_norm = nn.LayerNorm(width, eps=1e-6)
         self.text_attention = Attention(width=width, num_heads=num_heads)
-        self.mlp = Mlp(width, int(width * mlp_ratio), act_layer=nn.GELU)
+        self.mlp = Mlp(width, int(width * mlp_ratio), act_layer=GELU)
         self.table = nn.Parameter(torch.zeros(6, width))
 
     def forward(
@@ -207,13 +226,8 @@ class DiTBlock(nn.Module):
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (modulation + self.table).unbind(2)
         y = by_group(layout, modulate, (self.norm(x),), (shift, scale))
         x = by_group(layout, add_gated, (x, self.attention(y, y, key_mask, rotation, None, memory, mixing)), (gate,))
-        num_video = layout.num_frames * layout.per_frame
-        video = x[:, :num_video]
-        update = self.text_attention(self.text_norm(video), text, text_mask)
-        if torch.is_grad_enabled():
-            x = video + update if x.shape[1] == num_video else torch.cat([video + update, x[:, num_video:]], dim=1)
-        else:
-            video.add_(update)  # into x, which is this block's own: the tokens behind are not copied
+        video = x[:, : layout.num_frames * layout.per_frame]
+        x = add_to_first(x, self.text_attention(self.text_norm(video), text, text_mask))
         y = by_group(layout, modulate, (self.norm(x),), (mlp_shift, mlp_scale))
         return by_group(layout, add_gated, (x, self.mlp(y)), (mlp_gate,))
 

@@ -88,10 +88,11 @@ class VideoDiT(nn.Module):
         condition.mixing takes the place of self-attention, of the video alone. Returns b c f h w.
         """
         grid = TokenGrid(noisy.shape[2], noisy.shape[3] // PATCH, noisy.shape[4] // PATCH)
-        frames = self.embed(noisy, condition.frame_index)
         rotation = self.rope(positions_of(condition.frame_index, grid.rows, grid.columns))
-        sequence = join(frames, rotation, grid, condition, extra, frozen_frames)
-        tokens, layout, rotation, key_mask, mixing = sequence
+        # No name for what is embedded: it would be held until the end.
+        tokens, layout, rotation, key_mask, mixing = join(
+            self.embed(noisy, condition.frame_index), rotation, grid, condition, extra, frozen_frames
+        )
         embedded = self.time(group_times(time))
         if pooled is not None:
             embedded = embedded + pooled.unsqueeze(1)

@@ -52,8 +52,8 @@ class PlaceEmbedding(nn.Module):
         """frame_index: b f; returns b f h·w d."""
         device = frame_index.device
         seconds = sinusoid(frame_index / self.latent_fps * math.pi, self.FEATURES, 1000)
-        rows = sinusoid(torch.arange(height, device=device), self.FEATURES, 100)
-        columns = sinusoid(torch.arange(width, device=device), self.FEATURES, 100)
+        sides = sinusoid(torch.arange(max(height, width), device=device), self.FEATURES, 100)
+        rows, columns = sides[:height], sides[:width]
         # The map of the joined features is the sum of its three parts, each of which takes few values.
         of_frame, of_row, of_column = (
             nn.functional.linear(features.to(weight.dtype), weight, bias)

@@ -58,7 +58,10 @@ def with_unplaced(rotation: Rotation, count: int) -> Rotation:
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
-    """Rotates pairs (i, i + d/2) of queries or keys b heads n d; computed in fp32, returned in x's type."""
+    """Rotates pairs (i, i + d/2) of queries or keys b heads n d; computed in fp32, returned in x's type.
+
+    Memory keeps the order of projections, b n heads d: attention's result then has it too, and is not copied.
+    """
     values = x.float()
-    swapped = values.roll(x.shape[-1] // 2, dims=-1)  # one pass fewer than turning the halves and joining them
-    return (values * rotation.cos).addcmul_(swapped, rotation.sin).to(x.dtype)
+    swapped = values.transpose(1, 2).roll(x.shape[-1] // 2, dims=-1).transpose(1, 2)  # cheaper than joining halves
+    return swapped.mul_(rotation.sin).addcmul_(values, rotation.cos).to(x.dtype)

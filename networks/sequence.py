@@ -61,7 +61,7 @@ def join(
     frozen_frames: Tensor | None,
 ) -> TokenSequence:
     """Embedded frames b f s d, of which frozen ones take no gradient, and behind them the extra tokens."""
-    if frozen_frames is not None:
+    if frozen_frames is not None and torch.is_grad_enabled():
         frames = torch.where(frozen_frames[:, :, None, None], frames.detach(), frames)
     tokens = rearrange(frames, "b f s d -> b (f s) d")
     layout = Layout(grid.frames, grid.rows * grid.columns)

@@ -8,7 +8,7 @@ from einops import rearrange, repeat
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
-from networks.blocks import Attention, PlainLayerNorm
+from networks.blocks import GELU, Attention, PlainLayerNorm
 from networks.embeddings import TextEmbedding, sinusoid
 
 
@@ -23,7 +23,7 @@ class InterfaceBlock(nn.Module):
         super().__init__()
         self.norm = PlainLayerNorm(width)
         self.attention = Attention(width=width, num_heads=num_heads)
-        self.mlp = Mlp(width, 4 * width, act_layer=nn.GELU)
+        self.mlp = Mlp(width, 4 * width, act_layer=GELU)
         self.modulation = nn.Linear(width, 6 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)

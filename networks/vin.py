@@ -83,7 +83,7 @@ class VideoInterfaceNetwork(nn.Module):
         self.train_local_frames = train_local_frames
         self.local_frames = local_frames
         self.fusion: Fusion = fusion
-        self.fusion_times = fusion_times
+        self.fusion_times = {part: (lowest, highest) for part, (lowest, highest) in fusion_times.items()}
         self.token_dropout = token_dropout
         self.context_loss_rate = context_loss_rate
         self.windows_per_call = windows_per_call

@@ -4,7 +4,7 @@ import pytest
 import torch
 from builders import CHANNELS, awake, example, remembering_example, tiny_dit, tiny_lovic, tiny_vin
 
-from networks.blocks import Layout, by_group, scaled_dot_product
+from networks.blocks import DiTBlock, Layout, by_group, scaled_dot_product
 from networks.interfaces import Condition, Context, ContextTokens, SegmentBatch, VideoBatch
 from networks.lovic import LoViCNetwork
 from networks.rope import RotaryEmbedding3D, rotate, with_unplaced
@@ -259,6 +259,19 @@ def test_latent_channels_and_side_are_free():
     noisy = torch.randn(1, CHANNELS + 1, 2, 6, 8)
     _, time, condition = example(2, batch=1)
     assert network(noisy, time, condition).shape == noisy.shape
+
+
+@pytest.mark.parametrize("extra", [0, 3, 4])
+def test_a_block_without_gradients_is_the_one_of_training_and_leaves_its_input_alone(extra):
+    block = awake(DiTBlock(width=16, num_heads=2, mlp_ratio=2.0))
+    tokens, text = torch.randn(2, 8 + extra, 16), torch.randn(2, 3, 16)
+    rotation = RotaryEmbedding3D(head_width=8, theta=256.0)(torch.randn(2, 8 + extra, 3))
+    rest = (Layout(2, 4), torch.randn(2, 3 if extra else 2, 6, 16), rotation, None, text, torch.ones(2, 3) > 0)
+    before = tokens.clone()
+    with torch.no_grad():
+        sampled = block(tokens, *rest)
+    torch.testing.assert_close(tokens, before, rtol=0, atol=0)
+    torch.testing.assert_close(sampled, block(tokens, *rest), **CLOSE)
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -6,7 +6,7 @@ from builders import awake, example, tiny_vin
 from einops import rearrange
 from torch.utils.flop_counter import FlopCounterMode
 
-from networks.chunks import cut, paste, plan_windows
+from networks.chunks import call_sizes, cut, paste, plan_windows
 from networks.interfaces import Condition, ContextTokens
 
 CPU = torch.device("cpu")
@@ -23,6 +23,14 @@ def test_weights_sum_to_one_on_every_frame(frames, chunk, local):
             total.index_add_(0, windows.frames.flatten(), getattr(windows, kind).float().flatten())
         torch.testing.assert_close(total, torch.ones(frames))
     assert all((windows.fused >= 0).all() and (windows.frames >= 0).all() for windows in plan)
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "sizes"),
+    [(25, 4, [3, 3, 3, 4, 4, 4, 4]), (8, 4, [4, 4]), (3, 4, [3]), (5, 0, [5]), (3, 1, [1] * 3)],
+)
+def test_windows_are_spread_evenly_over_calls(count, most, sizes):
+    assert call_sizes(count, most) == sizes
 
 
 def test_cross_fade_is_linear_over_the_last_frames_of_the_chunk_before():

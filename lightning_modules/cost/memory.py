@@ -76,11 +76,10 @@ def call_bytes(dit: DiTSize, call: Call, video: VideoSize, element: int) -> int:
     video_tokens = call.rows * call.frames * video.per_frame
     tokens = video_tokens + call.rows * call.extra
     unit = tokens * dit.width * element
-    held = video_tokens * dit.width * element + unit  # embedded frames, and the block's input
-    held += _rotation_bytes(dit, video_tokens) + _modulation_bytes(dit, call, video, element)
+    held = unit + _rotation_bytes(dit, video_tokens) + _modulation_bytes(dit, call, video, element)  # the block's input
     remembered = call.rows * call.memory * dit.width * element
     mixing = _mixing(call, unit, video, element) if is_mixed(call) else 0
-    stages = (_feed_forward(dit, unit, call), _rotating(unit, element), _joining(unit, remembered), mixing)
+    stages = (_feed_forward(dit, unit), _rotating(unit, element), _joining(unit, remembered), mixing)
     return held + max(stages)
 
 
@@ -104,14 +103,14 @@ def _mixing(call: Call, unit: int, video: VideoSize, element: int) -> int:
     return 7 * unit + full + 4 * spectrum
 
 
-def _feed_forward(dit: DiTSize, unit: int, call: Call) -> int:
-    """The sum so far, its modulated norm, both hidden layers; where there are extra tokens, a copy of the video's."""
-    return round(unit * (2 + 2 * dit.hidden / dit.width)) + (unit if call.extra else 0)
+def _feed_forward(dit: DiTSize, unit: int) -> int:
+    """The sum so far, its modulated norm, the hidden layer (activated in place), and the update."""
+    return round(unit * (3 + dit.hidden / dit.width))
 
 
 def _rotating(unit: int, element: int) -> int:
     """The modulated norm, keys and values, normalised queries and keys, rotated queries, and turning in float32."""
-    return 6 * unit + 2 * unit * FULL // element + (unit * FULL // element if element < FULL else 0)
+    return 6 * unit + (2 if element < FULL else 1) * unit * FULL // element
 
 
 def _joining(unit: int, remembered: int) -> int:
