@@ -155,6 +155,7 @@ def help_text(record: Any, hardware: str) -> Sheet:
 SHEETS: dict[str, Callable[[Any, str], Sheet]] = {
     "paper": paper,
     "steps": steps,
+    "cores": steps,
     "split": split,
     "memory": memory,
     "sampling": sampling,

@@ -1,15 +1,18 @@
 """What VIN costs beside full attention: FLOPs, time and memory as ratios measured in turns within one run.
 
-    python benchmarks/vin_cost.py                       every part, about five minutes on one CPU core
+    python benchmarks/vin_cost.py                       every part, about ten minutes on two CPU cores
     python benchmarks/vin_cost.py --device cuda --parts steps paper
 
-Prints tables and writes benchmarks/results/vin_cost_DEVICE.json and .md.
+Prints tables and writes benchmarks/results/vin_cost_DEVICE.json and .md. On a CPU `steps` and `split` use one thread,
+since FLOPs a second are a core's; `cores` are the same steps with as many threads as PyTorch takes by itself, and
+measure beside that how cores wait for one another and share caches.
 """
 
 import argparse
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ from benchmarks.programs import data_wait, help_cost
 from benchmarks.report import save, show
 from benchmarks.setups import PAPER, SETUPS, Setup, build_network, count_flops, example, num_latents
 
+ONE_THREAD = ("steps", "split")
 FRAMES = [65, 129, 257, 513, 1025]
 SAMPLED = [257, 1025]
 MOST_TURNS = 15
@@ -130,14 +134,40 @@ def sampling_memory(device: str) -> Record:
     }
 
 
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """PyTorch's threads inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def threads_of(part: str) -> int:
+    """How many threads a part is measured with on a CPU."""
+    return 1 if part in ONE_THREAD else torch.get_num_threads()
+
+
+def hardware(device: str, part: str) -> str:
+    """What a part was measured on."""
+    return torch.cuda.get_device_name() if device == "cuda" else f"CPU, {threads_of(part)} thread(s)"
+
+
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Every part that was asked for."""
     setups = [SETUPS[name] for name in args.presets]
-    name = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
+    name = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {torch.get_num_threads()} core(s)"
     results: dict[str, Any] = {"hardware": name, "torch": torch.__version__, "command": " ".join(["python", *sys.argv])}
+
+    def steps() -> list[Record]:
+        return [r for s in setups for r in time_steps(s, args.frames, args.repeats, args.device)]
+
     parts: dict[str, Callable[[], Any]] = {
         "paper": lambda: [flops_record(PAPER, num_frames) for num_frames in args.frames],
-        "steps": lambda: [r for s in setups for r in time_steps(s, args.frames, args.repeats, args.device)],
+        "steps": steps,
+        "cores": steps,
         "split": lambda: [r for s in setups for r in split_times(s, max(args.frames), args.device)],
         "memory": lambda: peak_memory(setups[0], args.frames, args.device),
         "sampling": lambda: sampling_memory(args.device),
@@ -145,7 +175,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "help": lambda: help_cost(args.repeats),
     }
     for part in args.parts:
-        results[part] = parts[part]()
+        with threads(threads_of(part)):
+            results[part] = parts[part]()
     return results
 
 
@@ -162,8 +193,10 @@ def main() -> None:
     wrong = [num_frames for num_frames in args.frames if num_frames % 4 != 1]
     if wrong:
         parser.error(f"--frames {wrong[0]} breaks the codec's rule 4n + 1: use {wrong[0] // 4 * 4 + 1}")
+    if args.device == "cuda" or torch.get_num_threads() == 1:
+        args.parts = [part for part in args.parts if part != "cores"]  # they are those of `steps`
     results = measure(args)
-    tables = [sheets.SHEETS[part](results[part], results["hardware"]) for part in args.parts]
+    tables = [sheets.SHEETS[part](results[part], hardware(args.device, part)) for part in args.parts]
     for table in tables:
         show(table, Console())
     save(args.output, f"vin_cost_{args.device}", results, tables)

@@ -98,6 +98,22 @@ def test_the_program_measures_and_saves(tmp_path, monkeypatch):
     assert "VIN costs more FLOPs than full attention at 5, 65 frames" in (tmp_path / "vin_cost_cpu.md").read_text()
 
 
+def test_steps_take_one_thread_and_cores_all_of_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: taken[-1])
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: taken.append(count))
+    monkeypatch.setattr(vin_cost, "time_steps", lambda *_: [{"threads": taken[-1]}])
+    monkeypatch.setattr(vin_cost, "save", lambda *arguments: saved.append(arguments))
+    monkeypatch.setattr(vin_cost, "show", lambda *_: None)
+    monkeypatch.setattr(sheets, "SHEETS", {part: lambda records, hardware: hardware for part in sheets.SHEETS})
+    monkeypatch.setattr(sys, "argv", ["vin_cost.py", "--parts", "steps", "cores", "--presets", "dit_tiny"])
+    for cores, titles in ((3, ["CPU, 1 thread(s)", "CPU, 3 thread(s)"]), (1, ["CPU, 1 thread(s)"])):
+        taken, saved = [cores], []
+        vin_cost.main()
+        ((_, _, results, tables),) = saved
+        assert [results[part][0]["threads"] for part in ("steps", "cores")[: len(titles)]] == [1, cores][: len(titles)]
+        assert (tables, taken[-1]) == (titles, cores)
+
+
 def test_lengths_that_break_the_codecs_rule_are_refused(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["vin_cost.py", "--frames", "66"])
     with pytest.raises(SystemExit):
