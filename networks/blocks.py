@@ -111,7 +111,7 @@ class GELU(nn.GELU):
     """GELU, in place where no gradient is asked for: the widest tensor of a block, and memory not touched yet, less."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: anything of the caller's own."""
+        """x: any shape; overwritten where no gradient is asked for."""
         return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
 
 

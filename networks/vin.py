@@ -62,12 +62,14 @@ class VideoInterfaceNetwork(nn.Module):
         at once in sampling, which bounds memory; 0 for all.
 
         Raises:
-            ValueError: if fusion names no part, or context is longer than a chunk.
+            ValueError: if fusion names no part, context is longer than a chunk, or windows_per_call is negative.
         """
         super().__init__()
         for name, value in (("train_local_frames", train_local_frames), ("local_frames", local_frames)):
             if not 0 <= value <= chunk_frames:
                 raise ValueError(f"network.{name}={value} must lie between 0 and network.chunk_frames={chunk_frames}")
+        if windows_per_call < 0:
+            raise ValueError(f"network.windows_per_call={windows_per_call} must be at least 1, or 0 for all at once")
         if fusion != "none" and fusion not in fusion_times:
             raise ValueError(f"fusion={fusion!r} is unknown: use none, {', '.join(fusion_times)}")
         self.width = backbone.width

@@ -194,6 +194,11 @@ def test_unknown_fusion_names_the_choices():
         tiny_vin(fusion="always")
 
 
+def test_a_negative_number_of_windows_is_refused():
+    with pytest.raises(ValueError, match="windows_per_call=-1 must be at least 1, or 0 for all"):
+        tiny_vin(windows_per_call=-1)
+
+
 def test_dropped_tokens_equal_no_tokens():
     network = awake(tiny_vin(plan=True, token_dropout=1.0))
     inputs = example(8)
