@@ -85,7 +85,7 @@ def example(setup: Setup, num_frames: int, device: str) -> tuple[Tensor, Tensor,
     frames = num_latents(num_frames)
     features = int(compose_config(setup.shared).text.features)
     noisy = torch.randn(1, CHANNELS, frames, setup.height, setup.width, device=device)
-    time = torch.full((1, frames), 0.7, device=device)
+    time = torch.full((1, 1), 0.7, device=device)  # of all frames, as a sampler has it
     index = torch.arange(frames, device=device, dtype=torch.float32).unsqueeze(0)
     text = torch.randn(1, setup.text_tokens, features, device=device)
     return noisy, time, Condition(index, text, torch.ones(1, setup.text_tokens, dtype=torch.bool, device=device))

@@ -128,7 +128,11 @@ class PlainLayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: `... d`."""
-        return F.layer_norm(x, self.ones.shape, self.ones, self.zeros, eps=1e-6)
+        return self.scaled(x, self.ones, self.zeros)
+
+    def scaled(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """The same, times scale, plus shift; both d."""
+        return F.layer_norm(x, scale.shape, scale, shift, eps=1e-6)
 
 
 class Layout(NamedTuple):
@@ -145,9 +149,11 @@ def by_group(
 
     The first groups are frames, one value each. The tokens behind them have one more value for all of them, or, where
     they are a multiple of a frame's, one each for as many as a frame has: then all is one view, and nothing is copied.
-    Values broadcast over a group's tokens, so that nothing of size b n d is made for them.
+    Values broadcast over a group's tokens, so that nothing of size b n d is made for them. A single group is all.
     """
     num_video, groups = layout.num_frames * layout.per_frame, values[0].shape[1]
+    if groups == 1:
+        return function(*tokens, *values)
     if tokens[0].shape[1] == groups * layout.per_frame:
         views = [x.unflatten(1, (groups, -1)) for x in tokens]
         return function(*views, *(v.unsqueeze(2) for v in values)).flatten(1, 2)
@@ -162,9 +168,9 @@ def by_group(
 def whole_groups(values: Tensor, layout: Layout, num_tokens: int) -> Tensor:
     """Values b g …, the last of which is for all tokens behind the frames, repeated so that `by_group` copies nothing.
 
-    As they are where those tokens do not fill whole frames.
+    As they are where those tokens do not fill whole frames, or one value is for all.
     """
-    if num_tokens % layout.per_frame:
+    if num_tokens % layout.per_frame or values.shape[1] == 1:
         return values
     groups = num_tokens // layout.per_frame - layout.num_frames
     return torch.cat([values, values[:, -1:].expand(-1, max(groups - 1, 0), *values.shape[2:])], dim=1)
@@ -173,6 +179,13 @@ def whole_groups(values: Tensor, layout: Layout, num_tokens: int) -> Tensor:
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """X · (1 + scale) + shift."""
     return torch.addcmul(shift, x, 1 + scale)
+
+
+def modulated(norm: PlainLayerNorm, x: Tensor, layout: Layout, shift: Tensor, scale: Tensor) -> Tensor:
+    """Normalised, scaled and shifted; x: b n d; shift, scale: b g d, groups as in `by_group`; 1 1 d costs no step."""
+    if shift.shape[:2] == (1, 1):
+        return norm.scaled(x, 1 + scale[0, 0], shift[0, 0])
+    return by_group(layout, modulate, (norm(x),), (shift, scale))
 
 
 def add_gated(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
@@ -219,16 +232,16 @@ class DiTBlock(nn.Module):
         memory: KeyValue | None = None,
         mixing: Mixing | None = None,
     ) -> Tensor:
-        """x: b n d; modulation: b g 6 d, groups as in `by_group`; key_mask: b n or None; text: b l d; text_mask: b l.
+        """x: b n d; modulation: b g 6 d, or 1 1 6 d, groups as in `by_group`; key_mask: b n or None; text: b l d; text_mask: b l.
 
         memory: what `key_values` gave for p context tokens; key_mask is then b n+p. mixing: as in Attention.
         """
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (modulation + self.table).unbind(2)
-        y = by_group(layout, modulate, (self.norm(x),), (shift, scale))
+        y = modulated(self.norm, x, layout, shift, scale)
         x = by_group(layout, add_gated, (x, self.attention(y, y, key_mask, rotation, None, memory, mixing)), (gate,))
         video = x[:, : layout.num_frames * layout.per_frame]
         x = add_to_first(x, self.text_attention(self.text_norm(video), text, text_mask))
-        y = by_group(layout, modulate, (self.norm(x),), (mlp_shift, mlp_scale))
+        y = modulated(self.norm, x, layout, mlp_shift, mlp_scale)
         return by_group(layout, add_gated, (x, self.mlp(y)), (mlp_gate,))
 
     def key_values(self, x: Tensor, modulation: Tensor, rotation: Rotation) -> tuple[Tensor, KeyValue]:

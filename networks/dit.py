@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from networks.blocks import DiTBlock, KeyValue, PlainLayerNorm, by_group, modulate, whole_groups
+from networks.blocks import DiTBlock, KeyValue, PlainLayerNorm, modulated, whole_groups
 from networks.embeddings import PlaceEmbedding, TextEmbedding, TimeEmbedding
 from networks.interfaces import Backbone, Condition, ContextTokens, TokenGrid
 from networks.rope import RotaryEmbedding3D
@@ -82,7 +82,7 @@ class VideoDiT(nn.Module):
     ) -> Tensor:
         """Predicts the target for every frame.
 
-        noisy: b c f h w; time: b f in [0, 1]; extra: tokens of width d without a place, joined in self-attention.
+        noisy: b c f h w; time: b f in [0, 1], or 1 1 for all; extra: tokens of width d without a place, joined in self-attention.
         pooled: b d, added to the time embedding of every block. frozen_frames: b f, True where no gradient may reach
         the embedded frame. Frames outside condition.frame_mask are not attended to; condition.memory is.
         condition.mixing takes the place of self-attention, of the video alone. Returns b c f h w.
@@ -109,7 +109,7 @@ class VideoDiT(nn.Module):
                 tokens = block(*arguments)
         shift, scale = (embedded.unsqueeze(2) + self.table).unbind(2)
         video = tokens[:, : layout.num_frames * layout.per_frame]
-        video = by_group(layout, modulate, (self.norm(video),), (shift, scale))
+        video = modulated(self.norm, video, layout, shift, scale)
         axes = {"h": grid.rows, "w": grid.columns, "p": PATCH, "q": PATCH}
         return rearrange(self.head(video), "b (f h w) (c p q) -> b c f (h p) (w q)", **axes)
 

@@ -129,7 +129,7 @@ class VideoNetwork(Protocol):
     """`network=…`: predicts the objective's target for a whole canvas."""
 
     def __call__(self, noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
-        """noisy: b c f h w; time: b f in [0, 1]; returns b c f h w."""
+        """noisy: b c f h w; time: b f in [0, 1], or 1 1 where all frames share it; returns b c f h w."""
         ...
 
 
@@ -182,7 +182,7 @@ class Backbone(Protocol):
         pooled: Tensor | None = None,
         frozen_frames: Tensor | None = None,
     ) -> Tensor:
-        """noisy: b c f h w; time: b f in [0, 1]; extra and pooled (b d): VIN's; frozen_frames: b f."""
+        """noisy: b c f h w; time: b f in [0, 1], or 1 1; extra and pooled (b d): VIN's; frozen_frames: b f."""
         ...
 
 

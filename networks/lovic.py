@@ -84,7 +84,7 @@ class LoViCNetwork(nn.Module):
             self.use_memory = before
 
     def forward(self, noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
-        """noisy: b c f h w; time: b f in [0, 1], 0 on clean frames; returns the prediction b c f h w."""
+        """noisy: b c f h w; time: b f in [0, 1], 0 on clean frames, or 1 1; returns the prediction b c f h w."""
         return self.predict(noisy, time, condition)[0]
 
     def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> tuple[Tensor, Tensor | None]:

@@ -77,8 +77,11 @@ def join(
 
 
 def group_times(time: Tensor) -> Tensor:
-    """Times b f of the modulation groups, b f+1: one a frame, and the noisiest frame's for tokens without a place."""
-    return torch.cat([time, time.amax(dim=1, keepdim=True)], dim=1)
+    """Times b f of the modulation groups, b f+1: one a frame, and the noisiest frame's for tokens without a place.
+
+    A time of all frames, 1 1, is all tokens'.
+    """
+    return time if time.shape == (1, 1) else torch.cat([time, time.amax(dim=1, keepdim=True)], dim=1)
 
 
 def _attended_keys(condition: Condition, extra: ContextTokens | None, layout: Layout) -> Tensor | None:

@@ -104,10 +104,10 @@ class VideoInterfaceNetwork(nn.Module):
             self.use_global_tokens = before
 
     def read(self, noisy: Tensor, time: Tensor, condition: Condition) -> GlobalTokens:
-        """One read of the whole noisy canvas b c f h w at time b f."""
+        """One read of the whole noisy canvas b c f h w at time b f, or 1 1."""
         index = self.interface.keyframes(noisy.shape[2], noisy.device)
         keyframes = self.backbone.embed(noisy[:, :, index], condition.frame_index[:, index])
-        frame_times = self.backbone.time(time[:, index])
+        frame_times = self.backbone.time(time.expand(-1, noisy.shape[2])[:, index])
         clock = self.backbone.time(time.amax(dim=1))
         mask = None if condition.frame_mask is None else condition.frame_mask[:, index]
         tokens = self.interface(keyframes, frame_times, clock, condition.text, condition.text_mask, mask)
@@ -115,7 +115,7 @@ class VideoInterfaceNetwork(nn.Module):
         return GlobalTokens(tokens, plan)
 
     def forward(self, noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
-        """noisy: b c f h w, any f; time: b f in [0, 1]; returns the target's prediction b c f h w."""
+        """noisy: b c f h w, any f; time: b f in [0, 1], or 1 1; returns the target's prediction b c f h w."""
         return self.predict(noisy, time, condition)[0]
 
     def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> tuple[Tensor, Tensor | None]:
@@ -166,7 +166,7 @@ class VideoInterfaceNetwork(nn.Module):
         return canvas
 
     def _weights(self, windows: Windows, time: Tensor, handed: Tensor | None) -> Tensor:
-        """Weight of every slot of every window, b k j: owner's prediction or cross-fade, decided by each video's time.
+        """Weight of every slot of every window, b k j, or 1 k j where videos share their time: owner's prediction or cross-fade, decided by each video's time.
 
         handed: b 1 1, whose overlaps the following chunk alone is scored on, in training. A clean context frame does
         not count: the canvas's time is that of its noisiest frame.

@@ -51,11 +51,12 @@ def video_of(frames):
     return VideoSize(frames, SIDE, SIDE, TEXT)
 
 
-def example(size, frames):
+def example(size, frames, *, shared_time=True):
     index = torch.arange(frames, dtype=torch.float32).unsqueeze(0)
     text = torch.randn(1, TEXT, size.dit.text_features)
     noisy = torch.randn(1, size.dit.channels, frames, SIDE, SIDE)
-    return noisy, torch.full((1, frames), 0.7), Condition(index, text, torch.ones(1, TEXT, dtype=torch.bool))
+    time = torch.full((1, 1 if shared_time else frames), 0.7)
+    return noisy, time, Condition(index, text, torch.ones(1, TEXT, dtype=torch.bool))
 
 
 def counted(function, *arguments, **settings):
@@ -73,16 +74,16 @@ def counted(function, *arguments, **settings):
 def test_flops_of_a_step_are_those_that_run(overrides, num_frames):
     network, size, _ = built(*overrides)
     frames = (num_frames - 1) // 4 + 1
-    assert step_flops(size, frames, video_of(frames)) == pytest.approx(
-        counted(network, *example(size, frames)), rel=0.02
-    )
+    for given in (False, True):
+        flops = counted(network, *example(size, frames, shared_time=not given))
+        assert step_flops(size, frames, video_of(frames), given=given) == pytest.approx(flops, rel=0.002), given
 
 
 @pytest.mark.parametrize("overrides", [("network=dit",), ("network=vin",)], ids=["dit", "vin"])
 def test_flops_of_a_training_step_are_counted_in_its_windows(overrides):
     network, size, _ = built(*overrides)
     predicted = step_flops(size, 33, video_of(33), training=True)
-    assert predicted == pytest.approx(counted(network.train(), *example(size, 33)), rel=0.02)
+    assert predicted == pytest.approx(counted(network.train(), *example(size, 33, shared_time=False)), rel=0.02)
 
 
 def segments_of(size, count, frames):
@@ -154,7 +155,7 @@ def test_memory_of_training_is_that_of_the_tensors_alive(overrides, monkeypatch)
     network, size, _ = built(*overrides, "backbone.width=128")
     for parameter in network.requires_grad_(True).parameters():
         parameter.grad = torch.zeros_like(parameter)
-    inputs = example(size, 33)
+    inputs = example(size, 33, shared_time=False)
     known = [*network.parameters(), *network.buffers(), *(x for x in (*inputs, *inputs[2]) if torch.is_tensor(x))]
     with LiveBytes([*known, *(parameter.grad for parameter in network.parameters())]) as live:
         network.train()(*inputs).square().mean().backward()

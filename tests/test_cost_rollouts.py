@@ -91,7 +91,7 @@ def test_windows_per_call_bound_memory_alone():
     ]
     flops = [cost.network for cost in costs]
     assert flops == sorted(flops, reverse=True)
-    assert flops[0] < 1.005 * flops[2]  # the places of rows and columns, once a call
+    assert flops[0] < 1.02 * flops[2]  # the places of rows and columns and the time, once a call
     assert costs[0].activations < costs[1].activations < costs[2].activations
 
 
@@ -100,7 +100,8 @@ def test_segments_remember_within_the_budget():
     node = {**rollouts["segmentwise"], "max_context": 2, "rate_growth": 10.0}
     canvases = plan(size, node, 25).canvases
     first = Canvas(14, ())
-    assert canvases == (first, Canvas(14, ((10, 8.0),)), Canvas(9, ((10, 8.0), (10, 64.0))))
+    second, third = Canvas(14, ((10, 8.0),), given=True), Canvas(9, ((10, 8.0), (10, 64.0)), given=True)
+    assert canvases == (first, second, third)
 
 
 @pytest.mark.parametrize(

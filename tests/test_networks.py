@@ -87,6 +87,16 @@ def test_rows_of_a_batch_know_nothing_of_one_another(network, inputs):
         torch.testing.assert_close(made, together[rows], **CLOSE)
 
 
+def test_one_time_for_all_is_the_time_of_every_frame(network, inputs):
+    network.eval()
+    noisy, _, condition = inputs(9)
+    expected = network(noisy, torch.full((2, 9), 0.6), condition)
+    shared = torch.full((1, 1), 0.6)
+    torch.testing.assert_close(network(noisy, shared, condition), expected, **CLOSE)
+    with torch.no_grad():
+        torch.testing.assert_close(network(noisy, shared, condition), expected, **CLOSE)
+
+
 def test_padded_text_changes_nothing(network, inputs):
     network.eval()
     noisy, time, condition = inputs(9)

@@ -30,7 +30,8 @@ class Call(NamedTuple):
     """One call of the DiT.
 
     rows: of the batch; frames: latent frames of each; extra: tokens without a place; memory: keys beside them.
-    mixing: self-attention as the rollout has it, None for full attention.
+    mixing: self-attention as the rollout has it, None for full attention. shared_time: one time for all, as in sampling
+    without given frames.
     """
 
     rows: int
@@ -38,6 +39,7 @@ class Call(NamedTuple):
     extra: int
     memory: int
     mixing: MixingSize | None = None
+    shared_time: bool = True
 
 
 def linear(rows: int, inputs: int, outputs: int) -> int:
@@ -80,6 +82,11 @@ def frame_embedding(dit: DiTSize, frames: int, video: VideoSize) -> int:
 def cell_places(dit: DiTSize, video: VideoSize) -> int:
     """Places of rows and columns of patches, once for all rows of a batch."""
     return linear((video.height + video.width) // PATCH, PlaceEmbedding.FEATURES, dit.width)
+
+
+def num_times(call: Call) -> int:
+    """Times that are embedded: one, or each frame's and each row's of its tokens without a place."""
+    return 1 if call.shared_time else call.rows * (call.frames + 1)
 
 
 def modulation(dit: DiTSize, groups: int) -> int:
@@ -125,12 +132,11 @@ def dit_flops(dit: DiTSize, call: Call, video: VideoSize) -> int:
     tokens = call.frames * video.per_frame
     row = (
         frame_embedding(dit, call.frames, video)
-        + modulation(dit, call.frames + 1)
         + text_embedding(video.text_tokens, dit.text_features, dit.width)
         + dit.depth * block(dit, call, video)
         + linear(tokens, dit.width, dit.channels * PATCH**2)
     )
-    return call.rows * row + cell_places(dit, video)
+    return call.rows * row + modulation(dit, num_times(call)) + cell_places(dit, video)
 
 
 def num_keyframes(interface: InterfaceSize, num_frames: int) -> int:
@@ -180,8 +186,13 @@ def seen_frames(network: NetworkSize, num_frames: int) -> int:
     return num_frames if network.sliding is None else min(network.sliding.window_frames, num_frames)
 
 
-def step_calls(network: NetworkSize, num_frames: int, memory: int, *, training: bool = False) -> list[Call]:
-    """The DiT's calls for one step of a canvas; memory: keys beside each layer's own."""
+def step_calls(
+    network: NetworkSize, num_frames: int, memory: int, *, given: bool = False, training: bool = False
+) -> list[Call]:
+    """The DiT's calls for one step of a canvas.
+
+    memory: keys beside each layer's own; given: some frames are, at a time of their own.
+    """
     seen = seen_frames(network, num_frames)
     if network.chunks is None:
         calls = [Call(1, seen, 0, memory, network.mixing)]
@@ -189,14 +200,23 @@ def step_calls(network: NetworkSize, num_frames: int, memory: int, *, training: 
         assert network.interface is not None
         calls = chunk_calls(network.chunks, seen, network.interface.num_tokens, memory, training=training)
     groups = sliding_groups(network.sliding, num_frames)
-    return [call._replace(rows=call.rows * windows) for windows in groups for call in calls]
+    shared_time = not (given or training)
+    return [
+        call._replace(rows=call.rows * windows, shared_time=shared_time) for windows in groups for call in calls
+    ]
 
 
 def step_flops(
-    network: NetworkSize, num_frames: int, video: VideoSize, *, memory: int = 0, training: bool = False
+    network: NetworkSize,
+    num_frames: int,
+    video: VideoSize,
+    *,
+    memory: int = 0,
+    given: bool = False,
+    training: bool = False,
 ) -> int:
-    """One step of a canvas of so many latent frames, forward."""
-    dit, calls = network.dit, step_calls(network, num_frames, memory, training=training)
+    """One step of a canvas of so many latent frames, forward; memory, given: as in `step_calls`."""
+    dit, calls = network.dit, step_calls(network, num_frames, memory, given=given, training=training)
     flops = sum(dit_flops(dit, call, video) for call in calls)
     if network.interface is not None and network.chunks is not None:
         groups = sliding_groups(network.sliding, num_frames)

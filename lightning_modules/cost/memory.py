@@ -45,26 +45,38 @@ class Peak(NamedTuple):
 
 
 def sampling_bytes(
-    network: NetworkSize, canvas_frames: int, video: VideoSize, *, memory: int, memories: int, element: int
+    network: NetworkSize,
+    canvas_frames: int,
+    video: VideoSize,
+    *,
+    memory: int,
+    memories: int,
+    element: int,
+    given: bool = False,
 ) -> int:
     """Activations of sampling one canvas without gradients.
 
-    memory: keys that are remembered in each layer; memories: how many such are held, one for each pass of guidance.
+    memory: keys that are remembered in each layer; memories: how many such are held, one for each pass of guidance;
+    given: as in `step_calls`.
     """
     canvases = SAMPLER_CANVASES * _canvas_bytes(network.dit, canvas_frames, video)
     # The noise of the whole video, and what is finished of it where canvases follow one another.
     parts = 1 if canvas_frames == video.num_latents else 2
     canvases += parts * _canvas_bytes(network.dit, video.num_latents, video)
     kept = memories * _key_value_bytes(network.dit, memory, element)
-    return canvases + kept + step_bytes(network, canvas_frames, video, memory=memory, element=element)
+    step = step_bytes(network, canvas_frames, video, memory=memory, element=element, given=given)
+    return canvases + kept + step
 
 
-def step_bytes(network: NetworkSize, canvas_frames: int, video: VideoSize, *, memory: int, element: int) -> int:
+def step_bytes(
+    network: NetworkSize, canvas_frames: int, video: VideoSize, *, memory: int, element: int, given: bool = False
+) -> int:
     """The fullest moment of one step of a canvas without gradients, beside its inputs."""
     dit, seen = network.dit, seen_frames(network, canvas_frames)
     most = max(sliding_groups(network.sliding, canvas_frames))
     merged = VIN_CANVASES * _canvas_bytes(dit, canvas_frames, video) if seen < canvas_frames else 0
-    fullest = max(call_bytes(dit, call, video, element) for call in step_calls(network, canvas_frames, memory))
+    calls = step_calls(network, canvas_frames, memory, given=given)
+    fullest = max(call_bytes(dit, call, video, element) for call in calls)
     if network.interface is None:
         return merged + fullest
     denoising = fullest + VIN_CANVASES * most * _canvas_bytes(dit, seen, video)
@@ -76,11 +88,13 @@ def call_bytes(dit: DiTSize, call: Call, video: VideoSize, element: int) -> int:
     video_tokens = call.rows * call.frames * video.per_frame
     tokens = video_tokens + call.rows * call.extra
     unit = tokens * dit.width * element
-    held = unit + _rotation_bytes(dit, video_tokens) + _modulation_bytes(dit, call, video, element)  # the block's input
+    # The text, and tokens without a place as they were read and for each window.
+    shared = (call.rows * (video.text_tokens + 1) + (call.rows + 1) * call.extra) * dit.width * element
+    shared += _rotation_bytes(dit, video_tokens) + _modulation_bytes(dit, call, video, element)
     remembered = call.rows * call.memory * dit.width * element
     mixing = _mixing(call, unit, video, element) if is_mixed(call) else 0
     stages = (_feed_forward(dit, unit), _rotating(unit, element), _joining(unit, remembered), mixing)
-    return held + max(stages)
+    return unit + shared + max(stages)  # beside the block's input
 
 
 def _mixing(call: Call, unit: int, video: VideoSize, element: int) -> int:
@@ -124,13 +138,18 @@ def _rotation_bytes(dit: DiTSize, tokens: int) -> int:
 
 
 def _groups(call: Call, video: VideoSize) -> int:
-    """Modulation groups: one a frame, and of tokens without a place one for as many as a frame has, or one of all."""
+    """Modulation groups of all rows.
+
+    One a frame, and of tokens without a place one for as many as a frame has, or one of all; a shared time makes one.
+    """
+    if call.shared_time:
+        return 1
     filled, left = divmod(call.extra, video.per_frame)
-    return call.frames + (max(filled, 1) if left == 0 else 1)
+    return call.rows * (call.frames + (max(filled, 1) if left == 0 else 1))
 
 
 def _modulation_bytes(dit: DiTSize, call: Call, video: VideoSize, element: int) -> int:
-    return MODULATIONS * call.rows * _groups(call, video) * dit.width * element
+    return MODULATIONS * _groups(call, video) * dit.width * element
 
 
 def _canvas_bytes(dit: DiTSize, frames: int, video: VideoSize) -> int:
@@ -175,5 +194,5 @@ def saved_bytes(dit: DiTSize, call: Call, video: VideoSize, element: int) -> int
     values = tokens * ((24 if mixed else 16) * dit.width + 2 * dit.hidden)
     values += video_tokens * (10 if mixed else 6) * dit.width
     # Modulation, and the keys of the text.
-    values += call.rows * (_groups(call, video) * 8 + (video.text_tokens + 1) * 6) * dit.width
+    values += (_groups(call, video) * 8 + call.rows * (video.text_tokens + 1) * 6) * dit.width
     return element * values

@@ -16,10 +16,11 @@ MIXED = {"FreeNoise": "free_noise", "SpectralBlending": "spectral_blending"}
 
 
 class Canvas(NamedTuple):
-    """Latent frames that are denoised together; segments: those remembered meanwhile."""
+    """Latent frames that are denoised together; segments: those remembered meanwhile; given: some frames are clean."""
 
     frames: int
     segments: tuple[Segment, ...]
+    given: bool = False
 
 
 class Plan(NamedTuple):
@@ -76,10 +77,11 @@ def plan(network: NetworkSize, rollout: Mapping[str, Any], num_latents: int) -> 
                 rollout["context_frames"],
                 anchor_frames=rollout.get("anchor_frames", 0),
             )
-            return Plan(network.backbone, tuple(Canvas(length, ()) for length in lengths))
+            windows = (Canvas(length, (), given=place > 0) for place, length in enumerate(lengths))
+            return Plan(network.backbone, tuple(windows))
         case "GenLVideo":
-            windows = SlidingSize(rollout["window_frames"], rollout["overlap_frames"], rollout["windows_per_call"])
-            return Plan(network.backbone._replace(sliding=windows), whole)
+            sliding = SlidingSize(rollout["window_frames"], rollout["overlap_frames"], rollout["windows_per_call"])
+            return Plan(network.backbone._replace(sliding=sliding), whole)
         case "FreeNoise" | "SpectralBlending":
             mixing = MixingSize(rollout["window_frames"], rollout.get("stride_frames"))
             return Plan(network.backbone._replace(mixing=mixing), whole)
@@ -113,7 +115,8 @@ def _segments(rollout: Mapping[str, Any], num_latents: int) -> list[Canvas]:
         ages = range(min(place, rollout["max_context"]))
         rates = [min(rollout["rate"] * rollout["rate_growth"] ** age, rollout["max_rate"]) for age in ages]
         frames = min(size, num_latents - start) + 2 * rollout["window_frames"]
-        canvases.append(Canvas(frames, tuple((size, float(rate)) for rate in rates)))
+        segments = tuple((size, float(rate)) for rate in rates)
+        canvases.append(Canvas(frames, segments, given=place > 0 and rollout["window_frames"] > 0))
     return canvases
 
 
@@ -122,10 +125,12 @@ def sampling_cost(made: Plan, video: VideoSize, *, calls_per_canvas: int, elemen
     network, steps, remembering, total, fullest = made.network, [], 0, 0, 0
     for canvas in made.canvases:
         keys = num_memory_keys(network, canvas.segments, video)
-        steps.append(step_flops(network, canvas.frames, video, memory=keys))
+        steps.append(step_flops(network, canvas.frames, video, memory=keys, given=canvas.given))
         memory = MEMORIES * remember_flops(network, canvas.segments, video) if network.remembers else 0
         remembering += memory
         total += calls_per_canvas * steps[-1] + memory
-        held = sampling_bytes(network, canvas.frames, video, memory=keys, memories=MEMORIES, element=element)
+        held = sampling_bytes(
+            network, canvas.frames, video, memory=keys, memories=MEMORIES, element=element, given=canvas.given
+        )
         fullest = max(fullest, held)
     return SamplingCost(max(steps), remembering, total, calls_per_canvas * len(steps), fullest)

@@ -105,7 +105,7 @@ def _step(
     if size.remembers:
         remember: Any = network.remember
         condition = condition._replace(memory=remember(condition))
-    times = torch.full((1, frames), 0.7, device=device)
+    times = torch.full((1, 1), 0.7, device=device)
     return lambda: network(noisy, times, condition)
 
 

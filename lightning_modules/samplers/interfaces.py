@@ -18,7 +18,7 @@ class Denoise(Protocol):
     """A network with its condition and guidance bound."""
 
     def __call__(self, noisy: Tensor, time: Tensor, level: float) -> Estimate:
-        """noisy: b c f h w; time: b f, `level` everywhere but 0 on context frames."""
+        """noisy: b c f h w; time: b f, `level` everywhere but 0 on context frames; 1 1 without them."""
         ...
 
 

@@ -54,10 +54,8 @@ class ContextFrames:
         return torch.where(rearrange(self.mask, "b f -> b 1 f 1 1"), self.context.to(video.dtype), video)
 
     def times(self, levels: Sequence[float]) -> Tensor:
-        """Times s b f for each of the levels, built once before the loop."""
-        batch, _, num_frames, _, _ = self.noise.shape
-        steps = torch.tensor(levels, dtype=torch.float32).to(self.noise.device)
-        times = steps[:, None, None].expand(-1, batch, num_frames)
+        """Times s b f for each of the levels, built once before the loop; s 1 1 where no frame is given."""
+        times = torch.tensor(levels, dtype=torch.float32).to(self.noise.device)[:, None, None]
         return times if self.mask is None else times.masked_fill(self.mask, 0.0)
 
 
