@@ -6,6 +6,7 @@ import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _KEPT_BYTES, _LARGEST_KEPT = 1 << 30, 1 << 25  # 32 MiB is the most that glibc before 2.35 takes
+PRECISIONS = ("highest", "high", "medium")
 _OWN_SETTINGS = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
 
 
@@ -24,3 +25,16 @@ def settle() -> None:
     # Either stops glibc from raising the other by itself: the second without the first would be slower than neither.
     if mallopt is not None and mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT):
         mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def set_matmul_precision(precision: str) -> None:
+    """How exact products of float32 matrices are, in PyTorch's words; see README, "On a CPU".
+
+    Raises:
+        ValueError: if PyTorch has no such word.
+    """
+    import torch  # late: `settle` runs before it loads
+
+    if precision not in PRECISIONS:
+        raise ValueError(f"matmul_precision={precision} must be one of {', '.join(PRECISIONS)}")
+    torch.set_float32_matmul_precision(precision)

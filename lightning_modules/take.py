@@ -19,6 +19,7 @@ from torch import Tensor
 from lightning_modules.callbacks.memory import peak_resident_gib
 from lightning_modules.denoising import DenoisingModule
 from lightning_modules.generation import generate
+from lightning_modules.host import set_matmul_precision
 from lightning_modules.rollouts.checks import check_backbone, check_memory, check_rates
 from lightning_modules.rollouts.kept import KeptWindows
 from lightning_modules.rollouts.pieces import piece_starts
@@ -134,6 +135,8 @@ class Take:
         Raises:
             ValueError: if the weights or the sizes do not fit, before anything is sampled.
         """
+        set_matmul_precision(cfg.matmul_precision)
+        self.matmul_precision = cfg.matmul_precision
         trained = read_run(cfg.weights)[0]
         if trained.get("network") is None:
             raise ValueError(f"weights={cfg.weights} hold a codec, which makes no videos: give those of a network")
@@ -176,6 +179,8 @@ class Take:
         """
         settings: Any = OmegaConf.to_container(self.config, resolve=True)
         settings = {key: settings[key] for key in ("network", "sampler", "guidance")}
+        if self.matmul_precision != "highest":
+            settings["matmul_precision"] = self.matmul_precision
         for part in (settings["network"], settings["network"].get("window") or {}):
             part.pop("windows_per_call", None)
         described = [self.hash, self.without, self.height, self.width, settings, *more]

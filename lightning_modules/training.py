@@ -6,7 +6,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -16,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_modules.callbacks.provenance import Provenance
 from lightning_modules.callbacks.resuming import Recount
+from lightning_modules.host import set_matmul_precision
 from lightning_modules.runs import find_resume, load_parts, load_state, read_run
 from lightning_modules.take import check_lengths
 from networks.interfaces import Codec
@@ -177,7 +177,7 @@ def train(cfg: DictConfig) -> float | None:
     """Builds everything, fits, and says where the results are. Returns the last validation loss."""
     refuse_ddp_sweep(cfg.trainer)
     refuse_sharded(cfg.trainer, cfg.callbacks, cfg.optimizer)
-    torch.set_float32_matmul_precision("high")
+    set_matmul_precision(cfg.matmul_precision)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # tips, and the device list that we print
     seed_everything(cfg.seed, workers=True, verbose=False)
     run_dir = Path(cfg.paths.run_dir)

@@ -232,9 +232,10 @@ class DiTBlock(nn.Module):
         memory: KeyValue | None = None,
         mixing: Mixing | None = None,
     ) -> Tensor:
-        """x: b n d; modulation: b g 6 d, or 1 1 6 d, groups as in `by_group`; key_mask: b n or None; text: b l d; text_mask: b l.
+        """x: b n d; modulation: b g 6 d, groups as in `by_group`; key_mask: b n or None; text: b l d; text_mask: b l.
 
-        memory: what `key_values` gave for p context tokens; key_mask is then b n+p. mixing: as in Attention.
+        modulation may be 1 1 6 d, where all tokens share a time. memory: what `key_values` gave for p context tokens;
+        key_mask is then b n+p. mixing: as in Attention.
         """
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (modulation + self.table).unbind(2)
         y = modulated(self.norm, x, layout, shift, scale)

@@ -82,9 +82,10 @@ class VideoDiT(nn.Module):
     ) -> Tensor:
         """Predicts the target for every frame.
 
-        noisy: b c f h w; time: b f in [0, 1], or 1 1 for all; extra: tokens of width d without a place, joined in self-attention.
-        pooled: b d, added to the time embedding of every block. frozen_frames: b f, True where no gradient may reach
-        the embedded frame. Frames outside condition.frame_mask are not attended to; condition.memory is.
+        noisy: b c f h w; time: b f in [0, 1], or 1 1 for all; extra: tokens of width d without a place, joined in
+        self-attention. pooled: b d, added to the time embedding of every block. frozen_frames: b f, True where no
+        gradient may reach the embedded frame. Frames outside condition.frame_mask are not attended to;
+        condition.memory is.
         condition.mixing takes the place of self-attention, of the video alone. Returns b c f h w.
         """
         grid = TokenGrid(noisy.shape[2], noisy.shape[3] // PATCH, noisy.shape[4] // PATCH)

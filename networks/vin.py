@@ -166,10 +166,10 @@ class VideoInterfaceNetwork(nn.Module):
         return canvas
 
     def _weights(self, windows: Windows, time: Tensor, handed: Tensor | None) -> Tensor:
-        """Weight of every slot of every window, b k j, or 1 k j where videos share their time: owner's prediction or cross-fade, decided by each video's time.
+        """Weight of every slot of every window: owner's prediction or cross-fade, decided by each video's time.
 
-        handed: b 1 1, whose overlaps the following chunk alone is scored on, in training. A clean context frame does
-        not count: the canvas's time is that of its noisiest frame.
+        b k j, or 1 k j where videos share their time. A clean context frame does not count: the canvas's time is that
+        of its noisiest frame. handed: b 1 1, whose overlaps the following chunk alone is scored on, in training.
         """
         own = windows.own.float().expand(time.shape[0], -1, -1)
         if self.training:

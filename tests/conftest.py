@@ -13,3 +13,4 @@ import torch
 def seeded():
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    torch.set_float32_matmul_precision("highest")  # a program that ran before may have set it

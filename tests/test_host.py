@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from lightning_modules.host import settle
+from lightning_modules.host import set_matmul_precision, settle
 
 ROOT = Path(__file__).parents[1]
 FAULTS = """
@@ -71,3 +72,11 @@ def test_programs_settle_before_torch_loads(program):
         "settle()",
         "with explain():",
     ]
+
+
+def test_the_precision_of_products_is_pytorchs():
+    for word in ("high", "medium", "highest"):
+        set_matmul_precision(word)
+        assert torch.get_float32_matmul_precision() == word
+    with pytest.raises(ValueError, match="matmul_precision=exact must be one of highest, high, medium"):
+        set_matmul_precision("exact")

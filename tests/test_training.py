@@ -47,6 +47,7 @@ TINY = [
     "callbacks.samples.num_frames=9",
     "callbacks.samples.num_videos=1",
     "sampler.num_inference_steps=2",
+    "matmul_precision=highest",  # runs are compared with one another
     "~callbacks.progress",
     "logger=csv",
     "network.chunk_frames=2",

@@ -201,9 +201,7 @@ def step_calls(
         calls = chunk_calls(network.chunks, seen, network.interface.num_tokens, memory, training=training)
     groups = sliding_groups(network.sliding, num_frames)
     shared_time = not (given or training)
-    return [
-        call._replace(rows=call.rows * windows, shared_time=shared_time) for windows in groups for call in calls
-    ]
+    return [call._replace(rows=call.rows * windows, shared_time=shared_time) for windows in groups for call in calls]
 
 
 def step_flops(
