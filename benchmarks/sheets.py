@@ -156,6 +156,7 @@ SHEETS: dict[str, Callable[[Any, str], Sheet]] = {
     "paper": paper,
     "steps": steps,
     "cores": steps,
+    "medium": steps,
     "split": split,
     "memory": memory,
     "sampling": sampling,

@@ -1,11 +1,11 @@
 """What VIN costs beside full attention: FLOPs, time and memory as ratios measured in turns within one run.
 
-    python benchmarks/vin_cost.py                       every part, about ten minutes on two CPU cores
+    python benchmarks/vin_cost.py                       every part, about fifteen minutes on two CPU cores
     python benchmarks/vin_cost.py --device cuda --parts steps paper
 
 Prints tables and writes benchmarks/results/vin_cost_DEVICE.json and .md. On a CPU `steps` and `split` use one thread,
 since FLOPs a second are a core's; `cores` are the same steps with as many threads as PyTorch takes by itself, and
-measure beside that how cores wait for one another and share caches.
+measure beside that how cores wait for one another and share caches; `medium` are those at matmul_precision=medium.
 """
 
 import argparse
@@ -34,6 +34,7 @@ from benchmarks.report import save, show
 from benchmarks.setups import PAPER, SETUPS, Setup, build_network, count_flops, example, num_latents
 
 ONE_THREAD = ("steps", "split")
+MEDIUM = "medium"
 FRAMES = [65, 129, 257, 513, 1025]
 SAMPLED = [257, 1025]
 MOST_TURNS = 15
@@ -135,14 +136,16 @@ def sampling_memory(device: str) -> Record:
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
-    """PyTorch's threads inside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
+def settings_of(part: str) -> Iterator[None]:
+    """PyTorch's threads and precision of products inside."""
+    before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(threads_of(part))
+    torch.set_float32_matmul_precision(MEDIUM if part == MEDIUM else "highest")
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(before[0])
+        torch.set_float32_matmul_precision(before[1])
 
 
 def threads_of(part: str) -> int:
@@ -152,7 +155,8 @@ def threads_of(part: str) -> int:
 
 def hardware(device: str, part: str) -> str:
     """What a part was measured on."""
-    return torch.cuda.get_device_name() if device == "cuda" else f"CPU, {threads_of(part)} thread(s)"
+    name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {threads_of(part)} thread(s)"
+    return f"{name}, matmul_precision={MEDIUM}" if part == MEDIUM else name
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -168,6 +172,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "paper": lambda: [flops_record(PAPER, num_frames) for num_frames in args.frames],
         "steps": steps,
         "cores": steps,
+        MEDIUM: steps,
         "split": lambda: [r for s in setups for r in split_times(s, max(args.frames), args.device)],
         "memory": lambda: peak_memory(setups[0], args.frames, args.device),
         "sampling": lambda: sampling_memory(args.device),
@@ -175,7 +180,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "help": lambda: help_cost(args.repeats),
     }
     for part in args.parts:
-        with threads(threads_of(part)):
+        with settings_of(part):
             results[part] = parts[part]()
     return results
 

@@ -107,7 +107,7 @@ class VideoInterfaceNetwork(nn.Module):
         """One read of the whole noisy canvas b c f h w at time b f, or 1 1."""
         index = self.interface.keyframes(noisy.shape[2], noisy.device)
         keyframes = self.backbone.embed(noisy[:, :, index], condition.frame_index[:, index])
-        frame_times = self.backbone.time(time.expand(-1, noisy.shape[2])[:, index])
+        frame_times = self.backbone.time(cut_rows(time, index.unsqueeze(0)))
         clock = self.backbone.time(time.amax(dim=1))
         mask = None if condition.frame_mask is None else condition.frame_mask[:, index]
         tokens = self.interface(keyframes, frame_times, clock, condition.text, condition.text_mask, mask)

@@ -16,7 +16,7 @@ from benchmarks.setups import PAPER, SMALL, build_network, count_flops, example,
 
 def test_full_attention_costs_what_the_formula_says():
     d, depth, frames, text = 192, 6, num_latents(65), 1 + SMALL.text_tokens
-    n, times = frames * 16, frames + 1
+    n, times = frames * 16, 1  # one for all frames
     flops = count_flops(SMALL, "dit", 65)
     assert flops.attention == depth * 4 * d * n * (n + text)
     places = (frames + 4 + 4) * 64 * d  # of frames, rows and columns
@@ -98,20 +98,23 @@ def test_the_program_measures_and_saves(tmp_path, monkeypatch):
     assert "VIN costs more FLOPs than full attention at 5, 65 frames" in (tmp_path / "vin_cost_cpu.md").read_text()
 
 
-def test_steps_take_one_thread_and_cores_all_of_them(monkeypatch, tmp_path):
+def test_steps_take_one_thread_and_cores_all_of_them_and_medium_other_products(monkeypatch, tmp_path):
     monkeypatch.setattr(torch, "get_num_threads", lambda: taken[-1])
     monkeypatch.setattr(torch, "set_num_threads", lambda count: taken.append(count))
-    monkeypatch.setattr(vin_cost, "time_steps", lambda *_: [{"threads": taken[-1]}])
+    monkeypatch.setattr(vin_cost, "time_steps", lambda *_: [(taken[-1], torch.get_float32_matmul_precision())])
     monkeypatch.setattr(vin_cost, "save", lambda *arguments: saved.append(arguments))
     monkeypatch.setattr(vin_cost, "show", lambda *_: None)
     monkeypatch.setattr(sheets, "SHEETS", {part: lambda records, hardware: hardware for part in sheets.SHEETS})
-    monkeypatch.setattr(sys, "argv", ["vin_cost.py", "--parts", "steps", "cores", "--presets", "dit_tiny"])
-    for cores, titles in ((3, ["CPU, 1 thread(s)", "CPU, 3 thread(s)"]), (1, ["CPU, 1 thread(s)"])):
+    monkeypatch.setattr(sys, "argv", ["vin_cost.py", "--parts", "steps", "cores", "medium", "--presets", "dit_tiny"])
+    one, medium = "CPU, 1 thread(s)", "CPU, {} thread(s), matmul_precision=medium"
+    for cores, titles in ((3, [one, "CPU, 3 thread(s)", medium.format(3)]), (1, [one, medium.format(1)])):
         taken, saved = [cores], []
         vin_cost.main()
         ((_, _, results, tables),) = saved
-        assert [results[part][0]["threads"] for part in ("steps", "cores")[: len(titles)]] == [1, cores][: len(titles)]
-        assert (tables, taken[-1]) == (titles, cores)
+        assert results["steps"] == [(1, "highest")]
+        assert results.get("cores", [(3, "highest")]) == [(3, "highest")]
+        assert results["medium"] == [(cores, "medium")]
+        assert (tables, taken[-1], torch.get_float32_matmul_precision()) == (titles, cores, "highest")
 
 
 def test_lengths_that_break_the_codecs_rule_are_refused(monkeypatch, capsys):

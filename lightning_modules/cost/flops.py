@@ -150,11 +150,12 @@ def interface_block(interface: InterfaceSize, keys: int) -> int:
     return linear(1, width, 6 * width) + attention_layer(tokens, keys, width) + mlp(tokens, width, 4 * width)
 
 
-def read_flops(dit: DiTSize, interface: InterfaceSize, num_frames: int, video: VideoSize) -> int:
+def read_flops(dit: DiTSize, interface: InterfaceSize, num_frames: int, video: VideoSize, *, shared_time: bool) -> int:
     """One read of a canvas: keyframes, encoder, processor, and the tokens that are written; without `cell_places`."""
     frames, width = num_keyframes(interface, num_frames), interface.width
     tokens = frames * video.per_frame
-    keyframes = frame_embedding(dit, frames, video) + time_embedding(frames + 1, dit.width)
+    times = 1 if shared_time else frames  # and the noisiest
+    keyframes = frame_embedding(dit, frames, video) + time_embedding(times + 1, dit.width)
     read = linear(tokens, dit.width, width) + linear(1, dit.width, width) + interface_block(interface, tokens)
     text = text_embedding(video.text_tokens, dit.text_features, width)
     keys = interface.num_tokens + video.text_tokens + 1
@@ -218,7 +219,10 @@ def step_flops(
     flops = sum(dit_flops(dit, call, video) for call in calls)
     if network.interface is not None and network.chunks is not None:
         groups = sliding_groups(network.sliding, num_frames)
-        flops += sum(groups) * read_flops(dit, network.interface, seen_frames(network, num_frames), video)
+        read = read_flops(
+            dit, network.interface, seen_frames(network, num_frames), video, shared_time=calls[0].shared_time
+        )
+        flops += sum(groups) * read
         flops += len(groups) * cell_places(dit, video)
         pooled = len(calls) // len(groups) * sum(groups)  # once a call and canvas that is seen
         flops += pooled * linear(1, dit.width, dit.width) if network.chunks.pooled else 0
