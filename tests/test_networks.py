@@ -1,5 +1,7 @@
 """One battery over every network, and what is particular to the DiT."""
 
+from unittest.mock import patch
+
 import pytest
 import torch
 from builders import CHANNELS, awake, example, remembering_example, tiny_dit, tiny_lovic, tiny_vin
@@ -285,12 +287,15 @@ def test_a_block_without_gradients_is_the_one_of_training_and_leaves_its_input_a
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_attention_in_training_is_the_fused_one(masked):
+def test_attention_in_training_and_at_medium_precision_is_the_fused_one(masked):
     query, key, value = (torch.randn(2, 3, n, 8) for n in (5, 9, 9))
     mask = (torch.arange(9) < 6).expand(2, 1, 1, 9) if masked else None
     with torch.no_grad():
         fused = scaled_dot_product(query, key, value, mask)
     torch.testing.assert_close(scaled_dot_product(query, key, value, mask), fused)
+    torch.set_float32_matmul_precision("medium")  # where sampling writes it out too
+    with torch.no_grad(), patch("torch.nn.functional.scaled_dot_product_attention", side_effect=AssertionError):
+        torch.testing.assert_close(scaled_dot_product(query, key, value, mask), fused, rtol=2e-2, atol=2e-2)
     other = value.index_fill(2, torch.arange(6, 9), 7.0)  # of the keys that a mask hides
     unchanged = torch.equal(scaled_dot_product(query, key, other, mask), scaled_dot_product(query, key, value, mask))
     assert unchanged == masked

@@ -3,7 +3,8 @@
 Counted by following the code: which tensors of the size of all tokens are alive at once, at each of the stages that may
 be the fullest. A framework's own needs come on top: its libraries, scratch space of its kernels, and what its
 allocator leaves in gaps (of glibc half as much again and more; see benchmarks/README.md). Attention is
-taken as fused; training on a CPU keeps its weights as well, up to networks.blocks.PLAIN_KEYS keys.
+taken as fused; a CPU keeps its weights as well, in training and at matmul_precision=medium, up to PLAIN_KEYS and
+PLAIN_KEYS_AT_MEDIUM keys of networks.blocks.
 A unit is one tensor of a call's tokens at the DiT's width, in the type that the network computes in.
 """
 
