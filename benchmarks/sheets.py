@@ -138,8 +138,8 @@ def sampling(record: Any, hardware: str) -> Sheet:
 
 def training(record: Any, hardware: str) -> Sheet:
     """Share of a training step that waits for data."""
-    rows = [[f"{record['share']:.2%}", f"{record['seconds']:.2f}"]]
-    heads = ["waits for data", "seconds a step"]
+    rows = [[f"{record['share']:.2%}", *(f"{record[key]:.2f}" for key in ("seconds", "seconds_at_highest"))]]
+    heads = ["waits for data", "seconds a step", "seconds at matmul_precision=highest"]
     return Sheet(
         f"Training on cached latents; {hardware}", [_verdict(record["share"], LARGEST["training"])], heads, rows
     )

@@ -29,7 +29,7 @@ from rich.console import Console
 from benchmarks import sheets
 from benchmarks.clock import in_turns, where_time_goes
 from benchmarks.probes import in_fresh_process
-from benchmarks.programs import data_wait, help_cost
+from benchmarks.programs import help_cost, training_steps
 from benchmarks.report import save, show
 from benchmarks.setups import PAPER, SETUPS, Setup, build_network, count_flops, example, num_latents
 
@@ -176,7 +176,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "split": lambda: [r for s in setups for r in split_times(s, max(args.frames), args.device)],
         "memory": lambda: peak_memory(setups[0], args.frames, args.device),
         "sampling": lambda: sampling_memory(args.device),
-        "training": lambda: data_wait(args.device),
+        "training": lambda: training_steps(args.device),
         "help": lambda: help_cost(args.repeats),
     }
     for part in args.parts:

@@ -38,9 +38,14 @@ def _plain_keys(key: Tensor) -> int:
     """Up to how many keys attention is written out."""
     if key.device.type != "cpu":
         return 0
-    if key.dtype == torch.float32 and torch.get_float32_matmul_precision() == "medium":
+    if key.dtype == torch.float32 and not torch.compiler.is_compiling() and _has_other_products():
         return PLAIN_KEYS_AT_MEDIUM
     return PLAIN_KEYS if torch.is_grad_enabled() else 0
+
+
+def _has_other_products() -> bool:
+    """Whether a CPU multiplies float32 matrices by oneDNN's kernels, which ask for AVX-512."""
+    return torch.get_float32_matmul_precision() == "medium" and "AVX512" in torch.backends.cpu.get_cpu_capability()
 
 
 def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:

@@ -78,7 +78,7 @@ def cut_rows(values: Tensor, frames: Tensor) -> Tensor:
 def paste(canvas: Tensor, predictions: Tensor, frames: Tensor, weights: Tensor) -> Tensor:
     """Adds weighted window predictions onto a canvas b c f h w, out of place.
 
-    predictions: (b k) c j h w; frames: k j; weights: b k j.
+    predictions: (b k) c j h w; frames: k j; weights: b k j, or 1 k j.
     """
     batch = canvas.shape[0]
     predictions = rearrange(predictions, "(b k) c j h w -> b c (k j) h w", b=batch)

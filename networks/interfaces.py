@@ -1,7 +1,8 @@
 """The contracts between the parts: named tuples for data, protocols for what is swapped.
 
 Axes: b batch, c channels, f frames, h height, w width, n tokens, d width of tokens, l text tokens, e text features.
-Time lies in [0, 1], one value per frame: 0 is clean, 1 is noise. It never means video time; that is `frame_index`.
+Time lies in [0, 1], one value per frame, or one for all: 0 is clean, 1 is noise. It never means video time; that is
+`frame_index`.
 """
 
 from collections.abc import Callable, Iterator, Sequence

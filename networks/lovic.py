@@ -165,7 +165,8 @@ def nearest_means(video: Tensor, places: Tensor) -> Tensor:
     """
     patches = rearrange(video, "n c f (h p) (w q) -> n f h w (c p q)", p=PATCH, q=PATCH)
     axes = (torch.arange(size, dtype=torch.float32, device=video.device) for size in patches.shape[1:4])
-    apart = torch.cdist(torch.cartesian_prod(*axes).expand(len(video), -1, -1), places.float())
+    grid = torch.cartesian_prod(*axes).expand(len(video), -1, -1)
+    apart = torch.cdist(grid, places.float(), compute_mode="donot_use_mm_for_euclid_dist")  # exact at any precision
     share = nn.functional.one_hot(apart.argmin(dim=2), places.shape[1]).float()
     alone = nn.functional.one_hot(apart.argmin(dim=1), apart.shape[1]).float().mT
     share = torch.where(share.sum(dim=1, keepdim=True) > 0, share, alone)

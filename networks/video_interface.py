@@ -89,8 +89,8 @@ class VideoInterface(nn.Module):
         """Reads keyframes into global tokens.
 
         keyframes: b f s d_backbone, embedded patches; frame_times: b f d_backbone, embedded time of each keyframe;
-        time: b d_backbone, of the noisiest frame; text: b l e; text_mask: b l; frame_mask: b f, False where a keyframe
-        is not to be read, None for all. Returns b n d_backbone.
+        time: b d_backbone, of the noisiest frame; 1 1 d and 1 d where one time is for all. text: b l e; text_mask: b l;
+        frame_mask: b f, False where a keyframe is not to be read, None for all. Returns b n d_backbone.
         """
         video = self._video_tokens(keyframes, frame_times)
         clock = self.read_time(time)

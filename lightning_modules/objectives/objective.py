@@ -1,6 +1,6 @@
 """The objective: how a video is corrupted, what the network predicts and how it is scored.
 
-Axes: b batch, c channels, f frames, h height, w width. Time b f in [0, 1], 0 clean and 1 noise.
+Axes: b batch, c channels, f frames, h height, w width. Time b f, or 1 1, in [0, 1], 0 clean and 1 noise.
 """
 
 from typing import NamedTuple
