@@ -280,6 +280,7 @@ def _manifest_line(cfg: DictConfig, take: Take, name: str, prompt: str, seed: in
         "boundaries": [1 + (start - 1) * factor for start in starts],
         "weights": str(cfg.weights),
         "weights_hash": take.hash,
+        "matmul_precision": take.matmul_precision,
         "settings": take.settings,
         "seconds": round(seconds, 2),
         "peak_gib": round(peak, 3),

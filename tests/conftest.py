@@ -13,4 +13,5 @@ import torch
 def seeded():
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    torch.set_float32_matmul_precision("highest")  # a program that ran before may have set it
+    yield
+    torch.set_float32_matmul_precision("highest")  # a program may have set it

@@ -131,7 +131,8 @@ def test_what_changes_a_segment_changes_its_hash(ask):
     usual = fingerprint("hybrid")
     assert fingerprint("hybrid") == usual
     assert fingerprint("hybrid", "network.windows_per_call=1", "rate=2", "seed=5") == usual
-    changes = ("without=memory", "without=global_tokens", "network.fusion=late", "network.local_frames=2", "width=64")
+    changes = ["without=memory", "without=global_tokens", "network.fusion=late", "network.local_frames=2", "width=64"]
+    changes.append("matmul_precision=high")
     assert len({usual, *(fingerprint("hybrid", change) for change in changes)}) == len(changes) + 1
 
 

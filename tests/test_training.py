@@ -116,6 +116,16 @@ def test_blocks_compiled_in_training_learn_the_same_weights(videos, trained, tmp
         torch.testing.assert_close(value, weights(trained)[name], atol=1e-5, rtol=1e-4)
 
 
+def test_an_unknown_precision_is_refused_by_both_programs(videos, tmp_path):
+    words = "matmul_precision=exact must be one of highest, high, medium"
+    with pytest.raises(ValueError, match=words):
+        train(config(videos, tmp_path / "run", "matmul_precision=exact"))
+    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
+        cfg = compose("generate", overrides=["matmul_precision=exact", f"output={tmp_path}"])
+    with pytest.raises(ValueError, match=words):
+        Take(cfg)
+
+
 def test_sample_videos_play_in_tensorboard(videos, tmp_path):
     from PIL import Image
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -137,6 +137,15 @@ def test_times_of_frames_are_the_loaded_model_s_times_of_tokens(wan, backbone):
     assert backbone(noisy.bfloat16(), time, condition).dtype == torch.bfloat16
 
 
+@torch.no_grad()
+def test_one_time_for_all_is_the_time_of_every_frame(wan):
+    for name in ("dit", "vin_plan"):
+        network = awake(NETWORKS[name](learnt(backbone_of(wan[1]))).eval(), scale=0.02)
+        noisy, _, condition = inputs_of(network)
+        expected = network(noisy, torch.full((2, 7), 0.6), condition)
+        torch.testing.assert_close(network(noisy, torch.full((1, 1), 0.6), condition), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("head_width", [12, 16, 128])
 def test_heads_are_split_among_the_axes_as_in_diffusers(head_width):
     from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed

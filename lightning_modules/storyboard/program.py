@@ -190,6 +190,7 @@ def _write_manifest(cfg: DictConfig, take: Take, made: Plan, path: Path, seconds
         ],
         "weights": str(cfg.weights),
         "weights_hash": take.hash,
+        "matmul_precision": take.matmul_precision,
         "seconds": round(seconds, 2),
     }
     manifest = Path(cfg.output) / "manifest.jsonl"
