@@ -28,7 +28,7 @@ def settle() -> None:
 
 
 def set_matmul_precision(precision: str) -> None:
-    """How exact products of float32 matrices are, in PyTorch's words; see README, "On a CPU".
+    """How exact products of float32 matrices are, in PyTorch's words; see README, "When something is wrong".
 
     Raises:
         ValueError: if PyTorch has no such word.
