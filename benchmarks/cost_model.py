@@ -28,7 +28,7 @@ settle()  # before torch loads; see README, "On a CPU"
 
 import torch
 from rich.console import Console
-from torch.utils.flop_counter import FlopCounterMode
+from lightning_modules.compat.torch import flop_counter
 
 from benchmarks.clock import in_turns
 from benchmarks.cost_cases import OWN_MAPPINGS, Job, in_process, parameters_of, predicted, prepare
@@ -65,7 +65,7 @@ def video_jobs(preset: str, frames: int) -> list[Job]:
 def measured(job: Job, args: argparse.Namespace) -> Record:
     """Counted FLOPs and the median seconds of several steps, or those of one video."""
     run = prepare(job, args.device)
-    with FlopCounterMode(display=False) as counter:
+    with flop_counter() as counter:
         run()
     if job.rollout:
         began = time.perf_counter()

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from lightning_modules.compat.torch import flop_counter
 
 from benchmarks import ROOT
 from networks.interfaces import Condition
@@ -102,7 +102,7 @@ class Flops(NamedTuple):
 def count_flops(setup: Setup, network: str, num_frames: int) -> Flops:
     """Counted on `meta`, where attention is two products of batches of matrices and all the rest is linear layers."""
     module = build_network(setup, network, "meta")
-    with FlopCounterMode(display=False) as counter:
+    with flop_counter() as counter:
         module(*example(setup, num_frames, "meta"))
     linear = sum(n for operator, n in counter.get_flop_counts()["Global"].items() if str(operator) in LINEAR)
     return Flops(counter.get_total_flops(), counter.get_total_flops() - linear)

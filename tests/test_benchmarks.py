@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from lightning_modules.compat.torch import flop_counter
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -28,7 +28,7 @@ def test_full_attention_costs_what_the_formula_says():
 @pytest.mark.parametrize("network", ["vin", "dit"])
 def test_counts_on_meta_are_those_of_the_kernels_that_run(network):
     module = build_network(SMALL, network, "cpu")
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), flop_counter() as counter:
         module(*example(SMALL, 65, "cpu"))
     assert count_flops(SMALL, network, 65).total == counter.get_total_flops()
 

@@ -8,7 +8,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from test_metrics import MeanColour
-from torch.utils.flop_counter import FlopCounterMode
+from lightning_modules.compat.torch import flop_counter
 
 from benchmarks import ROOT, claims
 from benchmarks.claiming import comparison, cost, videos
@@ -100,7 +100,7 @@ def test_flops_of_a_canvas_without_tokens_are_those_that_run(releases):
     nodes = OmegaConf.to_container(config, resolve=True)
     network = instantiate(config.network).eval().requires_grad_(False)
     index, mask = torch.arange(20.0).unsqueeze(0), torch.ones(1, 7, dtype=torch.bool)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter, network.without("global_tokens"):
+    with torch.no_grad(), flop_counter() as counter, network.without("global_tokens"):
         network(torch.randn(1, 16, 20, 8, 8), torch.full((1, 20), 0.5), Condition(index, torch.randn(1, 7, 384), mask))
     size, video = network_size(nodes["network"]), VideoSize(20, 8, 8, 7)
     found = cost.sampling_flops(size, nodes["rollout"], video, calls=1, without="global_tokens")

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from live import LiveBytes
 from omegaconf import OmegaConf
-from torch.utils.flop_counter import FlopCounterMode
+from lightning_modules.compat.torch import flop_counter
 
 from lightning_modules.cost import speed
 from lightning_modules.cost.codec import codec_size
@@ -60,7 +60,7 @@ def example(size, frames, *, shared_time=True):
 
 
 def counted(function, *arguments, **settings):
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), flop_counter() as counter:
         function(*arguments, **settings)
     return counter.get_total_flops()
 

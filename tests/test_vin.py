@@ -4,7 +4,7 @@ import pytest
 import torch
 from builders import awake, example, tiny_vin
 from einops import rearrange
-from torch.utils.flop_counter import FlopCounterMode
+from lightning_modules.compat.torch import flop_counter
 
 from networks.chunks import call_sizes, cut, paste, plan_windows
 from networks.interfaces import Condition, ContextTokens
@@ -150,7 +150,7 @@ def test_token_shape_and_processor_cost_do_not_depend_on_length():
     for frames in (8, 16):
         noisy, time, condition = example(frames)
         assert network.read(noisy, time, condition).tokens.shape == (2, 5, 32)
-        with FlopCounterMode(display=False) as counter:
+        with flop_counter() as counter:
             network.read(noisy, time, condition)
         costs.append(
             sum(

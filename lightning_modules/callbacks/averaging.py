@@ -1,9 +1,11 @@
 """Exponential moving average of the weights."""
 
-import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from lightning_modules.compat.lightning import average_of
 
 
 class WarmAverage(WeightAveraging):
@@ -24,16 +26,13 @@ class WarmAverage(WeightAveraging):
         Lightning makes the average before it moves the module: left there, every step would fetch all weights from
         the device. The count of steps stays on the CPU, where reading it waits for nothing.
         """
-        assert self._average_model is not None
-        self._average_model.module.to(pl_module.device)
-        pairs = zip(self._average_model.module.parameters(), pl_module.parameters(), strict=True)
-        for mean, weight in pairs:
+        average = average_of(self).module.to(pl_module.device)
+        for mean, weight in zip(average.parameters(), pl_module.parameters(), strict=True):
             if not weight.requires_grad:
                 mean.data = weight.data
 
     def _average(self, means: list[Tensor], weights: list[Tensor], _: Tensor | int) -> None:
-        assert self._average_model is not None
-        steps = int(self._average_model.n_averaged)
+        steps = int(average_of(self).n_averaged)
         kept = min((1 + steps) / (10 + steps), self.decay)
         # What is kept once stays bit by bit: interpolated with itself, -0 would become 0 and change a fingerprint.
         apart = [(mean, weight) for mean, weight in zip(means, weights, strict=True) if not _same(mean, weight)]
@@ -41,9 +40,10 @@ class WarmAverage(WeightAveraging):
             return
         means, weights = (list(side) for side in zip(*apart, strict=True))
         if means[0].is_floating_point():
-            torch._foreach_lerp_(means, weights, 1 - kept)
-        else:  # whole numbers are tables
-            torch._foreach_copy_(means, weights)
+            get_ema_multi_avg_fn(kept)(means, weights, steps)
+            return
+        for mean, weight in zip(means, weights, strict=True):  # whole numbers are tables
+            mean.copy_(weight)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

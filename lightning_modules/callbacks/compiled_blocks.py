@@ -30,7 +30,8 @@ class CompiledBlocks(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Marks the blocks; each is compiled when it first runs."""
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _RECOMPILATIONS)
+        limits = torch.compiler.config
+        limits.recompile_limit = max(limits.recompile_limit, _RECOMPILATIONS)
         for module in pl_module.modules():
             if isinstance(module, _BLOCKS):
                 module.compile(backend=self.backend, dynamic=self.dynamic)

@@ -10,6 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
+from lightning_modules.compat.tensorboard import add_summary
 from lightning_modules.generation import generate
 from lightning_modules.rollouts.interfaces import Rollout
 from lightning_modules.samplers.guidance import Guidance
@@ -74,9 +75,8 @@ class SampleVideos(Callback):
         pixels = ((videos.clamp(-1, 1) + 1) * 127.5).byte().transpose(1, 2)  # n f c h w
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                writer = logger.experiment._get_file_writer()
                 for number, video in enumerate(pixels):
-                    writer.add_summary(animated(f"samples/{number}", video, fps), trainer.global_step)
+                    add_summary(logger.experiment, animated(f"samples/{number}", video, fps), trainer.global_step)
             elif isinstance(logger, WandbLogger):
                 # The files, since of pixels it would make videos by another library.
                 logger.log_video("samples", [str(path) for path in paths], trainer.global_step, caption=captions)

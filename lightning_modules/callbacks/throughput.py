@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from torch.utils.flop_counter import FlopCounterMode
+from lightning_modules.compat.torch import flop_counter
 
 from networks.interfaces import VideoBatch
 
@@ -122,6 +122,6 @@ def count_training_flops(pl_module: Any, batch: VideoBatch) -> int:
     """FLOPs of one forward and backward pass: three times the forward pass's."""
     devices = [pl_module.device] if pl_module.device.type == "cuda" else []
     as_written = torch.compiler.set_stance("force_eager")  # a compiled block cannot be counted
-    with as_written, torch.random.fork_rng(devices), torch.enable_grad(), FlopCounterMode(display=False) as counter:
+    with as_written, torch.random.fork_rng(devices), torch.enable_grad(), flop_counter() as counter:
         pl_module.count_flops_step(batch)
     return 3 * counter.get_total_flops()

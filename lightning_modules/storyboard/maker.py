@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning import LightningModule
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from lightning_modules.compat.torch import flop_counter
 
 from lightning_modules.generation import window_generator
 from lightning_modules.rollouts.segmentwise import Piece, denoise_window, open_window
@@ -108,6 +108,6 @@ class StepFlops:
             memory=Memory(layers, known),
         )
         noisy = torch.empty(1, channels, frames, height, width, device="meta")
-        with FlopCounterMode(display=False) as counter:
+        with flop_counter() as counter:
             self.network(noisy, torch.zeros(1, frames, device="meta"), condition)
         return float(counter.get_total_flops() * self.num_calls)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig
 from rich.progress import Progress
-from torch.utils.flop_counter import FlopCounterMode
+from lightning_modules.compat.torch import flop_counter
 
 from lightning_modules.rollouts.checks import rollout_name
 from lightning_modules.rollouts.segmentwise import Piece, remembered
@@ -160,7 +160,7 @@ def remembering_costs(
     for name, rate in dict.fromkeys((source.name, source.rate) for step in made.steps for source in step.sources):
         video = torch.zeros(1, size[0], latents[name], *size[1:], device=device)
         context = remembered(Piece(video, 0, text, mask, 0, rate), 0.0)
-        with FlopCounterMode(display=False) as counter:
+        with flop_counter() as counter:
             memory = network.remember(nowhere._replace(context=(context,)))
         tokens = int(memory.mask.sum()) - 1  # all but the null memory
         found[name, rate] = RememberingCost(tokens, float(counter.get_total_flops()))

@@ -141,8 +141,8 @@ class DiffusersCodec(nn.Module):
             yield self.decode(latents)
             return
         raw = self._raw(latents)
-        self.model.clear_cache()  # counts the layers that carry something
-        carried: list[Any] = [None] * self.model._conv_num  # this stream's own: streams may run side by side
+        convolutions = sum(isinstance(layer, nn.Conv3d) for layer in self.model.decoder.modules())
+        carried: list[Any] = [None] * convolutions  # one place each; this stream's own: streams may run side by side
         for number, frame in enumerate(raw.split(1, dim=2)):
             with torch.autocast(latents.device.type, enabled=False):
                 piece = self.model.post_quant_conv(frame)

@@ -1,0 +1,49 @@
+"""PyTorch, tested on 2.11.0 and 2.14.1: a FLOP counter that says the same on both.
+
+FLOPs follow FlopCounterMode's rule: a multiplication and an addition are two, matrix products and convolutions alone
+are counted, and a mask does not make attention cheaper.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+Shape = Sequence[int]
+
+
+def attention_flops(query: Shape, key: Shape, value: Shape, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    """FLOPs of scaled dot-product attention, from the shapes b h n d of its query, key and value.
+
+    out_shape: given by FlopCounterMode, not needed.
+    """
+    batch, heads, queries, width = query
+    return 2 * batch * heads * queries * key[-2] * (width + value[-1])
+
+
+def attention_backward_flops(grad: Shape, query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
+    """FLOPs of the backward pass of a fused attention, which computes the scores again: five products of matrices.
+
+    grad: the shape of the output's gradient; query, key, value: theirs, all b h n d.
+    """
+    batch, heads, queries, width = query
+    return 2 * batch * heads * queries * key[-2] * (3 * width + 2 * value[-1])
+
+
+_FUSED = ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_fused_attention_overrideable")
+"""Fused attention of CPUs and of other backends; versions differ in whether FlopCounterMode knows or takes it apart."""
+
+
+def flop_counter() -> FlopCounterMode:
+    """A context in which FLOPs are counted, equally on each supported version and device.
+
+    Read `get_total_flops()` afterwards. The operators still run: on the device `meta` they cost nothing.
+    """
+    formulas = {}
+    for name in _FUSED:
+        if hasattr(torch.ops.aten, name):
+            formulas[getattr(torch.ops.aten, name)] = attention_flops
+        if hasattr(torch.ops.aten, f"{name}_backward"):
+            formulas[getattr(torch.ops.aten, f"{name}_backward")] = attention_backward_flops
+    return FlopCounterMode(display=False, custom_mapping=formulas)
