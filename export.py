@@ -17,12 +17,14 @@ def main(cfg: DictConfig) -> None:
 
     if cfg.dtype not in ("float32", "float16", "bfloat16"):
         raise ValueError(f"dtype={cfg.dtype} must be float32, float16 or bfloat16")
-    from lightning_modules.runs import NETWORK_FOLDER, read_run, release
+    from lightning_modules.releasing import release
+    from lightning_modules.runs import NETWORK_FOLDER, read_run
     from networks.saving import WEIGHTS
 
     config, folder = read_run(cfg.run, key="run")[0], Path(cfg.output)
     replaced = any((place / WEIGHTS).is_file() for place in (folder, folder / NETWORK_FOLDER))
-    release(cfg.run, folder, getattr(torch, cfg.dtype), decoder=cfg.decoder)
+    bases = {part: cfg[part].pretrained for part in ("text", "codec", "backbone") if cfg[part].pretrained is not None}
+    release(cfg.run, folder, getattr(torch, cfg.dtype), decoder=cfg.decoder, bases=bases)
     log.info(f"released in {folder}{', where an earlier release was replaced' if replaced else ''}")
     log.info(f"next: {next_command(config, folder)}")
 

@@ -45,7 +45,7 @@ from benchmarks.trained import (
     segment_data,
 )
 from lightning_modules.reconstruction import fold, reconstruction_errors
-from lightning_modules.runs import load_run
+from lightning_modules.runs import CONFIG_KEY, load_run, locate, read_checkpoint
 from lightning_modules.user_errors import explain
 from networks.interfaces import VideoBatch
 from networks.sequence import PATCH
@@ -136,8 +136,9 @@ def measure(name: str, compressors: Sequence[nn.Module | None], walks: Walks, ra
 def model_name(weights: str, config: Any) -> str:
     """A release's or run's name, its compressor, and how long a run was."""
     released = label(weights, config) != config.name
-    more = " more" if config.get("pretrained") else ""
-    steps = "" if released else f", {config.trainer.max_steps:,} steps{more}"
+    trained = {} if released else read_checkpoint(locate(weights, "weights"))[CONFIG_KEY]
+    more = " more" if trained.get("pretrained") else ""
+    steps = "" if released else f", {trained['trainer']['max_steps']:,} steps{more}"
     return f"{label(weights, config)}, {kind_of(config)}{steps}"
 
 

@@ -28,13 +28,13 @@ settle()  # before torch loads; see README, "On a CPU"
 
 import torch
 from rich.console import Console
-from lightning_modules.compat.torch import flop_counter
 
 from benchmarks.clock import in_turns
 from benchmarks.cost_cases import OWN_MAPPINGS, Job, in_process, parameters_of, predicted, prepare
 from benchmarks.probes import MIB
 from benchmarks.report import Sheet, save, show
 from benchmarks.setups import SETUPS
+from lightning_modules.compat.torch import flop_counter
 
 FRAMES, REFERENCE, VIDEO_FRAMES = [65, 257, 1025], 257, 129
 WINDOW, SEGMENT, HYBRID_SEGMENT = 37, 53, 93

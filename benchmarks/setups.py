@@ -8,9 +8,9 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from lightning_modules.compat.torch import flop_counter
 
 from benchmarks import ROOT
+from lightning_modules.compat.torch import flop_counter
 from networks.interfaces import Condition
 from networks.rope import RotaryEmbedding3D
 

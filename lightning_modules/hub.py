@@ -3,6 +3,14 @@
 from pathlib import Path
 
 PREFIX = "hub:"
+KINDS = ("*.yaml", "*.json", "*.safetensors", "*.ckpt")
+"""What is downloaded of a repository: no code and no other pickles."""
+
+
+def repository_of(folder: Path, weights: str | Path) -> Path:
+    """The downloaded repository that the folder of `weights`, hub:USER/REPO/FOLDER, lies in."""
+    inner = Path(str(weights).removeprefix(PREFIX)).parts[2:]
+    return folder.parents[len(inner) - 1] if inner else folder
 
 
 def on_disk(weights: str | Path, key: str) -> Path:
@@ -17,13 +25,13 @@ def on_disk(weights: str | Path, key: str) -> Path:
         return Path(weights)
     user, _, rest = str(weights).removeprefix(PREFIX).partition("/")
     name, _, folder = rest.partition("/")
-    if not user or not name:
+    if not user or not name or ".." in Path(folder).parts or Path(folder).is_absolute():
         raise ValueError(f"{key}={weights}: write hub:USER/REPO, or hub:USER/REPO/FOLDER for a folder of it")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(f"{user}/{name}"), folder)
+        return Path(snapshot_download(f"{user}/{name}", allow_patterns=list(KINDS)), folder)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
             f"{key}={weights}: the hub gave no {user}/{name} ({type(error).__name__}) and none was downloaded before; "

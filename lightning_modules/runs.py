@@ -2,20 +2,22 @@
 
 import hashlib
 import logging
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from lightning import LightningModule
 from omegaconf import DictConfig, OmegaConf
-from safetensors.torch import load_file
 from torch import nn
 
-from lightning_modules.hub import PREFIX, on_disk
-from networks.saving import WEIGHTS, load_weights, read_config, save_pretrained
+from lightning_modules.hub import PREFIX, on_disk, repository_of
+from lightning_modules.outside import checked_config, read_config_file
+from networks.reading import check_finite, load_tensors, tensor_shapes
+from networks.saving import WEIGHTS, differing, load_weights, shapes_of
 
 log = logging.getLogger("longtake")
 
@@ -24,23 +26,6 @@ CONFIG_KEY = "longtake_config"
 
 RELEASE_CONFIG = "config.yaml"
 NETWORK_FOLDER = "network"
-RELEASED = (
-    "name", "seed", "codec", "text", "backbone", "interface", "compressor", "network", "objective", "sampler",
-    "guidance", "rollout", "optimizer", "scheduler", "lightning_module", "video", "prompts",
-)  # fmt: skip
-
-
-CALLABLE = ("networks.", "lightning_modules.", "torch.optim.", "timm.optim.")
-"""What the config of downloaded weights may call; Hydra would call nearly anything."""
-
-
-def network_config(node: Any) -> Any:
-    """A resolved Hydra node as a config.json: `_target_` becomes `_class_name`."""
-    if isinstance(node, list):
-        return [network_config(value) for value in node]
-    if not isinstance(node, dict):
-        return node
-    return {("_class_name" if key == "_target_" else key): network_config(value) for key, value in node.items()}
 
 
 def last_checkpoint(run_folder: Path) -> Path:
@@ -98,50 +83,79 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def read_run(weights: str | Path, key: str = "weights") -> tuple[DictConfig, dict[str, torch.Tensor] | Path]:
-    """The resolved config of trained weights, and their state (a checkpoint's) or folder (a release's).
+    """The config of trained weights, checked, and their state (a checkpoint's) or folder (a release's).
 
     weights: a .ckpt, a run folder, or a release folder, also hub:USER/REPO/FOLDER; key: what the setting is called
     that names it.
 
     Raises:
-        ValueError: if it is none of these.
+        ValueError: if it is none of these, is broken, or has a config that would run what is not of this project.
+    """
+    path = locate(weights, key)
+    if path.is_dir():
+        tree = read_config_file(path / RELEASE_CONFIG)
+        config = OmegaConf.create(checked_config(tree, f"{key}={weights}"))
+        if "folder" in config.codec:
+            config.codec.folder = str(codec_folder(path, config.codec.folder, weights, key))
+        return config, path / NETWORK_FOLDER
+    checkpoint = read_checkpoint(path)
+    config = OmegaConf.create(checked_config(checkpoint[CONFIG_KEY], f"{key}={weights}"))
+    return config, state_of(checkpoint, path)
+
+
+def read_state(weights: str | Path, key: str) -> dict[str, torch.Tensor] | Path:
+    """The state (a checkpoint's) or folder (a release's) of trained weights, whose config is not read.
+
+    Raises:
+        ValueError: if there is none, or it is broken.
+    """
+    path = locate(weights, key)
+    return path / NETWORK_FOLDER if path.is_dir() else state_of(read_checkpoint(path), path)
+
+
+def locate(weights: str | Path, key: str) -> Path:
+    """A release's folder or a checkpoint's file.
+
+    Raises:
+        ValueError: if the weights are neither.
     """
     path = on_disk(weights, key)
-    if (path / NETWORK_FOLDER / WEIGHTS).is_file():
-        config = OmegaConf.load(path / RELEASE_CONFIG)
-        assert isinstance(config, DictConfig)
-        if "folder" in config.codec:
-            config.codec.folder = str((path / config.codec.folder).resolve())
-        _refuse_foreign(config, weights, key)
-        return config, path / NETWORK_FOLDER
+    if (path / NETWORK_FOLDER / WEIGHTS).exists():
+        return path
     if path.is_dir():
         path = last_checkpoint(path)
     if not path.is_file():
         raise ValueError(f"{key}={weights}: no such file or folder; give a .ckpt, a run folder or a release folder")
-    checkpoint = read_checkpoint(path)
-    config = OmegaConf.create(checkpoint[CONFIG_KEY])
-    _refuse_foreign(config, weights, key)
-    return config, checkpoint["state_dict"]
+    return path
 
 
-def _refuse_foreign(config: DictConfig, weights: str | Path, key: str) -> None:
-    """Refuses weights of the hub whose config would run what is not of this project, as a stranger's could."""
-    if not str(weights).startswith(PREFIX):
-        return
-    tree: Any = OmegaConf.to_container(config, resolve=True)
-    for target in _targets([tree[name] for name in RELEASED if name in tree]):
-        # A name of ours may lead out of the project: what it stands for says where it is from.
-        if not target.startswith(CALLABLE) or not str(get_object(target).__module__).startswith(CALLABLE):
-            raise ValueError(f"{key}={weights}: not loaded, since its config would call {target}, not of this project")
+def state_of(checkpoint: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint's module, by name.
+
+    Raises:
+        ValueError: if it holds none, or something else, or a tensor that is no number.
+    """
+    state = checkpoint.get("state_dict")
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
+        raise ValueError(f"{path} holds no weights of a module: expected a .ckpt that train.py wrote")
+    check_finite(state, path)
+    return state
 
 
-def _targets(node: Any) -> Iterator[str]:
-    """Every `_target_` within a node."""
-    if isinstance(node, dict):
-        yield from [str(node["_target_"])] if "_target_" in node else []
-        node = list(node.values())
-    for inner in node if isinstance(node, list) else []:
-        yield from _targets(inner)
+def codec_folder(release: Path, folder: Any, weights: str | Path, key: str) -> Path:
+    """Where the codec of a release lies: its config names it relative to the release.
+
+    Raises:
+        ValueError: if the config names no folder, or one outside of the downloaded repository.
+    """
+    if not isinstance(folder, str):
+        raise ValueError(f"{key}={weights}: codec.folder in its config is {folder!r}, no folder; take the weights anew")
+    inside = os.path.normpath(release / folder)  # by its words: the hub's cache is full of links
+    if str(weights).startswith(PREFIX) and not Path(inside).is_relative_to(repository_of(release, weights)):
+        raise ValueError(f"{key}={weights}: codec.folder={folder} in its config leads out of the repository")
+    return (release / folder).resolve()
 
 
 def load_state(module: LightningModule, state: dict[str, torch.Tensor] | Path) -> None:
@@ -153,12 +167,7 @@ def load_state(module: LightningModule, state: dict[str, torch.Tensor] | Path) -
     if isinstance(state, Path):
         load_weights(module.get_submodule("network"), state)
         return
-    expected = module.state_dict()
-    wrong = sorted(
-        k
-        for k in expected.keys() | state.keys()
-        if k not in expected or k not in state or expected[k].shape != state[k].shape
-    )
+    wrong = differing(shapes_of(module.state_dict()), shapes_of(state))
     if wrong:
         raise ValueError(
             f"the checkpoint does not fit {type(module).__name__}: {len(wrong)} tensors differ, "
@@ -189,12 +198,7 @@ def load_parts(module: LightningModule, parts: Mapping[str, str | Sequence[str]]
         except AttributeError as error:
             known = ", ".join(key for key, _ in module.get_submodule("network").named_children())
             raise ValueError(f"pretrained.{name}: the network has no such part; it has {known}") from error
-        expected = part.state_dict()
-        wrong = sorted(
-            key
-            for key in expected.keys() | state.keys()
-            if key not in expected or key not in state or expected[key].shape != state[key].shape
-        )
+        wrong = differing(shapes_of(part.state_dict()), shapes_of(state))
         if wrong:
             raise ValueError(
                 f"pretrained.{name}={sources} does not fit {type(part).__name__}: {len(wrong)} tensors differ, "
@@ -225,9 +229,9 @@ def _goes_without(network: nn.Module, name: str) -> bool:
 
 def network_state(weights: str | Path, key: str) -> dict[str, torch.Tensor]:
     """The tensors of trained weights' network, by name."""
-    state = read_run(weights, key)[1]
+    state = read_state(weights, key)
     if isinstance(state, Path):
-        return load_file(state / WEIGHTS)
+        return load_tensors(state / WEIGHTS)
     return {key.removeprefix("network."): x for key, x in state.items() if key.startswith("network.")}
 
 
@@ -243,16 +247,80 @@ def override(config: DictConfig, overrides: DictConfig) -> DictConfig:
     return merged
 
 
+def rename_base(config: Any, part: str, name: str) -> None:
+    """Gives a part that loads a pretrained model another folder or hub name of it, wherever the config repeats it.
+
+    Args:
+        config: of weights; a mapping that is changed in place.
+        part: text, codec or backbone.
+        name: a folder, or a name on the hub.
+
+    Raises:
+        ValueError: if that part loads no pretrained model.
+    """
+    original = config.get(part)
+    if not isinstance(original, Mapping) or "pretrained" not in original:
+        raise ValueError(
+            f"{part}.pretrained={name}: the {part} of these weights loads no pretrained model; leave it out"
+        )
+    target = original["_target_"]
+    nodes = [config[part], *([config["network"]] if part == "backbone" else [])]
+    while nodes:
+        node = nodes.pop()
+        if node.get("_target_") == target:
+            node["pretrained"] = name
+        nodes += [value for value in node.values() if isinstance(value, Mapping)]
+
+
 def load_run(
-    weights: str | Path, overrides: DictConfig | None = None, *, key: str = "weights"
+    weights: str | Path,
+    overrides: DictConfig | None = None,
+    *,
+    key: str = "weights",
+    bases: Mapping[str, str] | None = None,
 ) -> tuple[DictConfig, LightningModule]:
-    """The module of a run or release, rebuilt and ready to generate; overrides are merged into its config first."""
+    """The module of a run or release, rebuilt and ready to generate.
+
+    Args:
+        weights: a .ckpt, a run folder, a release folder, or hub:USER/REPO/FOLDER.
+        overrides: merged into the config first.
+        key: what the setting is called that names the weights.
+        bases: by part (text, codec, backbone), another folder or hub name of the pretrained model that it loads.
+
+    Raises:
+        ValueError: if they do not fit together, or cannot be trusted; see `read_run`.
+    """
     config, state = read_run(weights, key)
+    for part, name in (bases or {}).items():
+        rename_base(config, part, name)
     if overrides is not None:
         config = override(config, overrides)
+    check_size(config, state, f"{key}={weights}")
     module: LightningModule = instantiate(config.lightning_module)
     load_state(module, state)
     return config, module.eval()
+
+
+def check_size(config: DictConfig, state: dict[str, torch.Tensor] | Path, where: str) -> None:
+    """Builds the network on the device `meta`, where sizes cost nothing, before a wrong size fills the memory.
+
+    A network that loads a pretrained base is not looked at: its sizes are the base's.
+
+    Raises:
+        ValueError: if the config asks for far more weights than there are.
+    """
+    part = "codec" if config.get("network") is None else "network"
+    if "pretrained" in OmegaConf.to_yaml(config[part]) or "folder" in config[part]:
+        return
+    with torch.device("meta"):
+        network: nn.Module = instantiate(config[part])
+    asked = sum(value.numel() for value in network.state_dict().values())
+    shapes = tensor_shapes(state / WEIGHTS) if isinstance(state, Path) else shapes_of(state)
+    there = sum(math.prod(shape) for shape in shapes.values())
+    if asked > 2 * there + 1_000_000:
+        raise ValueError(
+            f"{where}: its config asks for {asked:,} weights, but its file holds {there:,}: take both from one release"
+        )
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -261,37 +329,3 @@ def weights_hash(module: nn.Module) -> str:
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode() + value.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()[:12]
-
-
-def release(weights: str | Path, folder: str | Path, dtype: torch.dtype, *, decoder: bool = True) -> None:
-    """Writes a run as a release folder: the network in the diffusers format and the config that rebuilds its module.
-
-    decoder: whether the compressor inside a network with memory keeps its decoder, which generation does not need.
-
-    Raises:
-        ValueError: if there is no such compressor to leave the decoder out of.
-    """
-    config, module = load_run(weights, key="run")
-    resolved: Any = OmegaConf.to_container(config, resolve=True)
-    if not decoder:
-        compressor: Any = getattr(getattr(module, "network", None), "compressor", None)
-        if compressor is None:
-            raise ValueError(f"decoder=false: {weights} has no compressor inside a network, whose decoder to leave out")
-        compressor.decoder = None
-        resolved["compressor"]["decoder_depth"] = resolved["network"]["compressor"]["decoder_depth"] = 0
-    folder = Path(folder)
-    trained = "codec" if resolved.get("network") is None else "network"
-    network = module.get_submodule(trained).to(dtype)
-    if trained == "codec":
-        begun = resolved["codec"].get("folder")  # codec=freedoom: a release names no other one
-        made_of = network_config(resolved["codec"]) if begun is None else read_config(Path(begun))
-        save_pretrained(network, made_of, folder)
-        return
-    save_pretrained(network, network_config(resolved["network"]), folder / NETWORK_FOLDER)
-    kept = {key: resolved[key] for key in RELEASED if key in resolved}
-    for key in kept["lightning_module"]:  # said once: the module refers to the groups
-        if isinstance(kept.get(key), dict):
-            kept["lightning_module"][key] = f"${{{key}}}"
-    if "folder" in kept["codec"]:  # relative, so that a release can be moved together with its codec
-        kept["codec"]["folder"] = os.path.relpath(kept["codec"]["folder"], folder)
-    (folder / RELEASE_CONFIG).write_text(OmegaConf.to_yaml(kept))

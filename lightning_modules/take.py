@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lightning_modules.callbacks.memory import peak_resident_gib
 from lightning_modules.denoising import DenoisingModule
+from lightning_modules.disclosure import public_name, refuse_secrets
 from lightning_modules.generation import generate
 from lightning_modules.host import set_matmul_precision
 from lightning_modules.rollouts.checks import check_backbone, check_memory, check_rates
@@ -46,6 +47,11 @@ def overrides(cfg: DictConfig) -> DictConfig:
             raise ValueError("guidance_scale goes with one scale: here set guidance.scales.text and its neighbours")
         tree.setdefault("guidance", {})["scale"] = cfg.guidance_scale
     return OmegaConf.create(tree)
+
+
+def bases_of(cfg: DictConfig) -> dict[str, str]:
+    """By part, the folders or hub names that the command line gives pretrained models."""
+    return {part: cfg[part].pretrained for part in ("text", "codec", "backbone") if cfg[part].pretrained is not None}
 
 
 def reach_window(changes: DictConfig, config: DictConfig, weights: Any) -> DictConfig:
@@ -140,7 +146,8 @@ class Take:
         trained = read_run(cfg.weights)[0]
         if trained.get("network") is None:
             raise ValueError(f"weights={cfg.weights} hold a codec, which makes no videos: give those of a network")
-        self.config, self.module = load_run(cfg.weights, reach_window(overrides(cfg), trained, cfg.weights))
+        changes = reach_window(overrides(cfg), trained, cfg.weights)
+        self.config, self.module = load_run(cfg.weights, changes, bases=bases_of(cfg))
         if not isinstance(self.module, DenoisingModule):
             raise ValueError(f"weights={cfg.weights} hold a compressor, which makes no videos: give those of a network")
         self.network: Any = self.module.get_submodule("network")
@@ -217,11 +224,11 @@ def make_videos(cfg: DictConfig, write_video: Callable[..., None]) -> list[Path]
     nor are the finished windows of one that a kill cut short.
     """
     take = Take(cfg)
+    texts = prompts_of(cfg, take.config)
+    refuse_secrets(texts, "prompt")  # the manifest names it
     output = Path(cfg.output)
     output.mkdir(parents=True, exist_ok=True)
-    wanted = [
-        (f"{number:03d}.mp4", prompt, cfg.seed + number) for number, prompt in enumerate(prompts_of(cfg, take.config))
-    ]
+    wanted = [(f"{number:03d}.mp4", prompt, cfg.seed + number) for number, prompt in enumerate(texts)]
     finished = _finished(output, wanted, take.settings)
     if finished:
         log.info(f"{len(finished)} of {len(wanted)} video(s) are in {output} already")
@@ -278,7 +285,7 @@ def _manifest_line(cfg: DictConfig, take: Take, name: str, prompt: str, seed: in
         "fps": take.config.video.fps,
         "num_frames": cfg.num_frames,
         "boundaries": [1 + (start - 1) * factor for start in starts],
-        "weights": str(cfg.weights),
+        "weights": public_name(cfg.weights),
         "weights_hash": take.hash,
         "matmul_precision": take.matmul_precision,
         "settings": take.settings,

@@ -3,6 +3,7 @@
 import logging
 import math
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_modules.callbacks.provenance import Provenance
 from lightning_modules.callbacks.resuming import Recount
 from lightning_modules.host import set_matmul_precision
-from lightning_modules.runs import find_resume, load_parts, load_state, read_run
+from lightning_modules.runs import CONFIG_KEY, find_resume, load_parts, load_state, read_checkpoint, read_state
 from lightning_modules.take import check_lengths
 from networks.interfaces import Codec
 
@@ -121,7 +122,7 @@ def check_parts(cfg: DictConfig, codec: Codec) -> None:
         )
 
 
-def refuse_other_batch(trained: DictConfig, global_batch_size: int) -> None:
+def refuse_other_batch(trained: Mapping[str, Any], global_batch_size: int) -> None:
     """Where a run is in its data follows from its step, which is counted in global batches.
 
     Raises:
@@ -190,10 +191,10 @@ def train(cfg: DictConfig) -> float | None:
     if isinstance(cfg.pretrained, DictConfig):
         load_parts(module, {str(name): weights for name, weights in cfg.pretrained.items()})
     if resume is not None:
-        refuse_other_batch(read_run(resume)[0], cfg.global_batch_size)
+        refuse_other_batch(read_checkpoint(resume)[CONFIG_KEY], cfg.global_batch_size)
     for weights in (cfg.pretrained, resume):  # resume: only to refuse what does not fit; Lightning restores the rest
         if isinstance(weights, str | Path):
-            load_state(module, read_run(weights, "pretrained")[1])
+            load_state(module, read_state(weights, "pretrained"))
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
     trainer, batch = build_trainer(cfg, [*callbacks, Provenance(config=resolved), Recount()])

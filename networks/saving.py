@@ -4,25 +4,52 @@ config.json holds the constructor's arguments under `_class_name`, nested where 
 """
 
 import importlib
+import inspect
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from networks.reading import load_tensors, read_json, tensor_shapes
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIG = "config.json"
 
 
+_IDENTITIES = ("networks.dit.full_attention", "networks.lovic.compressor_alone")
+"""Functions that a config may name beside classes: each returns the network that it is given."""
+
+
+def own_network(name: str) -> Callable[..., Any] | None:
+    """The network class that a dotted name stands for, None for any other name.
+
+    Only a subclass of nn.Module counts, by the name of the module in `networks` that defines it: what a module of ours
+    has imported, such as a function that writes files, cannot be reached by a name in a file.
+    """
+    module_name, _, class_name = name.rpartition(".")
+    parts = module_name.split(".")
+    if parts[0] != "networks" or not all(part.isidentifier() for part in (*parts, class_name)):
+        return None
+    try:
+        found = getattr(importlib.import_module(module_name), class_name, None)
+    except ImportError:
+        return None
+    if name in _IDENTITIES:
+        return found if callable(found) else None
+    is_network = inspect.isclass(found) and issubclass(found, nn.Module) and found.__module__ == module_name
+    return found if is_network else None
+
+
 def build(config: Any) -> Any:
-    """Builds what a config.json describes: every mapping with `_class_name` becomes an object, innermost first.
+    """Builds what a config.json describes: every mapping with `_class_name` becomes a network, innermost first.
 
     Raises:
-        ValueError: if a class is not one of this project's networks; a file must not run anything else.
+        ValueError: if a name is not one of this project's networks, since a file must not run anything else, or the
+            class does not take the arguments.
     """
     if isinstance(config, list):
         return [build(value) for value in config]
@@ -31,10 +58,15 @@ def build(config: Any) -> Any:
     arguments = {key: build(value) for key, value in config.items() if not key.startswith("_")}
     if "_class_name" not in config:
         return arguments
-    module_name, _, class_name = str(config["_class_name"]).rpartition(".")
-    if module_name.split(".")[0] != "networks":
-        raise ValueError(f"config.json names {config['_class_name']!r}, which is not a class of the package networks")
-    return getattr(importlib.import_module(module_name), class_name)(**arguments)
+    name = str(config["_class_name"])
+    network = own_network(name)
+    if network is None:
+        raise ValueError(f"config.json names {name!r}, which is no network class of this project: take another folder")
+    try:
+        inspect.signature(network).bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"config.json does not fit {name}: {error}; take the folder as it was released") from error
+    return network(**arguments)
 
 
 def save_pretrained(network: nn.Module, config: Mapping[str, Any], folder: str | Path) -> None:
@@ -71,34 +103,37 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The config.json of a network's folder.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is none, or it is broken.
     """
     if not (folder / CONFIG).is_file():
         raise ValueError(
             f"{folder} holds no {CONFIG}: expected a folder with {CONFIG} and {WEIGHTS}, "
             "as `python export.py` writes it"
         )
-    config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
-    return config
+    return read_json(folder / CONFIG)
+
+
+def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor, by name."""
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
+def differing(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Names of tensors that one side lacks or has in another shape, sorted."""
+    return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
 
 
 def load_weights(network: nn.Module, folder: Path) -> None:
     """Copies a folder's weights into a network, in the network's own precision.
 
     Raises:
-        ValueError: if names or shapes differ.
+        ValueError: if names or shapes differ, the file is broken, or a weight is no number.
     """
     path = folder / WEIGHTS
     if not path.is_file():
         raise ValueError(f"{folder} holds no {WEIGHTS}")
-    expected = network.state_dict()
-    with safe_open(path, framework="pt") as file:
-        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    wrong = sorted(
-        name
-        for name in expected.keys() | found
-        if tuple(expected[name].shape if name in expected else ()) != found.get(name)
-    )
+    found = tensor_shapes(path)
+    wrong = differing(shapes_of(network.state_dict()), found)
     if wrong:
         advice = "use the network that the weights were trained with"
         if all(name.startswith("compressor.decoder.") and name not in found for name in wrong):
@@ -110,4 +145,4 @@ def load_weights(network: nn.Module, folder: Path) -> None:
             f"{path} does not fit {type(network).__name__}: {len(wrong)} tensors differ in name or shape, "
             f"the first is {wrong[0]!r}; {advice}"
         )
-    network.load_state_dict(load_file(path))
+    network.load_state_dict(load_tensors(path))

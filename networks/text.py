@@ -17,6 +17,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from networks.fingerprint import Setting, fingerprint_of
+from networks.reading import UNREADABLE, check_pretrained, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -220,16 +221,17 @@ class T5Text(PretrainedText):
         if dtype not in DTYPES:
             raise ValueError(f"text: dtype is '{dtype}', but must be one of {', '.join(DTYPES)}")
         kinds: dict[str, Any] = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "umt5": UMT5EncoderModel}
+        for inner in (subfolder, tokenizer_subfolder):
+            check_pretrained(pretrained, inner)
         try:
             config = AutoConfig.from_pretrained(pretrained, subfolder=subfolder)
             if config.model_type not in kinds:
                 raise ValueError(f"it is of type '{config.model_type}', not one of {', '.join(kinds)}")
             model = kinds[config.model_type].from_pretrained(pretrained, subfolder=subfolder, dtype=DTYPES[dtype])
             tokenizer = AutoTokenizer.from_pretrained(pretrained, subfolder=tokenizer_subfolder)
-        except (OSError, ValueError) as error:
+        except UNREADABLE as error:
             place = f"{pretrained}/{subfolder}" if subfolder else pretrained
-            reason = str(error).strip().splitlines()[0]
-            raise ValueError(f"text: no T5 encoder could be loaded from '{place}': {reason}") from error
+            raise ValueError(f"text: no T5 encoder could be loaded from '{place}': {reason_of(error)}") from error
         _check_features(features, config.d_model, pretrained)
         super().__init__(tokenizer=tokenizer, model=model, features=features, max_length=max_length, padding=padding)
 

@@ -121,8 +121,9 @@ def test_an_export_says_where_it_is_and_what_comes_next(config, command, tmp_pat
     monkeypatch.setattr("lightning_modules.runs.read_run", lambda *_, **__: (OmegaConf.create(config), {}))
     place = tmp_path / WEIGHTS if config["network"] is None else tmp_path / "network" / WEIGHTS
     place.parent.mkdir(exist_ok=True)
-    monkeypatch.setattr("lightning_modules.runs.release", lambda *_, **__: place.touch())
-    cfg = OmegaConf.create({"run": "runs/a", "output": str(tmp_path), "dtype": "float16", "decoder": True})
+    monkeypatch.setattr("lightning_modules.releasing.release", lambda *_, **__: place.touch())
+    bases = {part: {"pretrained": None} for part in ("text", "codec", "backbone")}
+    cfg = OmegaConf.create({"run": "runs/a", "output": str(tmp_path), "dtype": "float16", "decoder": True, **bases})
     with caplog.at_level(logging.INFO, "longtake"):
         export.main(cfg)
         assert f"released in {tmp_path}\n" in caplog.text

@@ -77,5 +77,5 @@ def test_folder_round_trip(codec, tmp_path):
 
 
 def test_config_files_build_networks_only():
-    with pytest.raises(ValueError, match="not a class of the package networks"):
+    with pytest.raises(ValueError, match="no network class of this project"):
         build({"_class_name": "subprocess.Popen", "args": "true"})

@@ -8,7 +8,6 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from test_metrics import MeanColour
-from lightning_modules.compat.torch import flop_counter
 
 from benchmarks import ROOT, claims
 from benchmarks.claiming import comparison, cost, videos
@@ -18,6 +17,7 @@ from benchmarks.setups import compose_config
 from datamodules.clips import read_frames
 from datamodules.tables import Entry
 from datamodules.writing import write_video
+from lightning_modules.compat.torch import flop_counter
 from lightning_modules.cost.sizes import VideoSize, network_size
 from lightning_modules.metrics.frame_difference import SeamScore, TemporalFlicker
 from lightning_modules.metrics.frechet import FrechetFrameDistance

@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from live import LiveBytes
 from omegaconf import OmegaConf
-from lightning_modules.compat.torch import flop_counter
 
+from lightning_modules.compat.torch import flop_counter
 from lightning_modules.cost import speed
 from lightning_modules.cost.codec import codec_size
 from lightning_modules.cost.flops import num_keyframes, step_flops

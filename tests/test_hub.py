@@ -55,7 +55,24 @@ def test_a_stranger_s_config_calls_nothing_but_this_project(cached, target):
     load_run("hub:someone/takes/flexformer_freedoom_64")
     path = cached / "flexformer_freedoom_64" / "config.yaml"
     config = OmegaConf.load(path)
-    config.optimizer = {"_target_": target, "name": "x"}
+    config.text = {"_target_": target, "name": "x"}
     OmegaConf.save(config, path)
-    with pytest.raises(ValueError, match=rf"not loaded, since its config would call {target}, not of this project"):
+    with pytest.raises(
+        ValueError, match=rf"not loaded, since text in its config would call {target}, which is no part"
+    ):
         load_run("hub:someone/takes/flexformer_freedoom_64")
+
+
+@pytest.mark.parametrize("folder", ["/etc", "../../codec_freedoom_64", "../../../../../../etc"])
+def test_a_codec_is_looked_for_within_the_repository_alone(cached, folder):
+    path = cached / "flexformer_freedoom_64" / "config.yaml"
+    config = OmegaConf.load(path)
+    config.codec.folder = folder
+    OmegaConf.save(config, path)
+    with pytest.raises(ValueError, match="leads out of the repository"):
+        read_run("hub:someone/takes/flexformer_freedoom_64")
+
+
+def test_a_name_cannot_lead_out_of_the_repository_either(cached):
+    with pytest.raises(ValueError, match="write hub:USER/REPO"):
+        read_run("hub:someone/takes/../../../elsewhere")

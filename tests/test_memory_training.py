@@ -16,7 +16,8 @@ from test_training import videos as videos
 
 from datamodules.clips import read_frames
 from datamodules.writing import write_video
-from lightning_modules.runs import load_run, release
+from lightning_modules.releasing import release
+from lightning_modules.runs import load_run
 from lightning_modules.storyboard.program import make_storyboard_video
 from lightning_modules.take import make_videos
 from lightning_modules.training import train

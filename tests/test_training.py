@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 
 from datamodules.clips import read_frames
 from datamodules.writing import write_video
-from lightning_modules.runs import load_run, read_checkpoint, release
+from lightning_modules.releasing import release
+from lightning_modules.runs import load_run, read_checkpoint
 from lightning_modules.take import Take, make_videos
 from lightning_modules.training import train
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from builders import awake, example, tiny_vin
 from einops import rearrange
-from lightning_modules.compat.torch import flop_counter
 
+from lightning_modules.compat.torch import flop_counter
 from networks.chunks import call_sizes, cut, paste, plan_windows
 from networks.interfaces import Condition, ContextTokens
 

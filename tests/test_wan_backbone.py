@@ -16,7 +16,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from lightning_modules.callbacks.compiled_blocks import CompiledBlocks
 from lightning_modules.generation import generate
-from lightning_modules.runs import network_config
+from lightning_modules.releasing import network_config
 from lightning_modules.storyboard.maker import StepFlops
 from lightning_modules.storyboard.program import remembering_costs
 from networks.blocks import Layout, scaled_dot_product

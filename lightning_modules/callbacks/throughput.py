@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning_modules.compat.torch import flop_counter
 
+from lightning_modules.compat.torch import flop_counter
 from networks.interfaces import VideoBatch
 
 PEAK_TFLOPS = (

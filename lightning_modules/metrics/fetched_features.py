@@ -1,14 +1,13 @@
 """Features of frames by networks that a folder has, or that a network connection brings once. Axes: n frames, c h w."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lightning_modules.metrics.features import Fit, TimmFeatures
 from lightning_modules.metrics.hub import refusal
+from networks.reading import UNREADABLE, check_pretrained, read_json
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionModelWithProjection
@@ -35,7 +34,8 @@ def timm_features(*, model_name: str, size: int = 224, setting: str = "features"
     config = Path(model_name, "config.json")
     if config.is_file():
         source, overlay = f"local-dir:{model_name}", None
-        kept = json.loads(config.read_text(encoding="utf-8"))
+        check_pretrained(model_name)
+        kept = read_json(config)
         full_name = f"{kept.get('architecture')}.{kept.get('pretrained_cfg', {}).get('tag')}"
     elif timm.is_model(model_name):
         source, overlay, full_name = model_name, _weights_at_hand(model_name, setting), model_name
@@ -45,7 +45,7 @@ def timm_features(*, model_name: str, size: int = 224, setting: str = "features"
     given: dict[str, Any] = {"dynamic_img_size": True} if is_dino else {}
     try:
         model = timm.create_model(source, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **given)
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{setting}: its weights cannot be read ({error}); {WAYS_OUT}") from error
     wanted = resolve_model_data_config(model)
     fit: Fit = "short side" if is_dino else "stretched"

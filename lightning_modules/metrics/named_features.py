@@ -1,7 +1,6 @@
 """Features by name, of frames and of clips, for metrics. Axes: n frames or clips, c h w, d features."""
 
 import hashlib
-import json
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ from lightning_modules.metrics.features import (
     offline_features,
 )
 from lightning_modules.metrics.fetched_features import clip_features, timm_features
+from networks.reading import read_json
 
 NETWORKS_OF_VBENCH = {"dino": "vit_base_patch16_224.dino", "clip": "openai/clip-vit-base-patch32"}
 
@@ -76,7 +76,7 @@ def _load(name: str) -> FrameFeatures:
 def _is_timms(folder: Path) -> bool:
     """Whether timm wrote the folder."""
     config = folder / "config.json"
-    return config.is_file() and "architecture" in json.loads(config.read_text(encoding="utf-8"))
+    return config.is_file() and "architecture" in read_json(config)
 
 
 class WithoutCentre(nn.Module):

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from lightning import LightningModule
 from torch import Tensor
-from lightning_modules.compat.torch import flop_counter
 
+from lightning_modules.compat.torch import flop_counter
 from lightning_modules.generation import window_generator
 from lightning_modules.rollouts.segmentwise import Piece, denoise_window, open_window
 from lightning_modules.samplers.guidance import Guidance

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig
 from rich.progress import Progress
-from lightning_modules.compat.torch import flop_counter
 
+from lightning_modules.compat.torch import flop_counter
+from lightning_modules.disclosure import public_name, refuse_secrets
 from lightning_modules.rollouts.checks import rollout_name
 from lightning_modules.rollouts.segmentwise import Piece, remembered
 from lightning_modules.storyboard.continuation import write_continuation
@@ -74,6 +75,7 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
         file, length = Path(cfg.storyboard), cfg.num_frames
         write_continuation(file, cfg.given, cfg.prompt, num_frames=length, seed=cfg.seed, limits=limits)
     board = read_storyboard(Path(cfg.storyboard), limits)
+    refuse_secrets({segment.name: segment.prompt for segment in board.segments}, f"storyboard={cfg.storyboard}")
     check_given_rate(board, cfg.rate)
     made = plan(board, limits, VideoProbe(take.config.video.fps))
     silent = [segment.name for segment in board.segments if not segment.prompt]
@@ -171,7 +173,7 @@ def _write_manifest(cfg: DictConfig, take: Take, made: Plan, path: Path, seconds
     steps = {step.name: step for step in made.steps}
     line = {
         "file": path.name,
-        "storyboard": str(cfg.storyboard),
+        "storyboard": public_name(cfg.storyboard),
         "fps": take.config.video.fps,
         "num_frames": sum(step.num_frames for step in made.steps),
         "boundaries": boundaries(made),
@@ -188,7 +190,7 @@ def _write_manifest(cfg: DictConfig, take: Take, made: Plan, path: Path, seconds
             }
             for name in made.timeline
         ],
-        "weights": str(cfg.weights),
+        "weights": public_name(cfg.weights),
         "weights_hash": take.hash,
         "matmul_precision": take.matmul_precision,
         "seconds": round(seconds, 2),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from networks.codecs.rules import check_size, num_latent_frames, num_pixel_frames
 from networks.fingerprint import Setting, fingerprint_of
+from networks.reading import UNREADABLE, check_pretrained, reason_of
 
 CLASS_NAMES = ("AutoencoderKLWan", "AutoencoderKLLTXVideo", "AutoencoderKLHunyuanVideo")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -180,13 +181,13 @@ def _load(class_name: str, pretrained: str, subfolder: str, dtype: torch.dtype) 
     import diffusers
 
     place = f"{pretrained}/{subfolder}" if subfolder else pretrained
+    check_pretrained(pretrained, subfolder)
     try:
         kind = getattr(diffusers, class_name)
         # autoencoders are small: loading them frugally would only ask for one more library
         model = kind.from_pretrained(pretrained, subfolder=subfolder, torch_dtype=dtype, low_cpu_mem_usage=False)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"codec: no {class_name} could be loaded from '{place}': {reason}") from error
+    except UNREADABLE as error:
+        raise ValueError(f"codec: no {class_name} could be loaded from '{place}': {reason_of(error)}") from error
     return model.eval().requires_grad_(False)
 
 

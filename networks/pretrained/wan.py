@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from einops import rearrange
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -18,6 +19,7 @@ from networks.blocks import KeyValue, whole_groups
 from networks.embeddings import PlaceEmbedding
 from networks.interfaces import Condition, ContextTokens, TokenGrid
 from networks.pretrained.wan_blocks import THETA, WanRope, denoise, modulated, remember
+from networks.reading import check_pretrained, reason_of
 from networks.sequence import PATCH, group_times, join, positions_of, to_patches
 
 CLASS_NAME = "WanTransformer3DModel"
@@ -210,15 +212,15 @@ def _load(pretrained: str, subfolder: str, dtype: torch.dtype, asked: Mapping[st
     from diffusers import WanTransformer3DModel
 
     place = f"{pretrained}/{subfolder}" if subfolder else pretrained
+    check_pretrained(pretrained, subfolder)
     try:
         config = WanTransformer3DModel.load_config(pretrained, subfolder=subfolder)
         _check(place, dict(config), asked)  # before gigabytes are read
         model, found = WanTransformer3DModel.from_pretrained(
             pretrained, subfolder=subfolder, torch_dtype=dtype, output_loading_info=True, use_safetensors=True
         )
-    except OSError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"backbone: no {CLASS_NAME} could be loaded from '{place}': {reason}") from error
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ValueError(f"backbone: no {CLASS_NAME} could be loaded from '{place}': {reason_of(error)}") from error
     if found["missing_keys"]:
         raise ValueError(
             f"backbone: '{place}' lacks {len(found['missing_keys'])} weights of its {CLASS_NAME}, among them "
