@@ -260,9 +260,7 @@ def rename_base(config: Any, part: str, name: str) -> None:
     """
     original = config.get(part)
     if not isinstance(original, Mapping) or "pretrained" not in original:
-        raise ValueError(
-            f"{part}.pretrained={name}: the {part} of these weights loads no pretrained model; leave it out"
-        )
+        raise ValueError(f"{part}.pretrained={name}: the {part} of these weights has no pretrained model: leave it out")
     target = original["_target_"]
     nodes = [config[part], *([config["network"]] if part == "backbone" else [])]
     while nodes:

@@ -47,7 +47,7 @@ def check_download(path: Path) -> None:
         start = file.read(256)
     if start.startswith(_LFS):
         raise WrongFileError(
-            f"{path} is a pointer of git-lfs, not the file: run `git lfs install`, then `git lfs pull`, in its repository"
+            f"{path} is a pointer of git-lfs, not the file: run `git lfs install` and `git lfs pull` in its repository"
         )
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_PAGE):
         raise WrongFileError(f"{path} is a web page, not the file: {_AGAIN}")

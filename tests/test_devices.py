@@ -72,7 +72,7 @@ def pretended():
 
 
 def test_two_devices_are_told_apart():
-    with pytest.raises(RuntimeError, match="same device|two different devices"):
+    with pytest.raises(RuntimeError, match=r"same device|two different devices"):
         torch.ones(2, device=DEVICE) + torch.ones(2)
 
 

@@ -57,9 +57,7 @@ def test_a_stranger_s_config_calls_nothing_but_this_project(cached, target):
     config = OmegaConf.load(path)
     config.text = {"_target_": target, "name": "x"}
     OmegaConf.save(config, path)
-    with pytest.raises(
-        ValueError, match=rf"not loaded, since text in its config would call {target}, which is no part"
-    ):
+    with pytest.raises(ValueError, match=rf"since text in its config would call {target}, which is no part"):
         load_run("hub:someone/takes/flexformer_freedoom_64")
 
 

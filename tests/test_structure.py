@@ -19,10 +19,8 @@ MAY_IMPORT = {
 }
 MAY_READ_A_CONFIG = {
     *(f"{name}.py" for name in PROGRAMS),
-    *(
-        f"lightning_modules/{name}.py"
-        for name in ("runs", "outside", "releasing", "training", "take", "user_errors", "storyboard/program")
-    ),
+    *(f"lightning_modules/{name}.py" for name in ("runs", "outside", "releasing", "training", "take", "user_errors")),
+    "lightning_modules/storyboard/program.py",
 }
 CONFIG_LIBRARIES = ("hydra", "omegaconf")
 FOREIGN_TO_NETWORKS = (*CONFIG_LIBRARIES, "lightning", "torchmetrics", "av", "cv2", "vizdoom")

@@ -40,7 +40,7 @@ def flop_counter() -> FlopCounterMode:
 
     Read `get_total_flops()` afterwards. The operators still run: on the device `meta` they cost nothing.
     """
-    formulas = {}
+    formulas: dict[Any, Any] = {}
     for name in _FUSED:
         if hasattr(torch.ops.aten, name):
             formulas[getattr(torch.ops.aten, name)] = attention_flops

@@ -85,7 +85,7 @@ def clip_features(*, model_name: str, setting: str = "features") -> TimmFeatures
 
     try:
         model = CLIPVisionModelWithProjection.from_pretrained(model_name, local_files_only=True)
-    except (OSError, ValueError, SafetensorError) as error:
+    except UNREADABLE as error:
         reason = refusal(model_name) if model_name.count("/") == 1 and not Path(model_name).exists() else str(error)
         if reason:
             raise ValueError(
