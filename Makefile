@@ -1,5 +1,5 @@
 # The same commands as .ci/run, one by one, in the environment that is active.
-.PHONY: help setup lint format type test
+.PHONY: help setup lint format type test quick lowest lock audit
 
 export OMP_WAIT_POLICY = PASSIVE
 
@@ -22,3 +22,17 @@ type:  ## check types
 
 test:  ## run the tests
 	pytest
+
+quick:  ## run the quick tests alone
+	pytest -m "not slow"
+
+lowest:  ## make an environment of the lowest versions that are allowed, in .venv-lowest, and run the quick tests there
+	.ci/install_lowest .venv-lowest
+	.venv-lowest/bin/python -m pytest -m "not slow"
+
+lock:  ## write requirements.lock: the versions that the newest release of each library gives, with hashes
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  --output-file requirements.lock
+
+audit:  ## look for known holes in the locked versions
+	pip-audit --requirement requirements.lock --disable-pip

@@ -1,7 +1,7 @@
 """Configs that come with weights: read within bounds, freed of references, and built from one list of names.
 
-A release, a run and a checkpoint carry a config, of which Hydra would make any object of Python. Whoever made them may be
-a stranger, however they reached this disk. So a config's text is read without aliases, tags and interpolations, and
+A release, a run and a checkpoint carry a config, of which Hydra would make any object of Python. Whoever made them may
+be a stranger, however they reached this disk. So a config's text is read without aliases, tags and interpolations, and
 each `_target_` in it must be a name that `conf/` gives to a part of a release, or a network class of ours.
 """
 

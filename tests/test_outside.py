@@ -37,7 +37,7 @@ def test_no_config_calls_what_is_not_a_part(name, config):
     if name.startswith("as a"):  # training's own settings and foreign groups are left out unread
         assert "os.system" not in str(checked_config(config, "weights=evil"))
         return
-    with pytest.raises(ValueError, match="^weights=evil: ") as caught:
+    with pytest.raises(ValueError, match=r"^weights=evil: ") as caught:
         checked_config(config, "weights=evil")
     assert "\n" not in str(caught.value)
 
