@@ -98,10 +98,9 @@ def _read_rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 continue
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"{table}, line {number}: not JSON ({error.msg}); expected one object a line"
-                ) from error
+            except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError too
+                reason = getattr(error, "msg", type(error).__name__)
+                raise ValueError(f"{table}, line {number}: not JSON ({reason}); expected one object a line") from error
             if not isinstance(row, dict):
                 raise ValueError(f'{table}, line {number}: expected an object such as {{"path": "a.mp4", "text": "…"}}')
             yield number, row

@@ -261,7 +261,7 @@ def _finished(output: Path, wanted: Sequence[tuple[str, str, int]], settings: st
             made = (line["file"], line["prompt"], line["seed"])
             if made in wanted and line["settings"] == settings and (output / line["file"]).is_file():
                 found[line["file"]] = line
-        except (json.JSONDecodeError, KeyError, TypeError):
+        except (ValueError, RecursionError, KeyError, TypeError):
             continue  # of a storyboard, or of somebody else
     return found
 

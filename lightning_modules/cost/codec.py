@@ -1,6 +1,5 @@
 """Codecs: their factors, and what decoding costs where that is known."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ import torch
 from lightning_modules.cost.memory import FULL
 from networks.codecs.causal import CausalVideoAutoencoder
 from networks.codecs.pixels import PixelCodec
+from networks.reading import read_json
 
 FACTORS = {"AutoencoderKLWan": (4, 8), "AutoencoderKLHunyuanVideo": (4, 8), "AutoencoderKLLTXVideo": (8, 32)}
 """Time and space factor of pretrained ones. Source: their papers."""
@@ -54,7 +54,7 @@ def codec_size(node: Mapping[str, Any]) -> CodecSize:
         path = Path(node["folder"], "config.json")
         if not path.is_file():
             raise ValueError(f"codec.folder={node['folder']} holds no config.json: give another folder or codec=causal")
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved = read_json(path)
         return codec_size({**saved, "_target_": saved["_class_name"]})
     if kind == "CausalVideoAutoencoder":
         factors = (CausalVideoAutoencoder.time_factor, CausalVideoAutoencoder.space_factor)

@@ -52,7 +52,7 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
             if not all(isinstance(frame, int) for frame in boundaries) or not isinstance(prompt, str):
                 raise TypeError("boundaries must be whole numbers and the prompt a text")
             found[entry["file"]] = entry
-        except (json.JSONDecodeError, AttributeError, TypeError, KeyError) as error:
+        except (ValueError, RecursionError, AttributeError, TypeError, KeyError) as error:
             raise ValueError(
                 f'line {number} of \'{manifest}\' is not {{"file": …, "boundaries": […], "prompt": …}}'
             ) from error

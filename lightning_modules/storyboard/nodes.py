@@ -28,6 +28,8 @@ def compose(path: Path) -> tuple[str, yaml.Node]:
         fail(path.name, line, "a file holds one storyboard" if several else _not_yaml(error))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         fail(path.name, 1, f"not a text file in UTF-8 ({type(error).__name__})")
+    except RecursionError:
+        fail(path.name, 1, "its brackets nest too deeply: a storyboard is a list of segments")
     if root is None:
         fail(path.name, 1, "the file is empty: a storyboard has `segments`")
     return path.name, root

@@ -107,7 +107,7 @@ def _read_info(path: Path) -> dict[str, tuple[str, ...]]:
         for entry in entries:
             for dimension in entry["dimension"]:
                 found.setdefault(dimension, []).append(entry["prompt_en"])
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
         raise ValueError(
             f"vbench_info={path} is no VBench_full_info.json: a list of prompt_en and dimension"
         ) from error
