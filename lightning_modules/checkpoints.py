@@ -9,8 +9,8 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
-from lightning_modules.failures import is_full_disk, no_room
-from networks.files import whole
+from lightning_modules.failures import no_room
+from networks.files import is_full_disk, whole
 from networks.saving import WEIGHTS
 
 log = logging.getLogger("longtake")

@@ -3,11 +3,10 @@
 import errno
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FULL_WORDS = re.compile(r"\(os error (28|27|122)\)|No space left on device|File too large|Disk quota exceeded")
+from networks.files import is_full_disk
+
 _MEMORY_WORDS = re.compile(
     r"can't allocate memory|not enough memory|out of memory|Cannot allocate memory|std::bad_alloc", re.IGNORECASE
 )
@@ -30,8 +29,7 @@ def explain_failure(error: BaseException) -> str | None:
             "evaluate with a smaller short_side"
         )
     if is_full_disk(error):
-        named = getattr(error, "filename", None)
-        return f"the disk is full{f' at {named}' if named else ''}: free some of it and start again; {_KEPT}"
+        return f"{_where(error)}: make room, or take a limit on a file's size away, and start again; {_KEPT}"
     if killed := _WORKER.search(text):
         return (
             f"a process that reads clips (pid {killed[1].strip()}) was ended from outside, most often by the system "
@@ -56,16 +54,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     return refused or (isinstance(error, RuntimeError) and _MEMORY_WORDS.search(str(error)) is not None)
 
 
-def is_full_disk(error: BaseException) -> bool:
-    """Whether a write was refused for want of room: a full disk, a quota, a limit on a file's size."""
-    return any(
-        link.errno in _FULL
-        if isinstance(link, OSError)
-        else type(link).__name__ in ("SafetensorError", "FileNotWritten") and _FULL_WORDS.search(str(link)) is not None
-        for link in _chain(error)
-    )
-
-
 def no_room(folder: Path, size: int, what: str) -> str:
     """The sentence for a file that a folder has no room for.
 
@@ -78,13 +66,14 @@ def no_room(folder: Path, size: int, what: str) -> str:
     )
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__
+def _where(error: BaseException) -> str:
+    """The file that there was no room for, and the room that there is."""
+    named = getattr(error, "filename", None)
+    if named is None:
+        return "a disk is full"
+    folder = Path(named).parent
+    free = f" ({shutil.disk_usage(folder).free:,} bytes are free there)" if folder.is_dir() else ""
+    return f"no room for {named}{free}"
 
 
 def _inner(text: str) -> str | None:
@@ -92,9 +81,7 @@ def _inner(text: str) -> str | None:
     kind, _, said = text.strip().splitlines()[-1].partition(": ")
     if kind == "ValueError":
         return said
-    if _FULL_WORDS.search(said) or _MEMORY_WORDS.search(said):
-        return explain_failure(RuntimeError(said) if _MEMORY_WORDS.search(said) else OSError(errno.ENOSPC, said))
-    return None
+    return explain_failure(RuntimeError(said)) if _MEMORY_WORDS.search(said) else None
 
 
 def _asked(text: str) -> str:

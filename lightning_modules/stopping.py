@@ -64,13 +64,15 @@ def save_first(wanted: bool) -> None:
 def stopping_tidily(numbers: Iterable[int] = SIGNALS) -> Iterator[None]:
     """While it lasts, signals do as this module says; elsewhere than in the main thread nothing changes.
 
-    numbers: of the signals; fewer where somebody else answers the others.
+    numbers: of the signals; the others are as in a new process, for somebody else to answer.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
     _ASKED.forget()
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
     take_signals(numbers)
     try:
         yield

@@ -1,5 +1,6 @@
 """Files that are whole or not there: written beside their target, then renamed."""
 
+import errno
 import os
 import platform
 import re
@@ -22,6 +23,8 @@ PART = ".part"
 """How the names of unfinished files end."""
 
 _NAMED = re.compile(r"\.(?P<place>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{6}\.part$")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_WORDS = re.compile(r"\(os error (28|27|122)\)|No space left on device|File too large|Disk quota exceeded")
 _SECONDS_KEPT = 24 * 3600
 """Unfinished files of other machines are left alone for so long, as their writer may be alive."""
 
@@ -34,7 +37,7 @@ def whole(path: str | Path) -> Iterator[Path]:
     is no other writer's, and says whose it is, so that `remove_unfinished` knows what a killed process left.
 
     Raises:
-        OSError: if the disk is full, the old file being as it was.
+        OSError: if the disk is full, with the file's name, whatever the writer raised; the old file is as it was.
     """
     path = Path(path)
     part = path.with_name(f"{path.name}.{_place()}-{os.getpid()}-{uuid.uuid4().hex[:6]}{PART}")
@@ -43,8 +46,23 @@ def whole(path: str | Path) -> Iterator[Path]:
         with part.open("rb+") as file:  # a disk, a quota or a server may refuse what it took before
             os.fsync(file.fileno())
         os.replace(part, path)
+    except Exception as error:
+        if is_full_disk(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether a write was refused for want of room: a full disk, a quota, a limit on a file's size."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        if type(error).__name__ == "SafetensorError" and _FULL_WORDS.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def videos(tmp_path_factory):
 
 def config(videos, run, *overrides):
     with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        cfg = compose(
+        return compose(
             "train",
             overrides=[
                 *TINY,
@@ -82,7 +82,6 @@ def config(videos, run, *overrides):
                 *overrides,
             ],
         )
-    return cfg
 
 
 def weights(run, key="state_dict"):
