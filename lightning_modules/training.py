@@ -229,7 +229,9 @@ def train(cfg: DictConfig) -> float | None:
     if cfg.trainer.max_steps == 0:
         raise ValueError("trainer.max_steps=0 trains nothing: give at least 1")
     if "${" in str(cfg.paths.run_dir):
-        raise ValueError(f"paths.run_dir={cfg.paths.run_dir}: what follows ${{ is read as a reference; give another name")
+        raise ValueError(
+            f"paths.run_dir={cfg.paths.run_dir}: what follows ${{ is read as a reference; give another name"
+        )
     run_dir, first = Path(cfg.paths.run_dir), getattr(rank_zero_only, "rank", 0) == 0
     # SLURM's own signals are Lightning's to answer, where it saves the job and queues it again.
     signals = (signal.SIGINT,) if SLURMEnvironment.detect() else SIGNALS

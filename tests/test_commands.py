@@ -14,7 +14,24 @@ import export
 from lightning_modules.commands import argument
 
 SIGNS = "ab 5.'\"\\$${}[](),=:#日é|&;<>*?!~@%^\n\t-+/_"
-PLAIN = ("5", "null", "true", "NaN", "inf", "1e5", "1_0", ".5", "", "~", "-", "a,b", "a: b", "${oc.env:HOME}", "\\", "\\\n")
+PLAIN = (
+    "5",
+    "null",
+    "true",
+    "NaN",
+    "inf",
+    "1e5",
+    "1_0",
+    ".5",
+    "",
+    "~",
+    "-",
+    "a,b",
+    "a: b",
+    "${oc.env:HOME}",
+    "\\",
+    "\\\n",
+)
 
 
 def as_pasted(typed: str) -> object:

@@ -56,4 +56,8 @@ def _advice(trainer: Trainer) -> str:
     saved = getattr(trainer.checkpoint_callback, "_last_checkpoint_saved", "") or trainer.ckpt_path
     if not saved:
         return "nothing was saved before: start again with a smaller optimizer.lr"
-    return f"go on from the last good checkpoint with a smaller rate: {argument('resume', saved)} optimizer.lr=…"
+    optimizer = trainer.optimizers[0].param_groups[0]
+    rate = optimizer.get("initial_lr", optimizer["lr"]) / 10
+    return (
+        f"go on from the last good checkpoint with a smaller rate: {argument('resume', saved)} optimizer.lr={rate:.3g}"
+    )
