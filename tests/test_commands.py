@@ -80,7 +80,7 @@ def test_the_next_command_of_a_run_and_of_a_release_can_be_pasted(videos, tmp_pa
 
 def test_a_folder_that_would_be_read_as_a_reference_is_refused_by_name(videos, tmp_path):  # noqa: F811
     key = shlex.split(argument("paths.run_dir", tmp_path / "${no}"))[0]
-    with pytest.raises(ValueError, match=r"paths\.run_dir=.*\$\{no\}.* is read as a reference"):
+    with pytest.raises(ValueError, match=r"paths\.run_dir=.*\$\{no\}: what follows .* is read as a reference"):
         train(config(videos, tmp_path, key))
 
 

@@ -155,7 +155,8 @@ def test_a_cache_that_vanishes_is_named_and_the_last_state_is_kept(videos, tmp_p
     said = sentence(caught.value)
     assert said is not None
     assert "is gone or broken since the run began" in said
-    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
+    step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert step in ((3,) if workers == 0 else (3, 6))  # a loader's process reads ahead
     monkeypatch.undo()
     train(config(videos, run, *own, f"resume={run}"))
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 9
