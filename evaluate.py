@@ -238,8 +238,9 @@ def main(cfg: DictConfig) -> None:
 
 if __name__ == "__main__":
     from lightning_modules.host import settle
+    from lightning_modules.stopping import stopping_tidily
     from lightning_modules.user_errors import explain
 
     settle()  # before torch loads; see README, "On a CPU"
-    with explain():
+    with explain(), stopping_tidily():
         main()

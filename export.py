@@ -1,11 +1,12 @@
 """Writes a run as a release folder: `python export.py run=runs/NAME/… output=weights/NAME`."""
 
 import logging
-import shlex
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
+
+from lightning_modules.commands import argument, command
 
 log = logging.getLogger("longtake")
 
@@ -32,14 +33,15 @@ def main(cfg: DictConfig) -> None:
 def next_command(config: DictConfig, folder: Path) -> str:
     """What a release is for, as it is typed: a codec and a compressor are trained upon, all else makes videos."""
     if config.get("network") is None:
-        return f"python train.py {shlex.quote(f'codec.folder={folder}')} codec.channels={config.codec.channels}"
+        return command("train.py", [argument("codec.folder", folder), f"codec.channels={config.codec.channels}"])
     if str(config.lightning_module._target_).endswith(".CompressingModule"):
-        return f"python train.py experiment=lovic_freedoom {shlex.quote(f'pretrained.compressor={folder}')}"
-    return f"python generate.py {shlex.quote(f'weights={folder}')} output=outputs/{shlex.quote(folder.name)}"
+        return command("train.py", ["experiment=lovic_freedoom", argument("pretrained.compressor", folder)])
+    return command("generate.py", [argument("weights", folder), argument("output", f"outputs/{folder.name}")])
 
 
 if __name__ == "__main__":
+    from lightning_modules.stopping import stopping_tidily
     from lightning_modules.user_errors import explain
 
-    with explain():
+    with explain(), stopping_tidily():
         main()

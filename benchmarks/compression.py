@@ -44,8 +44,9 @@ from benchmarks.trained import (
     rows_of,
     segment_data,
 )
+from lightning_modules.checkpoints import CONFIG_KEY, read_checkpoint
 from lightning_modules.reconstruction import fold, reconstruction_errors
-from lightning_modules.runs import CONFIG_KEY, load_run, locate, read_checkpoint
+from lightning_modules.runs import load_run, locate
 from lightning_modules.user_errors import explain
 from networks.interfaces import VideoBatch
 from networks.sequence import PATCH

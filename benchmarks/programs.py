@@ -15,7 +15,6 @@ from benchmarks import ROOT
 from datamodules.writing import write_video
 
 TRAINING = [
-    "codec=causal",
     "datamodule=folder",
     "datamodule.validation_share=0.2",
     "datamodule.num_validation_clips=2",

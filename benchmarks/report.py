@@ -1,13 +1,14 @@
 """Tables on the terminal, in Markdown and as JSON."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
+
+from networks.files import whole
 
 
 class Sheet(NamedTuple):
@@ -45,6 +46,5 @@ def save(folder: Path, name: str, results: dict[str, Any], sheets: Sequence[Shee
     folder.mkdir(parents=True, exist_ok=True)
     texts = {".json": json.dumps(results, indent=1) + "\n", ".md": "\n".join(map(markdown, sheets))}
     for suffix, text in texts.items():
-        part = folder / f"{name}{suffix}.part"
-        part.write_text(text)
-        os.replace(part, folder / f"{name}{suffix}")
+        with whole(folder / f"{name}{suffix}") as part:
+            part.write_text(text)

@@ -3,6 +3,7 @@
 Axes: b batch, l text tokens, e text features.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic
 
@@ -67,6 +68,15 @@ class FixedBatches(Dataset[Batch]):
     def __getitem__(self, place: int) -> Batch:
         """One batch."""
         return self.read(self.groups[place])
+
+
+def leave_group(_: int) -> None:
+    """For a loader's process: a signal to the group, as `timeout` and Ctrl-C send it, goes to the parent alone.
+
+    The parent saves before it ends, for which it needs the batches of its last step.
+    """
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
 
 
 def pad_text(texts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,6 @@ Axes: k clips, c channels, f frames, h height, w width.
 import hashlib
 import json
 import logging
-import os
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +19,7 @@ from torch import Tensor
 
 from datamodules.clips import Frames, read_frames
 from datamodules.tables import Entry
+from networks.files import remove_unfinished, whole
 from networks.interfaces import Codec
 
 log = logging.getLogger("longtake")
@@ -110,11 +109,12 @@ class ClipCache:
     def fill(self, entries: Sequence[Entry], on_video: Callable[[], None]) -> None:
         """Encodes what is missing; broken videos are named in skipped.json and in one warning, and passed over."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(self.folder)
         (self.folder / "settings.json").write_text(self.described + "\n")
         skipped = {}
         for entry in entries:
             path = self.file_of(entry)
-            if not _is_whole(path):
+            if self._length(path) is None:
                 try:
                     self._make(entry, path)
                 except ValueError as error:
@@ -144,7 +144,10 @@ class ClipCache:
         length = starts[0][1]
         at_once = max(_FRAMES_AT_ONCE // length, 1)
         groups = [starts[i : i + at_once] for i in range(0, len(starts), at_once)]
-        clips = [self._encode(torch.stack([pixels[:, s : s + length] for s, _ in group])) for group in groups]
+        try:
+            clips = [self._encode(torch.stack([pixels[:, s : s + length] for s, _ in group])) for group in groups]
+        except ValueError as error:
+            raise ValueError(f"{entry.path}: {error}") from error
         _save(
             path,
             {"clips": torch.cat(clips), "starts": torch.tensor([start for start, _ in starts])},
@@ -157,7 +160,12 @@ class ClipCache:
         if self.codec is None:
             return pixels.contiguous()
         latents = self.codec.encode(pixels.to(_device_of(self.codec)).float() / 127.5 - 1)
-        return latents.cpu().to(DTYPES[self.settings.dtype]).contiguous()
+        stored = latents.cpu().to(DTYPES[self.settings.dtype]).contiguous()
+        if not bool(torch.isfinite(stored).all()):
+            raise ValueError(
+                f"the codec gives NaN or values beyond datamodule.cache_dtype={self.settings.dtype} for it"
+            )
+        return stored
 
     def clips(self, entries: Sequence[Entry]) -> list[Clip]:
         """All clips that are there, in the order of the entries.
@@ -168,9 +176,9 @@ class ClipCache:
         found = []
         for entry in entries:
             path = self.file_of(entry)
-            if _is_whole(path):
+            length = self._length(path)
+            if length is not None:
                 with safe_open(path, framework="pt") as file:
-                    length = int(file.metadata()["num_frames"])
                     starts = file.get_tensor("starts").tolist()
                 found += [Clip(entry, path, number, start, length) for number, start in enumerate(starts)]
         if not found:
@@ -180,11 +188,53 @@ class ClipCache:
             )
         return found
 
+    def _length(self, path: Path) -> int | None:
+        """Pixel frames of a file's clips where it holds clips of these settings from end to end; None for any other.
+
+        Half a copy from another machine, or a file with other tensors inside, is made again.
+        """
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                length = int((file.metadata() or {})["num_frames"])
+                clips, starts = file.get_slice("clips"), file.get_slice("starts")
+                shape, first = tuple(clips.get_shape()), file.get_tensor("starts")
+                fits = starts.get_dtype() == "I64" and first.ndim == 1 and bool((first >= 0).all())
+                fits &= shape == (len(first), *self._stored_shape(length)) and length in self.settings.num_frames
+                return length if fits and DTYPES[self.settings.dtype] == clips[:0].dtype else None
+        except (SafetensorError, OSError, KeyError, ValueError):
+            return None
+
+    def _stored_shape(self, num_frames: int) -> tuple[int, int, int, int]:
+        """c f h w of a clip of so many pixel frames."""
+        height, width = self.settings.height, self.settings.width
+        if self.codec is None:
+            return 3, num_frames, height, width
+        side = self.codec.space_factor
+        return self.codec.channels, (num_frames - 1) // self.codec.time_factor + 1, height // side, width // side
+
     @staticmethod
     def read(clip: Clip, num_frames: int, start: int = 0) -> Tensor:
-        """Frames of a clip from one on, as stored: c f h w; both numbers in frames of what is stored."""
-        with safe_open(clip.file, framework="pt") as file:
-            return file.get_slice("clips")[clip.number, :, start : start + num_frames]
+        """Frames of a clip from one on, as stored: c f h w; both numbers in frames of what is stored.
+
+        Raises:
+            ValueError: naming the file, if it is gone, was cut since the run began, or holds NaN.
+        """
+        try:
+            with safe_open(clip.file, framework="pt") as file:
+                frames: Tensor = file.get_slice("clips")[clip.number, :, start : start + num_frames]
+        except (SafetensorError, OSError) as error:
+            raise ValueError(
+                f"{clip.file}, clips of {clip.entry.path}, is gone or broken since the run began: go on with "
+                "resume=last, and what is missing is made again"
+            ) from error
+        if frames.is_floating_point() and not bool(torch.isfinite(frames).all()):
+            raise ValueError(
+                f"{clip.file}, clips of {clip.entry.path}, holds NaN or infinite values: remove it, and the next start "
+                "makes it again (where it comes out the same, the codec gives no numbers for that video)"
+            )
+        return frames
 
 
 def _device_of(codec: Codec) -> torch.device:
@@ -193,25 +243,9 @@ def _device_of(codec: Codec) -> torch.device:
     return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a file holds clips from end to end; half a copy from another machine is made again."""
-    if not path.is_file():
-        return False
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {"clips", "starts"} <= set(file.keys()) and "num_frames" in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False
-
-
 def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Writes and then renames; the first name is nobody else's, as several processes may fill one cache."""
-    part = path.with_suffix(f".{uuid.uuid4().hex[:8]}.part")
-    try:
+    with whole(path) as part:
         save_file(tensors, part, metadata=metadata)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def cache_text(folder: Path, captions: Sequence[str], encode: Callable[[list[str]], tuple[Tensor, Tensor]]) -> None:
@@ -228,6 +262,7 @@ def cache_text(folder: Path, captions: Sequence[str], encode: Callable[[list[str
         for caption, row, real in zip(group, features, mask, strict=True):
             added[text_key(caption)] = row[real].half().cpu().contiguous()
     folder.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(folder)
     # Read again: another process may have added its own while ours were encoded.
     _save(path, _known_text(path) | added, {})
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from datamodules.batches import Batch, BatchStream, FixedBatches, pad_text
+from datamodules.batches import Batch, BatchStream, FixedBatches, leave_group, pad_text
 from datamodules.cache import Clip, ClipCache, ClipSettings, cache_text, text_key
 from datamodules.sampling import BatchPlan, Item, Plan, WordedPlan
 from datamodules.tables import SPLIT_NAMES, Entry, fill_splits, log_splits, read_entries, share_out
@@ -221,7 +221,13 @@ class VideoDataModule(LightningDataModule):
         )
         # Forked, so that clips and texts are shared and not sent.
         context = "fork" if self.num_workers else None
-        return DataLoader(stream, batch_size=None, num_workers=self.num_workers, multiprocessing_context=context)
+        return DataLoader(
+            stream,
+            batch_size=None,
+            num_workers=self.num_workers,
+            multiprocessing_context=context,
+            worker_init_fn=leave_group,
+        )
 
     def fixed_batch(self, clips: Sequence[Clip], num_frames: int) -> Batch:
         """The same batch of the same clips, every time; for validation and test. Cuts begin anywhere in a clip."""

@@ -1,12 +1,13 @@
 """Video files out: H.264 mp4, written piece by piece, then renamed."""
 
-import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
 from einops import rearrange
 from torch import Tensor
+
+from networks.files import whole
 
 
 def write_video(path: str | Path, pieces: Iterable[Tensor], *, fps: float) -> None:
@@ -18,8 +19,7 @@ def write_video(path: str | Path, pieces: Iterable[Tensor], *, fps: float) -> No
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.stem + ".part" + path.suffix)
-    with av.open(str(part), "w") as container:
+    with whole(path) as part, av.open(str(part), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         stream.pix_fmt = "yuv420p"
         # Without mbtree, whose result differs from run to run: the same frames make the same file.
@@ -31,4 +31,3 @@ def write_video(path: str | Path, pieces: Iterable[Tensor], *, fps: float) -> No
             for frame in frames:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
-    os.replace(part, path)

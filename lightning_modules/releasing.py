@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from lightning_modules.disclosure import refuse_paths, refuse_secrets
 from lightning_modules.outside import PARTS
 from lightning_modules.runs import NETWORK_FOLDER, RELEASE_CONFIG, load_run, rename_base
+from networks.files import whole
 from networks.saving import read_config, save_pretrained
 
 RELEASED = ("name", "seed", *PARTS, "video", "prompts")
@@ -74,6 +75,5 @@ def release(
     refuse_secrets(kept, "the release's config")
     refuse_paths({key: value for key, value in kept.items() if key != "prompts"}, "the release's config")
     save_pretrained(network, network_config(resolved["network"]), folder / NETWORK_FOLDER)
-    unfinished = folder / (RELEASE_CONFIG + ".part")
-    unfinished.write_text(OmegaConf.to_yaml(kept), encoding="utf-8")
-    os.replace(unfinished, folder / RELEASE_CONFIG)
+    with whole(folder / RELEASE_CONFIG) as unfinished:
+        unfinished.write_text(OmegaConf.to_yaml(kept), encoding="utf-8")

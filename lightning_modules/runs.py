@@ -14,6 +14,7 @@ from lightning import LightningModule
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from lightning_modules.checkpoints import CONFIG_KEY, last_checkpoint, read_checkpoint
 from lightning_modules.hub import PREFIX, on_disk, repository_of
 from lightning_modules.outside import checked_config, read_config_file
 from networks.reading import check_finite, load_tensors, tensor_shapes
@@ -21,65 +22,8 @@ from networks.saving import WEIGHTS, differing, load_weights, shapes_of
 
 log = logging.getLogger("longtake")
 
-CONFIG_KEY = "longtake_config"
-"""Where a checkpoint keeps its resolved config."""
-
 RELEASE_CONFIG = "config.yaml"
 NETWORK_FOLDER = "network"
-
-
-def last_checkpoint(run_folder: Path) -> Path:
-    """The newest checkpoint of a run.
-
-    Raises:
-        ValueError: if the run has none.
-    """
-    found = sorted((run_folder / "checkpoints").glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise ValueError(
-            f"{run_folder} holds neither checkpoints/*.ckpt, as a run does, nor {NETWORK_FOLDER}/{WEIGHTS}, "
-            "as a release does; give a .ckpt, a run folder or a release folder"
-        )
-    last = run_folder / "checkpoints" / "last.ckpt"
-    return last if last in found else found[-1]
-
-
-def find_resume(resume: str | None, run_folder: Path) -> Path | None:
-    """The checkpoint that `resume=` names: None, a path, or `last`, the newest run of the same name that has one.
-
-    Raises:
-        ValueError: if there is no such checkpoint.
-    """
-    if resume is None:
-        return None
-    if resume != "last":
-        path = Path(resume)
-        if path.is_dir():
-            return last_checkpoint(path)
-        if not path.is_file():
-            raise ValueError(f"resume={resume}: no such file; give a .ckpt, a run folder, or `last`")
-        return path
-    runs = [run for run in run_folder.parent.glob("*") if any((run / "checkpoints").glob("*.ckpt"))]
-    if not runs:
-        raise ValueError(f"resume=last: no run with a checkpoint under {run_folder.parent}; start one without resume")
-    return last_checkpoint(max(runs, key=lambda run: last_checkpoint(run).stat().st_mtime))
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A Lightning checkpoint of this project, read without running code from it.
-
-    Raises:
-        ValueError: if the file is not one.
-    """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises half a dozen kinds for foreign files
-        raise ValueError(
-            f"{path} cannot be read as a checkpoint ({type(error).__name__}): expected a .ckpt of train.py"
-        ) from error
-    if not isinstance(checkpoint, dict) or CONFIG_KEY not in checkpoint:
-        raise ValueError(f"{path} is a file of another program: expected a .ckpt that train.py wrote")
-    return checkpoint
 
 
 def read_run(weights: str | Path, key: str = "weights") -> tuple[DictConfig, dict[str, torch.Tensor] | Path]:
@@ -129,8 +73,10 @@ def locate(weights: str | Path, key: str) -> Path:
     return path
 
 
-def state_of(checkpoint: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
+def state_of(checkpoint: Mapping[str, Any], where: object) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint's module, by name.
+
+    where: the file or setting that the checkpoint comes from, for messages.
 
     Raises:
         ValueError: if it holds none, or something else, or a tensor that is no number.
@@ -139,8 +85,8 @@ def state_of(checkpoint: Mapping[str, Any], path: Path) -> dict[str, torch.Tenso
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
     ):
-        raise ValueError(f"{path} holds no weights of a module: expected a .ckpt that train.py wrote")
-    check_finite(state, path)
+        raise ValueError(f"{where} holds no weights of a module: expected a .ckpt that train.py wrote")
+    check_finite(state, where)
     return state
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -26,6 +25,7 @@ from lightning_modules.rollouts.kept import KeptWindows
 from lightning_modules.rollouts.pieces import piece_starts
 from lightning_modules.runs import load_run, read_run, weights_hash
 from networks.codecs.rules import nearest_num_frames
+from networks.files import remove_unfinished, whole
 from networks.interfaces import Condition
 
 log = logging.getLogger("longtake")
@@ -228,6 +228,7 @@ def make_videos(cfg: DictConfig, write_video: Callable[..., None]) -> list[Path]
     refuse_secrets(texts, "prompt")  # the manifest names it
     output = Path(cfg.output)
     output.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(output)
     wanted = [(f"{number:03d}.mp4", prompt, cfg.seed + number) for number, prompt in enumerate(texts)]
     finished = _finished(output, wanted, take.settings)
     if finished:
@@ -295,6 +296,5 @@ def _manifest_line(cfg: DictConfig, take: Take, name: str, prompt: str, seed: in
 
 
 def _write_manifest(path: Path, lines: list[dict[str, Any]]) -> None:
-    part = path.with_suffix(".part")
-    part.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    os.replace(part, path)
+    with whole(path) as part:
+        part.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -1,9 +1,9 @@
 """One training run, from a composed config to a printed result."""
 
 import logging
-import math
-import shlex
+import signal
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,32 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from lightning_modules.callbacks.provenance import Provenance
-from lightning_modules.callbacks.resuming import Recount
+from lightning_modules.callbacks.resuming import Recount, Retune
+from lightning_modules.checkpoints import (
+    CONFIG_KEY,
+    WholeCheckpoints,
+    find_resume,
+    newest_checkpoint,
+    read_checkpoint,
+    refuse_no_numbers,
+)
+from lightning_modules.cost.advice import out_of_memory
+from lightning_modules.failures import is_out_of_memory
 from lightning_modules.host import set_matmul_precision
-from lightning_modules.runs import CONFIG_KEY, find_resume, load_parts, load_state, read_checkpoint, read_state
+from lightning_modules.results import report, say_stopped
+from lightning_modules.resume import changed_rates, nothing_to_train, refuse_other_batch
+from lightning_modules.runs import load_parts, load_state, read_state
+from lightning_modules.stopping import SIGNALS, Stopped, asked, stopping_tidily
 from lightning_modules.take import check_lengths
+from networks.files import claimed, remove_unfinished
 from networks.interfaces import Codec
 
 log = logging.getLogger("longtake")
@@ -122,17 +140,17 @@ def check_parts(cfg: DictConfig, codec: Codec) -> None:
         )
 
 
-def refuse_other_batch(trained: Mapping[str, Any], global_batch_size: int) -> None:
-    """Where a run is in its data follows from its step, which is counted in global batches.
+def refuse_untrained(codec: Codec) -> None:
+    """A codec that nothing was loaded into would be another one whenever it is built: no checkpoint holds it.
 
     Raises:
-        ValueError: if the run to resume had another global batch.
+        ValueError: if a network would be trained upon such a codec.
     """
-    before = trained.get("global_batch_size", global_batch_size)
-    if global_batch_size != before:
+    if isinstance(codec, nn.Module) and any(parameter.requires_grad for parameter in codec.parameters()):
         raise ValueError(
-            f"resume: global_batch_size={global_batch_size}, but the run was trained with {before}, and other batches "
-            f"would skip or repeat clips: add global_batch_size={before}, or begin anew from its weights, pretrained=…"
+            f"codec: {type(codec).__name__} is untrained, and a network trained upon its random latents could not be "
+            "used, as no checkpoint holds them: take codec=freedoom, or train it (experiment=codec_freedoom), release "
+            "it by export.py, and add codec=freedoom codec.folder=… codec.channels=…"
         )
 
 
@@ -148,11 +166,38 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> tuple[Trainer, 
     trainer: Trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,
+        plugins=[*(instantiate(node) for node in cfg.trainer.get("plugins") or []), WholeCheckpoints()],
         logger=loggers,
         accumulate_grad_batches=accumulate,
         val_check_interval=cfg.trainer.val_check_interval * accumulate,
     )
     return trainer, batch
+
+
+def begin_from(module: LightningModule, pretrained: Any, before: Mapping[str, Any]) -> None:
+    """Puts the weights into a module that a run begins or goes on from.
+
+    pretrained: None, weights, or weights part by part; before: the checkpoint to go on from, or nothing. Lightning
+    restores that by itself: here only what does not fit is refused.
+
+    Raises:
+        ValueError: if they do not fit, are no weights, or hold NaN.
+    """
+    if isinstance(pretrained, DictConfig):
+        load_parts(module, {str(name): weights for name, weights in pretrained.items()})
+    elif isinstance(pretrained, str | Path):
+        load_state(module, read_state(pretrained, "pretrained"))
+    elif pretrained is not None:
+        raise ValueError(
+            f"pretrained={pretrained}: give one .ckpt, run or release folder, or parts by name, such as "
+            "pretrained={backbone: …, interface: …}"
+        )
+    if pretrained is not None:
+        refuse_no_numbers(module.state_dict(), "pretrained")
+    if before:
+        load_state(module, state_of(before, "resume"))
+        refuse_no_numbers({key: before.get(key) for key in ("state_dict", "current_model_state")}, "resume")
+        refuse_no_numbers(before.get("optimizer_states"), "resume: the optimizer")
 
 
 def start_wandb(loggers: list[Logger]) -> None:
@@ -175,29 +220,59 @@ def start_wandb(loggers: list[Logger]) -> None:
 
 
 def train(cfg: DictConfig) -> float | None:
-    """Builds everything, fits, and says where the results are. Returns the last validation loss."""
+    """Builds everything, fits, and says where the results are. Returns the last validation loss.
+
+    A signal ends it as `lightning_modules.stopping` says: saved, and with an exit code that says so.
+    """
     refuse_ddp_sweep(cfg.trainer)
     refuse_sharded(cfg.trainer, cfg.callbacks, cfg.optimizer)
+    if cfg.trainer.max_steps == 0:
+        raise ValueError("trainer.max_steps=0 trains nothing: give at least 1")
+    if "${" in str(cfg.paths.run_dir):
+        raise ValueError(
+            f"paths.run_dir={cfg.paths.run_dir}: what follows ${{ is read as a reference; give another name"
+        )
+    run_dir, first = Path(cfg.paths.run_dir), getattr(rank_zero_only, "rank", 0) == 0
+    # SLURM's own signals are Lightning's to answer, where it saves the job and queues it again.
+    signals = (signal.SIGINT,) if SLURMEnvironment.detect() else SIGNALS
+    with claimed(run_dir) if first else nullcontext(), stopping_tidily(signals):
+        try:
+            resume = find_resume(cfg.resume, run_dir)
+            loss = fit(cfg, run_dir, resume)
+            if number := asked():  # too late to change anything
+                raise Stopped(number)
+            return loss
+        except Stopped as stopped:
+            if first:
+                say_stopped(stopped.number, newest_checkpoint(run_dir) or resume)
+            raise
+
+
+def fit(cfg: DictConfig, run_dir: Path, resume: Path | None) -> float | None:
+    """One run, from a checkpoint or from the start."""
     set_matmul_precision(cfg.matmul_precision)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # tips, and the device list that we print
     seed_everything(cfg.seed, workers=True, verbose=False)
-    run_dir = Path(cfg.paths.run_dir)
-    resume = find_resume(cfg.resume, run_dir)
+    for folder in run_dir.parent.glob("*/checkpoints"):
+        remove_unfinished(folder)
+    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
+    before = {} if resume is None else read_checkpoint(resume)
+    trained = before.get(CONFIG_KEY, {})
+    refuse_other_batch(trained, cfg.global_batch_size)
+    changes = changed_rates(trained, resolved)
+    if resume is not None and (said := nothing_to_train(resume, before.get("global_step", 0), cfg.trainer.max_steps)):
+        log.info(said)
+        return None
     codec, text_encoder = instantiate(cfg.codec), instantiate(cfg.text)
     if cfg.lightning_module.get("network") is not None:  # a codec alone cuts no patches
+        refuse_untrained(codec)
         check_sizes(cfg.datamodule, codec)
         check_parts(cfg, codec)
     module: LightningModule = instantiate(cfg.lightning_module)
-    if isinstance(cfg.pretrained, DictConfig):
-        load_parts(module, {str(name): weights for name, weights in cfg.pretrained.items()})
-    if resume is not None:
-        refuse_other_batch(read_checkpoint(resume)[CONFIG_KEY], cfg.global_batch_size)
-    for weights in (cfg.pretrained, resume):  # resume: only to refuse what does not fit; Lightning restores the rest
-        if isinstance(weights, str | Path):
-            load_state(module, read_state(weights, "pretrained"))
-    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
+    begin_from(module, cfg.pretrained, before)
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
-    trainer, batch = build_trainer(cfg, [*callbacks, Provenance(config=resolved), Recount()])
+    callbacks += [Provenance(config=resolved), Recount(), Retune(changes=changes)]
+    trainer, batch = build_trainer(cfg, callbacks)
     datamodule: LightningDataModule = instantiate(
         cfg.datamodule,
         codec=codec,
@@ -211,43 +286,14 @@ def train(cfg: DictConfig) -> float | None:
     if resume is not None:
         log.info(f"resuming from {resume}")
     start_wandb(trainer.loggers)
-    trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    try:
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    except SIGTERMException as error:  # Lightning's own, where SLURM queues the job again
+        raise Stopped(signal.SIGTERM) from error
+    except BaseException as error:
+        if trainer.strategy.launcher is not None and not isinstance(error, Stopped):
+            trainer.strategy.launcher.kill(signal.SIGKILL)  # they wait for this process, which has left
+        if is_out_of_memory(error):
+            raise ValueError(out_of_memory(cfg, module, codec, batch)) from error
+        raise
     return report(cfg, trainer, run_dir)
-
-
-def quoted(key: str, text: str) -> str:
-    """A text as a command-line argument, quoted for Hydra and then for the shell: either trips over a comma."""
-    escaped = text.replace('"', '\\"')
-    return shlex.quote(f'{key}="{escaped}"')
-
-
-def is_as_shipped(cfg: DictConfig) -> bool:
-    """Whether the loss to expect is known: nothing but an experiment was chosen on the command line."""
-    if cfg.expected_loss is None or not HydraConfig.initialized():
-        return False
-    return all(text.startswith(("experiment=", "paths.")) for text in HydraConfig.get().overrides.task)
-
-
-def report(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> float | None:
-    """Says where things are, the loss reached beside the loss to expect, and what to try next."""
-    value = trainer.callback_metrics.get("val/loss")
-    loss = None if value is None else float(value)
-    if not trainer.is_global_zero:
-        return loss
-    checkpoint = run_dir / "checkpoints" / "last.ckpt"
-    log.info(f"checkpoint   {checkpoint}")
-    if (run_dir / "samples").is_dir():
-        log.info(f"samples      {run_dir / 'samples'}")
-    log.info(f"curves       tensorboard --logdir {run_dir}")
-    if loss is not None:
-        expected = f" (expected about {cfg.expected_loss})" if is_as_shipped(cfg) else ""
-        log.info(f"val/loss     {loss:.4f}{expected}")
-        if not math.isfinite(loss):
-            raise ValueError(f"the validation loss is {loss}; the last good checkpoint is {checkpoint}")
-    if cfg.get("rollout") is not None:  # a codec and a compressor make no videos
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        prompt = quoted("prompt", data.validation_captions()[0])
-        log.info(f"next         python generate.py weights={run_dir} num_frames=257 output=outputs/{cfg.name} {prompt}")
-    else:
-        log.info(f"next         python export.py run={run_dir} output=weights/{cfg.name}")
-    return loss

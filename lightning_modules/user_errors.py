@@ -12,6 +12,8 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from omegaconf.errors import OmegaConfBaseException
 
+from lightning_modules.failures import explain_failure
+
 
 @contextmanager
 def explain() -> Iterator[None]:
@@ -57,6 +59,8 @@ def _unannounced() -> Iterator[None]:
 
 def sentence(error: BaseException) -> str | None:
     """What to tell the user, if this error, or the one that Hydra wrapped, is theirs to mend; None if it is ours."""
+    if (failed := explain_failure(error)) is not None:
+        return _one_line(failed)
     name, module = type(error).__name__, type(error).__module__
     if name == "InstantiationException" and error.__cause__ is not None:
         return _failed_target(error, error.__cause__)

@@ -6,7 +6,6 @@ config.json holds the constructor's arguments under `_class_name`, nested where 
 import importlib
 import inspect
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from networks.reading import load_tensors, read_json, tensor_shapes
+from networks.files import whole
+from networks.reading import check_finite, load_tensors, read_json, tensor_shapes
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIG = "config.json"
@@ -74,12 +74,11 @@ def save_pretrained(network: nn.Module, config: Mapping[str, Any], folder: str |
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    part = folder / (WEIGHTS + ".part")
-    save_file(state, part, metadata={"format": "pt"})
-    os.replace(part, folder / WEIGHTS)
-    part = folder / (CONFIG + ".part")
-    part.write_text(json.dumps(config, indent=2) + "\n")
-    os.replace(part, folder / CONFIG)
+    check_finite(state, "the network")
+    with whole(folder / WEIGHTS) as part:
+        save_file(state, part, metadata={"format": "pt"})
+    with whole(folder / CONFIG) as part:
+        part.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def load_pretrained(*, folder: str | Path, channels: int) -> nn.Module:

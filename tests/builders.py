@@ -1,11 +1,19 @@
 """Tiny networks and inputs that several tests share."""
 
+import atexit
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
+from networks.codecs.causal import CausalVideoAutoencoder
 from networks.dit import VideoDiT
 from networks.interfaces import Condition, Context, SegmentBatch
 from networks.lovic import LoViCNetwork
+from networks.saving import save_pretrained
 from networks.video_interface import PlanHead, VideoInterface
 from networks.vin import VideoInterfaceNetwork
 
@@ -139,3 +147,16 @@ def remembering_example(
     known[-1, 0, -1] = False
     beside = Context(beside.segments._replace(valid=valid, text_mask=known), level, beside.rate)
     return noisy, time, condition._replace(shot=torch.zeros(batch, dtype=torch.long), context=(before, beside))
+
+
+@cache
+def tiny_codec() -> Path:
+    """A folder of a small causal codec with the same random weights every time: one without a folder is refused."""
+    folder = Path(tempfile.mkdtemp(prefix="tiny-codec-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    sizes = {"channels": CHANNELS, "fine_width": 8, "coarse_width": 8, "num_fine_blocks": 1, "num_coarse_blocks": 2}
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        codec = CausalVideoAutoencoder(**sizes)
+    save_pretrained(codec, {"_class_name": "networks.codecs.causal.CausalVideoAutoencoder", **sizes}, folder)
+    return folder

@@ -108,9 +108,12 @@ def test_a_dry_run_is_logged_in_plain_lines():
 @pytest.mark.parametrize(
     ("config", "command"),
     [
-        ({"network": {}, "lightning_module": {"_target_": "a.MemoryModule"}}, "generate.py 'weights=my weights/x'"),
-        ({"network": {}, "lightning_module": {"_target_": "a.CompressingModule"}}, "'pretrained.compressor=my weights"),
-        ({"network": None, "codec": {"channels": 8}}, "train.py 'codec.folder=my weights/x' codec.channels=8"),
+        ({"network": {}, "lightning_module": {"_target_": "a.MemoryModule"}}, "generate.py 'weights=\"my weights/x\"'"),
+        (
+            {"network": {}, "lightning_module": {"_target_": "a.CompressingModule"}},
+            "'pretrained.compressor=\"my weights",
+        ),
+        ({"network": None, "codec": {"channels": 8}}, "train.py 'codec.folder=\"my weights/x\"' codec.channels=8"),
     ],
 )
 def test_an_export_says_where_it_is_and_what_comes_next(config, command, tmp_path, monkeypatch, caplog):

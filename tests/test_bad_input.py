@@ -18,9 +18,11 @@ from lightning import LightningModule, Trainer
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
-from lightning_modules.runs import CONFIG_KEY, find_resume, load_run, load_state, read_checkpoint, read_run
+from lightning_modules.checkpoints import CONFIG_KEY, find_resume, read_checkpoint
+from lightning_modules.commands import argument
+from lightning_modules.runs import load_run, load_state, read_run
 from lightning_modules.take import check_lengths, prompts_of
-from lightning_modules.training import accumulation, quoted, refuse_ddp_sweep, train
+from lightning_modules.training import accumulation, refuse_ddp_sweep, train
 from lightning_modules.user_errors import explain, sentence
 from networks.codecs.pixels import PixelCodec
 
@@ -178,7 +180,7 @@ def test_weights_without_prompts_make_videos_of_no_text():
 
 @pytest.mark.parametrize("caption", ["a square", 'Walls, "red" (and 2: more) = it\'s', "", "50 % [x] {y} $z"])
 def test_a_caption_survives_shell_and_hydra(caption):
-    assert composed("generate", *shlex.split(quoted("prompt", caption))).prompt == caption
+    assert composed("generate", *shlex.split(argument("prompt", caption))).prompt == caption
 
 
 def test_a_global_batch_that_does_not_divide_names_one_that_does():

@@ -130,7 +130,11 @@ def test_the_first_losses_are_the_same(name, clips, tmp_path):
             overrides=[
                 *(f"paths.root_dir={ROOT}", f"paths.run_dir={tmp_path / 'run'}"),
                 *(each for each in EXPERIMENTS[name] + segments),
-                *(each for each in SMALL if "samples" not in each or name not in ("codec_freedoom", "flexformer_freedoom")),
+                *(
+                    each
+                    for each in SMALL
+                    if "samples" not in each or name not in ("codec_freedoom", "flexformer_freedoom")
+                ),
                 *(f"datamodule.root={clips}", f"datamodule.cache_dir={clips.parent / f'cache_{name}'}"),
             ],
         )

@@ -15,7 +15,8 @@ from test_training import ROOT, TINY
 from benchmarks import colour, compression, memory_gain, recall, restored, revisits, scenes, trained
 from benchmarks.setups import compose_config
 from datamodules.writing import write_video
-from lightning_modules.runs import CONFIG_KEY, load_run
+from lightning_modules.checkpoints import CONFIG_KEY
+from lightning_modules.runs import load_run
 from lightning_modules.tasks import fixed_task
 from networks.interfaces import Reconstruction, SegmentBatch, VideoBatch
 

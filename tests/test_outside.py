@@ -161,7 +161,7 @@ def test_sizes_far_beyond_the_weights_are_refused_before_they_fill_the_memory(tm
 @pytest.mark.parametrize("config", [None, [1], "text", 5, {}, {"lightning_module": 1}, {"lightning_module": {}}])
 def test_what_is_no_config_is_refused(config, tmp_path):
     torch.save({"longtake_config": config, "state_dict": {}}, tmp_path / "a.ckpt")
-    with pytest.raises(ValueError, match=r"weights=.*a\.ckpt: its config"):
+    with pytest.raises(ValueError, match=r"a\.ckpt: its config"):
         read_run(tmp_path / "a.ckpt")
 
 

@@ -15,6 +15,7 @@ from lightning import LightningModule
 from omegaconf import OmegaConf
 
 from lightning_modules import generation
+from lightning_modules.checkpoints import CONFIG_KEY
 from lightning_modules.objectives.objective import Objective
 from lightning_modules.objectives.paths import LinearPath
 from lightning_modules.objectives.predictions import FlowPrediction
@@ -22,7 +23,6 @@ from lightning_modules.objectives.times import Uniform
 from lightning_modules.objectives.weights import NoWeight
 from lightning_modules.rollouts.pieces import piece_starts, window_starts
 from lightning_modules.rollouts.segmentwise import Segmentwise
-from lightning_modules.runs import CONFIG_KEY
 from lightning_modules.samplers.guidance import NestedGuidance
 from lightning_modules.samplers.solvers import Euler
 from lightning_modules.storyboard.given import GivenReader, VideoProbe

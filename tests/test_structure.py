@@ -15,11 +15,14 @@ PLACES = [path.relative_to(ROOT).as_posix() for path in sorted(FILES)]
 MAY_IMPORT = {
     "networks": ("networks",),
     "lightning_modules": ("lightning_modules", "networks"),
-    "datamodules": ("datamodules", "networks.interfaces", "networks.codecs.rules"),
+    "datamodules": ("datamodules", "networks.interfaces", "networks.codecs.rules", "networks.files"),
 }
 MAY_READ_A_CONFIG = {
     *(f"{name}.py" for name in PROGRAMS),
-    *(f"lightning_modules/{name}.py" for name in ("runs", "outside", "releasing", "training", "take", "user_errors")),
+    *(
+        f"lightning_modules/{name}.py"
+        for name in ("runs", "outside", "releasing", "training", "results", "take", "user_errors")
+    ),
     "lightning_modules/storyboard/program.py",
 }
 CONFIG_LIBRARIES = ("hydra", "omegaconf")

@@ -1,12 +1,12 @@
 """What a walk is: the plan that determines it, and the places of its files."""
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.freedoom.game import COLOURS
 from datamodules.freedoom.levels import LEVELS
+from networks.files import whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +82,8 @@ def plan_walk(
 
 def write_whole(*, path: Path, data: bytes) -> None:
     """Write a file so that it is either absent or complete, even when the program is killed."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")  # two runs may write the same table at once
-    unfinished.write_bytes(data)
-    unfinished.replace(path)
+    with whole(path) as part:
+        part.write_bytes(data)
 
 
 def _is_chosen(*, number: int, share: float, phase: float) -> bool:

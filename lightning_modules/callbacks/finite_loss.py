@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from lightning_modules.commands import argument
+
 
 class FiniteLoss(Callback):
     """Looks at the loss every few steps, so that the device is not made to wait at each; nothing bad is saved after.
@@ -20,8 +22,7 @@ class FiniteLoss(Callback):
     def _look(self, trainer: Trainer) -> None:
         if not torch.isfinite(torch.as_tensor(self.total)):
             raise ValueError(
-                f"the training loss stopped being a number before step {trainer.global_step}; the last good checkpoint "
-                "is kept under checkpoints/: resume from it with a smaller optimizer.lr"
+                f"the training loss stopped being a number before step {trainer.global_step}; {_advice(trainer)}"
             )
         self.total = 0.0
 
@@ -38,10 +39,7 @@ class FiniteLoss(Callback):
         self._look(trainer)
         weights = (value for value in checkpoint["state_dict"].values() if value.is_floating_point())
         if not all(bool(torch.isfinite(value).all()) for value in weights):
-            raise ValueError(
-                "the weights stopped being numbers; the last good checkpoint is kept under checkpoints/: resume from "
-                "it with a smaller optimizer.lr"
-            )
+            raise ValueError(f"the weights stopped being numbers; {_advice(trainer)}")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A look before anything is saved."""
@@ -51,3 +49,15 @@ class FiniteLoss(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A last look."""
         self._look(trainer)
+
+
+def _advice(trainer: Trainer) -> str:
+    """What to do now: a checkpoint is only named that is there."""
+    saved = getattr(trainer.checkpoint_callback, "_last_checkpoint_saved", "") or trainer.ckpt_path
+    if not saved:
+        return "nothing was saved before: start again with a smaller optimizer.lr"
+    optimizer = trainer.optimizers[0].param_groups[0]
+    rate = optimizer.get("initial_lr", optimizer["lr"]) / 10
+    return (
+        f"go on from the last good checkpoint with a smaller rate: {argument('resume', saved)} optimizer.lr={rate:.3g}"
+    )

@@ -3,13 +3,13 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning_modules.metrics.report_card import ReportCard
 from lightning_modules.metrics.report_page import report_page
+from networks.files import whole
 
 
 def write_report(card: ReportCard, output: Path, *, metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
@@ -58,6 +58,5 @@ def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def write_whole(path: Path, text: str) -> None:
     """Write beside, then rename: a reader never sees half a file."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from lightning_modules.metrics.beside import Beside
 from lightning_modules.metrics.per_video import Curve
+from networks.files import remove_unfinished, whole
 
 # To be raised when a metric or this file's contents change.
 VERSION = 1
@@ -70,8 +70,8 @@ def load_scored(folder: Path, key: str) -> Scored | None:
 def save_scored(folder: Path, key: str, scored: Scored) -> None:
     """Keep results under a key: written beside, then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{key}.part"
+    remove_unfinished(folder)
     kept = {name: value for name, value in scored._asdict().items() if name != "samples"}
     tensors = {name: tensor.contiguous().cpu() for name, tensor in scored.samples.items()}
-    save_file(tensors, str(part), metadata={"scored": json.dumps(kept)})
-    os.replace(part, folder / f"{key}.safetensors")
+    with whole(folder / f"{key}.safetensors") as part:
+        save_file(tensors, str(part), metadata={"scored": json.dumps(kept)})

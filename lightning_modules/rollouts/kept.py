@@ -1,7 +1,6 @@
 """Finished windows of a video on disk, so that a killed generation loses at most the one in progress."""
 
 import logging
-import os
 import shutil
 from itertools import count
 from pathlib import Path
@@ -11,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lightning_modules.rollouts.interfaces import Generate, Given, Wrap, unwrapped
+from networks.files import remove_unfinished, whole
 from networks.interfaces import Condition
 
 log = logging.getLogger("longtake")
@@ -30,6 +30,7 @@ class KeptWindows:
     def __call__(self, generate: Generate) -> Generate:
         """The same, of which calls that were finished before are read."""
         numbers = count()
+        remove_unfinished(self.folder)
 
         def kept(noise: Tensor, condition: Condition, given: Given | None, wrap: Wrap = unwrapped) -> Tensor:
             path = self.folder / f"{next(numbers):05d}.safetensors"
@@ -38,9 +39,8 @@ class KeptWindows:
                 return before
             made = generate(noise, condition, given, wrap)
             self.folder.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            save_file({"latents": made.contiguous()}, part)
-            os.replace(part, path)
+            with whole(path) as part:
+                save_file({"latents": made.contiguous()}, part)
             return made
 
         return kept

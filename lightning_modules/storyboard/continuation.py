@@ -1,13 +1,13 @@
 """`generate.py given=FILE`: the storyboard that goes on from a video, written down so that it can be changed."""
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
 from lightning_modules.storyboard.schema import ModelLimits
+from networks.files import whole
 
 NAME = "continuation.yaml"
 
@@ -43,6 +43,5 @@ def write_continuation(
         "segments": segments,
     }
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    part.write_text(yaml.safe_dump(board, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    os.replace(part, file)
+    with whole(file) as part:
+        part.write_text(yaml.safe_dump(board, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +27,7 @@ from lightning_modules.storyboard.schema import ModelLimits, Plan, PlanStep
 from lightning_modules.storyboard.sizes import check_given_rate
 from lightning_modules.storyboard.store import SegmentStore
 from lightning_modules.take import PATCH_AREA, Take
+from networks.files import remove_unfinished, whole
 from networks.interfaces import Condition
 
 log = logging.getLogger("longtake")
@@ -103,6 +103,7 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
         reader = GivenReader(take.codec, read_frames, take.height, take.width, take.config.video.fps, take.device)
         latents = make_storyboard(made, store, maker, reader)
         path = Path(cfg.output) / "000.mp4"
+        remove_unfinished(cfg.output)
         write_video(path, take.frames(whole_take(latents).to(take.device)), fps=take.config.video.fps)
     _write_manifest(cfg, take, made, path, time.perf_counter() - began)
     log.info(f"{len(made.timeline)} segments in {path}")
@@ -195,7 +196,5 @@ def _write_manifest(cfg: DictConfig, take: Take, made: Plan, path: Path, seconds
         "matmul_precision": take.matmul_precision,
         "seconds": round(seconds, 2),
     }
-    manifest = Path(cfg.output) / "manifest.jsonl"
-    part = manifest.with_suffix(".part")
-    part.write_text(json.dumps(line) + "\n")
-    os.replace(part, manifest)
+    with whole(Path(cfg.output) / "manifest.jsonl") as part:
+        part.write_text(json.dumps(line) + "\n")

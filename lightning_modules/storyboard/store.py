@@ -1,8 +1,6 @@
 """Finished segments on disk, by the hash of everything that determines them, so that a killed run continues."""
 
 import logging
-import os
-import uuid
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -10,6 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lightning_modules.storyboard.schema import PlanStep
+from networks.files import remove_unfinished, whole
 
 log = logging.getLogger("longtake")
 
@@ -20,6 +19,7 @@ class SegmentStore:
     def __init__(self, folder: str | Path) -> None:
         """folder: is made when the first segment is stored."""
         self.folder = Path(folder)
+        remove_unfinished(self.folder)
 
     def path_of(self, step: PlanStep) -> Path:
         """Where a step's latents lie; two names with one key are one segment."""
@@ -36,12 +36,8 @@ class SegmentStore:
     def save(self, step: PlanStep, latents: Tensor) -> None:
         """latents: 1 c step.latents h w; the file bears the segment's name as metadata."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f"{step.key}.{uuid.uuid4().hex[:8]}.part"
-        try:
+        with whole(self.path_of(step)) as part:
             save_file({"latents": latents.contiguous()}, part, metadata={"name": step.name, "task": step.task})
-            os.replace(part, self.path_of(step))
-        finally:
-            part.unlink(missing_ok=True)
 
     def _read(self, step: PlanStep, *, header_only: bool) -> Tensor | None:
         path = self.path_of(step)

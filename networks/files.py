@@ -1,0 +1,132 @@
+"""Files that are whole or not there: written beside their target, then renamed."""
+
+import errno
+import os
+import platform
+import re
+import time
+import uuid
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+CLAIM = ".in_use"
+PART = ".part"
+"""How the names of unfinished files end."""
+
+_NAMED = re.compile(r"\.(?P<place>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{6}\.part$")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_WORDS = re.compile(r"\(os error (28|27|122)\)|No space left on device|File too large|Disk quota exceeded")
+_SECONDS_KEPT = 24 * 3600
+"""Unfinished files of other machines are left alone for so long, as their writer may be alive."""
+
+
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """A name beside a file to write to, which takes the file's name when the block ends, and is removed if it fails.
+
+    path: the file, in a folder that is there; what stood there before stays until the new one is on the disk. The name
+    is no other writer's, and says whose it is, so that `remove_unfinished` knows what a killed process left.
+
+    Raises:
+        OSError: if the disk is full, with the file's name, whatever the writer raised; the old file is as it was.
+    """
+    path = Path(path)
+    part = path.with_name(f"{path.name}.{_place()}-{os.getpid()}-{uuid.uuid4().hex[:6]}{PART}")
+    try:
+        yield part
+        with part.open("rb+") as file:  # a disk, a quota or a server may refuse what it took before
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except Exception as error:
+        if is_full_disk(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether a write was refused for want of room: a full disk, a quota, a limit on a file's size."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        if type(error).__name__ == "SafetensorError" and _FULL_WORDS.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """While it lasts, the folder is this process's alone; it is made where it is not there.
+
+    Raises:
+        ValueError: if another process has claimed it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    with (folder / CLAIM).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system when the process ends
+        except BlockingIOError as error:
+            raise ValueError(
+                f"{folder} is in use by another run that is still going: wait for it, or give paths.run_dir=… another "
+                "folder (RUN_DIR in the environment says where all runs go)"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
+def remove_unfinished(folder: str | Path) -> int:
+    """Removes what killed processes left in a folder, not below it; returns how many files.
+
+    Files of a live process stay, and those of another machine until they are a day old.
+    """
+    folder, removed = Path(folder), 0
+    for part in folder.glob(f"*{PART}") if folder.is_dir() else ():
+        if (named := _NAMED.search(part.name)) and _is_left(part, named["place"], int(named["pid"])):
+            with suppress(OSError):  # another process may tidy up as well, or own the file
+                part.unlink()
+                removed += 1
+    return removed
+
+
+def _is_left(part: Path, place: str, pid: int) -> bool:
+    """Whether nobody writes a file any more."""
+    if place == _place():
+        return not _is_alive(pid)
+    with suppress(OSError):
+        return time.time() - part.stat().st_mtime > _SECONDS_KEPT
+    return False
+
+
+def _place() -> str:
+    """Where the numbers of processes mean what they mean here: the machine, and the container on it."""
+    space = ""
+    with suppress(OSError):
+        space = os.readlink("/proc/self/ns/pid")
+    return f"{zlib.crc32(f'{platform.node()} {space}'.encode()):08x}"
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name == "nt":  # signal 0 would end the process there
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
