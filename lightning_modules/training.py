@@ -33,7 +33,7 @@ from lightning_modules.failures import is_out_of_memory
 from lightning_modules.host import set_matmul_precision
 from lightning_modules.results import report, say_stopped
 from lightning_modules.resume import changed_rates, nothing_to_train, refuse_other_batch
-from lightning_modules.runs import load_parts, load_state, read_state
+from lightning_modules.runs import load_parts, load_state, read_state, state_of
 from lightning_modules.stopping import SIGNALS, Stopped, asked, stopping_tidily
 from lightning_modules.take import check_lengths
 from networks.files import claimed, remove_unfinished

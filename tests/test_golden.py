@@ -1,8 +1,8 @@
-"""What the released weights sample and the experiments learn stays the same: numbers of an earlier version, kept in a file.
+"""What released weights sample and experiments learn stays the same: numbers of an earlier version, kept in a file.
 
 The file holds, for each case, a hash of the result's bytes and its dot products with eight fixed random directions. On
 the machine and library that wrote it the hash must agree; elsewhere the dot products, to a relative tolerance.
-`GOLDEN=write pytest tests/test_golden.py -n 0` writes the file anew: only a commit that means to change results does so.
+`GOLDEN=write pytest tests/test_golden.py -n 0` writes the file anew, for a commit that means to change results.
 """
 
 import hashlib
