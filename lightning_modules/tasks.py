@@ -13,6 +13,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from networks.interfaces import SegmentBatch
+from networks.ranges import Count, Share, Size
 
 
 class TaskName(IntEnum):
@@ -62,11 +63,11 @@ class TaskSampler:
     def __init__(
         self,
         *,
-        past_share: float,
-        future_share: float,
-        max_context: int,
-        neighbour_gap_share: float,
-        window_frames: int,
+        past_share: Share,
+        future_share: Share,
+        max_context: Size,
+        neighbour_gap_share: Share,
+        window_frames: Count,
     ) -> None:
         """past_share, future_share: of rows that know something before, and after; max_context: segments known at most.
 

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from networks.blocks import DiTBlock, KeyValue, PlainLayerNorm, modulated, whole_groups
 from networks.embeddings import PlaceEmbedding, TextEmbedding, TimeEmbedding
 from networks.interfaces import Backbone, Condition, ContextTokens, TokenGrid
+from networks.ranges import Positive, Size
 from networks.rope import RotaryEmbedding3D
 from networks.sequence import PATCH, group_times, join, positions_of, to_patches
 
@@ -26,14 +27,14 @@ class VideoDiT(nn.Module):
     def __init__(
         self,
         *,
-        channels: int,
-        width: int,
-        depth: int,
-        num_heads: int,
-        mlp_ratio: float,
-        text_features: int,
-        latent_fps: float,
-        rope_theta: float,
+        channels: Size,
+        width: Size,
+        depth: Size,
+        num_heads: Size,
+        mlp_ratio: Positive,
+        text_features: Size,
+        latent_fps: Positive,
+        rope_theta: Positive,
         checkpoint_activations: bool,
     ) -> None:
         """channels: of the latents; text_features: of the text encoder; latent_fps: latent frames a second."""

@@ -15,7 +15,7 @@ PLACES = [path.relative_to(ROOT).as_posix() for path in sorted(FILES)]
 MAY_IMPORT = {
     "networks": ("networks",),
     "lightning_modules": ("lightning_modules", "networks"),
-    "datamodules": ("datamodules", "networks.interfaces", "networks.codecs.rules"),
+    "datamodules": ("datamodules", "networks.interfaces", "networks.codecs.rules", "networks.ranges"),
 }
 MAY_READ_A_CONFIG = {
     *(f"{name}.py" for name in PROGRAMS),

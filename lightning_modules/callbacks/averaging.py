@@ -5,6 +5,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
+from networks.ranges import Share
+
 
 class WarmAverage(WeightAveraging):
     """EMA whose decay rises as (1 + n) / (10 + n) to its value, so that it is of use in short runs too.
@@ -13,7 +15,7 @@ class WarmAverage(WeightAveraging):
     (Lightning issue 21724). Source: the warm-up of diffusers' and TensorFlow's EMA.
     """
 
-    def __init__(self, *, decay: float) -> None:
+    def __init__(self, *, decay: Share) -> None:
         """decay: share of the old average kept at each step, in the long run."""
         super().__init__(multi_avg_fn=self._average)
         self.decay = decay

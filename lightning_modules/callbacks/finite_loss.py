@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from networks.ranges import Size
+
 
 class FiniteLoss(Callback):
     """Looks at the loss every few steps, so that the device is not made to wait at each; nothing bad is saved after.
@@ -12,7 +14,7 @@ class FiniteLoss(Callback):
     The loss is summed on the device in between: a single NaN is seen at the next look.
     """
 
-    def __init__(self, *, every_n_steps: int) -> None:
+    def __init__(self, *, every_n_steps: Size) -> None:
         """every_n_steps: batches between two looks."""
         self.every_n_steps = every_n_steps
         self.total: torch.Tensor | float = 0.0

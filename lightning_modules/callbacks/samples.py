@@ -14,6 +14,7 @@ from lightning_modules.generation import generate
 from lightning_modules.rollouts.interfaces import Rollout
 from lightning_modules.samplers.guidance import Guidance
 from networks.interfaces import Condition
+from networks.ranges import Seed, Size, Text
 
 
 class SampleVideos(Callback):
@@ -28,11 +29,11 @@ class SampleVideos(Callback):
         write_video: Callable[..., None],
         rollout: Rollout,
         guidance: Guidance,
-        folder: str,
-        every_n_steps: int,
-        num_videos: int,
-        num_frames: int,
-        seed: int,
+        folder: Text,
+        every_n_steps: Size,
+        num_videos: Size,
+        num_frames: Size,
+        seed: Seed,
     ) -> None:
         """write_video: (path, frames, fps=…); num_frames: in pixels, by the codec's frame rule."""
         self.write_video = write_video
