@@ -41,7 +41,11 @@ def as_typed(typed: str, others: Sequence[str]) -> str:
     if found is None:
         return _without_key(typed, others)
     key, value = (found["sign"] or "") + found["key"], found["value"]
-    text = value[1:] if value.startswith("=") else value
+    text = value
+    if value.startswith("="):
+        return (
+            f"{typed} has one = too many: type {argument(key, value[1:])}, or for this very text {argument(key, value)}"
+        )
     for quote in "\"'":  # a quote that was opened, and closed or not, is meant as one
         if text.startswith(quote):
             text = text[1:].removesuffix(quote)

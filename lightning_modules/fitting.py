@@ -30,7 +30,7 @@ def target(node: DictConfig) -> Any:
 
 def hints_of(called: Any) -> dict[str, Any]:
     """Annotations of a constructor or function, those of other libraries narrowed to what is meant here."""
-    owner = called.__init__ if isinstance(called, type) else called
+    owner: Any = getattr(called, "__init__") if isinstance(called, type) else called  # noqa: B009 - unsound to mypy
     try:
         hints = get_type_hints(owner, include_extras=True)
     except (NameError, TypeError):  # a name that only type checkers see: it and its kind are not checked

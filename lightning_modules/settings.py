@@ -66,15 +66,22 @@ class _Roots:
         self.plain: Any = OmegaConf.to_container(cfg, resolve=False)
         self.text = json.dumps(self.plain, default=str)
 
+    def at(self, key: str) -> Any:
+        """What stands at a key, with its `${…}`; None where nothing does."""
+        node = self.plain
+        for name in re.findall(r"[^.\[\]]+", key):
+            if isinstance(node, dict):
+                node = node.get(name)
+            elif isinstance(node, list):
+                node = node[int(name)]
+            else:
+                return None
+        return node
+
     def origin(self, key: str) -> str:
         """The key that is typed to change this one: what it refers to, if that is one other key."""
         for _ in range(10):
-            node = self.plain
-            for name in re.findall(r"[^.\[\]]+", key):
-                if isinstance(node, list):
-                    node = node[int(name)]
-                elif isinstance(node, dict):
-                    node = node.get(name, node.get(int(name)) if name.isdigit() else None)
+            node = self.at(key)
             found = re.fullmatch(r"\$\{(\w[\w.]*)\}", node) if isinstance(node, str) else None
             if found is None:
                 return key
@@ -106,7 +113,9 @@ def _child(node: Any, key: Any, hint: Any, name: str, roots: _Roots) -> Iterator
         value = node[key]
     except OmegaConfBaseException as error:
         reason = " ".join(str(error).split("full_key")[0].split())
-        yield f"{name} refers to what is not there ({reason}): write a text with ${{ as \\${{"
+        text = roots.at(name)
+        advice = f"for this very text type {argument(name, text)}" if isinstance(text, str) else "look at the name"
+        yield f"{name}={shown(text)} refers to what is not there ({reason}): {advice}"
         return
     origin = roots.origin(name)
     if isinstance(value, DictConfig) and "_target_" in value:
@@ -177,7 +186,8 @@ def _wrong(name: str, value: Any, hint: Any, used_as: str) -> str:
     if choices and any(not is_scalar(each) for each, _ in options):
         return f"{said}: use {name}={any_of(choices)}"
     if any(each is str for each, _ in options) and value is not None and not isinstance(value, str | list | dict):
-        said += f": for this very text type {argument(name, _typed(name, value))}"
+        typed = "quote it" if "[" in name else f"type {argument(name, _typed(name, value))}"
+        said += f": for this very text {typed}"
     return said
 
 

@@ -19,7 +19,19 @@ MAY_IMPORT = {
 }
 MAY_READ_A_CONFIG = {
     *(f"{name}.py" for name in PROGRAMS),
-    *(f"lightning_modules/{name}.py" for name in ("runs", "training", "take", "user_errors", "storyboard/program")),
+    *(
+        f"lightning_modules/{name}.py"
+        for name in (
+            "runs",
+            "training",
+            "take",
+            "user_errors",
+            "settings",
+            "fitting",
+            "together",
+            "storyboard/program",
+        )
+    ),
 }
 CONFIG_LIBRARIES = ("hydra", "omegaconf")
 FOREIGN_TO_NETWORKS = (*CONFIG_LIBRARIES, "lightning", "torchmetrics", "av", "cv2", "vizdoom")

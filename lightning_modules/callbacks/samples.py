@@ -1,6 +1,7 @@
 """Sample videos while training, as mp4 files and in TensorBoard."""
 
 import io
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
+from lightning_modules.finite import NOT_FINITE, NotFinite, check_finite
 from lightning_modules.generation import generate
 from lightning_modules.rollouts.interfaces import Rollout
 from lightning_modules.samplers.guidance import Guidance
 from networks.interfaces import Condition
 from networks.ranges import Seed, Size, Text
+
+log = logging.getLogger("longtake")
 
 
 class SampleVideos(Callback):
@@ -59,7 +63,12 @@ class SampleVideos(Callback):
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(self.seed)).to(pl_module.device)
         index = torch.arange(num_latents, device=pl_module.device, dtype=torch.float32).expand(shape[0], -1)
         condition = Condition(index, text.to(pl_module.device), mask.to(pl_module.device))
-        latents = generate(pl_module, noise, condition, rollout=self.rollout, guidance=self.guidance)
+        try:
+            latents = generate(pl_module, noise, condition, rollout=self.rollout, guidance=self.guidance)
+            check_finite(latents, "the sample", NOT_FINITE)
+        except NotFinite as error:  # whether training goes on is for its own loss to say
+            log.warning(f"samples of step {trainer.global_step} are left out: {error}")
+            return
         with torch.no_grad():
             stream = data.codec.to(pl_module.device).decode_stream(latents.float())
             videos = torch.cat([piece.cpu() for piece in stream], dim=2)
