@@ -65,6 +65,15 @@ class TrainSettings(TypedDict):
     logger: NotRequired[Parts | None]
 
 
+class GeneratePaths(TypedDict):
+    """`paths` of generate.py, which has no run of its own."""
+
+    root_dir: Text
+    data_dir: Text
+    weights_dir: Text
+    run_dir: NotRequired[Later]
+
+
 class ChangedNetwork(TypedDict):
     """`network` of generate.py: what may change after training; null as trained."""
 
@@ -93,7 +102,7 @@ class GenerateSettings(TypedDict):
     network: ChangedNetwork
     matmul_precision: MatmulPrecision
     without: Literal["global_tokens", "memory"] | None
-    paths: Any  # some need a running training
+    paths: GeneratePaths
     rollout: NotRequired[Part | None]
     sampler: NotRequired[Later]
     guidance: NotRequired[Later]
@@ -152,6 +161,7 @@ class ExportSettings(TypedDict):
 
 FOREIGN: dict[str, dict[str, Any]] = {
     "lightning.pytorch.trainer.trainer.Trainer": {
+        "devices": Annotated[int, Ge(-1), Le(LARGEST)] | Annotated[Sequence[Count], MinLen(1)] | Text,
         "max_steps": Annotated[int, Ge(-1), Le(LARGEST)],
         "val_check_interval": Size,  # in optimizer steps: a share of an epoch means nothing to an endless loader
         "check_val_every_n_epoch": Size | None,

@@ -6,9 +6,9 @@ A group is checked by the signature of its `_target_`, all else by the program's
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from annotated_types import Le
 from hydra.core.hydra_config import HydraConfig
@@ -20,7 +20,7 @@ from lightning_modules.arguments import argument
 from lightning_modules.fitting import any_of, fits, hints_of, options_of, target
 from lightning_modules.schemas import Later
 from lightning_modules.wording import describe, is_mapping, is_scalar, is_sequence, members, shown
-from networks.ranges import LARGEST
+from networks.ranges import LARGE, LARGEST
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 """A whole number is no true or false, a text no number; a number is finite where nothing else is said."""
@@ -28,7 +28,14 @@ STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 MADE_LATER = {"datamodule": {"codec", "text_encoder", "global_batch_size", "batch_size", "seed"}}
 """Arguments of groups that the programs give, not the config."""
 
-OF_HYDRA = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
+OF_HYDRA = {
+    "_target_": str,
+    "_partial_": bool,
+    "_recursive_": bool,
+    "_convert_": Literal["none", "partial", "object", "all"],
+    "_args_": Sequence[Any],
+}
+"""Keys of a part that Hydra reads itself."""
 
 
 def check_settings(cfg: DictConfig, schema: type) -> None:
@@ -178,8 +185,9 @@ def _wrong(name: str, value: Any, hint: Any, used_as: str) -> str:
     """The sentence for a value of another type or out of range."""
     options = list(members(hint))
     said = f"{name}={shown(value)} must be {describe(hint)}"
-    if isinstance(value, int) and value > LARGEST and any(Le(LARGEST) in beside for _, beside in options):
-        said += f" and at most {LARGEST}"
+    for limit in (LARGE, LARGEST):
+        if isinstance(value, int | float) and value > limit and any(Le(limit) in beside for _, beside in options):
+            said += f" and at most {limit:.10g}"
     if used_as and not used_as.startswith(name):
         said += f", since {used_as} takes it"
     choices = options_of(name)
@@ -219,8 +227,8 @@ def _part(node: DictConfig, name: str, roots: _Roots) -> Iterator[str]:
     plain = {key for key, each in parameters.items() if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)}
     for key in map(str, node):
         if key in OF_HYDRA:
-            continue
-        if key in plain:
+            yield from _child(node, key, OF_HYDRA[key], f"{name}.{key}", roots)
+        elif key in plain:
             yield from _child(node, key, hints.get(key, Any), f"{name}.{key}", roots)
         elif not takes_all:
             own = [each for each in parameters if each in plain and each not in MADE_LATER.get(name, ())]

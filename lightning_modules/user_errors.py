@@ -69,7 +69,8 @@ def sentence(error: BaseException) -> str | None:
     name, module = type(error).__name__, type(error).__module__
     if name == "InstantiationException" and error.__cause__ is not None:
         return _failed_target(error, error.__cause__)
-    if _ABOUT_ONE_ARGUMENT.search(str(error)) or isinstance(error, OverrideParseException):
+    in_hydra = isinstance(error, TypeError) and _raised_in(error.__traceback__).startswith("hydra._internal.")
+    if in_hydra or _ABOUT_ONE_ARGUMENT.search(str(error)) or isinstance(error, OverrideParseException):
         answer = _unreadable(error, sys.argv[1:])
         if answer is not None:
             return answer
@@ -84,6 +85,8 @@ def sentence(error: BaseException) -> str | None:
     if module.startswith(("hydra.errors", "omegaconf.errors")):
         said = _one_line(re.split(r"Config search path:|See https:|object_type=", str(error))[0])
         return said + _near_choice(said)
+    if isinstance(error, OverflowError) or (isinstance(error, RuntimeError) and "overflowed" in str(error)):
+        return f"a number in the config is too large to compute with ({_one_line(str(error))}): look at the sizes"
     if isinstance(error, ValueError) or (isinstance(error, OSError) and error.filename is not None):
         return _one_line(str(error))
     return None
@@ -108,9 +111,14 @@ def _unreadable(error: BaseException, arguments: Sequence[str]) -> str | None:
                 f"{typed} is a choice of several values: for this very text type {argument(key, value)}, for a list "
                 f"{key}=[…], for a run with each of them add -m"
             )
-        if "group override must be" in str(error) and (CONF / key).is_dir() and not isinstance(read.value(), str):
+        if "/" not in key and (CONF / key).is_dir() and read.type.name != "DEL" and not _is_choice(read.value()):
             return f"{typed}: an option of {key} is chosen by its name, {_options(key)}; ~{key} goes without it"
     return None
+
+
+def _is_choice(value: Any) -> bool:
+    """Whether a value names one option of a group or several."""
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
 
 
 def _options(group: str) -> str:
@@ -141,9 +149,15 @@ def _failed_target(error: BaseException, cause: BaseException) -> str | None:
     # Lightning refuses devices that are not there, transformers and diffusers models that are not on this machine.
     if isinstance(cause, OSError | ImportError) or type(cause).__name__ == "MisconfigurationException":
         return _one_line(str(cause))
-    if isinstance(cause, TypeError) and _raised_in(cause.__traceback__).startswith("hydra."):
-        return _one_line(str(error))
+    where = _raised_in(cause.__traceback__)
+    if isinstance(cause, TypeError) and where.startswith(("hydra.", "lightning.", "lightning_fabric.")):
+        return _one_line(str(error) if where.startswith("hydra.") else f"{_full_key(error)}: {cause}")
     return sentence(cause)
+
+
+def _full_key(error: BaseException) -> str:
+    found = re.search(r"full_key: (\S+)", str(error))
+    return found[1] if found else "the config"
 
 
 def _raised_in(trace: TracebackType | None) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_or
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
-from networks.ranges import LARGEST
+from networks.ranges import LARGE, LARGEST
 
 PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", NoneType: "null"}
 
@@ -78,7 +78,7 @@ def _describe_one(hint: Any, beside: Sequence[Any]) -> str:
 def _bounds(beside: Sequence[Any]) -> str:
     """The range that stands beside a type."""
     least = next((each.ge for each in beside if isinstance(each, Ge)), None)
-    most = next((each.le for each in beside if isinstance(each, Le) and each.le != LARGEST), None)
+    most = next((each.le for each in beside if isinstance(each, Le) and each.le not in (LARGEST, LARGE)), None)
     if least is not None and most is not None:
         return f" from {least} to {most}"
     above = next((f"above {each.gt}" for each in beside if isinstance(each, Gt)), None)

@@ -3,7 +3,10 @@
 Axes: b batch, c channels, f frames, h height, w width (latents); n tokens, d width; s tokens of one frame.
 """
 
+from typing import Annotated
+
 import torch
+from annotated_types import Gt, Le
 from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -31,7 +34,7 @@ class VideoDiT(nn.Module):
         width: Size,
         depth: Size,
         num_heads: Size,
-        mlp_ratio: Positive,
+        mlp_ratio: Annotated[float, Gt(0), Le(64)],
         text_features: Size,
         latent_fps: Positive,
         rope_theta: Positive,

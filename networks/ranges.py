@@ -12,6 +12,9 @@ from pydantic.types import AllowInfNan
 LARGEST = 2**31 - 1
 """The largest whole number that every library underneath can hold."""
 
+LARGE = 1e12
+"""The largest number that is taken for one: what is computed from it has to be finite too."""
+
 Size = Annotated[int, Ge(1), Le(LARGEST)]
 """How many of something there must be at least one of."""
 
@@ -27,13 +30,13 @@ Share = Annotated[float, Ge(0), Le(1)]
 Time = Annotated[float, Ge(0), Le(1)]
 """Diffusion time: 0 is clean, 1 is noise."""
 
-Positive = Annotated[float, Gt(0)]
+Positive = Annotated[float, Gt(0), Le(LARGE)]
 """A finite number above 0."""
 
-NotNegative = Annotated[float, Ge(0)]
+NotNegative = Annotated[float, Ge(0), Le(LARGE)]
 """A finite number, 0 or more."""
 
-Rate = Annotated[float, Ge(1)]
+Rate = Annotated[float, Ge(1), Le(LARGE)]
 """Video tokens a context token."""
 
 Text = Annotated[str, MinLen(1)]

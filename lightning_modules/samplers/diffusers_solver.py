@@ -20,6 +20,9 @@ _FLOW_SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "DPMSolverMultistepScheduler": ("flow_shift", {"prediction_type": "flow_prediction", "use_flow_sigmas": True}),
 }
 
+Setting = bool | int | float | str | None
+"""An argument of a scheduler of diffusers."""
+
 
 class DiffusersSolver:
     """A scheduler of diffusers as a sampler; linear path only, where its sigma is our time.
@@ -30,7 +33,12 @@ class DiffusersSolver:
     """
 
     def __init__(
-        self, *, scheduler: Text, num_inference_steps: Size, shift: Positive = 1.0, settings: Mapping[str, Any]
+        self,
+        *,
+        scheduler: Text,
+        num_inference_steps: Size,
+        shift: Positive = 1.0,
+        settings: Mapping[str, Setting],
     ) -> None:
         """Settings are checked here, the rest when the class is built.
 
