@@ -24,7 +24,7 @@ from lightning_modules.reconstruction import (
     reconstruction_errors,
 )
 from lightning_modules.samplers.interfaces import Sampler
-from lightning_modules.tasks import SegmentTask, TaskSampler, fixed_task
+from lightning_modules.tasks import SegmentTask, TaskSampler, fixed_task, task_of
 from networks.interfaces import Condition, Context, Memory, SegmentBatch
 from networks.lovic import LoViCNetwork
 from networks.ranges import NotNegative, Rate, Seed, Share, Texts, Time, Times
@@ -82,6 +82,8 @@ class MemoryModule(DenoisingModule):
         self.reconstruction_weight = reconstruction_weight
         self.text_weight = text_weight
         self.compressor_lr_share = compressor_lr_share
+        for name in validation_tasks:
+            task_of(name)  # refused now, not at the first validation
         self.validation_tasks = validation_tasks
         self.validation_rate = validation_rate
 

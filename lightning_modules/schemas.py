@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from annotated_types import Ge, Gt, Le, MinLen
 
-from networks.ranges import LARGEST, Count, Dtype, NotNegative, Positive, Rate, Seed, Share, Size, Text
+from networks.ranges import LARGEST, Count, Dtype, Folder, NotNegative, Positive, Rate, Seed, Share, Size, Text
 
 
 class Part:
@@ -86,7 +86,7 @@ class GenerateSettings(TypedDict):
     """conf/generate.yaml."""
 
     weights: Text
-    output: Text
+    output: Folder
     storyboard: Text | None
     given: Text | None
     dry_run: bool
@@ -112,7 +112,7 @@ class EvaluateSettings(TypedDict):
     """conf/evaluate.yaml."""
 
     videos: NotRequired[Text]
-    output: NotRequired[Text]
+    output: NotRequired[Folder]
     reference: Text | None
     poses: Text | None
     boundaries: Sequence[Count]
@@ -154,7 +154,7 @@ class ExportSettings(TypedDict):
     """conf/export.yaml."""
 
     run: Text
-    output: Text
+    output: Folder
     dtype: Dtype
     decoder: bool
 

@@ -80,6 +80,8 @@ def sentence(error: BaseException) -> str | None:
         return None
     if missing := re.search(r"Missing mandatory value: (\S+)", str(error)):
         return f"{missing[1]} is missing: give {missing[1]}=…"
+    if wrong := re.search(r"interpolation '\$\{([\w.]+)\}': Incompatible value '(.*?)'", str(error)):
+        return f"{wrong[1]}={'null' if wrong[2] == 'None' else wrong[2]} must be a text, such as {wrong[1]}=NAME"
     if name.startswith("Interpolation"):
         return _dangling(error, sys.argv[1:])
     if module.startswith(("hydra.errors", "omegaconf.errors")):

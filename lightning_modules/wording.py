@@ -5,7 +5,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, is_typeddict
 
-from annotated_types import Ge, Gt, Le, MaxLen, MinLen
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen, Predicate
 
 from networks.ranges import LARGE, LARGEST
 
@@ -83,7 +83,8 @@ def _bounds(beside: Sequence[Any]) -> str:
         return f" from {least} to {most}"
     above = next((f"above {each.gt}" for each in beside if isinstance(each, Gt)), None)
     longer = next(("not empty" for each in beside if isinstance(each, MinLen)), None)
-    bounds = [least is not None and f"at least {least}", above, most is not None and f"at most {most}", longer]
+    asked = next((str(each.func.__doc__).rstrip(".") for each in beside if isinstance(each, Predicate)), None)
+    bounds = [least is not None and f"at least {least}", above, most is not None and f"at most {most}", longer, asked]
     return "".join(f", {bound}" for bound in bounds if bound)
 
 

@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le, MaxLen, MinLen
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen, Predicate
 from pydantic.types import AllowInfNan
 
 LARGEST = 2**31 - 1
@@ -41,6 +41,15 @@ Rate = Annotated[float, Ge(1), Le(LARGE)]
 
 Text = Annotated[str, MinLen(1)]
 """A text of at least one character, such as a path."""
+
+
+def on_disk(path: str) -> bool:
+    """on this disk, not the hub."""
+    return not path.startswith("hub:")
+
+
+Folder = Annotated[str, MinLen(1), Predicate(on_disk)]
+"""Where something is written."""
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 """Of numbers in memory or in a file."""

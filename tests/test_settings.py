@@ -5,11 +5,13 @@ import os
 import shlex
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Annotated, Literal
 
 import pytest
 import torch
 from annotated_types import Ge, Le
+from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import settings as limits
@@ -23,12 +25,15 @@ from datamodules.writing import write_video
 from lightning_modules import schemas
 from lightning_modules.arguments import argument, as_typed
 from lightning_modules.finite import NotFinite, check_finite
+from lightning_modules.generation import window_generator
 from lightning_modules.host import check_device
 from lightning_modules.metrics.beside import find_videos
+from lightning_modules.rollouts.kept import KeptWindows
 from lightning_modules.settings import check_groups, check_settings
 from lightning_modules.together import check_together
 from lightning_modules.user_errors import sentence
 from lightning_modules.wording import describe
+from networks.interfaces import Condition
 from networks.ranges import Positive, Sizes, Text
 
 NEEDED = {"generate": ["output=OUT"], "export": ["run=RUN", "output=OUT"]}
@@ -149,6 +154,7 @@ def test_a_key_of_ones_own_that_others_refer_to_is_no_mistake():
         ("evaluate +metrics.seam.window=0", "metrics.seam.window=0 must be a whole number, at least 1"),
         ("export run=null", "run=null must be a text"),
         ("export output=5", "for this very text type 'output=\"5\"'"),
+        ("export output=hub:a/b", "output=hub:a/b must be a text, not empty, on this disk, not the hub"),
         ("export decoder=nonsense", "decoder=nonsense must be true or false"),
         ("export dtype={a:1}", "dtype={a: 1} must be one of float32, float16, bfloat16"),
     ],
@@ -254,6 +260,13 @@ def test_hydras_errors_are_answered_with_the_argument_to_type(arguments, answer,
     assert "\n" not in said
 
 
+def test_a_value_that_hydra_itself_needs_is_named():
+    cfg = OmegaConf.merge(OmegaConf.structured(HydraConf), {"run": {"dir": "${output}"}})
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - OmegaConf's
+        _ = OmegaConf.create({"output": None, "hydra": cfg}).hydra.run.dir
+    assert sentence(caught.value) == "output=null must be a text, such as output=NAME"
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_programs_check_before_anything_else(program, tmp_path):
     wrong = {"train": "seed=-1", "generate": "prompt=5", "evaluate": "text_tokens=-1", "export": "decoder=5"}
@@ -298,6 +311,15 @@ def test_a_device_that_is_not_there_is_named():
     for device in ("nonsense", "meta", "cuda:99"):
         with pytest.raises(ValueError, match=f"^device={device} is not on this machine: use cpu"):
             check_device(device)
+
+
+def test_what_is_sampled_as_no_number_is_neither_kept_nor_decoded(tmp_path):
+    module = SimpleNamespace(sampler=lambda denoise, noise, **_: noise * math.nan, objective=SimpleNamespace(path=None))
+    generate = window_generator(module, SimpleNamespace(), lambda denoise_without: None, None, None)
+    condition = Condition(torch.zeros(1, 2), torch.zeros(1, 1, 1), torch.zeros(1, 1, dtype=torch.bool))
+    with pytest.raises(NotFinite, match=r"what was sampled holds NaN .*: lower the guidance"):
+        KeptWindows(tmp_path / "windows")(generate)(torch.ones(1, 3, 2, 4, 4), condition, None)
+    assert not (tmp_path / "windows").exists()
 
 
 def test_numbers_that_are_none_are_counted():
