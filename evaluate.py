@@ -61,11 +61,13 @@ def settings_of(cfg: DictConfig) -> dict[str, Any]:
 
 def score(cfg: DictConfig) -> None:
     """Builds the metrics, scores the folder, writes and shows the report."""
+    from lightning_modules.host import check_device
     from lightning_modules.metrics.beside import find_beside, find_videos
     from lightning_modules.metrics.report_card import score_folder
     from lightning_modules.metrics.report_files import write_report
     from lightning_modules.metrics.scorer import Scorer, model_names
 
+    check_device(cfg.device)
     settings = settings_of(cfg)
     videos, output = Path(cfg.videos), Path(cfg.output)
     reference, poses = (None if cfg[key] is None else Path(cfg[key]) for key in ("reference", "poses"))
@@ -164,7 +166,9 @@ def predict_cost(cfg: DictConfig) -> dict[str, Any]:
 
     from lightning_modules.cost.report import Settings, predict
     from lightning_modules.cost.sizes import network_size
+    from lightning_modules.host import check_device
 
+    check_device(cfg.device)
     resolved = priced_parts(cfg)
     network_size(resolved["network"])  # refuses what it does not know before anything is built
     settings = Settings(**{key: cfg[key] for key in Settings._fields})
@@ -223,9 +227,12 @@ def show_cost(record: dict[str, Any], output: Path | None) -> None:
         (output / "cost.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
-    """Predicts a cost, lays videos out for VBench, or scores them."""
+    """Checks, then predicts a cost, lays videos out for VBench, or scores them."""
+    from lightning_modules.schemas import EvaluateSettings
+    from lightning_modules.settings import check_settings
+
+    check_settings(cfg, EvaluateSettings)
     if cfg.cost:
         show_cost(predict_cost(cfg), None if OmegaConf.is_missing(cfg, "output") else Path(cfg.output))
     elif cfg.vbench is not None:
@@ -237,10 +244,6 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    from lightning_modules.host import settle
-    from lightning_modules.stopping import stopping_tidily
-    from lightning_modules.user_errors import explain
+    from lightning_modules.user_errors import start
 
-    settle()  # before torch loads; see README, "On a CPU"
-    with explain(), stopping_tidily():
-        main()
+    start(main, "evaluate")

@@ -3,21 +3,21 @@
 import logging
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from lightning_modules.commands import argument, command
+from lightning_modules.arguments import argument, command
 
 log = logging.getLogger("longtake")
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="export")
 def main(cfg: DictConfig) -> None:
-    """Loads the run's averaged weights and saves them in the diffusers format."""
+    """Checks, loads the run's averaged weights and saves them in the diffusers format."""
+    from lightning_modules.schemas import ExportSettings
+    from lightning_modules.settings import check_settings
+
+    check_settings(cfg, ExportSettings)
     import torch
 
-    if cfg.dtype not in ("float32", "float16", "bfloat16"):
-        raise ValueError(f"dtype={cfg.dtype} must be float32, float16 or bfloat16")
     from lightning_modules.releasing import release
     from lightning_modules.runs import NETWORK_FOLDER, read_run
     from networks.saving import WEIGHTS
@@ -40,8 +40,6 @@ def next_command(config: DictConfig, folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    from lightning_modules.stopping import stopping_tidily
-    from lightning_modules.user_errors import explain
+    from lightning_modules.user_errors import start
 
-    with explain(), stopping_tidily():
-        main()
+    start(main, "export")

@@ -1,12 +1,14 @@
 """Makes long videos: `python generate.py num_frames=257 seed=0 output=DIR`, from a video, or from a storyboard."""
 
-import hydra
 from omegaconf import DictConfig
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="generate")
 def main(cfg: DictConfig) -> None:
-    """Loads weights, samples, writes mp4 files and manifest.jsonl."""
+    """Checks, loads weights, samples, writes mp4 files and manifest.jsonl."""
+    from lightning_modules.schemas import GenerateSettings
+    from lightning_modules.settings import check_settings
+
+    check_settings(cfg, GenerateSettings)
     from datamodules.writing import write_video
 
     if cfg.given is not None:
@@ -30,10 +32,6 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    from lightning_modules.host import settle
-    from lightning_modules.stopping import stopping_tidily
-    from lightning_modules.user_errors import explain
+    from lightning_modules.user_errors import start
 
-    settle()  # before torch loads; see README, "On a CPU"
-    with explain(), stopping_tidily():
-        main()
+    start(main, "generate")

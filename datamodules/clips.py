@@ -22,6 +22,18 @@ class Shape(NamedTuple):
     fps: float
 
 
+def _regular(path: str | Path) -> Path:
+    """The path of a file with an end: a pipe would be waited for, a device read for ever.
+
+    Raises:
+        ValueError: for anything else that is there.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: no video but a folder, pipe, socket or device")
+    return path
+
+
 def shape_of(path: str | Path) -> Shape:
     """Looks at a video's first frame.
 
@@ -30,9 +42,9 @@ def shape_of(path: str | Path) -> Shape:
     """
     import av
 
-    path = Path(path)
+    path = _regular(path)
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(str(path.absolute()), metadata_errors="replace") as container:
             stream = container.streams.video[0]
             fps = float(stream.average_rate or stream.guessed_rate or 0)
             frame = next(container.decode(stream))
@@ -61,10 +73,10 @@ def read_frames(
     import av
     from av.video.reformatter import VideoReformatter
 
-    path = Path(path)
+    path = _regular(path)
     try:
         # Titles and the like may be in any encoding: they are not ours to judge.
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(str(path.absolute()), metadata_errors="replace") as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             promised = stream.frames

@@ -4,6 +4,7 @@ Axes: b batch, s slots of a row, c channels, f frames, h height, w width (latent
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -15,6 +16,7 @@ from datamodules.cache import Clip, ClipCache
 from datamodules.rows import Row, RowPlan, RowRule, fixed_row
 from datamodules.video_datamodule import VideoDataModule
 from networks.interfaces import Codec, SegmentBatch, TextEncoder
+from networks.ranges import Count, Dtype, Positive, Seed, Share, Size, Sizes, Text
 
 
 class SegmentDataModule(VideoDataModule):
@@ -33,29 +35,29 @@ class SegmentDataModule(VideoDataModule):
         text_encoder: TextEncoder,
         global_batch_size: int,
         batch_size: int,
-        seed: int,
+        seed: Seed,
         make: Callable[[], object] | None,
-        root: str,
-        table: str | None,
-        height: int,
-        width: int,
-        fps: float,
-        frame_stride: int | None,
-        num_frames: list[int],
-        hop_frames: int,
-        cut_frames: int | None,
-        crop: str,
+        root: Text,
+        table: Text | None,
+        height: Size,
+        width: Size,
+        fps: Positive,
+        frame_stride: Size | None,
+        num_frames: Sizes,
+        hop_frames: Size,
+        cut_frames: Size | None,
+        crop: Literal["centre", "random"],
         pixels: bool,
-        cache_dir: str,
-        cache_dtype: str,
-        validation_share: float,
-        num_validation_clips: int,
-        num_workers: int,
-        short_caption_share: float,
-        segments_per_row: int,
-        segment_frames: int,
-        gap_share: float,
-        multi_shot_share: float,
+        cache_dir: Text,
+        cache_dtype: Dtype | Literal["uint8"],
+        validation_share: Share,
+        num_validation_clips: Size,
+        num_workers: Count,
+        short_caption_share: Share,
+        segments_per_row: Size,
+        segment_frames: Size,
+        gap_share: Share,
+        multi_shot_share: Share,
     ) -> None:
         """As VideoDataModule, with rows of segments; every clip is used at its own full length.
 

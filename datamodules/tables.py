@@ -51,12 +51,22 @@ def _read_folder(root: Path) -> list[Entry]:
         raise ValueError(f"datamodule.root={root} is not a folder; give one that holds videos")
     entries = []
     for path in sorted(root.rglob("*")):
-        if path.suffix.lower() in ENDINGS:
+        if path.suffix.lower() in ENDINGS and _can_be_named(path):
             beside = path.with_suffix(".txt")
             # "replace": a caption in another encoding costs a letter, not the run.
             caption = beside.read_text(encoding="utf-8", errors="replace").strip() if beside.is_file() else ""
             entries.append(Entry(path, caption, ""))
     return entries
+
+
+def _can_be_named(path: Path) -> bool:
+    """Whether a name is UTF-8, as everything that is written about a video must be."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        log.warning(f"{ascii(str(path))[1:-1]}: left out, since its name is not UTF-8; rename it")
+        return False
+    return True
 
 
 def _read_table(root: Path, table: Path) -> list[Entry]:

@@ -6,6 +6,7 @@ Axes: b batch, c channels, f frames, h height, w width; l text tokens, e text fe
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from lightning import LightningDataModule
@@ -20,6 +21,7 @@ from datamodules.sampling import BatchPlan, Item, Plan, WordedPlan
 from datamodules.tables import SPLIT_NAMES, Entry, fill_splits, log_splits, read_entries, share_out
 from networks.codecs.rules import check_size
 from networks.interfaces import Codec, TextEncoder, VideoBatch
+from networks.ranges import Count, Dtype, Positive, Seed, Share, Size, Sizes, Text
 
 log = logging.getLogger("longtake")
 
@@ -40,25 +42,25 @@ class VideoDataModule(LightningDataModule):
         text_encoder: TextEncoder,
         global_batch_size: int,
         batch_size: int,
-        seed: int,
+        seed: Seed,
         make: Callable[[], object] | None,
-        root: str,
-        table: str | None,
-        height: int,
-        width: int,
-        fps: float,
-        frame_stride: int | None,
-        num_frames: list[int],
-        hop_frames: int,
-        cut_frames: int | None,
-        crop: str,
+        root: Text,
+        table: Text | None,
+        height: Size,
+        width: Size,
+        fps: Positive,
+        frame_stride: Size | None,
+        num_frames: Sizes,
+        hop_frames: Size,
+        cut_frames: Size | None,
+        crop: Literal["centre", "random"],
         pixels: bool,
-        cache_dir: str,
-        cache_dtype: str,
-        validation_share: float,
-        num_validation_clips: int,
-        num_workers: int,
-        short_caption_share: float,
+        cache_dir: Text,
+        cache_dtype: Dtype | Literal["uint8"],
+        validation_share: Share,
+        num_validation_clips: Size,
+        num_workers: Count,
+        short_caption_share: Share,
     ) -> None:
         """Checks sizes; nothing is read yet.
 

@@ -17,9 +17,9 @@ def write_video(path: str | Path, pieces: Iterable[Tensor], *, fps: float) -> No
     """
     import av
 
-    path = Path(path)
+    path = Path(path)  # absolute below: FFmpeg reads `a:b` as a protocol and an address
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as part, av.open(str(part), "w", format="mp4") as container:
+    with whole(path) as part, av.open(str(part.absolute()), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         stream.pix_fmt = "yuv420p"
         # Without mbtree, whose result differs from run to run: the same frames make the same file.

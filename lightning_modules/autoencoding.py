@@ -12,6 +12,7 @@ from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, c
 from lightning_modules.randomness import row_generators
 from networks.codecs.causal import CausalVideoAutoencoder
 from networks.interfaces import VideoBatch
+from networks.ranges import NotNegative, Seed, Share
 
 
 class AutoencodingModule(LightningModule):
@@ -29,12 +30,12 @@ class AutoencodingModule(LightningModule):
         codec: CausalVideoAutoencoder,
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory,
-        latent_noise: float,
-        squared_error_weight: float,
-        statistics_momentum: float,
-        halved_share: float,
+        latent_noise: NotNegative,
+        squared_error_weight: NotNegative,
+        statistics_momentum: Share,
+        halved_share: Share,
         train_encoder: bool,
-        seed: int,
+        seed: Seed,
     ) -> None:
         """latent_noise: standard deviation, in units of each channel's own; squared_error_weight: beside the MAE.
 

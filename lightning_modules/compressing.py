@@ -1,6 +1,6 @@
 """Training of a compressor alone: LoViC's first stage, an autoencoder of latents and text features."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from lightning import LightningModule
@@ -17,7 +17,8 @@ from lightning_modules.reconstruction import (
     reconstruct,
     reconstruction_errors,
 )
-from networks.interfaces import SegmentBatch, VideoBatch
+from networks.interfaces import Compressor, SegmentBatch, VideoBatch
+from networks.ranges import NotNegative, Rates, Seed, Time
 from networks.sequence import PATCH
 
 
@@ -31,14 +32,14 @@ class CompressingModule(LightningModule):
     def __init__(
         self,
         *,
-        network: nn.Module,
+        network: Annotated[nn.Module, Compressor],
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory,
         rates: RateLaw,
-        validation_rates: list[float],
-        text_weight: float,
-        max_level: float,
-        seed: int,
+        validation_rates: Rates,
+        text_weight: NotNegative,
+        max_level: Time,
+        seed: Seed,
     ) -> None:
         """network: a compressor; text_weight: of the text's error beside the video's; max_level: of the noise, time."""
         super().__init__()

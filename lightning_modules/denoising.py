@@ -4,7 +4,7 @@ Axes: b batch, c channels, f frames, h height, w width (latents); l text tokens,
 """
 
 from contextlib import nullcontext
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from lightning import LightningModule
@@ -14,7 +14,8 @@ from lightning_modules.objectives.objective import Objective, SampledTime
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
 from lightning_modules.randomness import row_generators
 from lightning_modules.samplers.interfaces import Sampler
-from networks.interfaces import Condition, VideoBatch
+from networks.interfaces import Condition, VideoBatch, VideoNetwork
+from networks.ranges import NotNegative, Seed, Share, Times
 from networks.sequence import PATCH
 
 
@@ -28,15 +29,15 @@ class DenoisingModule(LightningModule):
     def __init__(
         self,
         *,
-        network: nn.Module,
+        network: Annotated[nn.Module, VideoNetwork],
         objective: Objective,
         sampler: Sampler,
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory,
-        text_dropout: float,
-        plan_weight: float,
-        validation_times: list[float],
-        seed: int,
+        text_dropout: Share,
+        plan_weight: NotNegative,
+        validation_times: Times,
+        seed: Seed,
     ) -> None:
         """text_dropout: share of videos trained with the null text; plan_weight: of the network's plan loss, if any.
 

@@ -11,6 +11,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
+from lightning_modules.finite import NOT_FINITE, check_finite
 from lightning_modules.rollouts.interfaces import Canvas, Generate, Given, Rollout, Wrap, unwrapped
 from lightning_modules.samplers.guidance import Guidance
 from lightning_modules.samplers.interfaces import Denoise, OnStep
@@ -47,7 +48,10 @@ def window_generator(
     generator: torch.Generator | None,
     on_step: OnStep | None,
 ) -> Generate:
-    """Binds everything but the window: what a rollout calls."""
+    """Binds everything but the window: what a rollout calls.
+
+    It raises ValueError where what it makes holds NaN or infinity.
+    """
 
     def generate(noise: Tensor, condition: Condition, given: Given | None, wrap: Wrap = unwrapped) -> Tensor:
         if hasattr(network, "remember"):  # once for all steps and, as it holds no prompt, for guidance's passes
@@ -66,6 +70,7 @@ def window_generator(
             on_step=on_step,
             **known,
         )
+        check_finite(video, "what was sampled", NOT_FINITE)  # here, so that no window of it is kept
         return video
 
     return generate
@@ -89,6 +94,9 @@ def generate(
     KeptWindows.
 
     A rollout that asks for the backbone gets the network itself where it has no such part: network=dit is one.
+
+    Raises:
+        ValueError: if the video would hold NaN or infinity.
     """
     network = module.get_submodule("network")
     if rollout.network_part and hasattr(network, rollout.network_part):

@@ -27,6 +27,22 @@ def settle() -> None:
         mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
+def check_device(device: str) -> None:
+    """Whether tensors can lie on a device, such as cpu, cuda:1 or mps.
+
+    Raises:
+        ValueError: if PyTorch knows none of that name, or this machine has none.
+    """
+    import torch
+
+    try:
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
+        there = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        there += ["mps"] * torch.backends.mps.is_available()
+        raise ValueError(f"device={device} is not on this machine: use {', '.join(['cpu', *there])}") from error
+
+
 def set_matmul_precision(precision: str) -> None:
     """How exact products of float32 matrices are, in PyTorch's words; see README, "When something is wrong".
 

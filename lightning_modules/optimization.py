@@ -9,6 +9,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from networks.ranges import Count, Share, Size
+
 
 class OptimizerFactory(Protocol):
     """A torch or timm optimizer with its settings bound (`_partial_: true`)."""
@@ -26,7 +28,7 @@ class SchedulerFactory(Protocol):
         ...
 
 
-def warmup_cosine(optimizer: Optimizer, *, warmup_steps: int, total_steps: int, last_share: float) -> LRScheduler:
+def warmup_cosine(optimizer: Optimizer, *, warmup_steps: Count, total_steps: Size, last_share: Share) -> LRScheduler:
     """Linear warm-up, then half a cosine down to last_share of the learning rate at total_steps, then flat."""
 
     def share(step: int) -> float:

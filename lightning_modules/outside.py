@@ -107,7 +107,7 @@ def checked_config(tree: Mapping[str, Any], where: str) -> dict[str, Any]:
         where: the setting and weights that the config belongs to, for messages.
 
     Returns:
-        Those of PARTS and PLAIN that it has. The optimizer and scheduler of `lightning_module` are None.
+        Those of PARTS and PLAIN that it has; `lightning_module` without its optimizer and scheduler.
 
     Raises:
         ValueError: if something in it is none of the plain values, calls a name that is not allowed, reads a setting
@@ -122,8 +122,7 @@ def checked_config(tree: Mapping[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(parts.get("codec"), Mapping):
         raise ValueError(f"{where}: its config has no codec, as train.py and export.py write one")
     parts["lightning_module"] = {
-        **{key: _referred(value, parts) for key, value in module.items()},
-        **dict.fromkeys(("optimizer", "scheduler")),
+        key: _referred(value, parts) for key, value in module.items() if key not in ("optimizer", "scheduler")
     }
     walk = _Walk(where)
     return {key: walk(value, key, 0) for key, value in parts.items()}

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from lightning_modules.randomness import step_seed
 from networks.interfaces import Compressor, Reconstruction, SegmentBatch, VideoBatch
+from networks.ranges import Rate
 from networks.sequence import PATCH
 
 
 class RateLaw:
     """Rates drawn log-uniformly, one for a whole batch so that nothing is padded. Source: LoViC open point 6.10."""
 
-    def __init__(self, *, lowest: float, highest: float) -> None:
+    def __init__(self, *, lowest: Rate, highest: Rate) -> None:
         """lowest, highest: video tokens a context token.
 
         Raises:

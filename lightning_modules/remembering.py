@@ -5,7 +5,7 @@ Axes: b batch, s slots of a row, c channels, f frames of the canvas, h height, w
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,10 @@ from lightning_modules.reconstruction import (
     reconstruction_errors,
 )
 from lightning_modules.samplers.interfaces import Sampler
-from lightning_modules.tasks import SegmentTask, TaskSampler, fixed_task
+from lightning_modules.tasks import SegmentTask, TaskSampler, fixed_task, task_of
 from networks.interfaces import Condition, Context, Memory, SegmentBatch
+from networks.lovic import LoViCNetwork
+from networks.ranges import NotNegative, Rate, Seed, Share, Texts, Time, Times
 from networks.sequence import PATCH
 
 
@@ -39,24 +41,24 @@ class MemoryModule(DenoisingModule):
     def __init__(
         self,
         *,
-        network: nn.Module,
+        network: Annotated[nn.Module, LoViCNetwork],
         objective: Objective,
         sampler: Sampler,
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory,
         tasks: TaskSampler,
         rates: RateLaw,
-        text_dropout: float,
-        memory_dropout: float,
-        max_level: float,
-        reconstruction_weight: float,
-        text_weight: float,
-        compressor_lr_share: float,
-        plan_weight: float,
-        validation_tasks: list[str],
-        validation_rate: float,
-        validation_times: list[float],
-        seed: int,
+        text_dropout: Share,
+        memory_dropout: Share,
+        max_level: Time,
+        reconstruction_weight: NotNegative,
+        text_weight: NotNegative,
+        compressor_lr_share: NotNegative,
+        plan_weight: NotNegative,
+        validation_tasks: Texts,
+        validation_rate: Rate,
+        validation_times: Times,
+        seed: Seed,
     ) -> None:
         """memory_dropout: share of rows with the null memory; max_level: noise on memory and window frames, time.
 
@@ -80,6 +82,8 @@ class MemoryModule(DenoisingModule):
         self.reconstruction_weight = reconstruction_weight
         self.text_weight = text_weight
         self.compressor_lr_share = compressor_lr_share
+        for name in validation_tasks:
+            task_of(name)  # refused now, not at the first validation
         self.validation_tasks = validation_tasks
         self.validation_rate = validation_rate
 

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning import Trainer
 from omegaconf import DictConfig
 
-from lightning_modules.commands import argument, command
+from lightning_modules.arguments import argument, command
 
 log = logging.getLogger("longtake")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_modules.commands import argument
+from lightning_modules.arguments import argument
 
 _TUNED = ("optimizer", "scheduler")
 """Groups whose values take effect in a resumed run."""

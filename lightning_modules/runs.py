@@ -16,7 +16,8 @@ from torch import nn
 
 from lightning_modules.checkpoints import CONFIG_KEY, last_checkpoint, read_checkpoint
 from lightning_modules.hub import PREFIX, on_disk, repository_of
-from lightning_modules.outside import checked_config, read_config_file
+from lightning_modules.outside import PARTS, checked_config, read_config_file
+from lightning_modules.settings import check_groups
 from networks.reading import check_finite, load_tensors, tensor_shapes
 from networks.saving import WEIGHTS, differing, load_weights, shapes_of
 
@@ -37,14 +38,26 @@ def read_run(weights: str | Path, key: str = "weights") -> tuple[DictConfig, dic
     """
     path = locate(weights, key)
     if path.is_dir():
-        tree = read_config_file(path / RELEASE_CONFIG)
-        config = OmegaConf.create(checked_config(tree, f"{key}={weights}"))
+        config = trusted(read_config_file(path / RELEASE_CONFIG), f"{key}={weights}")
         if "folder" in config.codec:
             config.codec.folder = str(codec_folder(path, config.codec.folder, weights, key))
         return config, path / NETWORK_FOLDER
     checkpoint = read_checkpoint(path)
-    config = OmegaConf.create(checked_config(checkpoint[CONFIG_KEY], f"{key}={weights}"))
-    return config, state_of(checkpoint, path)
+    return trusted(checkpoint[CONFIG_KEY], f"{key}={weights}"), state_of(checkpoint, path)
+
+
+def trusted(tree: Mapping[str, Any], where: str) -> DictConfig:
+    """A config from outside, of which every name, type and range has been looked at.
+
+    Raises:
+        ValueError: for the first that is not as it should be.
+    """
+    config = OmegaConf.create(checked_config(tree, where))
+    try:
+        check_groups(config, [part for part in PARTS if config.get(part) is not None])
+    except ValueError as error:
+        raise ValueError(f"{where}: in its config, {error}") from error
+    return config
 
 
 def read_state(weights: str | Path, key: str) -> dict[str, torch.Tensor] | Path:
@@ -240,7 +253,7 @@ def load_run(
     if overrides is not None:
         config = override(config, overrides)
     check_size(config, state, f"{key}={weights}")
-    module: LightningModule = instantiate(config.lightning_module)
+    module: LightningModule = instantiate(config.lightning_module, optimizer=None, scheduler=None)
     load_state(module, state)
     return config, module.eval()
 

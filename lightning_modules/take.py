@@ -18,12 +18,14 @@ from torch import Tensor
 from lightning_modules.callbacks.memory import peak_resident_gib
 from lightning_modules.denoising import DenoisingModule
 from lightning_modules.disclosure import public_name, refuse_secrets
+from lightning_modules.finite import NOT_FINITE, check_finite
 from lightning_modules.generation import generate
 from lightning_modules.host import set_matmul_precision
 from lightning_modules.rollouts.checks import check_backbone, check_memory, check_rates
 from lightning_modules.rollouts.kept import KeptWindows
 from lightning_modules.rollouts.pieces import piece_starts
-from lightning_modules.runs import load_run, read_run, weights_hash
+from lightning_modules.runs import load_run, override, read_run, weights_hash
+from lightning_modules.settings import check_groups
 from networks.codecs.rules import nearest_num_frames
 from networks.files import remove_unfinished, whole
 from networks.interfaces import Condition
@@ -90,7 +92,7 @@ def rollout_of(cfg: DictConfig, config: DictConfig) -> DictConfig:
     if "rate" not in chosen:
         raise ValueError(f"rate={cfg.rate} goes with rollout=segmentwise, which compresses what it has made")
     most = chosen.max_rate
-    if isinstance(cfg.rate, bool) or not isinstance(cfg.rate, int | float) or not 1 <= cfg.rate <= most:
+    if not 1 <= cfg.rate <= most:
         raise ValueError(f"rate={cfg.rate} must be a number from 1 to {most:g}, which is rollout.max_rate")
     return OmegaConf.merge(chosen, {"rate": cfg.rate})  # type: ignore[return-value]
 
@@ -143,10 +145,11 @@ class Take:
         """
         set_matmul_precision(cfg.matmul_precision)
         self.matmul_precision = cfg.matmul_precision
-        trained = read_run(cfg.weights)[0]
+        trained, changes = read_run(cfg.weights)[0], overrides(cfg)
         if trained.get("network") is None:
             raise ValueError(f"weights={cfg.weights} hold a codec, which makes no videos: give those of a network")
-        changes = reach_window(overrides(cfg), trained, cfg.weights)
+        changes = reach_window(changes, trained, cfg.weights)
+        check_groups(override(trained, changes), list(map(str, changes)))
         self.config, self.module = load_run(cfg.weights, changes, bases=bases_of(cfg))
         if not isinstance(self.module, DenoisingModule):
             raise ValueError(f"weights={cfg.weights} hold a compressor, which makes no videos: give those of a network")
@@ -209,11 +212,14 @@ class Take:
         rollout, guidance = self.rollout, self.guidance
         return generate(self.module, noise, condition, rollout=rollout, guidance=guidance, on_step=on_step, keep=keep)
 
-    @torch.no_grad()
     def frames(self, latents: Tensor) -> Iterator[Tensor]:
-        """Pixels 3 f h w, piece by piece."""
-        codec = self.codec.to(self.device)
-        for piece in codec.decode_stream(latents.float()):
+        """Pixels 3 f h w, piece by piece; NaN and infinity raise ValueError before the first."""
+        check_finite(latents, "the video", NOT_FINITE)
+        return self._decoded(latents)
+
+    @torch.no_grad()
+    def _decoded(self, latents: Tensor) -> Iterator[Tensor]:
+        for piece in self.codec.to(self.device).decode_stream(latents.float()):
             yield piece[0].cpu()
 
 

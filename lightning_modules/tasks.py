@@ -13,6 +13,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from networks.interfaces import SegmentBatch
+from networks.ranges import Count, Share, Size
 
 
 class TaskName(IntEnum):
@@ -62,11 +63,11 @@ class TaskSampler:
     def __init__(
         self,
         *,
-        past_share: float,
-        future_share: float,
-        max_context: int,
-        neighbour_gap_share: float,
-        window_frames: int,
+        past_share: Share,
+        future_share: Share,
+        max_context: Size,
+        neighbour_gap_share: Share,
+        window_frames: Count,
     ) -> None:
         """past_share, future_share: of rows that know something before, and after; max_context: segments known at most.
 
@@ -128,11 +129,8 @@ WINDOWLESS, GAP = "windowless_", "gap_"
 """Fixed tasks that ask more of memory: the window holds no clean frames of the neighbours, or memory lacks them too."""
 
 
-def fixed_task(name: str, batch: SegmentBatch, tasks: TaskSampler) -> SegmentTask:
-    """The same task for all rows, for validation: each row's middle slot from the nearest known ones.
-
-    name: prediction, retrodiction, interpolation or unconditional, perhaps after `windowless_` or `gap_`; all have the
-    same targets, so that their losses compare. A row that has no slot on a side knows nothing of that side.
+def task_of(name: str) -> TaskName:
+    """The task that a name of validation means, with or without `windowless_` or `gap_`.
 
     Raises:
         ValueError: if there is no such task.
@@ -143,7 +141,19 @@ def fixed_task(name: str, batch: SegmentBatch, tasks: TaskSampler) -> SegmentTas
         raise ValueError(
             f"validation_tasks={name}: must be one of {', '.join(names)}, perhaps after {WINDOWLESS} or {GAP}"
         )
-    task, nearest_left = TaskName(names.index(plain)), int(name.startswith(GAP))
+    return TaskName(names.index(plain))
+
+
+def fixed_task(name: str, batch: SegmentBatch, tasks: TaskSampler) -> SegmentTask:
+    """The same task for all rows, for validation: each row's middle slot from the nearest known ones.
+
+    name: prediction, retrodiction, interpolation or unconditional, perhaps after `windowless_` or `gap_`; all have the
+    same targets, so that their losses compare. A row that has no slot on a side knows nothing of that side.
+
+    Raises:
+        ValueError: if there is no such task.
+    """
+    task, nearest_left = task_of(name), int(name.startswith(GAP))
     choices = []
     for valid in batch.valid.tolist():
         slots = _targets(valid, False, False)

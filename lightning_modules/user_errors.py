@@ -1,18 +1,49 @@
 """User errors as one sentence on the terminal, programming errors with their trace."""
 
+import functools
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from hydra.core.utils import JobReturn
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
+from lightning_modules.arguments import KEY, argument, as_typed
 from lightning_modules.failures import explain_failure
+from lightning_modules.host import settle
+from lightning_modules.stopping import stopping_tidily
+
+_ABOUT_ONE_ARGUMENT = re.compile(
+    "Ambiguous value for argument|requires --multirun|group override must be|Could not override ''"
+)
+"""Hydra's words where one argument is not as it should be."""
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+def start(main: Callable[[Any], Any], config: str) -> None:
+    """Runs a program on the config that conf/NAME.yaml and the command line make; a user's error is one sentence.
+
+    It is caught inside the job as well as around it: Hydra would announce it in a line of its own, and a mistake of
+    ours keeps that line and its trace.
+    """
+    settle()  # before torch loads; see README, "On a CPU"
+
+    @functools.wraps(main)
+    def answered(cfg: Any) -> Any:
+        with explain():
+            return main(cfg)
+
+    with explain(), stopping_tidily():
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(answered)()
 
 
 @contextmanager
@@ -26,35 +57,13 @@ def explain() -> Iterator[None]:
         yield
         return
     try:
-        with _unannounced():
-            yield
+        yield
     except Exception as error:
         cause = sentence(error)
         if cause is None:
             raise
         sys.stderr.write(f"error: {cause}\n")
         sys.exit(2)
-
-
-@contextmanager
-def _unannounced() -> Iterator[None]:
-    """Spares a user's error Hydra's line "Error executing job with overrides: […]"; before a trace it stays.
-
-    A job's result writes that line when the error is taken out of it, and Hydra has no setting for it.
-    """
-    announced: Any = JobReturn.return_value
-
-    def take(job: JobReturn) -> Any:
-        error = getattr(job, "_return_value", None)
-        if isinstance(error, Exception) and sentence(error) is not None:
-            raise error
-        return announced.fget(job)
-
-    setattr(JobReturn, "return_value", property(take, announced.fset))  # noqa: B010 - mypy refuses the plain form
-    try:
-        yield
-    finally:
-        setattr(JobReturn, "return_value", announced)  # noqa: B010
 
 
 def sentence(error: BaseException) -> str | None:
@@ -64,17 +73,79 @@ def sentence(error: BaseException) -> str | None:
     name, module = type(error).__name__, type(error).__module__
     if name == "InstantiationException" and error.__cause__ is not None:
         return _failed_target(error, error.__cause__)
+    in_hydra = isinstance(error, TypeError) and _raised_in(error.__traceback__).startswith("hydra._internal.")
+    if in_hydra or _ABOUT_ONE_ARGUMENT.search(str(error)) or isinstance(error, OverrideParseException):
+        answer = _unreadable(error, sys.argv[1:])
+        if answer is not None:
+            return answer
     if name == "ConfigCompositionException" and isinstance(error.__cause__, OmegaConfBaseException):
         return _wrong_key(error.__cause__)
     if name == "ConfigAttributeError":  # our own code asked for a key that is not there
         return None
     if missing := re.search(r"Missing mandatory value: (\S+)", str(error)):
         return f"{missing[1]} is missing: give {missing[1]}=…"
+    if wrong := re.search(r"interpolation '\$\{([\w.]+)\}': Incompatible value '(.*?)'", str(error)):
+        return f"{wrong[1]}={'null' if wrong[2] == 'None' else wrong[2]} must be a text, such as {wrong[1]}=NAME"
+    if name.startswith("Interpolation"):
+        return _dangling(error, sys.argv[1:])
     if module.startswith(("hydra.errors", "omegaconf.errors")):
-        return _one_line(re.split(r"Config search path:|See https:|object_type=", str(error))[0])
+        said = _one_line(re.split(r"Config search path:|See https:|object_type=", str(error))[0])
+        return said + _near_choice(said)
+    if isinstance(error, OverflowError) or (isinstance(error, RuntimeError) and "overflowed" in str(error)):
+        return f"a number in the config is too large to compute with ({_one_line(str(error))}): look at the sizes"
     if isinstance(error, ValueError) or (isinstance(error, OSError) and error.filename is not None):
         return _one_line(str(error))
     return None
+
+
+def _unreadable(error: BaseException, arguments: Sequence[str]) -> str | None:
+    """The answer to the argument that Hydra cannot read, or reads as something that no program is told; or None."""
+    parser = OverridesParser.create()
+    sweeps = bool({"-m", "--multirun"} & {*arguments})
+    for typed in [error.override] if isinstance(error, OverrideParseException) else arguments:
+        if typed.startswith("-") or (typed.startswith("~") and "=" not in typed):
+            continue
+        try:
+            read = parser.parse_override(typed)
+        except Exception:  # ANTLR and Hydra have several kinds
+            return as_typed(typed, arguments)
+        key, value = read.key_or_group, typed.partition("=")[2]
+        if not key:
+            return as_typed(typed, arguments)
+        if read.is_sweep_override() and not sweeps:
+            return (
+                f"{typed} is a choice of several values: for this very text type {argument(key, value)}, for a list "
+                f"{key}=[…], for a run with each of them add -m"
+            )
+        if "/" not in key and (CONF / key).is_dir() and read.type.name != "DEL" and not _is_choice(read.value()):
+            return f"{typed}: an option of {key} is chosen by its name, {_options(key)}; ~{key} goes without it"
+    return None
+
+
+def _is_choice(value: Any) -> bool:
+    """Whether a value names one option of a group or several."""
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
+
+
+def _options(group: str) -> str:
+    return ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+
+
+def _near_choice(said: str) -> str:
+    """Which option of a group was meant, where Hydra lists those there are."""
+    found = re.search(r"Could not find '([^']+)/([^'/]*)' Available options in '[^']+': (.*)", said)
+    near = get_close_matches(found[2], found[3].split(), 1) if found else []
+    return f"; did you mean {found[1]}={near[0]}?" if found and near else ""
+
+
+def _dangling(error: BaseException, arguments: Sequence[str]) -> str:
+    """For `${…}` that refers to nothing: a text that holds one is typed with a backslash."""
+    said = _one_line(str(error).split("object_type=")[0])
+    for typed in arguments:
+        found = KEY.fullmatch(typed)
+        if found is not None and "${" in found["value"]:
+            return f"{typed}: {said}; for this very text type {argument(found['key'], found['value'])}"
+    return said
 
 
 def _failed_target(error: BaseException, cause: BaseException) -> str | None:
@@ -84,9 +155,15 @@ def _failed_target(error: BaseException, cause: BaseException) -> str | None:
     # Lightning refuses devices that are not there, transformers and diffusers models that are not on this machine.
     if isinstance(cause, OSError | ImportError) or type(cause).__name__ == "MisconfigurationException":
         return _one_line(str(cause))
-    if isinstance(cause, TypeError) and _raised_in(cause.__traceback__).startswith("hydra."):
-        return _one_line(str(error))
+    where = _raised_in(cause.__traceback__)
+    if isinstance(cause, TypeError) and where.startswith(("hydra.", "lightning.", "lightning_fabric.")):
+        return _one_line(str(error) if where.startswith("hydra.") else f"{_full_key(error)}: {cause}")
     return sentence(cause)
+
+
+def _full_key(error: BaseException) -> str:
+    found = re.search(r"full_key: (\S+)", str(error))
+    return found[1] if found else "the config"
 
 
 def _raised_in(trace: TracebackType | None) -> str:

@@ -14,6 +14,7 @@ from networks.flexformer import Restores, SegmentEmbedding, decoder_of, encode_w
 from networks.flexformer_blocks import Block, blocks_of
 from networks.interfaces import ContextTokens, VideoBatch
 from networks.interpolated_rope import axis_places, cell_weights, num_queries, query_grid, shares_of
+from networks.ranges import Count, NotNegative, Positive, Size
 from networks.rope import RotaryEmbedding3D
 
 
@@ -26,15 +27,15 @@ class MeanPool(Restores):
     def __init__(
         self,
         *,
-        channels: int,
-        width: int,
-        decoder_depth: int,
-        num_heads: int,
-        text_features: int,
+        channels: Size,
+        width: Size,
+        decoder_depth: Count,
+        num_heads: Size,
+        text_features: Size,
         block: Block,
-        strategy: str | Sequence[float],
-        qk_gain: float,
-        rope_theta: float,
+        strategy: str | Sequence[NotNegative],
+        qk_gain: Positive,
+        rope_theta: Positive,
     ) -> None:
         """strategy: see interpolated_rope.
 
@@ -80,16 +81,16 @@ class FixedQueries(Restores):
     def __init__(
         self,
         *,
-        channels: int,
-        width: int,
-        encoder_depth: int,
-        decoder_depth: int,
-        num_heads: int,
-        text_features: int,
+        channels: Size,
+        width: Size,
+        encoder_depth: Size,
+        decoder_depth: Count,
+        num_heads: Size,
+        text_features: Size,
         block: Block,
-        grid: Sequence[int],
-        qk_gain: float,
-        rope_theta: float,
+        grid: Sequence[Size],
+        qk_gain: Positive,
+        rope_theta: Positive,
     ) -> None:
         """grid: queries along frames, rows and columns.
 

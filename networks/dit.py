@@ -3,7 +3,10 @@
 Axes: b batch, c channels, f frames, h height, w width (latents); n tokens, d width; s tokens of one frame.
 """
 
+from typing import Annotated
+
 import torch
+from annotated_types import Gt, Le
 from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -11,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from networks.blocks import DiTBlock, KeyValue, PlainLayerNorm, modulated, whole_groups
 from networks.embeddings import PlaceEmbedding, TextEmbedding, TimeEmbedding
 from networks.interfaces import Backbone, Condition, ContextTokens, TokenGrid
+from networks.ranges import Positive, Size
 from networks.rope import RotaryEmbedding3D
 from networks.sequence import PATCH, group_times, join, positions_of, to_patches
 
@@ -26,14 +30,14 @@ class VideoDiT(nn.Module):
     def __init__(
         self,
         *,
-        channels: int,
-        width: int,
-        depth: int,
-        num_heads: int,
-        mlp_ratio: float,
-        text_features: int,
-        latent_fps: float,
-        rope_theta: float,
+        channels: Size,
+        width: Size,
+        depth: Size,
+        num_heads: Size,
+        mlp_ratio: Annotated[float, Gt(0), Le(64)],
+        text_features: Size,
+        latent_fps: Positive,
+        rope_theta: Positive,
         checkpoint_activations: bool,
     ) -> None:
         """channels: of the latents; text_features: of the text encoder; latent_fps: latent frames a second."""

@@ -15,6 +15,7 @@ from networks.embeddings import TimeEmbedding
 from networks.flexformer_blocks import Block, blocks_of, run
 from networks.interfaces import ContextTokens, Reconstruction, VideoBatch
 from networks.interpolated_rope import Rule, check_rule, pooled_rotation, query_grid, shares_of, text_positions
+from networks.ranges import Count, NotNegative, Positive, Size
 from networks.rope import RotaryEmbedding3D, Rotation
 from networks.sequence import PATCH
 
@@ -135,17 +136,17 @@ class FlexFormer(Restores):
     def __init__(
         self,
         *,
-        channels: int,
-        width: int,
-        encoder_depth: int,
-        decoder_depth: int,
-        num_heads: int,
-        text_features: int,
+        channels: Size,
+        width: Size,
+        encoder_depth: Size,
+        decoder_depth: Count,
+        num_heads: Size,
+        text_features: Size,
         block: Block,
-        strategy: str | Sequence[float],
+        strategy: str | Sequence[NotNegative],
         rule: Rule,
-        qk_gain: float,
-        rope_theta: float,
+        qk_gain: Positive,
+        rope_theta: Positive,
     ) -> None:
         """channels: of the latents; text_features: of the text encoder; strategy, rule: see interpolated_rope.
 

@@ -12,6 +12,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from networks.interfaces import Backbone, Compressor, Condition, Context, Memory, VideoBatch
+from networks.ranges import NotNegative
 from networks.sequence import PATCH
 from networks.vin import VideoInterfaceNetwork
 
@@ -32,7 +33,7 @@ class LoViCNetwork(nn.Module):
         *,
         window: Backbone | VideoInterfaceNetwork,
         compressor: nn.Module | None,
-        shot_gap: float,
+        shot_gap: NotNegative,
         low_resolution: bool,
     ) -> None:
         """window: what denoises a canvas; compressor: None sees the window only; shot_gap: latent frames a cut.
@@ -184,7 +185,7 @@ def _append(stack: Tensor, more: Tensor, batch: int) -> Tensor:
     return torch.cat([stack, rearrange(more, "(b s) k m d -> b k (s m) d", b=batch)], dim=2)
 
 
-def compressor_alone(*, compressor: nn.Module | None) -> nn.Module:
+def compressor_alone(*, compressor: Compressor | None) -> Compressor:
     """`network=compressor`: what LoViC's first stage trains.
 
     Raises:

@@ -10,13 +10,14 @@ All are frozen, run without gradients, answer in float32, and share two rules:
 import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from networks.fingerprint import Setting, fingerprint_of
+from networks.ranges import Dtype, Size, Text
 from networks.reading import UNREADABLE, check_pretrained, reason_of
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class NullText(nn.Module):
 
     device_marker: Tensor
 
-    def __init__(self, *, features: int = 1) -> None:
+    def __init__(self, *, features: Size = 1) -> None:
         """Take the width of the zero features that are handed out.
 
         Raises:
@@ -153,7 +154,7 @@ class PackagedMiniLM(PretrainedText):
     The features are token states of the last layer, not the pooled sentence that the model was trained for.
     """
 
-    def __init__(self, *, features: int = 384, max_length: int = 128) -> None:
+    def __init__(self, *, features: Size = 384, max_length: Size = 128) -> None:
         """Load the model from the installed package.
 
         Args:
@@ -194,13 +195,13 @@ class T5Text(PretrainedText):
     def __init__(
         self,
         *,
-        pretrained: str,
-        features: int,
+        pretrained: Text,
+        features: Size,
         subfolder: str = "",
         tokenizer_subfolder: str = "",
-        max_length: int = 512,
-        padding: str = "longest",
-        dtype: str = "bfloat16",
+        max_length: Size = 512,
+        padding: Literal["longest", "max_length"] = "longest",
+        dtype: Dtype = "bfloat16",
     ) -> None:
         """Load encoder and tokenizer in the format of `transformers`.
 

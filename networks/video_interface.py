@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from networks.blocks import GELU, Attention, PlainLayerNorm
 from networks.embeddings import TextEmbedding, sinusoid
+from networks.ranges import Positive, Size
 
 
 class InterfaceBlock(nn.Module):
@@ -50,14 +51,14 @@ class VideoInterface(nn.Module):
     def __init__(
         self,
         *,
-        num_tokens: int,
-        width: int,
-        depth: int,
-        num_heads: int,
-        backbone_width: int,
-        text_features: int,
-        keyframe_seconds: float,
-        latent_fps: float,
+        num_tokens: Size,
+        width: Size,
+        depth: Size,
+        num_heads: Size,
+        backbone_width: Size,
+        text_features: Size,
+        keyframe_seconds: Positive,
+        latent_fps: Positive,
     ) -> None:
         """keyframe_seconds: T_s, the distance of keyframes; depth: number of processor blocks."""
         super().__init__()
@@ -126,7 +127,7 @@ class PlanHead(nn.Module):
     CELLS = 2
     FEATURES = 64
 
-    def __init__(self, *, width: int, num_heads: int, channels: int, latent_fps: float) -> None:
+    def __init__(self, *, width: Size, num_heads: Size, channels: Size, latent_fps: Positive) -> None:
         super().__init__()
         self.latent_fps = latent_fps
         self.cells = nn.Parameter(0.02 * torch.randn(self.CELLS**2, width))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from networks.chunks import Windows, call_sizes, cut, cut_rows, paste, plan_windows
 from networks.interfaces import Backbone, Condition, ContextTokens, Memory
+from networks.ranges import Count, Interval, Share, Size
 from networks.video_interface import PlanHead, VideoInterface
 
 Fusion = Literal["none", "early", "mid", "late", "all"]
@@ -41,15 +42,15 @@ class VideoInterfaceNetwork(nn.Module):
         backbone: Backbone,
         interface: VideoInterface,
         plan: PlanHead | None,
-        chunk_frames: int,
-        train_local_frames: int,
-        local_frames: int,
+        chunk_frames: Size,
+        train_local_frames: Count,
+        local_frames: Count,
         fusion: Fusion,
-        fusion_times: dict[str, list[float]],
-        token_dropout: float,
+        fusion_times: dict[str, Interval],
+        token_dropout: Share,
         pooled_modulation: bool,
-        context_loss_rate: float,
-        windows_per_call: int,
+        context_loss_rate: Share,
+        windows_per_call: Count,
     ) -> None:
         """Puts a DiT and an interface together.
 

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from datamodules.freedoom import render as render_module
-from lightning_modules.user_errors import explain, sentence
+from lightning_modules.user_errors import sentence
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,28 +31,32 @@ def program(name):
 # Errors
 
 
-def failed_job(error):
-    job = JobReturn(overrides=["a=1"], status=JobStatus.FAILED)
-    job.return_value = error
-    return job
+RAISING = """
+import sys
+from lightning_modules.user_errors import start
+
+def main(cfg):
+    raise {error}
+
+start(main, "export")
+"""
 
 
-def test_hydra_announces_only_what_keeps_its_trace(capsys, monkeypatch):
-    monkeypatch.delenv("LONGTAKE_TRACE", raising=False)
-    with pytest.raises(SystemExit), explain():
-        _ = failed_job(ValueError("a is wrong")).return_value
-    assert capsys.readouterr().err == "error: a is wrong\n"
-    with pytest.raises(RuntimeError, match="ours"), explain():
-        _ = failed_job(RuntimeError("ours")).return_value
-    assert capsys.readouterr().err == "Error executing job with overrides: ['a=1']\n"
-    with explain():
-        job = JobReturn(status=JobStatus.COMPLETED)
-        job.return_value = 3
-        assert job.return_value == 3
-    monkeypatch.setenv("LONGTAKE_TRACE", "1")
-    with pytest.raises(ValueError, match="wrong"), explain():
-        _ = failed_job(ValueError("a is wrong")).return_value
-    assert capsys.readouterr().err == "Error executing job with overrides: ['a=1']\n"
+@pytest.mark.parametrize(
+    ("error", "trace", "said", "code"),
+    [
+        ("ValueError('a is wrong')", "", "error: a is wrong\n", 2),
+        ("RuntimeError('ours')", "", "RuntimeError: ours\n", 1),
+        ("ValueError('a is wrong')", "1", "ValueError: a is wrong\n", 1),
+    ],
+)
+def test_hydra_announces_only_what_keeps_its_trace(error, trace, said, code, tmp_path):
+    environment = {**os.environ, "LONGTAKE_TRACE": trace, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", RAISING.format(error=error)]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == code
+    assert ended.stderr.endswith(said)
+    assert ("Error executing job" in ended.stderr) == ("Traceback" in ended.stderr) == (code == 1)
 
 
 def test_a_missing_gpu_is_answered_with_trainers_that_need_none(monkeypatch):

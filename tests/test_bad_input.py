@@ -18,8 +18,8 @@ from lightning import LightningModule, Trainer
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
+from lightning_modules.arguments import argument
 from lightning_modules.checkpoints import CONFIG_KEY, find_resume, read_checkpoint
-from lightning_modules.commands import argument
 from lightning_modules.runs import load_run, load_state, read_run
 from lightning_modules.take import check_lengths, prompts_of
 from lightning_modules.training import accumulation, refuse_ddp_sweep, train

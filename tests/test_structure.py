@@ -15,15 +15,19 @@ PLACES = [path.relative_to(ROOT).as_posix() for path in sorted(FILES)]
 MAY_IMPORT = {
     "networks": ("networks",),
     "lightning_modules": ("lightning_modules", "networks"),
-    "datamodules": ("datamodules", "networks.interfaces", "networks.codecs.rules", "networks.files"),
+    "datamodules": (
+        *("datamodules", "networks.interfaces", "networks.codecs.rules", "networks.files", "networks.ranges"),
+    ),
 }
 MAY_READ_A_CONFIG = {
     *(f"{name}.py" for name in PROGRAMS),
     *(
         f"lightning_modules/{name}.py"
-        for name in ("runs", "outside", "releasing", "training", "results", "take", "user_errors")
+        for name in (
+            *("runs", "outside", "releasing", "training", "results", "take", "user_errors", "settings", "fitting"),
+            *("together", "storyboard/program"),
+        )
     ),
-    "lightning_modules/storyboard/program.py",
 }
 CONFIG_LIBRARIES = ("hydra", "omegaconf")
 FOREIGN_TO_NETWORKS = (*CONFIG_LIBRARIES, "lightning", "torchmetrics", "av", "cv2", "vizdoom")

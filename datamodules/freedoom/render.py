@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from datamodules.freedoom.levels import LEVELS, check_level
 from datamodules.freedoom.plans import WalkPlan, plan_walk, write_whole
 from datamodules.freedoom.walk_files import render_walk
+from networks.ranges import Seed, Share, Size, Text
 
 _RENDERING = threading.Lock()  # held while a process renders a walk
 _LOG = logging.getLogger(__name__)
@@ -35,16 +36,16 @@ COLUMNS = (
 
 def render_corpus(
     *,
-    root: str | Path,
-    size: int,
-    levels: Sequence[str] | None,
-    walks_per_level: int,
-    frames_per_walk: int,
-    seed: int,
-    num_workers: int,
-    third_person_share: float = 0.5,
-    monsters_share: float = 0.0,
-    tics_per_frame: int = 4,
+    root: Text | Path,
+    size: Size,
+    levels: Sequence[Text] | None,
+    walks_per_level: Size,
+    frames_per_walk: Size,
+    seed: Seed,
+    num_workers: Size,
+    third_person_share: Share = 0.5,
+    monsters_share: Share = 0.0,
+    tics_per_frame: Size = 4,
 ) -> Path:
     """Render what is missing of a corpus of walks through Freedoom and return the path of its table.
 

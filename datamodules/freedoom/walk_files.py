@@ -106,7 +106,7 @@ def _play(*, plan: WalkPlan, rng: np.random.Generator, game: Game, attempt: int,
         game.put(place=_start(rng=rng, level_map=level_map), angle=float(rng.uniform(0.0, 360.0)))
     walker = Walker(rng=rng, tics_per_frame=plan.tics_per_frame)
     tally = _Tally()
-    with av.open(str(path), "w") as container:
+    with av.open(str(path.absolute()), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(35, plan.tics_per_frame))
         stream.width = stream.height = plan.size
         stream.pix_fmt = "yuv420p"

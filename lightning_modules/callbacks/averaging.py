@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lightning_modules.compat.lightning import average_of
+from networks.ranges import Share
 
 
 class WarmAverage(WeightAveraging):
@@ -15,7 +16,7 @@ class WarmAverage(WeightAveraging):
     (Lightning issue 21724). Source: the warm-up of diffusers' and TensorFlow's EMA.
     """
 
-    def __init__(self, *, decay: float) -> None:
+    def __init__(self, *, decay: Share) -> None:
         """decay: share of the old average kept at each step, in the long run."""
         super().__init__(multi_avg_fn=self._average)
         self.decay = decay

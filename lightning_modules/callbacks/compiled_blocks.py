@@ -7,6 +7,7 @@ from networks.blocks import DiTBlock
 from networks.flexformer_blocks import JointBlock, QFormerBlock
 from networks.pretrained.wan import WanBackbone
 from networks.pretrained.wan_blocks import denoise
+from networks.ranges import Text
 from networks.video_interface import InterfaceBlock
 
 _BLOCKS = (DiTBlock, InterfaceBlock, JointBlock, QFormerBlock)
@@ -20,7 +21,7 @@ class CompiledBlocks(Callback):
     Validation and sampling run as written, as each of their shapes is met too rarely to pay for itself.
     """
 
-    def __init__(self, *, backend: str, dynamic: bool | None) -> None:
+    def __init__(self, *, backend: Text, dynamic: bool | None) -> None:
         """Both torch.compile's.
 
         dynamic: False for a few shapes; None where token counts are drawn at random, as a compressor's are.

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from lightning_modules.commands import argument
+from lightning_modules.arguments import argument
+from networks.ranges import Size
 
 
 class FiniteLoss(Callback):
@@ -14,7 +15,7 @@ class FiniteLoss(Callback):
     The loss is summed on the device in between: a single NaN is seen at the next look.
     """
 
-    def __init__(self, *, every_n_steps: int) -> None:
+    def __init__(self, *, every_n_steps: Size) -> None:
         """every_n_steps: batches between two looks."""
         self.every_n_steps = every_n_steps
         self.total: torch.Tensor | float = 0.0

@@ -1,6 +1,7 @@
 """Sample videos while training, as mp4 files and in TensorBoard."""
 
 import io
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
 from lightning_modules.compat.tensorboard import add_summary
+from lightning_modules.finite import NOT_FINITE, NotFinite, check_finite
 from lightning_modules.generation import generate
 from lightning_modules.rollouts.interfaces import Rollout
 from lightning_modules.samplers.guidance import Guidance
 from networks.interfaces import Condition
+from networks.ranges import Seed, Size, Text
+
+log = logging.getLogger("longtake")
 
 
 class SampleVideos(Callback):
@@ -29,11 +34,11 @@ class SampleVideos(Callback):
         write_video: Callable[..., None],
         rollout: Rollout,
         guidance: Guidance,
-        folder: str,
-        every_n_steps: int,
-        num_videos: int,
-        num_frames: int,
-        seed: int,
+        folder: Text,
+        every_n_steps: Size,
+        num_videos: Size,
+        num_frames: Size,
+        seed: Seed,
     ) -> None:
         """write_video: (path, frames, fps=…); num_frames: in pixels, by the codec's frame rule."""
         self.write_video = write_video
@@ -59,7 +64,12 @@ class SampleVideos(Callback):
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(self.seed)).to(pl_module.device)
         index = torch.arange(num_latents, device=pl_module.device, dtype=torch.float32).expand(shape[0], -1)
         condition = Condition(index, text.to(pl_module.device), mask.to(pl_module.device))
-        latents = generate(pl_module, noise, condition, rollout=self.rollout, guidance=self.guidance)
+        try:
+            latents = generate(pl_module, noise, condition, rollout=self.rollout, guidance=self.guidance)
+            check_finite(latents, "the sample", NOT_FINITE)
+        except NotFinite as error:  # whether training goes on is for its own loss to say
+            log.warning(f"samples of step {trainer.global_step} are left out: {error}")
+            return
         with torch.no_grad():
             stream = data.codec.to(pl_module.device).decode_stream(latents.float())
             videos = torch.cat([piece.cpu() for piece in stream], dim=2)

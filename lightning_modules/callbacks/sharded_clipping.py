@@ -5,6 +5,8 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
+from networks.ranges import Positive
+
 
 class ShardedClipping(Callback):
     """Clips by the norm over all shards; Lightning's own `gradient_clip_val` refuses to under FSDP.
@@ -13,7 +15,7 @@ class ShardedClipping(Callback):
     on the outermost module.
     """
 
-    def __init__(self, *, max_norm: float) -> None:
+    def __init__(self, *, max_norm: Positive) -> None:
         """max_norm: of all gradients together."""
         self.max_norm = max_norm
 

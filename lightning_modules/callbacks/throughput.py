@@ -8,6 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from lightning_modules.compat.torch import flop_counter
 from networks.interfaces import VideoBatch
+from networks.ranges import Positive, Size
 
 PEAK_TFLOPS = (
     ("A100", 312.0),
@@ -34,7 +35,9 @@ class Throughput(Callback):
     `every_n_steps`, never in between.
     """
 
-    def __init__(self, *, every_n_steps: int, peak_tflops: float | Literal["auto"] | None, count_flops: bool) -> None:
+    def __init__(
+        self, *, every_n_steps: Size, peak_tflops: Positive | Literal["auto"] | None, count_flops: bool
+    ) -> None:
         """every_n_steps: steps averaged over; count_flops: not under FSDP, which shards what is counted.
 
         peak_tflops: of one device in the run's precision; "auto": by its name in bfloat16; None: no MFU.

@@ -3,12 +3,15 @@
 import csv
 import gzip
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+log = logging.getLogger("longtake")
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".gif")
 
@@ -30,10 +33,21 @@ def find_videos(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise ValueError(f"there is no folder '{folder}'")
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and _can_be_read(file))
     if not files:
         raise ValueError(f"there is no video in '{folder}' (looked for {', '.join(SUFFIXES)})")
     return files
+
+
+def _can_be_read(file: Path) -> bool:
+    """Whether it is a file with an end and a name in UTF-8; what is neither file nor folder is told."""
+    named = str(file).encode("utf-8", "backslashreplace").decode()
+    if named == str(file) and file.is_file():
+        return True
+    if not file.is_dir():
+        why = "a pipe, socket or device" if named == str(file) else "its name is not UTF-8; rename it"
+        log.warning(f"{named}: left out: {why}")
+    return False
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:

@@ -1,8 +1,9 @@
 """Does the end of a video still look like its start? Axes: c f h w."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Gt, Le
 from einops import reduce
 from torch import Tensor
 from torch.nn import functional
@@ -42,7 +43,7 @@ class FeatureDrift(PerVideoMean):
     curve_about = "distance from the first 15 %"
     higher_is_better = False
 
-    def __init__(self, *, features: FrameFeatures, share: float = SHARE) -> None:
+    def __init__(self, *, features: FrameFeatures, share: Annotated[float, Gt(0), Le(0.5)] = SHARE) -> None:
         """Take the features and the share of the frames that makes an end.
 
         Raises:
@@ -76,7 +77,7 @@ class ColourDrift(PerVideoMean):
     curve_about = "distance of the mean colour from the first 15 %"
     higher_is_better = False
 
-    def __init__(self, *, share: float = SHARE) -> None:
+    def __init__(self, *, share: Annotated[float, Gt(0), Le(0.5)] = SHARE) -> None:
         """Take the share of the frames that makes an end.
 
         Raises:
@@ -105,7 +106,7 @@ class ScoreDrift(PerVideoMean):
     about = "difference of a score between the first and the last 15 %; 0 is none"
     higher_is_better = False
 
-    def __init__(self, *, metric: PerVideoMean, share: float = SHARE) -> None:
+    def __init__(self, *, metric: PerVideoMean, share: Annotated[float, Gt(0), Le(0.5)] = SHARE) -> None:
         """Take M and the share of the frames that makes an end.
 
         Raises:

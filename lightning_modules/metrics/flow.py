@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightning_modules.metrics.per_video import floats
+from networks.ranges import Text
 
 Flow = npt.NDArray[np.float32]
 
@@ -69,7 +70,7 @@ class RaftFlow(nn.Module):
 DIS = DisFlow()
 
 
-def optical_flow(*, name: str) -> OpticalFlow:
+def optical_flow(*, name: Text) -> OpticalFlow:
     """Build a flow by name: dis, or raft_large and raft_small of torchvision, whose weights a network brings once.
 
     Raises:

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from lightning_modules.metrics.per_video import Curve, Measured, PerVideoMean, check_video, frame_differences, mean
+from networks.ranges import Size
 
 
 class TemporalFlicker(PerVideoMean):
@@ -42,7 +43,7 @@ class SeamScore(PerVideoMean):
     curve_about = "that ratio at each boundary"
     higher_is_better = False
 
-    def __init__(self, *, window: int = 4) -> None:
+    def __init__(self, *, window: Size = 4) -> None:
         """Take the number of pairs on each side that a seam is compared with.
 
         Raises:

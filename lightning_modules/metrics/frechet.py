@@ -11,6 +11,7 @@ from torchmetrics import Metric
 from lightning_modules.metrics.features import FrameFeatures
 from lightning_modules.metrics.named_features import ClipFeatures
 from lightning_modules.metrics.per_video import check_video, floats
+from networks.ranges import Size
 
 
 class FrechetDistance(Metric):
@@ -105,7 +106,7 @@ class FrechetFrameDistance(FrechetDistance):
 
     about = "distance between the frames of all videos and of all references; 0 is alike"
 
-    def __init__(self, *, features: FrameFeatures, frames_per_video: int = 16) -> None:
+    def __init__(self, *, features: FrameFeatures, frames_per_video: Size = 16) -> None:
         """Take the features, and how many frames of each video count, evenly spread over it.
 
         Raises:

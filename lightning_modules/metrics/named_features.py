@@ -17,6 +17,7 @@ from lightning_modules.metrics.features import (
     offline_features,
 )
 from lightning_modules.metrics.fetched_features import clip_features, timm_features
+from networks.ranges import Text
 from networks.reading import read_json
 
 NETWORKS_OF_VBENCH = {"dino": "vit_base_patch16_224.dino", "clip": "openai/clip-vit-base-patch32"}
@@ -44,7 +45,7 @@ class Remembered(nn.Module):
 
 
 @cache
-def frame_features(*, name: str) -> FrameFeatures:
+def frame_features(*, name: Text) -> FrameFeatures:
     """Load features of frames by name, once: whoever asks for the same name gets the same.
 
     Args:
@@ -111,7 +112,7 @@ class WithoutCentre(nn.Module):
         return self.features(torch.where(hidden, colour, frames))
 
 
-def background_features(*, name: str) -> FrameFeatures:
+def background_features(*, name: Text) -> FrameFeatures:
     """Features of the background: `offline_without_centre`, or those that `frame_features` knows by this name.
 
     Raises:
@@ -183,7 +184,7 @@ class KineticsFeatures(nn.Module):
         return self.model(rearrange(frames, "f c h w -> 1 c f h w")).float()
 
 
-def video_features(*, name: str) -> ClipFeatures:
+def video_features(*, name: Text) -> ClipFeatures:
     """Load features of 16-frame clips by name: offline, or torchvision's r3d_18, mc3_18 or r2plus1d_18.
 
     Raises:

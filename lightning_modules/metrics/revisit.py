@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lightning_modules.metrics.per_video import Curve, Measured, PerVideoMean, check_side, check_video, mean
 from lightning_modules.metrics.reconstruction import frame_psnr, frame_ssim
+from networks.ranges import Positive, Size
 
 
 class _Revisit(PerVideoMean):
@@ -21,7 +22,9 @@ class _Revisit(PerVideoMean):
     needs: ClassVar[tuple[str, ...]] = ("poses",)
     higher_is_better = True
 
-    def __init__(self, *, min_gap: int = 16, distance: float = 8.0, angle: float = 4.0, away: float = 4.0) -> None:
+    def __init__(
+        self, *, min_gap: Size = 16, distance: Positive = 8.0, angle: Positive = 4.0, away: Positive = 4.0
+    ) -> None:
         """Say what a revisit is.
 
         Args:

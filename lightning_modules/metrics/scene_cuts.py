@@ -4,6 +4,7 @@ from torch import Tensor
 
 from lightning_modules.metrics.flow import pixels
 from lightning_modules.metrics.per_video import Measured, PerVideoMean, check_video
+from networks.ranges import Positive, Size
 
 
 class SceneCuts(PerVideoMean):
@@ -17,7 +18,7 @@ class SceneCuts(PerVideoMean):
     about = "cuts in a video; a long take has none"
     higher_is_better = False
 
-    def __init__(self, *, adaptive_threshold: float = 3.0, min_scene_len: int = 15) -> None:
+    def __init__(self, *, adaptive_threshold: Positive = 3.0, min_scene_len: Size = 15) -> None:
         """Take the detector's parameters.
 
         Args:

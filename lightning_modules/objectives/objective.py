@@ -14,6 +14,7 @@ from lightning_modules.objectives.predictions import Prediction
 from lightning_modules.objectives.times import TimeLaw, clean_prefix
 from lightning_modules.objectives.weights import Weight
 from networks.interfaces import Estimate
+from networks.ranges import Count, Share
 
 
 class SampledTime(NamedTuple):
@@ -36,8 +37,8 @@ class Objective:
         prediction: Prediction,
         times: TimeLaw,
         weight: Weight,
-        context_rate: float = 0.0,
-        max_context_frames: int = 0,
+        context_rate: Share = 0.0,
+        max_context_frames: Count = 0,
     ) -> None:
         """Context for the autoregressive baseline is off by default.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_modules.objectives.paths import Coefficients
 from networks.interfaces import Estimate
+from networks.ranges import Positive
 
 
 class Prediction(Protocol):
@@ -35,7 +36,7 @@ class Prediction(Protocol):
 class EpsPrediction:
     """The noise. VIN's own objective (§3: ε-prediction); the clean video comes from a division by alpha."""
 
-    def __init__(self, *, floor: float = 0.01) -> None:
+    def __init__(self, *, floor: Positive = 0.01) -> None:
         """floor: least alpha that is divided by.
 
         Below it the clean estimate shrinks to zero, where it would be the network's error blown up by 1 / alpha: at
@@ -61,7 +62,7 @@ class EpsPrediction:
 class CleanPrediction:
     """The clean video (x0); the noise comes from a division by sigma."""
 
-    def __init__(self, *, floor: float = 0.01) -> None:
+    def __init__(self, *, floor: Positive = 0.01) -> None:
         """floor: least sigma that is divided by; below it the noise estimate shrinks to zero. Our choice."""
         self.floor = floor
 

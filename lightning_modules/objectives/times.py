@@ -9,6 +9,8 @@ import torch
 from einops import repeat
 from torch import Tensor
 
+from networks.ranges import Positive
+
 Time = TypeVar("Time", float, Tensor)
 
 
@@ -48,7 +50,7 @@ class Uniform:
 class LogitNormal:
     """The sigmoid of a normal variable: most times in the middle. Source: arXiv 2403.03206, §3.1."""
 
-    def __init__(self, *, mean: float = 0.0, std: float = 1.0, per_frame: bool = False) -> None:
+    def __init__(self, *, mean: float = 0.0, std: Positive = 1.0, per_frame: bool = False) -> None:
         """Normal is logit(time), with this mean and std > 0; per_frame: as in Uniform.
 
         Raises:
@@ -74,7 +76,7 @@ class Shifted:
     which global tokens matter are hardly ever drawn.
     """
 
-    def __init__(self, *, law: TimeLaw, shift: float) -> None:
+    def __init__(self, *, law: TimeLaw, shift: Positive) -> None:
         """law: what is shifted; shift: above 1 towards noise, below 1 towards clean, 1 changes nothing.
 
         Raises:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lightning_modules.objectives.paths import Coefficients
 from lightning_modules.objectives.predictions import Prediction
+from networks.ranges import Positive
 
 _FLOOR = 1e-4  # of alpha and sigma: the ratios below reach their limits in float32 and never 0 / 0
 
@@ -35,7 +36,7 @@ class MinSNR:
     min(SNR, gamma) / (SNR + 1) for v; for the flow of the linear path it is min(SNR, gamma) · t², our extension.
     """
 
-    def __init__(self, *, gamma: float = 5.0) -> None:
+    def __init__(self, *, gamma: Positive = 5.0) -> None:
         """gamma: the signal-to-noise ratio above which weight no longer grows; 5 in the paper.
 
         Raises:

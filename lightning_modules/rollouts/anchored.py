@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_modules.rollouts.autoregressive import in_front
 from lightning_modules.rollouts.interfaces import Canvas, Generate
+from networks.ranges import Size
 
 AnchorPlace = Literal["adjacent", "canvas"]
 
@@ -26,7 +27,7 @@ class Anchored:
     network_part = "backbone"
 
     def __init__(
-        self, *, window_frames: int, context_frames: int, anchor_frames: int, anchor_place: AnchorPlace
+        self, *, window_frames: Size, context_frames: Size, anchor_frames: Size, anchor_place: AnchorPlace
     ) -> None:
         """window_frames: latent frames at once, anchor and context included; context_frames: last clean ones.
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.rollouts.interfaces import Canvas, Generate, Given
+from networks.ranges import Size
 
 
 class Autoregressive:
@@ -20,7 +21,7 @@ class Autoregressive:
 
     network_part = "backbone"
 
-    def __init__(self, *, window_frames: int, context_frames: int) -> None:
+    def __init__(self, *, window_frames: Size, context_frames: Size) -> None:
         """window_frames: latent frames denoised at once, context included; context_frames: clean ones in front.
 
         Raises:

@@ -12,6 +12,7 @@ from lightning_modules.rollouts.interfaces import Canvas, Generate
 from lightning_modules.rollouts.merging import SlidingWindows, inside_attention, token_windows
 from networks.blocks import scaled_dot_product
 from networks.interfaces import TokenGrid
+from networks.ranges import Size
 
 
 class FreeNoise:
@@ -26,7 +27,7 @@ class FreeNoise:
 
     network_part = "backbone"
 
-    def __init__(self, *, window_frames: int, stride_frames: int) -> None:
+    def __init__(self, *, window_frames: Size, stride_frames: Size) -> None:
         """Latent frames of a window, and from one window to the next: also the unit in which noise is shuffled.
 
         Raises:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lightning_modules.rollouts.interfaces import Canvas, Generate
 from lightning_modules.rollouts.merging import Profile, SlidingWindows
+from networks.ranges import Count, Size
 
 
 class GenLVideo:
@@ -20,7 +21,9 @@ class GenLVideo:
 
     network_part = "backbone"
 
-    def __init__(self, *, window_frames: int, overlap_frames: int, profile: Profile, windows_per_call: int) -> None:
+    def __init__(
+        self, *, window_frames: Size, overlap_frames: Count, profile: Profile, windows_per_call: Count
+    ) -> None:
         """See SlidingWindows.
 
         Raises:

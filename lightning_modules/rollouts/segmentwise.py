@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_modules.reconstruction import add_noise
 from lightning_modules.rollouts.interfaces import Canvas, Generate, Given
 from networks.interfaces import Condition, Context, SegmentBatch
+from networks.ranges import Count, Rate, Size, Time
 
 
 class Piece(NamedTuple):
@@ -127,13 +128,13 @@ class Segmentwise:
     def __init__(
         self,
         *,
-        segment_frames: int,
-        window_frames: int,
-        max_context: int,
-        rate: float,
-        rate_growth: float,
-        max_rate: float,
-        memory_level: float,
+        segment_frames: Size,
+        window_frames: Count,
+        max_context: Count,
+        rate: Rate,
+        rate_growth: Rate,
+        max_rate: Rate,
+        memory_level: Time,
     ) -> None:
         """Sizes in latent frames; max_context: segments remembered at once; rate: of the nearest one.
 

@@ -11,6 +11,7 @@ from lightning_modules.rollouts.interfaces import Canvas, Generate
 from lightning_modules.rollouts.merging import inside_attention, token_windows
 from networks.blocks import scaled_dot_product
 from networks.interfaces import TokenGrid
+from networks.ranges import MaybeInfinite, Size
 
 
 class SpectralBlending:
@@ -24,7 +25,7 @@ class SpectralBlending:
 
     network_part = "backbone"
 
-    def __init__(self, *, window_frames: int, time_cutoff: float, space_cutoff: float) -> None:
+    def __init__(self, *, window_frames: Size, time_cutoff: MaybeInfinite, space_cutoff: MaybeInfinite) -> None:
         """window_frames: latent frames that the local branch sees; time_cutoff, space_cutoff: see blend_spectra.
 
         Raises:

@@ -1,5 +1,7 @@
 """The canvas in one piece."""
 
+from typing import Literal
+
 from torch import Tensor
 
 from lightning_modules.rollouts.interfaces import Canvas, Generate
@@ -11,7 +13,7 @@ class Whole:
     `full` calls the backbone alone: full attention over every frame, the baseline that VIN saves FLOPs against.
     """
 
-    def __init__(self, *, network_part: str) -> None:
+    def __init__(self, *, network_part: Literal["", "backbone"]) -> None:
         """network_part: "" for the network as it is, "backbone" for its DiT alone."""
         self.network_part = network_part
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_modules.objectives.paths import LinearPath, Path
 from lightning_modules.samplers.interfaces import Denoise, OnStep
 from lightning_modules.samplers.solvers import ContextFrames, time_levels
+from networks.ranges import Positive, Size, Text
 
 # How each class spells the shift, and what makes it a solver of flows.
 _FLOW_SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -18,6 +19,9 @@ _FLOW_SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "UniPCMultistepScheduler": ("flow_shift", {"prediction_type": "flow_prediction", "use_flow_sigmas": True}),
     "DPMSolverMultistepScheduler": ("flow_shift", {"prediction_type": "flow_prediction", "use_flow_sigmas": True}),
 }
+
+Setting = bool | int | float | str | None
+"""An argument of a scheduler of diffusers."""
 
 
 class DiffusersSolver:
@@ -29,7 +33,12 @@ class DiffusersSolver:
     """
 
     def __init__(
-        self, *, scheduler: str, num_inference_steps: int, shift: float = 1.0, settings: Mapping[str, Any]
+        self,
+        *,
+        scheduler: Text,
+        num_inference_steps: Size,
+        shift: Positive = 1.0,
+        settings: Mapping[str, Setting],
     ) -> None:
         """Settings are checked here, the rest when the class is built.
 

@@ -1,6 +1,6 @@
 """Guidance: a denoiser made of denoisers, so that no sampler knows of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Protocol
 
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_modules.samplers.interfaces import Denoise, DenoiseWithout
 from networks.interfaces import Estimate
+from networks.ranges import Interval
 
 
 class Guidance(Protocol):
@@ -27,7 +28,7 @@ class NestedGuidance:
     Source: LoViC open point 6.11 for two scales; intervals after arXiv 2404.07724, §3.
     """
 
-    def __init__(self, *, scales: Mapping[str, float], intervals: Mapping[str, Sequence[float]] | None = None) -> None:
+    def __init__(self, *, scales: Mapping[str, float], intervals: Mapping[str, Interval] | None = None) -> None:
         """scales: of each condition, in the order in which they are added; 1 neither weakens nor strengthens.
 
         intervals: (lowest, highest) time at which a condition's scale holds, inclusive; elsewhere it is 1.
@@ -68,7 +69,7 @@ class NestedGuidance:
 class ClassifierFreeGuidance(NestedGuidance):
     """Guidance by the text alone."""
 
-    def __init__(self, *, scale: float, interval: Sequence[float] = (0.0, 1.0)) -> None:
+    def __init__(self, *, scale: float, interval: Interval = (0.0, 1.0)) -> None:
         """scale: 1 is the conditional estimate, above 1 beyond it; interval: (lowest, highest) guided time, inclusive.
 
         Raises:

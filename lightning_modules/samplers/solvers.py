@@ -17,6 +17,7 @@ from lightning_modules.objectives.paths import Coefficients, Path
 from lightning_modules.objectives.times import shift_time
 from lightning_modules.samplers.interfaces import Denoise, OnStep
 from networks.interfaces import Estimate
+from networks.ranges import Positive, Share, Size, Time
 
 
 def time_levels(num_steps: int, *, shift: float, first_time: float, last_time: float) -> list[float]:
@@ -77,7 +78,7 @@ class Solver(ABC):
     """The loop that Euler, Heun and DDIM share."""
 
     def __init__(
-        self, *, num_inference_steps: int, shift: float = 1.0, first_time: float = 1.0, last_time: float = 0.0
+        self, *, num_inference_steps: Size, shift: Positive = 1.0, first_time: Time = 1.0, last_time: Time = 0.0
     ) -> None:
         """shift: of the levels, as in training; first_time: where the noise stands; last_time: where to stop.
 
@@ -173,11 +174,11 @@ class DDIM(Solver):
     def __init__(
         self,
         *,
-        num_inference_steps: int,
-        shift: float = 1.0,
-        first_time: float = 1.0,
-        last_time: float = 0.0,
-        eta: float = 0.0,
+        num_inference_steps: Size,
+        shift: Positive = 1.0,
+        first_time: Time = 1.0,
+        last_time: Time = 0.0,
+        eta: Share = 0.0,
     ) -> None:
         """eta: 0 is deterministic, 1 the ancestral sampler; the rest as in Solver.
 

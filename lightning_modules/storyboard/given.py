@@ -139,7 +139,7 @@ class VideoProbe:
         if not path.is_file():
             raise ValueError("there is no such file")
         try:
-            with av.open(str(path), metadata_errors="replace") as container:
+            with av.open(str(path.absolute()), metadata_errors="replace") as container:
                 stream = container.streams.video[0]
                 base = stream.time_base
                 stamps = [packet.pts for packet in container.demux(stream) if packet.pts is not None]

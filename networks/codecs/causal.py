@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from networks.codecs.rules import check_size
+from networks.ranges import Count, Size
 
 Stream = dict[int, Tensor]
 """Streaming state: the last frames that each causal convolution has seen, by module."""
@@ -88,7 +89,7 @@ class CausalVideoAutoencoder(nn.Module):
     patch = 4
 
     def __init__(
-        self, *, channels: int, fine_width: int, coarse_width: int, num_fine_blocks: int, num_coarse_blocks: int
+        self, *, channels: Size, fine_width: Size, coarse_width: Size, num_fine_blocks: Count, num_coarse_blocks: Count
     ) -> None:
         """channels: latent channels; fine maps have a quarter, coarse maps an eighth of the picture's side."""
         super().__init__()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from einops import rearrange
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from networks.codecs.rules import check_size, num_latent_frames, num_pixel_frames
 from networks.fingerprint import Setting, fingerprint_of
+from networks.ranges import Dtype, Size, Text
 from networks.reading import UNREADABLE, check_pretrained, reason_of
 
 CLASS_NAMES = ("AutoencoderKLWan", "AutoencoderKLLTXVideo", "AutoencoderKLHunyuanVideo")
@@ -33,12 +34,12 @@ class DiffusersCodec(nn.Module):
     def __init__(
         self,
         *,
-        class_name: str,
-        pretrained: str,
-        channels: int,
+        class_name: Text,
+        pretrained: Text,
+        channels: Size,
         subfolder: str = "vae",
-        dtype: str = "float32",
-        posterior: str = "mode",
+        dtype: Dtype = "float32",
+        posterior: Literal["mode", "sample"] = "mode",
         tiling: bool = False,
     ) -> None:
         """Load an autoencoder in the format of diffusers.

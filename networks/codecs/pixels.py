@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from networks.codecs.rules import check_size
 from networks.fingerprint import fingerprint_of
+from networks.ranges import Size
 
 
 class PixelCodec(nn.Module):
@@ -17,7 +18,7 @@ class PixelCodec(nn.Module):
     time_factor: int = 1
     space_factor: int = 1
 
-    def __init__(self, *, channels: int) -> None:
+    def __init__(self, *, channels: Size) -> None:
         """Takes the number of channels, 3, that the rest of the configuration counts on."""
         super().__init__()
         if channels != 3:

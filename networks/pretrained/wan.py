@@ -19,6 +19,7 @@ from networks.blocks import KeyValue, whole_groups
 from networks.embeddings import PlaceEmbedding
 from networks.interfaces import Condition, ContextTokens, TokenGrid
 from networks.pretrained.wan_blocks import THETA, WanRope, denoise, modulated, remember
+from networks.ranges import Count, Dtype, Positive, Size, Text
 from networks.reading import check_pretrained, reason_of
 from networks.sequence import PATCH, group_times, join, positions_of, to_patches
 
@@ -48,17 +49,17 @@ class WanBackbone(nn.Module):
     def __init__(
         self,
         *,
-        pretrained: str,
+        pretrained: Text,
         subfolder: str,
-        dtype: str,
-        channels: int,
-        width: int,
-        num_heads: int,
-        text_features: int,
-        latent_fps: float,
-        rope_theta: float,
-        lora_rank: int,
-        lora_alpha: int,
+        dtype: Dtype,
+        channels: Size,
+        width: Size,
+        num_heads: Size,
+        text_features: Size,
+        latent_fps: Positive,
+        rope_theta: Positive,
+        lora_rank: Count,
+        lora_alpha: Size,
         checkpoint_activations: bool,
     ) -> None:
         """Loads a WanTransformer3DModel in the format of diffusers.

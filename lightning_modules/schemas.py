@@ -1,0 +1,197 @@
+"""The settings of the four programs beside their groups: names, types and ranges of conf/train.yaml and its like.
+
+A group's settings are the keyword arguments of its `_target_`; here stands what no constructor takes, and what this
+project asks of arguments of other libraries' constructors beyond their own annotations.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+from annotated_types import Ge, Gt, Le, MinLen
+
+from networks.ranges import LARGEST, Count, Dtype, Folder, NotNegative, Positive, Rate, Seed, Share, Size, Text
+
+
+class Part:
+    """A mapping with `_target_`: what an option of a group is, whatever it builds."""
+
+
+class Later:
+    """A group that is checked together with the config of the weights that it changes, which it may refer to."""
+
+
+Parts = Mapping[str, Part | None]
+MatmulPrecision = Literal["highest", "high", "medium"]
+
+
+class Video(TypedDict):
+    """`video`: what weights make by default; sides in pixels, frames a second."""
+
+    height: Size
+    width: Size
+    fps: Positive
+
+
+class TrainSettings(TypedDict):
+    """conf/train.yaml."""
+
+    name: Text
+    seed: Seed
+    global_batch_size: Size
+    clips_per_device: Size
+    matmul_precision: MatmulPrecision
+    resume: Text | None
+    pretrained: Text | Mapping[str, Text | Annotated[Sequence[Text], MinLen(1)]] | None
+    video: Video
+    expected_loss: float | None
+    prompts: Sequence[str]
+    paths: Mapping[str, Text]
+    datamodule: Part
+    codec: Part
+    text: Part
+    backbone: NotRequired[Part | None]
+    interface: NotRequired[Part | None]
+    compressor: Part | None
+    network: NotRequired[Part | None]
+    objective: NotRequired[Part | None]
+    sampler: NotRequired[Part | None]
+    guidance: NotRequired[Part | None]
+    rollout: NotRequired[Part | None]
+    optimizer: Part
+    scheduler: Part
+    lightning_module: Part
+    callbacks: Parts
+    trainer: Part
+    logger: NotRequired[Parts | None]
+
+
+class GeneratePaths(TypedDict):
+    """`paths` of generate.py, which has no run of its own."""
+
+    root_dir: Text
+    data_dir: Text
+    weights_dir: Text
+    run_dir: NotRequired[Later]
+
+
+class ChangedNetwork(TypedDict):
+    """`network` of generate.py: what may change after training; null as trained."""
+
+    fusion: Literal["none", "early", "mid", "late", "all"] | None
+    local_frames: Count | None
+    windows_per_call: Count | None
+
+
+class Base(TypedDict):
+    """A pretrained model of weights, by another name or folder."""
+
+    pretrained: Text | None
+
+
+class GenerateSettings(TypedDict):
+    """conf/generate.yaml."""
+
+    weights: Text
+    output: Folder
+    storyboard: Text | None
+    given: Text | None
+    dry_run: bool
+    prompt: str | Annotated[Sequence[str], MinLen(1)] | None
+    num_videos: Size
+    num_frames: Size
+    height: Size | None
+    width: Size | None
+    seed: Seed
+    num_inference_steps: Size | None
+    guidance_scale: float | None
+    rate: Rate | None
+    network: ChangedNetwork
+    matmul_precision: MatmulPrecision
+    without: Literal["global_tokens", "memory"] | None
+    text: Base
+    codec: Base
+    backbone: Base
+    paths: GeneratePaths
+    rollout: NotRequired[Part | None]
+    sampler: NotRequired[Later]
+    guidance: NotRequired[Later]
+
+
+class EvaluateSettings(TypedDict):
+    """conf/evaluate.yaml."""
+
+    videos: NotRequired[Text]
+    output: NotRequired[Folder]
+    reference: Text | None
+    poses: Text | None
+    boundaries: Sequence[Count]
+    short_side: Size
+    device: Text
+    features: Part
+    background_features: Part
+    video_features: Part
+    flow: Part
+    metrics: Mapping[str, Part]
+    vbench: Literal["standard", "custom", "long", "long_custom"] | None
+    vbench_dimensions: Annotated[Sequence[str], MinLen(1)]
+    vbench_samples: Size
+    vbench_info: Text | None
+    weights: Text | None
+    cost: bool
+    num_frames: Size
+    height: Size
+    width: Size
+    text_tokens: Count
+    num_inference_steps: Size
+    guidance_passes: Size
+    dtype: Dtype
+    peak_tflops: Positive | None
+    efficiency: Annotated[float, Gt(0), Le(1)]
+    measured_tflops: Positive | None
+    measure_speed: bool
+    paths: Mapping[str, Text]
+    codec: Part
+    text: Part
+    backbone: Part
+    interface: NotRequired[Part | None]
+    compressor: Part | None
+    network: Part
+    rollouts: Mapping[str, Part]
+
+
+class ExportSettings(TypedDict):
+    """conf/export.yaml."""
+
+    run: Text
+    output: Folder
+    dtype: Dtype
+    decoder: bool
+    text: Base
+    codec: Base
+    backbone: Base
+
+
+FOREIGN: dict[str, dict[str, Any]] = {
+    "lightning.pytorch.trainer.trainer.Trainer": {
+        "devices": Annotated[int, Ge(-1), Le(LARGEST)] | Annotated[Sequence[Count], MinLen(1)] | Text,
+        "max_steps": Annotated[int, Ge(-1), Le(LARGEST)],
+        "val_check_interval": Size,  # in optimizer steps: a share of an epoch means nothing to an endless loader
+        "check_val_every_n_epoch": Size | None,
+        "num_sanity_val_steps": Annotated[int, Ge(-1), Le(LARGEST)],
+        "log_every_n_steps": Count,
+        "gradient_clip_val": NotNegative | None,
+        "limit_val_batches": Size | Share | None,
+        "limit_train_batches": Size | Share | None,
+        "overfit_batches": Count | Share,
+        "default_root_dir": Text,
+    },
+    "lightning.pytorch.callbacks.progress.tqdm_progress.TQDMProgressBar": {"refresh_rate": Count},
+    "torch.optim.adamw.AdamW": {
+        "lr": NotNegative,
+        "betas": tuple[Share, Share],
+        "weight_decay": NotNegative,
+        "eps": NotNegative,
+    },
+    "timm.optim.muon.Muon": {"lr": NotNegative, "weight_decay": NotNegative, "momentum": Share},
+}
+"""By a constructor's module and name: arguments of it, and what they may be here."""
