@@ -78,8 +78,9 @@ def claimed(folder: Path) -> Iterator[None]:
         return
     with (folder / CLAIM).open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system when the process ends
-        except BlockingIOError as error:
+            # The process's own, not its children's, which may live a little longer; its end releases it.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
             raise ValueError(
                 f"{folder} is in use by another run that is still going: wait for it, or give paths.run_dir=… another "
                 "folder (RUN_DIR in the environment says where all runs go)"
