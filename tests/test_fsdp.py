@@ -11,6 +11,8 @@ from lightning.pytorch.plugins.precision import FSDPPrecision
 
 from lightning_modules.training import refuse_sharded
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -6,6 +6,8 @@ import pytest
 import torch
 from test_training import config, train, videos, weights  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
 
 def validated(run):
     with (run / "csv" / "metrics.csv").open(newline="") as file:

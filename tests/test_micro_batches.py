@@ -6,6 +6,8 @@ from test_memory_training import MEMORY
 from test_memory_training import config as memory_config
 from test_training import config, train, videos, weights  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
 TIGHT = {"rtol": 1e-3, "atol": 1e-5}
 OVERLAPS = "network.context_loss_rate=0.3"
 

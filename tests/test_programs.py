@@ -14,6 +14,8 @@ from test_configs import readme_commands
 
 from datamodules.clips import read_frames
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SHORT = {
     "train.py": [
