@@ -1,45 +1,6 @@
 """Writes a run as a release folder: `python export.py run=runs/NAME/… output=weights/NAME`."""
 
-import logging
-from pathlib import Path
-
-from omegaconf import DictConfig
-
-from lightning_modules.arguments import argument, command
-
-log = logging.getLogger("longtake")
-
-
-def main(cfg: DictConfig) -> None:
-    """Checks, loads the run's averaged weights and saves them in the diffusers format."""
-    from lightning_modules.schemas import ExportSettings
-    from lightning_modules.settings import check_settings
-
-    check_settings(cfg, ExportSettings)
-    import torch
-
-    from lightning_modules.releasing import release
-    from lightning_modules.runs import NETWORK_FOLDER, read_run
-    from networks.saving import WEIGHTS
-
-    config, folder = read_run(cfg.run, key="run")[0], Path(cfg.output)
-    replaced = any((place / WEIGHTS).is_file() for place in (folder, folder / NETWORK_FOLDER))
-    bases = {part: cfg[part].pretrained for part in ("text", "codec", "backbone") if cfg[part].pretrained is not None}
-    release(cfg.run, folder, getattr(torch, cfg.dtype), decoder=cfg.decoder, bases=bases)
-    log.info(f"released in {folder}{', where an earlier release was replaced' if replaced else ''}")
-    log.info(f"next: {next_command(config, folder)}")
-
-
-def next_command(config: DictConfig, folder: Path) -> str:
-    """What a release is for, as it is typed: a codec and a compressor are trained upon, all else makes videos."""
-    if config.get("network") is None:
-        return command("train.py", [argument("codec.folder", folder), f"codec.channels={config.codec.channels}"])
-    if str(config.lightning_module._target_).endswith(".CompressingModule"):
-        return command("train.py", ["experiment=lovic_freedoom", argument("pretrained.compressor", folder)])
-    return command("generate.py", [argument("weights", folder), argument("output", f"outputs/{folder.name}")])
-
+from longtake.cli.export import main
 
 if __name__ == "__main__":
-    from lightning_modules.user_errors import start
-
-    start(main, "export")
+    main()

@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lightning_modules.host import settle
+from longtake.process import settle
 
 settle()  # before torch loads; see README, "On a CPU"
 
@@ -33,10 +33,10 @@ from torch import Tensor
 
 from benchmarks.trained import RESAMPLES, cell, groups_of, interval
 from datamodules.video_datamodule import VideoDataModule
-from lightning_modules.generation import generate
-from lightning_modules.rollouts.whole import Whole
-from lightning_modules.runs import load_run
-from lightning_modules.samplers.guidance import ClassifierFreeGuidance
+from longtake.generation import generate
+from longtake.releases.reading import load_run
+from longtake.rollouts.whole import Whole
+from longtake.samplers.guidance import ClassifierFreeGuidance
 from networks.interfaces import Condition, VideoBatch
 
 OWN = {

@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from lightning_modules.host import settle
+from longtake.process import settle
 
 settle()  # before torch loads; see README, "On a CPU"
 
@@ -34,7 +34,7 @@ from benchmarks.claiming.methods import choose, shown, weights_of
 from benchmarks.claiming.tables import claim_sheet, method_sheet
 from benchmarks.claiming.videos import Walk, choose_walks
 from benchmarks.report import show
-from lightning_modules.user_errors import explain
+from longtake.cli.user_errors import explain
 
 log = logging.getLogger("longtake")
 

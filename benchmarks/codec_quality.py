@@ -10,15 +10,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from lightning_modules.host import settle
+from longtake.process import settle
 
 settle()  # before torch loads; see README, "On a CPU"
 
 import torch
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from datamodules.clips import read_frames
 from datamodules.tables import read_entries
+from longtake.video import read_frames
 from networks.saving import load_pretrained
 
 

@@ -13,7 +13,7 @@ from benchmarks.scenes import Roller, Scene, named_colour, with_colour, without_
 from benchmarks.trained import decode, frames_of_latents, interval, real_pixels
 from datamodules.cache import Clip
 from datamodules.segments import SegmentDataModule
-from lightning_modules.metrics.subject_colour import COLOURS, marine_colours, most_frequent
+from longtake.metrics.subject_colour import COLOURS, marine_colours, most_frequent
 
 LONG = 8
 Record = dict[str, Any]

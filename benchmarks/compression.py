@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from lightning_modules.host import settle
+from longtake.process import settle
 
 settle()  # before torch loads; see README, "On a CPU"
 
@@ -44,10 +44,10 @@ from benchmarks.trained import (
     rows_of,
     segment_data,
 )
-from lightning_modules.checkpoints import CONFIG_KEY, read_checkpoint
 from lightning_modules.reconstruction import fold, reconstruction_errors
-from lightning_modules.runs import load_run, locate
-from lightning_modules.user_errors import explain
+from longtake.cli.user_errors import explain
+from longtake.releases.checkpoints import CONFIG_KEY, read_checkpoint
+from longtake.releases.reading import load_run, locate
 from networks.interfaces import VideoBatch
 from networks.sequence import PATCH
 

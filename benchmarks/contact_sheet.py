@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 from PIL import Image
 
-from datamodules.clips import read_frames
+from longtake.video import read_frames
 
 
 def main() -> None:

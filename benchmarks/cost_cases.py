@@ -18,12 +18,12 @@ from torch import nn
 from benchmarks import ROOT
 from benchmarks.probes import Peak
 from benchmarks.setups import SETUPS, compose_config, num_latents
-from lightning_modules.cost.flops import step_flops
-from lightning_modules.cost.memory import step_bytes
-from lightning_modules.cost.remembering import Segment, num_memory_keys
-from lightning_modules.cost.rollouts import plan, sampling_cost
-from lightning_modules.cost.sizes import VideoSize, network_size
-from lightning_modules.generation import generate
+from longtake.cost.flops import step_flops
+from longtake.cost.memory import step_bytes
+from longtake.cost.remembering import Segment, num_memory_keys
+from longtake.cost.rollouts import plan, sampling_cost
+from longtake.cost.sizes import VideoSize, network_size
+from longtake.generation import generate
 from networks.interfaces import Condition, Context, SegmentBatch
 
 STEPS, PASSES = 2, 1

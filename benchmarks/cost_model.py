@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from lightning_modules.host import settle
+from longtake.process import settle
 
 settle()  # before torch loads; see README, "On a CPU"
 
@@ -34,7 +34,7 @@ from benchmarks.cost_cases import OWN_MAPPINGS, Job, in_process, parameters_of, 
 from benchmarks.probes import MIB
 from benchmarks.report import Sheet, save, show
 from benchmarks.setups import SETUPS
-from lightning_modules.compat.torch import flop_counter
+from longtake.compat.torch import flop_counter
 
 FRAMES, REFERENCE, VIDEO_FRAMES = [65, 257, 1025], 257, 129
 WINDOW, SEGMENT, HYBRID_SEGMENT = 37, 53, 93

@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks import ROOT
-from datamodules.writing import write_video
-from lightning_modules.stopping import exit_code
+from longtake.stopping import exit_code
+from longtake.video import write_video
 
 TRAINING = (
     *("text=null_text", "network=vin_plan", "backbone.width=32", "backbone.depth=1", "backbone.num_heads=2"),

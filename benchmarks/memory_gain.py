@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from lightning_modules.host import settle
+from longtake.process import settle
 
 settle()  # before torch loads; see README, "On a CPU"
 
@@ -45,9 +45,9 @@ from benchmarks.trained import (
     segment_data,
 )
 from lightning_modules.remembering import MemoryModule
-from lightning_modules.runs import load_run
 from lightning_modules.tasks import WINDOWLESS, SegmentTask, fixed_task
-from lightning_modules.user_errors import explain
+from longtake.cli.user_errors import explain
+from longtake.releases.reading import load_run
 from networks.interfaces import Condition, SegmentBatch
 
 PLAIN = ("prediction", "retrodiction", "interpolation")

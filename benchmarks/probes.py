@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lightning_modules.host import settle
+from longtake.process import settle
 
 settle()  # before torch loads; see README, "On a CPU"
 
@@ -74,8 +74,8 @@ def step(setup: str, network: str, num_frames: str, device: str) -> dict[str, fl
 
 def sampling(num_frames: str, device: str) -> dict[str, float]:
     """Two steps of the small preset, then streaming decode by the untrained codec into an mp4."""
-    from datamodules.writing import write_video
-    from lightning_modules.generation import generate
+    from longtake.generation import generate
+    from longtake.video import write_video
 
     cfg = compose_config(("codec=causal", "sampler.num_inference_steps=2"))
     module, codec = instantiate(cfg.lightning_module).to(device), instantiate(cfg.codec).eval().to(device)

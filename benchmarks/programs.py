@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import ROOT
-from datamodules.writing import write_video
+from longtake.video import write_video
 
 TRAINING = [
     "datamodule=folder",

@@ -16,11 +16,11 @@ from torch import Tensor
 from benchmarks.trained import decode, frames_of_latents, num_slots, psnr, real_pixels, rows_of
 from datamodules.cache import Clip
 from datamodules.segments import SegmentDataModule
-from lightning_modules.generation import window_generator
 from lightning_modules.remembering import MemoryModule
-from lightning_modules.rollouts.interfaces import Given
-from lightning_modules.samplers.guidance import Guidance
 from lightning_modules.tasks import Choice, SegmentTask, build_task
+from longtake.generation import window_generator
+from longtake.rollouts.interfaces import Given
+from longtake.samplers.guidance import Guidance
 from networks.interfaces import Condition
 
 Record = dict[str, Any]

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_modules.generation import window_generator
-from lightning_modules.rollouts.segmentwise import Piece, Segmentwise, denoise_window, open_window, within_budget
-from lightning_modules.samplers.guidance import Guidance
+from longtake.generation import window_generator
+from longtake.rollouts.segmentwise import Piece, Segmentwise, denoise_window, open_window, within_budget
+from longtake.samplers.guidance import Guidance
 from networks.interfaces import TextEncoder
 
 _NAMED = re.compile(

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lightning_modules.host import settle
+from longtake.process import settle
 
 settle()  # before torch loads; see README, "On a CPU"
 
@@ -41,19 +41,19 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from evaluate import predict_cost
-from lightning_modules import schemas
-from lightning_modules.runs import override
-from lightning_modules.settings import check_groups, check_settings
-from lightning_modules.take import overrides, reach_window, rollout_of
-from lightning_modules.together import check_together
-from lightning_modules.training import check_parts, check_sizes, refuse_sharded
-from lightning_modules.user_errors import sentence
+from longtake.cli.take import overrides, reach_window, rollout_of
+from longtake.cli.training import check_parts, check_sizes, refuse_sharded
+from longtake.cli.user_errors import sentence
+from longtake.releases.reading import override
+from longtake.settings import schemas
+from longtake.settings.check import check_groups, check_settings
+from longtake.settings.together import check_together
 
 CONF = ROOT / "conf"
 SECONDS = 20
 WRONG = (
     "null", "true", "-1", "0", "1.5", "nan", "inf", "-inf", "1e30", '""', "text", "[]", "[1]", "[null]", "[text,nan]",
-    "{}", "{a:1}", "1" + "0" * 20, "-7", "???", "lightning_modules.objectives.Uniform", "2", '"a b"', "[[1]]",
+    "{}", "{a:1}", "1" + "0" * 20, "-7", "???", "longtake.objectives.Uniform", "2", '"a b"', "[[1]]",
 )  # fmt: skip
 NEEDED = {
     "train": ("paths.root_dir=ROOT",),

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from benchmarks import ROOT
-from lightning_modules.compat.torch import flop_counter
+from longtake.compat.torch import flop_counter
 from networks.interfaces import Condition
 from networks.rope import RotaryEmbedding3D
 

@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from lightning_modules.host import settle
+from longtake.process import settle
 
 settle()  # before torch loads; see README, "On a CPU"
 
@@ -28,8 +28,8 @@ from benchmarks.report import Sheet
 from benchmarks.trained import cell, groups_of, interval, publish, read_request
 from datamodules.cache import Clip
 from datamodules.video_datamodule import VideoDataModule
-from lightning_modules.runs import load_run
-from lightning_modules.user_errors import explain
+from longtake.cli.user_errors import explain
+from longtake.releases.reading import load_run
 from networks.interfaces import Condition, VideoBatch
 
 TEXTS = ("full", "short", "none")

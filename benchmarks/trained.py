@@ -20,7 +20,7 @@ from benchmarks.setups import compose_config
 from datamodules.cache import Clip
 from datamodules.rows import Row, fixed_row
 from datamodules.segments import SegmentDataModule
-from lightning_modules.runs import RELEASE_CONFIG
+from longtake.releases.reading import RELEASE_CONFIG
 from networks.interfaces import SegmentBatch
 
 RESAMPLES = 2000

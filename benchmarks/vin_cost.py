@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from lightning_modules.host import settle
+from longtake.process import settle
 
 settle()  # before torch loads; see README, "On a CPU"
 

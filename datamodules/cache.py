@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from datamodules.clips import Frames, read_frames
 from datamodules.tables import Entry
+from longtake.video import Frames, read_frames
 from networks.files import remove_unfinished, whole
 from networks.interfaces import Codec
 

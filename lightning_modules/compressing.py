@@ -10,13 +10,13 @@ from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, c
 from lightning_modules.randomness import row_generators
 from lightning_modules.reconstruction import (
     RateLaw,
-    add_noise,
     compress,
     fold,
     mean_over,
     reconstruct,
     reconstruction_errors,
 )
+from longtake.objectives.paths import add_noise
 from networks.interfaces import Compressor, SegmentBatch, VideoBatch
 from networks.ranges import NotNegative, Rates, Seed, Time
 from networks.sequence import PATCH

@@ -10,10 +10,10 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from lightning_modules.objectives.objective import Objective, SampledTime
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
 from lightning_modules.randomness import row_generators
-from lightning_modules.samplers.interfaces import Sampler
+from longtake.objectives.objective import Objective, SampledTime
+from longtake.samplers.interfaces import Sampler
 from networks.interfaces import Condition, VideoBatch, VideoNetwork
 from networks.ranges import NotNegative, Seed, Share, Times
 from networks.sequence import PATCH

@@ -50,12 +50,6 @@ def fold(segments: SegmentBatch) -> tuple[VideoBatch, Tensor]:
     return VideoBatch(*rows), rearrange(segments.valid, "b s -> (b s)")
 
 
-def add_noise(video: Tensor, level: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Moves latents n c f h w along the straight line to noise, to the time level (n). Source: our choice of path."""
-    noise = torch.randn(video.shape, device=video.device, generator=generator)
-    return torch.lerp(video.float(), noise, level.view(-1, 1, 1, 1, 1))
-
-
 class Compressed(NamedTuple):
     """What came back of segments, from how many context tokens each, at how many video tokens a context token.
 

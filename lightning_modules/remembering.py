@@ -11,20 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.denoising import DenoisingModule
-from lightning_modules.objectives.objective import Objective
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, parameter_groups
 from lightning_modules.randomness import row_generators
 from lightning_modules.reconstruction import (
     RateLaw,
-    add_noise,
     count_patches,
     fold,
     mean_over,
     reconstruct,
     reconstruction_errors,
 )
-from lightning_modules.samplers.interfaces import Sampler
 from lightning_modules.tasks import SegmentTask, TaskSampler, fixed_task, task_of
+from longtake.objectives.objective import Objective
+from longtake.objectives.paths import add_noise
+from longtake.samplers.interfaces import Sampler
 from networks.interfaces import Condition, Context, Memory, SegmentBatch
 from networks.lovic import LoViCNetwork
 from networks.ranges import NotNegative, Rate, Seed, Share, Texts, Time, Times

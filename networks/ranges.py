@@ -1,6 +1,6 @@
 """What a setting may be, where a type alone does not say it: each is written once, in the signature that takes it.
 
-`lightning_modules.settings` reads them when a config is composed; called from Python they are plain types.
+`longtake.settings.check` reads them when a config is composed; called from Python they are plain types.
 """
 
 from collections.abc import Sequence

@@ -4,9 +4,9 @@ import pytest
 import torch
 from builders import awake, example, tiny_dit
 
-from lightning_modules.rollouts.anchored import Anchored
-from lightning_modules.rollouts.autoregressive import Autoregressive
-from lightning_modules.rollouts.interfaces import Canvas
+from longtake.rollouts.anchored import Anchored
+from longtake.rollouts.autoregressive import Autoregressive
+from longtake.rollouts.interfaces import Canvas
 
 
 def anchored(**changes):

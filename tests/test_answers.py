@@ -1,6 +1,6 @@
 """What the programs say on a terminal and off it, and how they end when they are told to."""
 
-import importlib.util
+import importlib
 import logging
 import os
 import signal
@@ -16,16 +16,13 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from datamodules.freedoom import render as render_module
-from lightning_modules.user_errors import sentence
+from longtake.cli.user_errors import sentence
 
 ROOT = Path(__file__).parents[1]
 
 
 def program(name):
-    spec = importlib.util.spec_from_file_location(f"longtake_{name}_answers", ROOT / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(f"longtake.cli.{name}")
 
 
 # Errors
@@ -33,7 +30,7 @@ def program(name):
 
 RAISING = """
 import sys
-from lightning_modules.user_errors import start
+from longtake.cli.user_errors import start
 
 def main(cfg):
     raise {error}
@@ -74,7 +71,7 @@ def test_a_missing_gpu_is_answered_with_trainers_that_need_none(monkeypatch):
 @pytest.mark.parametrize("columns", ["40", "80", "200"])
 @pytest.mark.parametrize("sizes", [(), ("backbone=dit_xl", "num_frames=4097", "height=512", "width=512")])
 def test_the_table_of_costs_cuts_no_number(columns, sizes, tmp_path, capsys, monkeypatch):
-    from lightning_modules.cost.report import table_of
+    from longtake.cost.report import table_of
 
     monkeypatch.setenv("COLUMNS", columns)
     evaluate = program("evaluate")
@@ -124,17 +121,17 @@ def test_an_export_says_where_it_is_and_what_comes_next(config, command, tmp_pat
 
     export = program("export")
     assert command in export.next_command(OmegaConf.create(config), Path("my weights/x"))
-    monkeypatch.setattr("lightning_modules.runs.read_run", lambda *_, **__: (OmegaConf.create(config), {}))
+    monkeypatch.setattr("longtake.releases.reading.read_run", lambda *_, **__: (OmegaConf.create(config), {}))
     place = tmp_path / WEIGHTS if config["network"] is None else tmp_path / "network" / WEIGHTS
     place.parent.mkdir(exist_ok=True)
-    monkeypatch.setattr("lightning_modules.releasing.release", lambda *_, **__: place.touch())
+    monkeypatch.setattr("longtake.releases.writing.release", lambda *_, **__: place.touch())
     bases = {part: {"pretrained": None} for part in ("text", "codec", "backbone")}
     cfg = OmegaConf.create({"run": "runs/a", "output": str(tmp_path), "dtype": "float16", "decoder": True, **bases})
     with caplog.at_level(logging.INFO, "longtake"):
-        export.main(cfg)
+        export.run(cfg)
         assert f"released in {tmp_path}\n" in caplog.text
         assert "next: python " in caplog.text
-        export.main(cfg)
+        export.run(cfg)
     assert f"released in {tmp_path}, where an earlier release was replaced" in caplog.text
 
 

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from torch.nn import functional as F
 
 from lightning_modules.autoencoding import AutoencodingModule
-from lightning_modules.releasing import release
+from longtake.releases.writing import release
 from networks.codecs.causal import CausalVideoAutoencoder
 from networks.interfaces import VideoBatch
 from networks.saving import load_pretrained, read_config, save_pretrained
@@ -84,7 +84,7 @@ def test_a_shipped_codec_that_comes_frozen_learns_on_and_is_released_alone(tmp_p
     assert learns == {"decoder"}
     assert all(parameter.requires_grad for parameter in module(codec=part.codec).parameters())
     named = OmegaConf.create({"codec": {"_target_": "networks.saving.load_pretrained", **source}, "network": None})
-    monkeypatch.setattr("lightning_modules.releasing.load_run", lambda *_, **__: (named, part))
+    monkeypatch.setattr("longtake.releases.writing.load_run", lambda *_, **__: (named, part))
     release("a run", tmp_path / "release", torch.float32)
     assert read_config(tmp_path / "release") == config
 

@@ -18,12 +18,12 @@ from lightning import LightningModule, Trainer
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
-from lightning_modules.arguments import argument
-from lightning_modules.checkpoints import CONFIG_KEY, find_resume, read_checkpoint
-from lightning_modules.runs import load_run, load_state, read_run
-from lightning_modules.take import check_lengths, prompts_of
-from lightning_modules.training import accumulation, refuse_ddp_sweep, train
-from lightning_modules.user_errors import explain, sentence
+from longtake.arguments import argument
+from longtake.cli.take import check_lengths, prompts_of
+from longtake.cli.training import accumulation, refuse_ddp_sweep, train
+from longtake.cli.user_errors import explain, sentence
+from longtake.releases.checkpoints import CONFIG_KEY, find_resume, read_checkpoint
+from longtake.releases.reading import load_run, load_state, read_run
 from networks.codecs.pixels import PixelCodec
 
 ROOT = Path(__file__).parents[1]

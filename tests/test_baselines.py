@@ -5,15 +5,15 @@ import torch
 from builders import awake, example, tiny_dit, tiny_vin
 from lightning import LightningModule
 
-from lightning_modules.generation import generate
-from lightning_modules.objectives import FlowPrediction, LinearPath, NoWeight, Objective, Uniform
-from lightning_modules.rollouts.anchored import Anchored
-from lightning_modules.rollouts.free_noise import FreeNoise, reschedule
-from lightning_modules.rollouts.gen_l_video import GenLVideo
-from lightning_modules.rollouts.interfaces import Canvas
-from lightning_modules.rollouts.spectral_blending import SpectralBlending
-from lightning_modules.rollouts.whole import Whole
-from lightning_modules.samplers import ClassifierFreeGuidance, Euler
+from longtake.generation import generate
+from longtake.objectives import FlowPrediction, LinearPath, NoWeight, Objective, Uniform
+from longtake.rollouts.anchored import Anchored
+from longtake.rollouts.free_noise import FreeNoise, reschedule
+from longtake.rollouts.gen_l_video import GenLVideo
+from longtake.rollouts.interfaces import Canvas
+from longtake.rollouts.spectral_blending import SpectralBlending
+from longtake.rollouts.whole import Whole
+from longtake.samplers import ClassifierFreeGuidance, Euler
 from networks.interfaces import Condition
 from networks.lovic import LoViCNetwork
 

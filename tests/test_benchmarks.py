@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_modules.compat.torch import flop_counter
+from longtake.compat.torch import flop_counter
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

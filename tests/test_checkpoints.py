@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lightning_modules.checkpoints import (
+from longtake.cli.user_errors import sentence
+from longtake.releases.checkpoints import (
     CONFIG_KEY,
     WholeCheckpoints,
     find_resume,
@@ -23,8 +24,7 @@ from lightning_modules.checkpoints import (
     read_checkpoint,
     size_of,
 )
-from lightning_modules.runs import read_run
-from lightning_modules.user_errors import sentence
+from longtake.releases.reading import read_run
 from networks.files import _place, claimed, remove_unfinished, whole
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ from benchmarks.claiming.references import _codec, references
 from benchmarks.claiming.videos import take_beside
 from benchmarks.trained import interval
 from datamodules.tables import Entry
-from lightning_modules.metrics.sharpness import Sharpness
+from longtake.metrics.sharpness import Sharpness
 
 LEVELS = [f"L{number}" for number in range(8)]
 

@@ -14,16 +14,15 @@ from benchmarks.claiming import comparison, cost, videos
 from benchmarks.claiming.methods import METHODS, Size, choose, config_of, weights_of
 from benchmarks.claiming.tables import claim_sheet, method_sheet
 from benchmarks.setups import compose_config
-from datamodules.clips import read_frames
 from datamodules.tables import Entry
-from datamodules.writing import write_video
-from lightning_modules.compat.torch import flop_counter
-from lightning_modules.cost.sizes import VideoSize, network_size
-from lightning_modules.metrics.frame_difference import SeamScore, TemporalFlicker
-from lightning_modules.metrics.frechet import FrechetFrameDistance
-from lightning_modules.metrics.scorer import Scorer
-from lightning_modules.runs import override, read_run
-from lightning_modules.take import overrides, rollout_of
+from longtake.cli.take import overrides, rollout_of
+from longtake.compat.torch import flop_counter
+from longtake.cost.sizes import VideoSize, network_size
+from longtake.metrics.frame_difference import SeamScore, TemporalFlicker
+from longtake.metrics.frechet import FrechetFrameDistance
+from longtake.releases.reading import override, read_run
+from longtake.reports.scorer import Scorer
+from longtake.video import read_frames, write_video
 from networks.interfaces import Condition
 
 VIN = ROOT / "weights" / "vin_freedoom_64"

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from test_training import ROOT, config, train, videos  # noqa: F401
 
 import export
-from lightning_modules.arguments import argument
+from longtake.arguments import argument
 
 SIGNS = "ab 5.'\"\\$${}[](),=:#日é|&;<>*?!~@%^\n\t-+/_"
 PLAIN = (

@@ -14,8 +14,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_modules.runs import override
-from lightning_modules.take import overrides, rollout_of
+from longtake.cli.take import overrides, rollout_of
+from longtake.releases.reading import override
 from networks.interfaces import Condition
 
 ROOT = Path(__file__).parents[1]
@@ -159,7 +159,7 @@ def test_our_constructors_take_what_they_name_and_nothing_else():
     [
         ("+backbone.widht=64", "networks.dit.VideoDiT takes no widht"),
         ("~backbone.depth", "networks.dit.VideoDiT needs depth"),
-        ("+objective.times.law.men=1", "lightning_modules.objectives.LogitNormal takes no men"),
+        ("+objective.times.law.men=1", "longtake.objectives.LogitNormal takes no men"),
         ("+datamodule.seed=1", "datamodules.video_datamodule.VideoDataModule gets seed twice"),
         ("~datamodule.fps", "datamodules.video_datamodule.VideoDataModule needs fps"),
         ("+optimizer.learning_rate=1", "torch.optim.AdamW takes no learning_rate"),

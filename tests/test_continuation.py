@@ -5,9 +5,9 @@ import yaml
 from test_storyboard_programs import BOARD, Writer, ask, never, runs  # noqa: F401
 from test_videos import make
 
-from datamodules.clips import read_frames
-from lightning_modules.storyboard.continuation import continuation_file
-from lightning_modules.storyboard.program import make_storyboard_video
+from longtake.cli.storyboard import make_storyboard_video
+from longtake.storyboard.continuation import continuation_file
+from longtake.video import read_frames
 
 
 def started(cfg, video):

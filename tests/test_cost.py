@@ -1,6 +1,5 @@
 """The cost model's predictions beside what PyTorch counts on networks that really run."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -11,21 +10,19 @@ from hydra.utils import instantiate
 from live import LiveBytes
 from omegaconf import OmegaConf
 
-from lightning_modules.compat.torch import flop_counter
-from lightning_modules.cost import speed
-from lightning_modules.cost.codec import codec_size
-from lightning_modules.cost.flops import num_keyframes, step_flops
-from lightning_modules.cost.memory import sampling_bytes, step_bytes, training_bytes
-from lightning_modules.cost.remembering import num_memory_keys, remember_flops
-from lightning_modules.cost.sizes import VideoSize, network_size
-from lightning_modules.runs import load_run
+from longtake.cli import evaluate as program
+from longtake.compat.torch import flop_counter
+from longtake.cost import speed
+from longtake.cost.codec import codec_size
+from longtake.cost.flops import num_keyframes, step_flops
+from longtake.cost.memory import sampling_bytes, step_bytes, training_bytes
+from longtake.cost.remembering import num_memory_keys, remember_flops
+from longtake.cost.sizes import VideoSize, network_size
+from longtake.releases.reading import load_run
 from networks.codecs.causal import CausalVideoAutoencoder
 from networks.interfaces import Condition, Context, SegmentBatch
 
 ROOT = Path(__file__).parents[1]
-SPEC = importlib.util.spec_from_file_location("longtake_evaluate_cost", ROOT / "evaluate.py")
-program = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(program)
 
 TINY = ("backbone.width=32", "backbone.num_heads=2", "backbone.depth=2", "codec.channels=4")
 SIDE, TEXT = 4, 5
@@ -175,7 +172,7 @@ def test_keyframes_are_those_of_the_interface():
 def test_the_program_predicts_from_the_config_alone(overrides, tmp_path, capsys):
     settings = (f"output={tmp_path}", "peak_tflops=100", "efficiency=0.5", WEIGHTS)
     cfg = configured(*overrides, "cost=true", *settings)
-    program.main(cfg)
+    program.run(cfg)
     record = json.loads((tmp_path / "cost.json").read_text())
     rollouts = {row["rollout"]: row for row in record["rollouts"]}
     assert sorted([*rollouts, *record["left_out"]]) == ROLLOUTS
@@ -200,7 +197,7 @@ def test_the_program_predicts_from_the_config_alone(overrides, tmp_path, capsys)
 def test_trained_weights_are_priced_as_they_were_trained(tmp_path):
     folder = ROOT / "weights" / "vin_lovic_freedoom_64"
     cfg = configured("cost=true", f"weights={folder}", f"output={tmp_path}", "num_frames=157", "measure_speed=false")
-    program.main(cfg)
+    program.run(cfg)
     record = json.loads((tmp_path / "cost.json").read_text())
     config, module = load_run(folder)
     assert record["parameters"] == sum(p.numel() for p in module.get_submodule("network").parameters())
@@ -210,7 +207,7 @@ def test_trained_weights_are_priced_as_they_were_trained(tmp_path):
     assert row["network_calls"] == 30 * 2  # 40 latents
     cfg.weights = str(ROOT / "weights" / "flexformer_freedoom_64")
     with pytest.raises(ValueError, match="flexformer_freedoom_64 make no videos by themselves"):
-        program.main(cfg)
+        program.run(cfg)
 
 
 def test_a_measured_speed_gives_the_mfu_and_guidance_doubles_the_calls():

@@ -7,12 +7,12 @@ from lightning import LightningModule
 from live import LiveBytes
 from test_cost import HYBRID, LOVIC, ROLLOUTS, built, configured, counted, example, video_of
 
-from lightning_modules.cost.flops import num_mixed_windows
-from lightning_modules.cost.rollouts import Canvas, plan, sampling_cost, suits, window_lengths
-from lightning_modules.cost.sizes import MixingSize
-from lightning_modules.generation import generate
-from lightning_modules.objectives import FlowPrediction, LinearPath, NoWeight, Objective, Uniform
-from lightning_modules.samplers import ClassifierFreeGuidance, Euler
+from longtake.cost.flops import num_mixed_windows
+from longtake.cost.rollouts import Canvas, plan, sampling_cost, suits, window_lengths
+from longtake.cost.sizes import MixingSize
+from longtake.generation import generate
+from longtake.objectives import FlowPrediction, LinearPath, NoWeight, Objective, Uniform
+from longtake.samplers import ClassifierFreeGuidance, Euler
 
 VIN, DIT = ("network=vin",), ("network=dit",)
 CASES = [

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lightning_modules.compat.torch import flop_counter
+from longtake.compat.torch import flop_counter
 
 BATCH, HEADS, QUERIES, KEYS, WIDTH, VALUES = 2, 3, 5, 7, 8, 16
 PRODUCT = 2 * BATCH * HEADS * QUERIES * KEYS

@@ -13,8 +13,8 @@ from lightning import LightningModule
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks import ROOT
-from lightning_modules.generation import generate
-from lightning_modules.objectives.objective import SampledTime
+from longtake.generation import generate
+from longtake.objectives.objective import SampledTime
 from networks.interfaces import Condition, VideoBatch
 
 DEVICE = "cuda"

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lightning_modules.disclosure import public_name, refuse_paths, refuse_secrets
+from longtake.releases.disclosure import public_name, refuse_paths, refuse_secrets
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from test_training import config, train, videos  # noqa: F401
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_modules.denoising import DenoisingModule
-from lightning_modules.failures import explain_failure
-from lightning_modules.user_errors import sentence
+from longtake.cli.user_errors import sentence
+from longtake.failures import explain_failure
 from networks.codecs.causal import CausalVideoAutoencoder
 
 MEMORY = "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000000 bytes. Error code 12"  # noqa: E501

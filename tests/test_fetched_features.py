@@ -9,9 +9,9 @@ import torch
 from test_metrics import sliding
 from torch.nn import functional
 
-from lightning_modules.metrics import fetched_features, hub
-from lightning_modules.metrics.features import TimmFeatures, fitted
-from lightning_modules.metrics.named_features import background_features, frame_features
+from longtake.metrics import fetched_features, hub
+from longtake.metrics.features import TimmFeatures, fitted
+from longtake.metrics.named_features import background_features, frame_features
 
 
 class Keeps(torch.nn.Module):

@@ -15,9 +15,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from datamodules.writing import write_video
-from lightning_modules.take import Take
-from lightning_modules.training import train
+from longtake.cli.take import Take
+from longtake.cli.training import train
+from longtake.video import write_video
 
 ROOT = Path(__file__).parents[1]
 FILE = Path(__file__).parent / "golden.json"

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_modules.host import set_matmul_precision, settle
+from longtake.process import set_matmul_precision, settle
 
 ROOT = Path(__file__).parents[1]
 FAULTS = """
 import resource
-from lightning_modules.host import settle
+from longtake.process import settle
 settle()
 before = None
 for number in range(21):
@@ -62,13 +62,13 @@ def test_a_spin_that_the_environment_names_stays(monkeypatch):
 
 @pytest.mark.parametrize("program", ["train", "generate", "evaluate"])
 def test_programs_settle_before_torch_loads(program):
-    loaded = f"import sys, {program}; import lightning_modules.user_errors; print('torch' in sys.modules)"
+    loaded = f"import sys, {program}; import longtake.cli.user_errors; print('torch' in sys.modules)"
     assert answer(loaded).strip() == "False"
     lines = (ROOT / f"{program}.py").read_text().splitlines()
     started = lines.index('if __name__ == "__main__":')
     assert [line.split("  #")[0].strip() for line in lines[started + 1 : started + 6] if line] == [
-        "from lightning_modules.host import settle",
-        "from lightning_modules.user_errors import explain",
+        "from longtake.process import settle",
+        "from longtake.cli.user_errors import explain",
         "settle()",
         "with explain():",
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from lightning_modules.runs import load_run, network_state, read_run
+from longtake.releases.reading import load_run, network_state, read_run
 
 ROOT = Path(__file__).parents[1]
 

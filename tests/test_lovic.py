@@ -8,8 +8,8 @@ import torch
 from builders import awake, context, example, tiny_lovic, tiny_vin
 from einops import rearrange
 
-from lightning_modules.rollouts.interfaces import Canvas
-from lightning_modules.rollouts.segmentwise import Piece, Segmentwise, open_window, within_budget
+from longtake.rollouts.interfaces import Canvas
+from longtake.rollouts.segmentwise import Piece, Segmentwise, open_window, within_budget
 from networks.interfaces import Condition, Context
 from networks.interpolated_rope import axis_places
 from networks.lovic import nearest_means

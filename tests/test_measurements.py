@@ -14,10 +14,10 @@ from test_training import ROOT, TINY
 
 from benchmarks import colour, compression, memory_gain, recall, restored, revisits, scenes, trained
 from benchmarks.setups import compose_config
-from datamodules.writing import write_video
-from lightning_modules.checkpoints import CONFIG_KEY
-from lightning_modules.runs import load_run
 from lightning_modules.tasks import fixed_task
+from longtake.releases.checkpoints import CONFIG_KEY
+from longtake.releases.reading import load_run
+from longtake.video import write_video
 from networks.interfaces import Reconstruction, SegmentBatch, VideoBatch
 
 CAPTIONS = (

@@ -14,13 +14,12 @@ from test_training import ROOT, TINY, weights
 from test_training import trained as trained  # the fixtures
 from test_training import videos as videos
 
-from datamodules.clips import read_frames
-from datamodules.writing import write_video
-from lightning_modules.releasing import release
-from lightning_modules.runs import load_run
-from lightning_modules.storyboard.program import make_storyboard_video
-from lightning_modules.take import make_videos
-from lightning_modules.training import train
+from longtake.cli.storyboard import make_storyboard_video
+from longtake.cli.take import make_videos
+from longtake.cli.training import train
+from longtake.releases.reading import load_run
+from longtake.releases.writing import release
+from longtake.video import read_frames, write_video
 from networks.saving import WEIGHTS
 
 SEGMENTS = [

@@ -4,8 +4,8 @@ import pytest
 import torch
 from builders import example
 
-from lightning_modules.rollouts.free_noise import reschedule
-from lightning_modules.rollouts.merging import SlidingWindows
+from longtake.rollouts.free_noise import reschedule
+from longtake.rollouts.merging import SlidingWindows
 
 CPU = torch.device("cpu")
 

@@ -7,12 +7,12 @@ from test_metrics import MeanColour, flat, sliding, still
 from test_set_metrics import videos
 from torch import multiprocessing
 
-from lightning_modules.metrics.consistency import SubjectConsistency
-from lightning_modules.metrics.drift import ColourDrift, FeatureDrift
-from lightning_modules.metrics.frame_difference import SeamScore, TemporalFlicker
-from lightning_modules.metrics.frechet import FrechetFrameDistance
-from lightning_modules.metrics.motion import MotionMagnitude
-from lightning_modules.metrics.sharpness import Sharpness
+from longtake.metrics.consistency import SubjectConsistency
+from longtake.metrics.drift import ColourDrift, FeatureDrift
+from longtake.metrics.frame_difference import SeamScore, TemporalFlicker
+from longtake.metrics.frechet import FrechetFrameDistance
+from longtake.metrics.motion import MotionMagnitude
+from longtake.metrics.sharpness import Sharpness
 
 # Three videos on one process, one on the other: a mean of the processes' means would be wrong.
 SHARES = (slice(0, 3), slice(3, 4))

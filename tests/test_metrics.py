@@ -4,21 +4,21 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lightning_modules.metrics.consistency import BackgroundConsistency, SubjectConsistency, consistency
-from lightning_modules.metrics.drift import ColourDrift, FeatureDrift, ScoreDrift
-from lightning_modules.metrics.features import (
+from longtake.metrics.consistency import BackgroundConsistency, SubjectConsistency, consistency
+from longtake.metrics.drift import ColourDrift, FeatureDrift, ScoreDrift
+from longtake.metrics.features import (
     ColourTextureFeatures,
     TimmFeatures,
     efficientnet_lite0,
     offline_features,
 )
-from lightning_modules.metrics.fetched_features import timm_features
-from lightning_modules.metrics.flow import flow_norms
-from lightning_modules.metrics.frame_difference import SeamScore, TemporalFlicker
-from lightning_modules.metrics.motion import DynamicDegree, MotionAwareWarpError, MotionMagnitude, MotionSmoothness
-from lightning_modules.metrics.reconstruction import VideoPSNR, VideoSSIM
-from lightning_modules.metrics.revisit import RevisitPSNR, RevisitSSIM
-from lightning_modules.metrics.scene_cuts import SceneCuts
+from longtake.metrics.fetched_features import timm_features
+from longtake.metrics.flow import flow_norms
+from longtake.metrics.frame_difference import SeamScore, TemporalFlicker
+from longtake.metrics.motion import DynamicDegree, MotionAwareWarpError, MotionMagnitude, MotionSmoothness
+from longtake.metrics.reconstruction import VideoPSNR, VideoSSIM
+from longtake.metrics.revisit import RevisitPSNR, RevisitSSIM
+from longtake.metrics.scene_cuts import SceneCuts
 
 # 20 poses: away for four frames, else in one place
 GOES_AND_COMES_BACK = torch.tensor([[100.0 * (8 <= frame < 12), 0, 0, 90] for frame in range(20)])

@@ -7,9 +7,9 @@ from test_metrics import MeanColour, sliding, texture
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_modules.metrics.consistency import SubjectConsistency
-from lightning_modules.metrics.drift import FeatureDrift
-from lightning_modules.metrics.motion import MotionMagnitude
+from longtake.metrics.consistency import SubjectConsistency
+from longtake.metrics.drift import FeatureDrift
+from longtake.metrics.motion import MotionMagnitude
 
 
 class Generator(lightning.LightningModule):
@@ -74,7 +74,7 @@ def test_two_metrics_are_logged_over_two_batches_and_reset_between_epochs():
 
 
 def test_frozen_features_are_no_part_of_what_is_trained():
-    from lightning_modules.metrics.features import TimmFeatures
+    from longtake.metrics.features import TimmFeatures
 
     frozen = TimmFeatures(model=nn.Conv2d(3, 4, 8), name="conv", mean=(0, 0, 0), std=(1, 1, 1), size=8)
     metric = SubjectConsistency(features=frozen)

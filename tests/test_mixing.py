@@ -7,9 +7,9 @@ import pytest
 import torch
 from builders import awake, example, tiny_dit
 
-from lightning_modules.rollouts.free_noise import FreeNoise
-from lightning_modules.rollouts.merging import token_windows
-from lightning_modules.rollouts.spectral_blending import SpectralBlending, banded_attention, blend_spectra
+from longtake.rollouts.free_noise import FreeNoise
+from longtake.rollouts.merging import token_windows
+from longtake.rollouts.spectral_blending import SpectralBlending, banded_attention, blend_spectra
 from networks.interfaces import ContextTokens, Memory, TokenGrid
 
 HEADS, WIDTH = 2, 8

@@ -8,10 +8,10 @@ import torch
 from test_metrics import flat, sliding, still, texture
 from torchvision.models.optical_flow import raft_small
 
-from lightning_modules.metrics.drift import ScoreDrift
-from lightning_modules.metrics.flow import RaftFlow, optical_flow
-from lightning_modules.metrics.frame_difference import SeamScore, TemporalFlicker
-from lightning_modules.metrics.motion import MotionAwareWarpError, MotionMagnitude, MotionSmoothness, warp_error
+from longtake.metrics.drift import ScoreDrift
+from longtake.metrics.flow import RaftFlow, optical_flow
+from longtake.metrics.frame_difference import SeamScore, TemporalFlicker
+from longtake.metrics.motion import MotionAwareWarpError, MotionMagnitude, MotionSmoothness, warp_error
 
 
 class KnownFlow:

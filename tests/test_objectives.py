@@ -8,7 +8,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from lightning_modules.objectives import (
+from longtake.objectives import (
     CleanPrediction,
     CosinePath,
     EpsPrediction,
@@ -227,7 +227,7 @@ def test_settings_out_of_range_are_refused(make, words):
 @pytest.mark.parametrize("file", sorted(CONF.glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_objective_file_builds_and_takes_overrides(file):
     cfg = OmegaConf.merge(OmegaConf.load(file), OmegaConf.from_dotlist(["times.shift=3"]))
-    weight = {"weight": {"_target_": "lightning_modules.objectives.MinSNR", "gamma": 2.0}}
+    weight = {"weight": {"_target_": "longtake.objectives.MinSNR", "gamma": 2.0}}
     objective = instantiate(OmegaConf.merge(cfg, weight), _convert_="all")
     assert objective.times.shift == 3
     assert objective.weight.gamma == 2

@@ -8,8 +8,8 @@ import torch
 import yaml
 
 from benchmarks.hostile import configs
-from lightning_modules.outside import CONF, PARTS, WITHOUT_A_FILE, allowed, checked_config, read_config_file
-from lightning_modules.runs import load_run, read_run, rename_base
+from longtake.releases.outside import CONF, PARTS, WITHOUT_A_FILE, allowed, checked_config, read_config_file
+from longtake.releases.reading import load_run, read_run, rename_base
 from networks.reading import check_pretrained, load_tensors, read_json, tensor_shapes
 from networks.saving import build, own_network
 
@@ -54,7 +54,7 @@ def test_no_config_reads_the_environment(name, config):
 
 def test_what_conf_names_is_allowed_and_little_else():
     assert "networks.dit.VideoDiT" in allowed()
-    assert "lightning_modules.rollouts.whole.Whole" in allowed()
+    assert "longtake.rollouts.whole.Whole" in allowed()
     for name in ("lightning.Trainer", "torch.optim.AdamW", "hydra.utils.get_method", "timm.optim.Muon", "os.system"):
         assert name not in allowed()
     for name in WITHOUT_A_FILE:

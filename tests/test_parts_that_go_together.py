@@ -9,13 +9,13 @@ from builders import tiny_dit, tiny_lovic, tiny_vin
 from omegaconf import OmegaConf
 from test_configs import ROOT, composed
 
-from lightning_modules.rollouts.checks import check_backbone
-from lightning_modules.take import prompts_of
-from lightning_modules.training import check_parts, check_sizes
+from longtake.cli.take import prompts_of
+from longtake.cli.training import check_parts, check_sizes
+from longtake.rollouts.checks import check_backbone
 
 RULES = SimpleNamespace(time_factor=4, space_factor=8)
-FULL = {"_target_": "lightning_modules.rollouts.whole.Whole", "network_part": "backbone"}
-AUTOREGRESSIVE = {"_target_": "lightning_modules.rollouts.autoregressive.Autoregressive"}
+FULL = {"_target_": "longtake.rollouts.whole.Whole", "network_part": "backbone"}
+AUTOREGRESSIVE = {"_target_": "longtake.rollouts.autoregressive.Autoregressive"}
 
 
 def test_the_backbone_over_every_frame_is_refused_where_it_would_be_the_whole_network():

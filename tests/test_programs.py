@@ -12,7 +12,7 @@ import pytest
 import torch
 from test_configs import readme_commands
 
-from datamodules.clips import read_frames
+from longtake.video import read_frames
 
 pytestmark = pytest.mark.slow
 

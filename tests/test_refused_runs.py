@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from test_training import config, train, videos  # noqa: F401
 
 from lightning_modules.callbacks.throughput import peak_by_name, peak_of
-from lightning_modules.training import check_sizes, start_wandb
+from longtake.cli.training import check_sizes, start_wandb
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import base64
 import csv
 import gzip
-import importlib.util
 import json
 import subprocess
 import sys
@@ -19,25 +18,23 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from lightning_modules.metrics.beside import Beside, find_beside, find_videos, read_poses
-from lightning_modules.metrics.drift import ColourDrift
-from lightning_modules.metrics.features import ColourTextureFeatures
-from lightning_modules.metrics.frame_difference import SeamScore, TemporalFlicker
-from lightning_modules.metrics.frechet import FrechetFrameDistance
-from lightning_modules.metrics.motion import MotionMagnitude
-from lightning_modules.metrics.per_video import Curve, floats
-from lightning_modules.metrics.plots import mean_curve, nice_ticks, plot
-from lightning_modules.metrics.reconstruction import VideoPSNR
-from lightning_modules.metrics.report_card import group_faults, score_folder
-from lightning_modules.metrics.report_files import write_report
-from lightning_modules.metrics.revisit import RevisitPSNR
-from lightning_modules.metrics.scorer import Clip, Scorer
+from longtake.cli import evaluate as program
+from longtake.metrics.drift import ColourDrift
+from longtake.metrics.features import ColourTextureFeatures
+from longtake.metrics.frame_difference import SeamScore, TemporalFlicker
+from longtake.metrics.frechet import FrechetFrameDistance
+from longtake.metrics.motion import MotionMagnitude
+from longtake.metrics.per_video import Curve, floats
+from longtake.metrics.reconstruction import VideoPSNR
+from longtake.metrics.revisit import RevisitPSNR
+from longtake.reports.beside import Beside, find_beside, find_videos, read_poses
+from longtake.reports.plots import mean_curve, nice_ticks, plot
+from longtake.reports.report_card import group_faults, score_folder
+from longtake.reports.report_files import write_report
+from longtake.reports.scorer import Clip, Scorer
 
 ROOT = Path(__file__).parents[1]
 # by path, since another package has the same name
-SPEC = importlib.util.spec_from_file_location("longtake_evaluate", ROOT / "evaluate.py")
-program = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(program)
 
 
 def write_video(path, levels, size=64, fps=8):
@@ -440,7 +437,7 @@ def test_the_program_scores_with_its_own_config(folder, tmp_path):
         "~metrics.lpips",
         "~metrics.frechet_videos",
     )
-    program.main(config)
+    program.run(config)
     content = json.loads((tmp_path / "out" / "report.json").read_text())
     assert len(content["rows"]) == 2
     empty = {name for row in content["rows"] for name, value in row.items() if value is None}
@@ -466,12 +463,12 @@ def test_the_program_refuses_what_it_cannot_use(folder, tmp_path):
     out = f"output={tmp_path / 'out'}"
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"^there is no video in '.*empty'"):
-        program.main(compose_evaluation(f"videos={tmp_path / 'empty'}", out))
+        program.run(compose_evaluation(f"videos={tmp_path / 'empty'}", out))
     with pytest.raises(ValueError, match=r"^there is no video in '.*empty'"):
-        program.main(compose_evaluation(f"videos={folder}", out, f"reference={tmp_path / 'empty'}"))
+        program.run(compose_evaluation(f"videos={folder}", out, f"reference={tmp_path / 'empty'}"))
     with pytest.raises(ValueError, match=r"^no file in poses=.*empty has the name of a video: "):
-        program.main(compose_evaluation(f"videos={folder}", out, f"poses={tmp_path / 'empty'}"))
+        program.run(compose_evaluation(f"videos={folder}", out, f"poses={tmp_path / 'empty'}"))
     (folder / "manifest.jsonl").write_text('{"file": "still.mp4"}\nhello\n')
     with pytest.raises(ValueError, match=r"^line 2 of '.*manifest.jsonl' is not "):
-        program.main(compose_evaluation(f"videos={folder}", out))
+        program.run(compose_evaluation(f"videos={folder}", out))
     assert not (tmp_path / "out").exists()

@@ -7,9 +7,9 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from lightning_modules.objectives import CosinePath, LinearPath
-from lightning_modules.samplers import DDIM, ClassifierFreeGuidance, DiffusersSolver, Euler, Heun, NestedGuidance
-from lightning_modules.samplers.solvers import time_levels
+from longtake.objectives import CosinePath, LinearPath
+from longtake.samplers import DDIM, ClassifierFreeGuidance, DiffusersSolver, Euler, Heun, NestedGuidance
+from longtake.samplers.solvers import time_levels
 from networks.interfaces import Estimate
 
 CONF = FilePath(__file__).parents[1] / "conf" / "sampler"

@@ -5,10 +5,10 @@ import torch
 from test_metrics import MeanColour, sliding, still
 from torch import nn
 
-from lightning_modules.metrics.features import ColourTextureFeatures
-from lightning_modules.metrics.fetched_features import clip_features
-from lightning_modules.metrics.frechet import FrechetFrameDistance, FrechetVideoDistance
-from lightning_modules.metrics.named_features import (
+from longtake.metrics.features import ColourTextureFeatures
+from longtake.metrics.fetched_features import clip_features
+from longtake.metrics.frechet import FrechetFrameDistance, FrechetVideoDistance
+from longtake.metrics.named_features import (
     FramesAndChanges,
     KineticsFeatures,
     Remembered,
@@ -17,8 +17,8 @@ from lightning_modules.metrics.named_features import (
     frame_features,
     video_features,
 )
-from lightning_modules.metrics.reconstruction import VideoLPIPS, VideoSSIM
-from lightning_modules.metrics.revisit import RevisitPSNR
+from longtake.metrics.reconstruction import VideoLPIPS, VideoSSIM
+from longtake.metrics.revisit import RevisitPSNR
 
 
 def videos(seed, number=6, offset=0.0):

@@ -19,20 +19,19 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from test_configs import CHOICES, PROGRAMS, ROOT, as_used, composed
 
-from datamodules.clips import read_frames, shape_of
 from datamodules.tables import read_entries
-from datamodules.writing import write_video
-from lightning_modules import schemas
-from lightning_modules.arguments import argument, as_typed
-from lightning_modules.finite import NotFinite, check_finite
-from lightning_modules.generation import window_generator
-from lightning_modules.host import check_device
-from lightning_modules.metrics.beside import find_videos
-from lightning_modules.rollouts.kept import KeptWindows
-from lightning_modules.settings import check_groups, check_settings
-from lightning_modules.together import check_together
-from lightning_modules.user_errors import sentence
-from lightning_modules.wording import describe
+from longtake.arguments import argument, as_typed
+from longtake.cli.user_errors import sentence
+from longtake.finite import NotFinite, check_finite
+from longtake.generation import window_generator
+from longtake.process import check_device
+from longtake.reports.beside import find_videos
+from longtake.rollouts.kept import KeptWindows
+from longtake.settings import schemas
+from longtake.settings.check import check_groups, check_settings
+from longtake.settings.together import check_together
+from longtake.settings.wording import describe
+from longtake.video import read_frames, shape_of, write_video
 from networks.interfaces import Condition
 from networks.ranges import Positive, Sizes, Text
 
@@ -128,7 +127,7 @@ def test_a_key_of_ones_own_that_others_refer_to_is_no_mistake():
         ("train +backbone.widht=3", "backbone.widht is not a setting; did you mean backbone.width?"),
         ("train ~backbone.depth", "backbone.depth is missing, which VideoDiT needs"),
         ("train optimizer._target_=nope.nope", "optimizer._target_=nope.nope cannot be used"),
-        ("train objective.times.law._target_=lightning_modules.objectives.NoWeight", "takes TimeLaw"),
+        ("train objective.times.law._target_=longtake.objectives.NoWeight", "takes TimeLaw"),
         ("train logger.csv=3", "logger.csv=3 must be a mapping with _target_"),
         ("train lightning_module=remembering", "use network=lovic or vin_lovic"),
         ("train lightning_module=compressing", "use network=compressor"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lightning_modules.metrics.sharpness import Sharpness
+from longtake.metrics.sharpness import Sharpness
 
 
 def grey(plane, num_frames=3):

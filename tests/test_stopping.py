@@ -16,7 +16,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from test_training import ROOT, config, train, videos  # noqa: F401
 
 from datamodules.cache import ClipCache
-from lightning_modules.stopping import SIGNALS, asked, save_first, stopping_tidily
+from longtake.stopping import SIGNALS, asked, save_first, stopping_tidily
 
 CODES = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGINT: 130}
 TWICE = ("clips_per_device=2", "network=vin_plan")
@@ -133,7 +133,7 @@ import sys
 sys.path[:0] = [{root!r}, {tests!r}]
 from pathlib import Path
 from test_training import config
-from lightning_modules.training import train
+from longtake.cli.training import train
 if __name__ == "__main__":
     train(config(Path({videos!r}), Path({run!r}), *{overrides!r}))
 """
@@ -199,7 +199,7 @@ def test_only_the_first_of_repeated_signals_counts():
 def test_the_next_program_does_not_run_after_a_signal(tmp_path):
     """As a shell sees it: `train.py && export.py`."""
     waiting = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nimport time\n"
-    waiting += "from lightning_modules.stopping import stopping_tidily\n"
+    waiting += "from longtake.stopping import stopping_tidily\n"
     waiting += "with stopping_tidily():\n    print('on', flush=True)\n    time.sleep(60)\n"
     (tmp_path / "long.py").write_text(waiting)
     line = f"{shlex.quote(sys.executable)} long.py && touch exported; echo $?"

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.writing import write_video
-from lightning_modules.storyboard.describe import costs, describe
-from lightning_modules.storyboard.given import GivenReader, VideoProbe
-from lightning_modules.storyboard.parse import read_storyboard
-from lightning_modules.storyboard.plan import dependants, plan
-from lightning_modules.storyboard.run import boundaries, cuts, make_storyboard, whole_take
-from lightning_modules.storyboard.schema import GivenFacts, ModelLimits, Source
-from lightning_modules.storyboard.store import SegmentStore
+from longtake.storyboard.describe import costs, describe
+from longtake.storyboard.given import GivenReader, VideoProbe
+from longtake.storyboard.parse import read_storyboard
+from longtake.storyboard.plan import dependants, plan
+from longtake.storyboard.run import boundaries, cuts, make_storyboard, whole_take
+from longtake.storyboard.schema import GivenFacts, ModelLimits, Source
+from longtake.storyboard.store import SegmentStore
+from longtake.video import write_video
 
 ROOT = Path(__file__).parents[1]
 LIMITS = ModelLimits("weights", 10, 64, 4, 5, 8.0, 1.0, 1000.0)
@@ -305,7 +305,7 @@ segments: [{name: middle, between: [first, last]}]
 
 
 def test_a_video_is_counted_as_it_will_be_read(tmp_path):
-    from datamodules.clips import read_frames
+    from longtake.video import read_frames
 
     path = tmp_path / "own.mp4"
     write_video(path, iter([torch.rand(3, 23, 16, 16) * 2 - 1]), fps=10)

@@ -14,26 +14,26 @@ from hydra.utils import instantiate
 from lightning import LightningModule
 from omegaconf import OmegaConf
 
-from lightning_modules import generation
-from lightning_modules.checkpoints import CONFIG_KEY
-from lightning_modules.objectives.objective import Objective
-from lightning_modules.objectives.paths import LinearPath
-from lightning_modules.objectives.predictions import FlowPrediction
-from lightning_modules.objectives.times import Uniform
-from lightning_modules.objectives.weights import NoWeight
-from lightning_modules.rollouts.pieces import piece_starts, window_starts
-from lightning_modules.rollouts.segmentwise import Segmentwise
-from lightning_modules.samplers.guidance import NestedGuidance
-from lightning_modules.samplers.solvers import Euler
-from lightning_modules.storyboard.given import GivenReader, VideoProbe
-from lightning_modules.storyboard.maker import SegmentMaker
-from lightning_modules.storyboard.parse import read_storyboard
-from lightning_modules.storyboard.plan import plan
-from lightning_modules.storyboard.program import limits_of, make_storyboard_video
-from lightning_modules.storyboard.run import make_storyboard
-from lightning_modules.storyboard.schema import GivenFacts, ModelLimits
-from lightning_modules.storyboard.store import SegmentStore
-from lightning_modules.take import Take, make_videos
+from longtake import generation
+from longtake.cli.storyboard import limits_of, make_storyboard_video
+from longtake.cli.take import Take, make_videos
+from longtake.objectives.objective import Objective
+from longtake.objectives.paths import LinearPath
+from longtake.objectives.predictions import FlowPrediction
+from longtake.objectives.times import Uniform
+from longtake.objectives.weights import NoWeight
+from longtake.releases.checkpoints import CONFIG_KEY
+from longtake.rollouts.pieces import piece_starts, window_starts
+from longtake.rollouts.segmentwise import Segmentwise
+from longtake.samplers.guidance import NestedGuidance
+from longtake.samplers.solvers import Euler
+from longtake.storyboard.given import GivenReader, VideoProbe
+from longtake.storyboard.maker import SegmentMaker
+from longtake.storyboard.parse import read_storyboard
+from longtake.storyboard.plan import plan
+from longtake.storyboard.run import make_storyboard
+from longtake.storyboard.schema import GivenFacts, ModelLimits
+from longtake.storyboard.store import SegmentStore
 
 ROOT = Path(__file__).parents[1]
 SMALL = (
@@ -275,7 +275,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_is_refused_before_any_work(ask, monkeypatch, case):
     kind, overrides, board, words = REFUSED[case]
-    monkeypatch.setattr("lightning_modules.take.generate", never)
+    monkeypatch.setattr("longtake.cli.take.generate", never)
     monkeypatch.setattr(SegmentMaker, "__call__", never)
     cfg = ask(kind, *overrides, board=board)
     with pytest.raises(ValueError, match=words):
@@ -384,7 +384,7 @@ def test_rates_grow_with_distance_as_in_the_rollout(tmp_path):
     rollout = Segmentwise(
         segment_frames=10, window_frames=2, max_context=5, rate=2.0, rate_growth=3.0, max_rate=40.0, memory_level=0.0
     )
-    from lightning_modules.rollouts.segmentwise import Piece
+    from longtake.rollouts.segmentwise import Piece
 
     empty = torch.zeros(0)
     pieces = [Piece(empty, start, empty, empty, 0, 2.0) for start in (0, 10, 20, 30)]
@@ -406,7 +406,7 @@ def test_a_stated_rate_and_a_segments_length_bound_the_growth(tmp_path):
 
 @pytest.mark.parametrize("num_latents", [4, 10, 11, 20, 33])
 def test_windows_begin_where_they_are_denoised(num_latents):
-    from lightning_modules.rollouts.merging import SlidingWindows
+    from longtake.rollouts.merging import SlidingWindows
 
     windows = SlidingWindows(window_frames=10, overlap_frames=4, profile="uniform", windows_per_call=0)
     frames = windows.plan(num_latents, torch.device("cpu"))[0]

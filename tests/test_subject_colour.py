@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_modules.metrics.subject_colour import COLOURS, PromptColour, SubjectColour, colour_of, marine_colours
+from longtake.metrics.subject_colour import COLOURS, PromptColour, SubjectColour, colour_of, marine_colours
 
 SHADES = {"grey": (120, 120, 118), "blue": (30, 30, 200), "green": (60, 130, 50), "red": (170, 30, 25)}
 BROWN = (110, 80, 50)

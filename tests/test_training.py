@@ -14,13 +14,12 @@ from builders import tiny_codec
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from datamodules.clips import read_frames
-from datamodules.writing import write_video
-from lightning_modules.checkpoints import read_checkpoint
-from lightning_modules.releasing import release
-from lightning_modules.runs import load_run
-from lightning_modules.take import Take, make_videos
-from lightning_modules.training import train
+from longtake.cli.take import Take, make_videos
+from longtake.cli.training import train
+from longtake.releases.checkpoints import read_checkpoint
+from longtake.releases.reading import load_run
+from longtake.releases.writing import release
+from longtake.video import read_frames, write_video
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -154,7 +153,7 @@ import sys
 sys.path[:0] = [{root!r}, {tests!r}]
 from pathlib import Path
 from test_training import config
-from lightning_modules.training import train
+from longtake.cli.training import train
 if __name__ == "__main__":
     train(config(Path({videos!r}), Path({run!r}), "network=vin_plan", *{overrides!r}))
 """

@@ -9,9 +9,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from test_report_card import ROOT, program, write_video
 
-from lightning_modules.vbench.export import export
-from lightning_modules.vbench.preflight import Length, preflight
-from lightning_modules.vbench.rules import DIMENSIONS, make_rules, split_name
+from longtake.reports.vbench.export import export
+from longtake.reports.vbench.preflight import Length, preflight
+from longtake.reports.vbench.rules import DIMENSIONS, make_rules, split_name
 
 INFO = [
     {"prompt_en": "A 3D model of a 1800s victorian house.", "dimension": ["subject_consistency", "imaging_quality"]},

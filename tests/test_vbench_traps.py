@@ -8,9 +8,9 @@ import sys
 import pytest
 from test_vbench import lasting, lay, rules, traps
 
-from lightning_modules.vbench import disk, export
-from lightning_modules.vbench.preflight import preflight
-from lightning_modules.vbench.rules import MADE_BY_LONG, commands
+from longtake.reports.vbench import disk, export
+from longtake.reports.vbench.preflight import preflight
+from longtake.reports.vbench.rules import MADE_BY_LONG, commands
 
 # Two prompts that differ in capitals alone, as VBench's list has them, and names that are hard in other ways.
 ODD = (

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.clips import read_frames
 from datamodules.tables import Entry, log_splits, read_entries, share_out
-from datamodules.writing import write_video
+from longtake.video import read_frames, write_video
 
 
 def make(path, num_frames=20, height=32, width=48, fps=10, times=None):

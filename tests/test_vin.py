@@ -5,7 +5,7 @@ import torch
 from builders import awake, example, tiny_vin
 from einops import rearrange
 
-from lightning_modules.compat.torch import flop_counter
+from longtake.compat.torch import flop_counter
 from networks.chunks import call_sizes, cut, paste, plan_windows
 from networks.interfaces import Condition, ContextTokens
 

@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from lightning_modules.callbacks.compiled_blocks import CompiledBlocks
-from lightning_modules.generation import generate
-from lightning_modules.releasing import network_config
-from lightning_modules.storyboard.maker import StepFlops
-from lightning_modules.storyboard.program import remembering_costs
+from longtake.cli.storyboard import remembering_costs
+from longtake.generation import generate
+from longtake.releases.writing import network_config
+from longtake.storyboard.maker import StepFlops
 from networks.blocks import Layout, scaled_dot_product
 from networks.interfaces import Condition, ContextTokens, Memory, VideoBatch
 from networks.lovic import LoViCNetwork

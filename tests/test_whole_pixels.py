@@ -5,20 +5,20 @@ import torch
 from test_metrics import sliding
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_modules.metrics.consistency import BackgroundConsistency, SubjectConsistency
-from lightning_modules.metrics.drift import ColourDrift, FeatureDrift, ScoreDrift
-from lightning_modules.metrics.features import ColourTextureFeatures
-from lightning_modules.metrics.frame_difference import SeamScore, TemporalFlicker
-from lightning_modules.metrics.frechet import FrechetFrameDistance, FrechetVideoDistance
-from lightning_modules.metrics.motion import DynamicDegree, MotionAwareWarpError, MotionMagnitude, MotionSmoothness
-from lightning_modules.metrics.named_features import FramesAndChanges, WithoutCentre
-from lightning_modules.metrics.per_video import floats
-from lightning_modules.metrics.reconstruction import VideoPSNR, VideoSSIM
-from lightning_modules.metrics.revisit import RevisitPSNR, RevisitSSIM
-from lightning_modules.metrics.scene_cuts import SceneCuts
-from lightning_modules.metrics.sharpness import Sharpness
-from lightning_modules.metrics.strips import frame_strip
-from lightning_modules.metrics.subject_colour import PromptColour, SubjectColour
+from longtake.metrics.consistency import BackgroundConsistency, SubjectConsistency
+from longtake.metrics.drift import ColourDrift, FeatureDrift, ScoreDrift
+from longtake.metrics.features import ColourTextureFeatures
+from longtake.metrics.frame_difference import SeamScore, TemporalFlicker
+from longtake.metrics.frechet import FrechetFrameDistance, FrechetVideoDistance
+from longtake.metrics.motion import DynamicDegree, MotionAwareWarpError, MotionMagnitude, MotionSmoothness
+from longtake.metrics.named_features import FramesAndChanges, WithoutCentre
+from longtake.metrics.per_video import floats
+from longtake.metrics.reconstruction import VideoPSNR, VideoSSIM
+from longtake.metrics.revisit import RevisitPSNR, RevisitSSIM
+from longtake.metrics.scene_cuts import SceneCuts
+from longtake.metrics.sharpness import Sharpness
+from longtake.metrics.subject_colour import PromptColour, SubjectColour
+from longtake.reports.strips import frame_strip
 
 FEATURES = ColourTextureFeatures()
 NUM_FRAMES = 80

@@ -32,8 +32,8 @@ from benchmarks.claiming.videos import (
     score,
 )
 from benchmarks.report import save
-from lightning_modules.runs import load_run, override, read_run, weights_hash
-from lightning_modules.take import overrides, rollout_of
+from longtake.cli.take import overrides, rollout_of
+from longtake.releases.reading import load_run, override, read_run, weights_hash
 
 log = logging.getLogger("longtake")
 

@@ -5,12 +5,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_modules.cost.codec import codec_size
-from lightning_modules.cost.flops import chunk_calls, dit_flops
-from lightning_modules.cost.rollouts import plan, sampling_cost
-from lightning_modules.cost.sizes import NetworkSize, VideoSize, network_size
-from lightning_modules.runs import override, read_run
-from lightning_modules.take import overrides, rollout_of
+from longtake.cli.take import overrides, rollout_of
+from longtake.cost.codec import codec_size
+from longtake.cost.flops import chunk_calls, dit_flops
+from longtake.cost.rollouts import plan, sampling_cost
+from longtake.cost.sizes import NetworkSize, VideoSize, network_size
+from longtake.releases.reading import override, read_run
 
 TEXT_TOKENS = 20
 """Of a caption. Source: as in conf/evaluate.yaml."""

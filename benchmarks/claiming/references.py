@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from benchmarks.claiming.videos import Change
-from lightning_modules.runs import read_run, weights_hash
+from longtake.releases.reading import read_run, weights_hash
 
 SIGMA = 0.7
 """Of the blur, in pixels. Source: our choice; it leaves the walks about as sharp as the methods' videos are."""

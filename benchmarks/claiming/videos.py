@@ -17,15 +17,14 @@ from torch import Tensor
 from benchmarks import ROOT
 from benchmarks.claiming.methods import compose_here
 from benchmarks.setups import TIME_FACTOR, compose_config
-from datamodules.clips import read_frames
 from datamodules.tables import Entry, read_entries, share_out
-from datamodules.writing import write_video
-from lightning_modules.metrics.beside import Beside, read_manifest
-from lightning_modules.metrics.frechet import FrechetFrameDistance
-from lightning_modules.metrics.report_card import score_folder
-from lightning_modules.metrics.scorer import Scorer
-from lightning_modules.rollouts.pieces import piece_starts
-from lightning_modules.take import make_videos
+from longtake.cli.take import make_videos
+from longtake.metrics.frechet import FrechetFrameDistance
+from longtake.reports.beside import Beside, read_manifest
+from longtake.reports.report_card import score_folder
+from longtake.reports.scorer import Scorer
+from longtake.rollouts.pieces import piece_starts
+from longtake.video import read_frames, write_video
 
 log = logging.getLogger("longtake")
 

@@ -15,7 +15,7 @@ import hydra  # noqa: F401 - loaded once, before the processes fork
 import lightning  # noqa: F401
 import torch
 
-import lightning_modules.take  # noqa: F401
+import longtake.cli.take  # noqa: F401
 from benchmarks.hostile import files, watched
 from benchmarks.hostile.files import Case
 from benchmarks.hostile.watched import Ending

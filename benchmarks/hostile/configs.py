@@ -42,17 +42,17 @@ TARGETS: dict[str, dict[str, Any]] = {
         "pretrained_model_name_or_path": "{evil}",
         "trust_remote_code": True,
     },
-    "lightning_modules.runs.load_run": {"weights": "{evil}/second"},
-    "lightning_modules.runs.read_run": {"weights": "{evil}/second"},
-    "lightning_modules.releasing.release": {"weights": "{evil}/second", "folder": "{evil}/canary", "dtype": "float32"},
-    "lightning_modules.training.train": {"cfg": {}},
-    "lightning_modules.hub.on_disk": {"weights": "hub:a/b", "key": "weights"},
+    "longtake.releases.reading.load_run": {"weights": "{evil}/second"},
+    "longtake.releases.reading.read_run": {"weights": "{evil}/second"},
+    "longtake.releases.writing.release": {"weights": "{evil}/second", "folder": "{evil}/canary", "dtype": "float32"},
+    "longtake.cli.training.train": {"cfg": {}},
+    "longtake.releases.hub.on_disk": {"weights": "hub:a/b", "key": "weights"},
     "networks.saving.save_file": {"tensors": {}, "filename": "{evil}/canary"},
     "networks.saving.build": {"config": {"_class_name": "networks.saving.save_file"}},
     "networks.saving.importlib.import_module": {"name": "evil"},
     "networks.saving.os.system": {"command": "touch {evil}/canary"},
     "networks.reading.Path.write_text": {"self": "{evil}/canary", "data": "x"},
-    "datamodules.writing.write_video": {"path": "{evil}/canary", "pieces": [], "fps": 8},
+    "longtake.video.write_video": {"path": "{evil}/canary", "pieces": [], "fps": 8},
     "lightning_modules.callbacks.samples.SampleVideos": {
         "write_video": "x",
         "rollout": None,
@@ -114,7 +114,7 @@ def calls(config: dict[str, Any], evil: str) -> Iterator[tuple[str, dict[str, An
     yield "a target that is a mapping", put(config, "rollout", {"_target_": command})
     yield (
         "arguments by _args_",
-        put(config, "sampler", {"_target_": "lightning_modules.samplers.Euler", "_args_": [command]}),
+        put(config, "sampler", {"_target_": "longtake.samplers.Euler", "_args_": [command]}),
     )
     yield "_recursive_", put(config, "guidance", {**config["guidance"], "_recursive_": False, "extra": command})
     yield "_convert_", put(config, "guidance", {**config["guidance"], "_convert_": "all"})

@@ -5,7 +5,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from lightning_modules.compat.lightning import average_of
+from longtake.compat.lightning import average_of
 from networks.ranges import Share
 
 

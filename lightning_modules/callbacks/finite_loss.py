@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from lightning_modules.arguments import argument
+from longtake.arguments import argument
 from networks.ranges import Size
 
 

@@ -8,7 +8,7 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lightning_modules import stopping
+from longtake import stopping
 
 
 class LastStepCheckpoint(ModelCheckpoint):

@@ -1,15 +1,8 @@
 """Peak memory of the process, for runs without CUDA."""
 
-import resource
-import sys
-
 from lightning import Callback, LightningModule, Trainer
 
-
-def peak_resident_gib() -> float:
-    """The largest resident size this process has had, in GiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**30 if sys.platform == "darwin" else 2**20)
+from longtake.process import peak_resident_gib
 
 
 class PeakMemory(Callback):

@@ -4,7 +4,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from lightning_modules.checkpoints import CONFIG_KEY
+from longtake.releases.checkpoints import CONFIG_KEY
 
 
 class Provenance(Callback):

@@ -11,11 +11,11 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
-from lightning_modules.compat.tensorboard import add_summary
-from lightning_modules.finite import NOT_FINITE, NotFinite, check_finite
-from lightning_modules.generation import generate
-from lightning_modules.rollouts.interfaces import Rollout
-from lightning_modules.samplers.guidance import Guidance
+from longtake.compat.tensorboard import add_summary
+from longtake.finite import NOT_FINITE, NotFinite, check_finite
+from longtake.generation import generate
+from longtake.rollouts.interfaces import Rollout
+from longtake.samplers.guidance import Guidance
 from networks.interfaces import Condition
 from networks.ranges import Seed, Size, Text
 

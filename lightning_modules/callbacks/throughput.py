@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from lightning_modules.compat.torch import flop_counter
+from longtake.compat.torch import flop_counter
 from networks.interfaces import VideoBatch
 from networks.ranges import Positive, Size
 

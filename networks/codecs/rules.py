@@ -3,6 +3,8 @@
 The frame rule: time_factor · n + 1 pixel frames become n + 1 latent frames, since the first frame stands alone.
 """
 
+from typing import Any
+
 
 def nearest_num_frames(num_frames: int, time_factor: int) -> tuple[int, int]:
     """Name the nearest numbers of pixel frames, at most and at least `num_frames`, that keep the frame rule.
@@ -61,3 +63,26 @@ def check_size(num_frames: int, height: int, width: int, time_factor: int, space
 
 def _either(below: int, above: int) -> str:
     return str(below) if below == above else f"{below} or {above}"
+
+
+PATCH_AREA = 4
+"""Latent places in a token: patches of 2 × 2."""
+
+
+def check_lengths(num_frames: int, height: int, width: int, codec: Any) -> None:
+    """Frames, height and width must fit codec and patches.
+
+    Raises:
+        ValueError: naming the nearest sizes that do.
+    """
+    factor, side = codec.time_factor, codec.space_factor * 2
+    for name, value in (("num_frames", num_frames), ("height", height), ("width", width)):
+        if not isinstance(value, int):
+            raise ValueError(f"{name}={value} must be a whole number")
+    if num_frames < 1 or (num_frames - 1) % factor:
+        near = " or ".join(str(size) for size in dict.fromkeys(nearest_num_frames(num_frames, factor)))
+        raise ValueError(f"num_frames={num_frames} breaks the codec's rule {factor}n + 1: use {near}")
+    for name, value in (("height", height), ("width", width)):
+        if value < side or value % side:
+            near_size = max(round(value / side), 1) * side
+            raise ValueError(f"{name}={value} must be a multiple of {side} (codec and patch): use {near_size}")

@@ -1,0 +1,1 @@
+"""Long video generation: weights in, videos out, and what judges, prices and releases them."""

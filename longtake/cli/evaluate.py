@@ -1,0 +1,250 @@
+"""Scores a folder of videos, lays it out for VBench (`vbench=…`), or predicts what a video costs (`cost=true`).
+
+`python evaluate.py videos=FOLDER output=FOLDER`
+"""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from longtake.cli.user_errors import start
+
+if TYPE_CHECKING:
+    from longtake.reports.report_card import ReportCard
+    from longtake.reports.scorer import Clip
+    from longtake.reports.vbench.preflight import Fault, Length
+
+
+def read_clip(path: Path, *, short_side: int) -> "Clip":
+    """Read a whole video, shrunk so that its shorter side is at most `short_side` pixels, as c f h w in uint8.
+
+    Raises:
+        ValueError: the file holds no video, or breaks off before its end.
+    """
+    import torch
+    from einops import rearrange
+
+    from longtake.reports.scorer import Clip
+    from longtake.video import read_frames, shape_of
+
+    shape = shape_of(path)
+    scale = min(1.0, short_side / min(shape.height, shape.width))
+    height, width = round(shape.height * scale), round(shape.width * scale)
+    frames = torch.from_numpy(read_frames(path, height=height, width=width, fps=0, crop_place=0.5))
+    return Clip(rearrange(frames, "f h w c -> c f h w"), shape.fps)
+
+
+def read_length(path: Path) -> "Length":
+    """Frames and rate of a video, which is decoded small.
+
+    Raises:
+        ValueError: the file holds no video, or breaks off before its end.
+    """
+    from longtake.reports.vbench.preflight import Length
+    from longtake.video import read_frames, shape_of
+
+    shape = shape_of(path)
+    return Length(len(read_frames(path, height=8, width=8, fps=0, crop_place=0.5)), shape.fps)
+
+
+def settings_of(cfg: DictConfig) -> dict[str, Any]:
+    """What a report keeps of the config: all that scoring reads."""
+    keys = ("metrics", "videos", "output", "reference", "poses", "boundaries", "short_side", "device")
+    values = {key: cfg[key] for key in keys}
+    return {
+        key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for key, value in values.items()
+    }
+
+
+def score(cfg: DictConfig) -> None:
+    """Builds the metrics, scores the folder, writes and shows the report."""
+    from longtake.process import check_device
+    from longtake.reports.beside import find_beside, find_videos
+    from longtake.reports.report_card import score_folder
+    from longtake.reports.report_files import write_report
+    from longtake.reports.scorer import Scorer, model_names
+
+    check_device(cfg.device)
+    settings = settings_of(cfg)
+    videos, output = Path(cfg.videos), Path(cfg.output)
+    reference, poses = (None if cfg[key] is None else Path(cfg[key]) for key in ("reference", "poses"))
+    names = [file.relative_to(videos).as_posix() for file in find_videos(videos)]
+    files = find_beside(videos, names, boundaries=settings["boundaries"], reference=reference, poses=poses)
+    references = [] if reference is None else find_videos(reference)
+    metrics = {name: metric.to(cfg.device) for name, metric in instantiate(cfg.metrics).items()}
+    scorer = Scorer(
+        metrics=metrics,
+        read_video=partial(read_clip, short_side=cfg.short_side),
+        kept=output / "scores",
+        settings={key: settings[key] for key in ("metrics", "short_side")},
+    )
+    card = score_folder(scorer, videos, files, references)
+    write_report(card, output, metrics=metrics, settings={**settings, "models": model_names(metrics)})
+    show(card, metrics, output)
+
+
+def show(card: "ReportCard", metrics: dict[str, Any], output: Path) -> None:
+    """Print means and spreads, distances with their protocols, then what was not scored."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from longtake.reports.report_card import group_faults
+    from longtake.reports.report_page import as_table, distance_table
+
+    console = Console()
+    for head, rows in (as_table(card, metrics), distance_table(card)):
+        if rows:
+            table = Table()
+            for name in head:
+                table.add_column(name, no_wrap=name != "protocol")  # numbers are never cut, a text may break
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
+    for note in card.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    for what, metric, reason in group_faults(card.skipped):
+        console.print(f"not scored: {what} ({metric}): {reason}", markup=False, highlight=False)
+    left_out = sum(fault.metric == "all" for fault in card.skipped)
+    console.print(f"{len(card.rows)} videos scored, {left_out} left out; see {output / 'report.html'}", markup=False)
+
+
+def lay_out_for_vbench(cfg: DictConfig) -> None:
+    """Copies the videos as VBench wants them; without output=… checks how they lie.
+
+    Raises:
+        ValueError: videos=… is missing, or the folder that was to be checked has a grave fault.
+    """
+    from rich.console import Console
+
+    from longtake.reports.vbench.export import export
+    from longtake.reports.vbench.preflight import machine_faults, preflight
+    from longtake.reports.vbench.rules import make_rules
+
+    if OmegaConf.is_missing(cfg, "videos"):
+        raise ValueError("videos=… is missing: python evaluate.py videos=FOLDER output=FOLDER vbench=long_custom")
+    rules = make_rules(
+        mode=cfg.vbench,
+        dimensions=list(cfg.vbench_dimensions),
+        samples=cfg.vbench_samples,
+        info=None if cfg.vbench_info is None else Path(cfg.vbench_info),
+    )
+    console, videos = Console(), Path(cfg.videos)
+    if OmegaConf.is_missing(cfg, "output"):
+        faults = [*preflight(videos, rules, read_length), *machine_faults(rules)]
+        show_faults(faults)
+        if grave := [fault for fault in faults if fault.grave]:
+            raise ValueError(f"{len(grave)} faults in '{videos}' would make VBench drop videos or stop")
+        console.print(f"VBench can score '{videos}' as it is", markup=False)
+        return
+    exported = export(videos, Path(cfg.output), rules, read_length)
+    show_faults([*exported.faults, *machine_faults(rules)])
+    console.print(f"{len(exported.copied)} videos in {Path(cfg.output, 'videos')}; then:", markup=False)
+    for line in exported.commands:
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_faults(faults: list["Fault"]) -> None:
+    """Print each fault in a line."""
+    from rich.console import Console
+
+    console = Console()
+    for fault in faults:
+        word = "dropped" if fault.grave and fault.file else "fails" if fault.grave else "note"
+        text = f"{word} ({fault.trap}): {fault.file} {fault.reason}"
+        console.print(" ".join(text.split()), markup=False, highlight=False, soft_wrap=True)
+
+
+def predict_cost(cfg: DictConfig) -> dict[str, Any]:
+    """FLOPs, memory and time of a video by the config: nothing is built but names and shapes of the weights.
+
+    Where no speed is given, one short step of the network is timed.
+    """
+    import torch
+
+    from longtake.cost.report import Settings, predict
+    from longtake.cost.sizes import network_size
+    from longtake.process import check_device
+
+    check_device(cfg.device)
+    resolved = priced_parts(cfg)
+    network_size(resolved["network"])  # refuses what it does not know before anything is built
+    settings = Settings(**{key: cfg[key] for key in Settings._fields})
+    with torch.device("meta"):
+        network = instantiate(resolved["network"])
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return predict(settings, **resolved, parameters=parameters, build=instantiate)
+
+
+def priced_parts(cfg: DictConfig) -> dict[str, Any]:
+    """Configs of the network, the codec and each rollout: those of the groups, or of weights as they were trained.
+
+    Raises:
+        ValueError: if weights=… are those of a codec or compressor alone, or none.
+    """
+    parts: dict[str, Any] = {
+        key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("network", "codec", "rollouts")
+    }
+    if cfg.weights is None:
+        return parts
+    from longtake.releases.reading import read_run
+    from longtake.rollouts.checks import rollout_name
+
+    trained: Any = OmegaConf.to_container(read_run(cfg.weights)[0], resolve=True)
+    rollout = trained.get("rollout")
+    if rollout is None:
+        raise ValueError(
+            f"weights={cfg.weights} make no videos by themselves: give those of vin, dit, lovic, vin_lovic"
+        )
+    rollouts = {**parts["rollouts"], rollout_name(rollout): rollout}
+    return {"network": trained["network"], "codec": trained["codec"], "rollouts": rollouts}
+
+
+def show_cost(record: dict[str, Any], output: Path | None) -> None:
+    """Print the table; write cost.json where there is a folder for it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from longtake.cost.report import table_of
+
+    heads, rows, notes = table_of(record)
+    console = Console()
+    table = Table(title="Predicted cost of one video")
+    table.add_column(heads[0], no_wrap=True)
+    for head in heads[1:]:
+        table.add_column(head, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    # Where the lines are too short for it, as off a terminal, the table has its full width: numbers are never cut.
+    width = console.measure(table, options=console.options.update(width=1000)).maximum
+    Console(width=max(width, console.width)).print(table)
+    for note in notes:
+        console.print(note, markup=False, highlight=False)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "cost.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def run(cfg: DictConfig) -> None:
+    """Checks, then predicts a cost, lays videos out for VBench, or scores them."""
+    from longtake.settings.check import check_settings
+    from longtake.settings.schemas import EvaluateSettings
+
+    check_settings(cfg, EvaluateSettings)
+    if cfg.cost:
+        show_cost(predict_cost(cfg), None if OmegaConf.is_missing(cfg, "output") else Path(cfg.output))
+    elif cfg.vbench is not None:
+        lay_out_for_vbench(cfg)
+    elif missing := " ".join(f"{key}=…" for key in sorted(OmegaConf.missing_keys(cfg))):
+        raise ValueError(f"{missing} is missing: python evaluate.py videos=FOLDER output=FOLDER")
+    else:
+        score(cfg)
+
+
+def main() -> None:
+    """The program, as it is started from a command line."""
+    start(run, "evaluate")

@@ -1,0 +1,90 @@
+"""What a training run says at its end: where things are, and what to type next."""
+
+import logging
+import math
+import shlex
+import signal
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from lightning import Trainer
+from omegaconf import DictConfig
+
+from longtake.arguments import argument, command
+
+log = logging.getLogger("longtake")
+
+
+def is_as_shipped(cfg: DictConfig) -> bool:
+    """Whether the loss to expect is known: nothing but an experiment was chosen on the command line."""
+    if cfg.expected_loss is None or not HydraConfig.initialized():
+        return False
+    return all(text.startswith(("experiment=", "paths.")) for text in HydraConfig.get().overrides.task)
+
+
+def report(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> float | None:
+    """Says where things are, the loss reached beside the loss to expect, and what to try next.
+
+    Raises:
+        ValueError: if the loss is no number.
+    """
+    value = trainer.callback_metrics.get("val/loss")
+    loss = None if value is None else float(value)
+    if not trainer.is_global_zero:
+        return loss
+    checkpoint = saved(trainer)
+    if checkpoint is None:
+        log.info("checkpoint   none, as callbacks.checkpoint says")
+    else:
+        log.info(f"checkpoint   {checkpoint}")
+    if (run_dir / "samples").is_dir():
+        log.info(f"samples      {run_dir / 'samples'}")
+    log.info(f"curves       tensorboard --logdir {shlex.quote(str(run_dir))}")
+    if loss is not None:
+        expected = f" (expected about {cfg.expected_loss})" if is_as_shipped(cfg) else ""
+        log.info(f"val/loss     {loss:.4f}{expected}")
+        if not math.isfinite(loss):
+            raise ValueError(f"the validation loss is {loss}; the last checkpoint is {checkpoint or 'none'}")
+    if checkpoint is not None:
+        log.info(f"next         {next_command(cfg, trainer, run_dir)}")
+    return loss
+
+
+def saved(trainer: Trainer) -> Path | None:
+    """The newest checkpoint that this run wrote, if it is there."""
+    callback: Any = trainer.checkpoint_callback
+    named = getattr(callback, "_last_checkpoint_saved", "") or getattr(callback, "last_model_path", "")
+    return Path(named) if named and Path(named).is_file() else None
+
+
+def next_command(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> str:
+    """What a run is for, as it is typed."""
+    if cfg.get("rollout") is None:  # a codec and a compressor make no videos
+        return command("export.py", [argument("run", run_dir), argument("output", f"weights/{cfg.name}")])
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    prompt = argument("prompt", data.validation_captions()[0])
+    output = argument("output", f"outputs/{cfg.name}")
+    return command("generate.py", [argument("weights", run_dir), "num_frames=257", output, prompt])
+
+
+def say_stopped(number: int, newest: Path | None) -> None:
+    """Where a run that a signal ended can be gone on from.
+
+    number: of the signal; newest: the run's newest checkpoint, None where it has none yet.
+    """
+    name = signal.Signals(number).name
+    if newest is None:
+        log.info(f"stopped by {name} before the first checkpoint; what was rendered and cached is kept")
+        return
+    log.info(f"stopped by {name}; all is saved in {newest}; go on with")
+    log.info(f"             {command('train.py', [*typed(), argument('resume', newest)])}")
+
+
+def typed() -> list[str]:
+    """What was typed for this run, but for what it began from, quoted for a shell once more."""
+    if not HydraConfig.initialized():
+        return []
+    begun = ("resume", "pretrained")
+    overrides = [text for text in HydraConfig.get().overrides.task if not text.lstrip("+").startswith(begun)]
+    return [shlex.quote(text) for text in overrides]

@@ -1,0 +1,299 @@
+"""One training run, from a composed config to a printed result."""
+
+import logging
+import signal
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from lightning_modules.callbacks.provenance import Provenance
+from lightning_modules.callbacks.resuming import Recount, Retune
+from longtake.cli.results import report, say_stopped
+from longtake.cli.resume import changed_rates, nothing_to_train, refuse_other_batch
+from longtake.cost.advice import out_of_memory
+from longtake.failures import is_out_of_memory
+from longtake.process import set_matmul_precision
+from longtake.releases.checkpoints import (
+    CONFIG_KEY,
+    WholeCheckpoints,
+    find_resume,
+    newest_checkpoint,
+    read_checkpoint,
+    refuse_no_numbers,
+)
+from longtake.releases.reading import load_parts, load_state, read_state, state_of
+from longtake.stopping import SIGNALS, Stopped, asked, stopping_tidily
+from networks.codecs.rules import check_lengths
+from networks.files import claimed, remove_unfinished
+from networks.interfaces import Codec
+
+log = logging.getLogger("longtake")
+
+
+def accumulation(global_batch_size: int, clips_per_device: int, num_devices: int) -> tuple[int, int]:
+    """Clips a device sees at once, and how many such batches make an optimizer step.
+
+    Raises:
+        ValueError: if the global batch does not divide evenly, or a size is below 1.
+    """
+    for name, value in (("global_batch_size", global_batch_size), ("clips_per_device", clips_per_device)):
+        if value < 1:
+            raise ValueError(f"{name}={value} must be at least 1")
+    if global_batch_size % num_devices:
+        lower = max(global_batch_size // num_devices * num_devices, num_devices)
+        raise ValueError(
+            f"global_batch_size={global_batch_size} does not divide over {num_devices} devices; {lower} would"
+        )
+    share = global_batch_size // num_devices
+    batch = next(size for size in range(min(clips_per_device, share), 0, -1) if share % size == 0)
+    return batch, share // batch
+
+
+def refuse_ddp_sweep(trainer: DictConfig) -> None:
+    """Under DDP every rank would start a sweep of its own.
+
+    Raises:
+        ValueError: for `-m` together with a strategy of several processes.
+    """
+    several = str(trainer.strategy) != "auto" or trainer.devices not in (1, "1")
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN and several:
+        raise ValueError(
+            f"-m (a sweep) with strategy={trainer.strategy} would start one sweep in every process; "
+            "sweep with trainer=cpu or trainer=gpu, or give every job its own launcher slot"
+        )
+
+
+def refuse_sharded(trainer: DictConfig, callbacks: DictConfig, optimizer: DictConfig) -> None:
+    """Under FSDP no process has whole weights outside a training or validation step.
+
+    Raises:
+        ValueError: for trainer=fsdp with what reads whole weights, or with Lightning's own clipping.
+    """
+    if "fsdp" not in str(trainer.strategy):
+        return
+    if str(optimizer.get("_target_")).endswith("Muon"):
+        raise ValueError("trainer=fsdp shards the matrices, which optimizer=muon needs whole: use optimizer=adamw")
+    counts = callbacks.get("throughput") is not None and callbacks.throughput.count_flops
+    whole = [name for name in ("average", "samples") if callbacks.get(name) is not None] + ["throughput"] * counts
+    if whole:
+        raise ValueError(
+            f"trainer=fsdp shards the weights, which the callback(s) {', '.join(whole)} read whole: add callbacks=fsdp"
+        )
+    if trainer.gradient_clip_val is not None:
+        raise ValueError(
+            f"trainer.gradient_clip_val={trainer.gradient_clip_val} cannot clip sharded gradients: set it to null; "
+            "callbacks=fsdp clips them by callbacks.clipping.max_norm"
+        )
+
+
+def check_sizes(datamodule: DictConfig, codec: Codec) -> None:
+    """Refuses sizes that no network can cut into patches, before a video is made or read.
+
+    Raises:
+        ValueError: naming the nearest sizes that fit.
+    """
+    if isinstance(datamodule.num_frames, int):
+        raise ValueError(f"datamodule.num_frames={datamodule.num_frames} must be a list of lengths, such as [37, 77]")
+    for num_frames in datamodule.num_frames:
+        try:
+            check_lengths(num_frames, datamodule.height, datamodule.width, codec)
+        except ValueError as error:
+            raise ValueError(f"datamodule.{error}") from error
+
+
+def check_parts(cfg: DictConfig, codec: Codec) -> None:
+    """Groups that are swapped one by one but go together.
+
+    Raises:
+        ValueError: if a network with memory would be trained without any, or weights of two types were sharded as one.
+    """
+    network, module = (str(node._target_).rpartition(".")[2] for node in (cfg.network, cfg.lightning_module))
+    if network == "LoViCNetwork" and module != "MemoryModule":
+        raise ValueError(
+            "network=lovic and vin_lovic learn from rows of segments: use experiment=lovic_freedoom or "
+            "vin_lovic_freedoom, or add lightning_module=remembering datamodule=freedoom_segments compressor=flexformer"
+        )
+    dtype = "float32" if cfg.get("backbone") is None else cfg.backbone.get("dtype", "float32")
+    if "fsdp" in str(cfg.trainer.strategy) and dtype != "float32":
+        raise ValueError(
+            f"trainer=fsdp shards all weights as one, which backbone.dtype={dtype} beside float32 cannot be: "
+            "add backbone.dtype=float32, or use trainer=ddp"
+        )
+    expected = cfg.datamodule.fps / codec.time_factor
+    if cfg.get("backbone") is not None and abs(cfg.backbone.latent_fps / expected - 1) > 0.01:
+        log.warning(
+            f"backbone.latent_fps={cfg.backbone.latent_fps:g}, but datamodule.fps={cfg.datamodule.fps:g} over the "
+            f"codec's time factor of {codec.time_factor} is {expected:g}: seconds are counted wrongly without "
+            f"backbone.latent_fps={expected:g}"
+        )
+
+
+def refuse_untrained(codec: Codec) -> None:
+    """A codec that nothing was loaded into would be another one whenever it is built: no checkpoint holds it.
+
+    Raises:
+        ValueError: if a network would be trained upon such a codec.
+    """
+    if isinstance(codec, nn.Module) and any(parameter.requires_grad for parameter in codec.parameters()):
+        raise ValueError(
+            f"codec: {type(codec).__name__} is untrained, and a network trained upon its random latents could not be "
+            "used, as no checkpoint holds them: take codec=freedoom, or train it (experiment=codec_freedoom), release "
+            "it by export.py, and add codec=freedoom codec.folder=… codec.channels=…"
+        )
+
+
+def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> tuple[Trainer, int]:
+    """The Trainer with accumulation derived from the global batch, and the clips of one device's batch."""
+    loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
+    probe: Trainer = instantiate(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    batch, accumulate = accumulation(cfg.global_batch_size, cfg.clips_per_device, probe.world_size)
+    log.info(
+        f"global batch {cfg.global_batch_size} = {probe.world_size} device(s) x {batch} clips "
+        f"x {accumulate} accumulated"
+    )
+    trainer: Trainer = instantiate(
+        cfg.trainer,
+        callbacks=callbacks,
+        plugins=[*(instantiate(node) for node in cfg.trainer.get("plugins") or []), WholeCheckpoints()],
+        logger=loggers,
+        accumulate_grad_batches=accumulate,
+        val_check_interval=cfg.trainer.val_check_interval * accumulate,
+    )
+    return trainer, batch
+
+
+def begin_from(module: LightningModule, pretrained: Any, before: Mapping[str, Any]) -> None:
+    """Puts the weights into a module that a run begins or goes on from.
+
+    pretrained: None, weights, or weights part by part; before: the checkpoint to go on from, or nothing. Lightning
+    restores that by itself: here only what does not fit is refused.
+
+    Raises:
+        ValueError: if they do not fit, are no weights, or hold NaN.
+    """
+    if isinstance(pretrained, DictConfig):
+        load_parts(module, {str(name): weights for name, weights in pretrained.items()})
+    elif isinstance(pretrained, str | Path):
+        load_state(module, read_state(pretrained, "pretrained"))
+    elif pretrained is not None:
+        raise ValueError(
+            f"pretrained={pretrained}: give one .ckpt, run or release folder, or parts by name, such as "
+            "pretrained={backbone: …, interface: …}"
+        )
+    if pretrained is not None:
+        refuse_no_numbers(module.state_dict(), "pretrained")
+    if before:
+        load_state(module, state_of(before, "resume"))
+        refuse_no_numbers({key: before.get(key) for key in ("state_dict", "current_model_state")}, "resume")
+        refuse_no_numbers(before.get("optimizer_states"), "resume: the optimizer")
+
+
+def start_wandb(loggers: list[Logger]) -> None:
+    """Opens a W&B run now, so that a missing key is known before videos are cached.
+
+    Raises:
+        ValueError: if it cannot be opened.
+    """
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            try:
+                _ = logger.experiment
+            except wandb.errors.Error as error:
+                raise ValueError(
+                    f"logger=wandb cannot start ({str(error).rstrip('.')}): run `wandb login`, set WANDB_API_KEY, or "
+                    "add logger.wandb.offline=true"
+                ) from error
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Builds everything, fits, and says where the results are. Returns the last validation loss.
+
+    A signal ends it as `longtake.stopping` says: saved, and with an exit code that says so.
+    """
+    refuse_ddp_sweep(cfg.trainer)
+    refuse_sharded(cfg.trainer, cfg.callbacks, cfg.optimizer)
+    if cfg.trainer.max_steps == 0:
+        raise ValueError("trainer.max_steps=0 trains nothing: give at least 1")
+    if "${" in str(cfg.paths.run_dir):
+        raise ValueError(
+            f"paths.run_dir={cfg.paths.run_dir}: what follows ${{ is read as a reference; give another name"
+        )
+    run_dir, first = Path(cfg.paths.run_dir), getattr(rank_zero_only, "rank", 0) == 0
+    # SLURM's own signals are Lightning's to answer, where it saves the job and queues it again.
+    signals = (signal.SIGINT,) if SLURMEnvironment.detect() else SIGNALS
+    with claimed(run_dir) if first else nullcontext(), stopping_tidily(signals):
+        try:
+            resume = find_resume(cfg.resume, run_dir)
+            loss = fit(cfg, run_dir, resume)
+            if number := asked():  # too late to change anything
+                raise Stopped(number)
+            return loss
+        except Stopped as stopped:
+            if first:
+                say_stopped(stopped.number, newest_checkpoint(run_dir) or resume)
+            raise
+
+
+def fit(cfg: DictConfig, run_dir: Path, resume: Path | None) -> float | None:
+    """One run, from a checkpoint or from the start."""
+    set_matmul_precision(cfg.matmul_precision)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # tips, and the device list that we print
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    for folder in run_dir.parent.glob("*/checkpoints"):
+        remove_unfinished(folder)
+    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
+    before = {} if resume is None else read_checkpoint(resume)
+    trained = before.get(CONFIG_KEY, {})
+    refuse_other_batch(trained, cfg.global_batch_size)
+    changes = changed_rates(trained, resolved)
+    if resume is not None and (said := nothing_to_train(resume, before.get("global_step", 0), cfg.trainer.max_steps)):
+        log.info(said)
+        return None
+    codec, text_encoder = instantiate(cfg.codec), instantiate(cfg.text)
+    if cfg.lightning_module.get("network") is not None:  # a codec alone cuts no patches
+        refuse_untrained(codec)
+        check_sizes(cfg.datamodule, codec)
+        check_parts(cfg, codec)
+    module: LightningModule = instantiate(cfg.lightning_module)
+    begin_from(module, cfg.pretrained, before)
+    callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
+    callbacks += [Provenance(config=resolved), Recount(), Retune(changes=changes)]
+    trainer, batch = build_trainer(cfg, callbacks)
+    datamodule: LightningDataModule = instantiate(
+        cfg.datamodule,
+        codec=codec,
+        text_encoder=text_encoder,
+        global_batch_size=cfg.global_batch_size,
+        batch_size=batch,
+        seed=cfg.seed,
+    )
+    millions = sum(p.numel() for p in module.parameters()) / 1e6
+    log.info(f"{cfg.name}: {millions:.2f} M parameters, {trainer.max_steps} steps, run folder {run_dir}")
+    if resume is not None:
+        log.info(f"resuming from {resume}")
+    start_wandb(trainer.loggers)
+    try:
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    except SIGTERMException as error:  # Lightning's own, where SLURM queues the job again
+        raise Stopped(signal.SIGTERM) from error
+    except BaseException as error:
+        if trainer.strategy.launcher is not None and not isinstance(error, Stopped):
+            trainer.strategy.launcher.kill(signal.SIGKILL)  # they wait for this process, which has left
+        if is_out_of_memory(error):
+            raise ValueError(out_of_memory(cfg, module, codec, batch)) from error
+        raise
+    return report(cfg, trainer, run_dir)

@@ -1,0 +1,90 @@
+"""Codecs: their factors, and what decoding costs where that is known."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from longtake.cost.memory import FULL
+from networks.codecs.causal import CausalVideoAutoencoder
+from networks.codecs.pixels import PixelCodec
+from networks.reading import read_json
+
+FACTORS = {"AutoencoderKLWan": (4, 8), "AutoencoderKLHunyuanVideo": (4, 8), "AutoencoderKLLTXVideo": (8, 32)}
+"""Time and space factor of pretrained ones. Source: their papers."""
+
+
+GROUP = 16
+"""Latent frames that decode_stream decodes at a time."""
+
+
+class CodecSize(NamedTuple):
+    """A codec; what follows the factors is None where it is not known.
+
+    Of one latent frame for each place of its grid: decode_flops; decode_values: those at the fullest moment.
+    """
+
+    channels: int
+    time_factor: int
+    space_factor: int
+    decode_flops: int | None
+    decode_values: int | None
+    parameters: int | None
+
+    def decode_bytes(self, num_latents: int, places: int) -> int | None:
+        """Activations of streaming decode of latents with so many places a frame, in float32, at its fullest.
+
+        After the first piece, whoever writes the video still holds the pixels of the one before.
+        """
+        if self.decode_values is None:
+            return None
+        pixels = 3 * self.time_factor * self.space_factor**2 if num_latents > GROUP else 0
+        return FULL * (self.decode_values + pixels) * min(GROUP, num_latents) * places
+
+
+def codec_size(node: Mapping[str, Any]) -> CodecSize:
+    """Of a resolved config of conf/codec; of a release folder only config.json is read.
+
+    Raises:
+        ValueError: for a codec whose factors are not known, or a folder without a config.
+    """
+    kind = str(node["_target_"]).rpartition(".")[2]
+    if kind == "load_pretrained":
+        path = Path(node["folder"], "config.json")
+        if not path.is_file():
+            raise ValueError(f"codec.folder={node['folder']} holds no config.json: give another folder or codec=causal")
+        saved = read_json(path)
+        return codec_size({**saved, "_target_": saved["_class_name"]})
+    if kind == "CausalVideoAutoencoder":
+        factors = (CausalVideoAutoencoder.time_factor, CausalVideoAutoencoder.space_factor)
+        return CodecSize(node["channels"], *factors, _causal_decoder(node), _causal_values(node), _parameters(node))
+    if kind == "PixelCodec":
+        return CodecSize(node["channels"], PixelCodec.time_factor, PixelCodec.space_factor, 0, 0, 0)
+    if kind == "DiffusersCodec" and node["class_name"] in FACTORS:
+        return CodecSize(node["channels"], *FACTORS[node["class_name"]], None, None, None)
+    raise ValueError(f"cost=true knows no codec {node['_target_']}: use freedoom, causal, pixels, wan, ltx or hunyuan")
+
+
+def _causal_decoder(node: Mapping[str, Any]) -> int:
+    """Convolutions of the decoder at the coarse grid, and at the fine one with four times the places."""
+    fine, coarse = int(node["fine_width"]), int(node["coarse_width"])
+    folded = 3 * CausalVideoAutoencoder.time_factor * CausalVideoAutoencoder.patch**2
+    blocks = int(node["num_coarse_blocks"]) * (3 + 2 * 9) * coarse**2
+    at_coarse = 9 * int(node["channels"]) * coarse + blocks + coarse * 4 * fine
+    at_fine = (int(node["num_fine_blocks"]) + 1) * 2 * 9 * fine**2 + 9 * fine * folded
+    return 2 * (at_coarse + 4 * at_fine)
+
+
+def _causal_values(node: Mapping[str, Any]) -> int:
+    """At the fine grid: three maps of a block and a coarse one, or folded pixels before and after they are in order."""
+    folded = 3 * CausalVideoAutoencoder.time_factor * CausalVideoAutoencoder.patch**2
+    block = 4 * 3 * int(node["fine_width"]) + int(node["coarse_width"])
+    return int(node["channels"]) + max(block, 4 * 2 * folded)
+
+
+def _parameters(node: Mapping[str, Any]) -> int:
+    names = ("channels", "fine_width", "coarse_width", "num_fine_blocks", "num_coarse_blocks")
+    with torch.device("meta"):
+        codec = CausalVideoAutoencoder(**{name: int(node[name]) for name in names})
+    return sum(parameter.numel() for parameter in codec.parameters())

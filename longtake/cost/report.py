@@ -1,0 +1,234 @@
+"""The cost model's answer for one config: every rollout's FLOPs, memory and seconds, and those of a training step."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from longtake.cost.codec import codec_size
+from longtake.cost.flops import step_flops
+from longtake.cost.memory import ADAM_BYTES, FULL, training_bytes
+from longtake.cost.rollouts import plan, sampling_cost, suits
+from longtake.cost.sizes import NetworkSize, VideoSize, network_size
+from longtake.cost.speed import TERA, UNKNOWN, Speed, given_speed, measure_speed
+from networks.codecs.rules import check_lengths
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+GIB = 2**30
+
+
+class Unit(NamedTuple):
+    """A unit of the table, and how many FLOPs or bytes it is."""
+
+    name: str
+    size: float
+
+
+FLOP_UNITS = (Unit("PFLOP", 1e15), Unit("TFLOP", TERA), Unit("GFLOP", 1e9), Unit("MFLOP", 1e6))
+BYTE_UNITS = (Unit("GiB", GIB), Unit("MiB", 2**20))
+BACKWARD = 3
+"""Forward and backward over forward: the gradient of a product is two products."""
+
+
+class Settings(NamedTuple):
+    """What is made, and on what; sides in pixels. See conf/evaluate.yaml."""
+
+    num_frames: int
+    height: int
+    width: int
+    text_tokens: int
+    num_inference_steps: int
+    guidance_passes: int
+    dtype: str
+    peak_tflops: float | None
+    efficiency: float
+    measured_tflops: float | None
+    measure_speed: bool
+    device: str
+
+
+def check(settings: Settings) -> None:
+    """Settings must be possible.
+
+    Raises:
+        ValueError: naming the one that is not.
+    """
+    if settings.dtype not in BYTES:
+        raise ValueError(f"dtype={settings.dtype} is unknown: use {', '.join(BYTES)}")
+    for name in ("num_inference_steps", "guidance_passes"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"{name}={getattr(settings, name)} must be at least 1")
+    if settings.text_tokens < 0:
+        raise ValueError(f"text_tokens={settings.text_tokens} must be at least 0")
+    if not 0 < settings.efficiency <= 1:
+        raise ValueError(f"efficiency={settings.efficiency} must lie above 0 and be at most 1: a share of peak_tflops")
+    for name in ("peak_tflops", "measured_tflops"):
+        value = getattr(settings, name)
+        if value is not None and value <= 0:
+            raise ValueError(f"{name}={value} must be above 0, in 10¹² FLOP a second")
+
+
+def predict(
+    settings: Settings,
+    *,
+    network: Mapping[str, Any],
+    codec: Mapping[str, Any],
+    rollouts: Mapping[str, Mapping[str, Any]],
+    parameters: int,
+    build: Callable[[Mapping[str, Any]], Any],
+) -> dict[str, Any]:
+    """Everything for the table and for cost.json.
+
+    network, codec, rollouts: resolved configs; parameters: of the network; build: makes a module of a config, to
+    measure its speed where none is given. FLOPs are of one video; bytes are of tensors, the codec's aside.
+
+    Raises:
+        ValueError: for a network, codec or rollout whose cost is not known, and sizes that do not fit the codec.
+    """
+    check(settings)
+    size, decoder = network_size(network), codec_size(codec)
+    check_lengths(settings.num_frames, settings.height, settings.width, decoder)
+    video = VideoSize(
+        num_latents=(settings.num_frames - 1) // decoder.time_factor + 1,
+        height=settings.height // decoder.space_factor,
+        width=settings.width // decoder.space_factor,
+        text_tokens=settings.text_tokens,
+    )
+    decode = None if decoder.decode_flops is None else decoder.decode_flops * _places(video)
+    speed = _speed(settings, network, video, parameters, build)
+    return {
+        "settings": settings._asdict(),
+        "latents": video.num_latents,
+        "tokens": video.num_latents * video.per_frame,
+        "parameters": parameters,
+        "weight_bytes": parameters * BYTES[settings.dtype],
+        "decode_flops": decode,
+        "decode_bytes": decoder.decode_bytes(video.num_latents, video.height * video.width),
+        "codec_weight_bytes": None if decoder.parameters is None else decoder.parameters * FULL,
+        "speed": speed._asdict(),
+        "rollouts": [
+            {"rollout": name, **_rollout(settings, size, rollout, video, decode or 0, parameters, speed)}
+            for name, rollout in rollouts.items()
+            if suits(size, rollout)
+        ],
+        "left_out": [name for name, rollout in rollouts.items() if not suits(size, rollout)],
+        "training": _training(settings, size, video, parameters),
+    }
+
+
+def _speed(
+    settings: Settings,
+    network: Mapping[str, Any],
+    video: VideoSize,
+    parameters: int,
+    build: Callable[[Mapping[str, Any]], Any],
+) -> Speed:
+    given = given_speed(
+        peak_tflops=settings.peak_tflops, efficiency=settings.efficiency, measured_tflops=settings.measured_tflops
+    )
+    if given is not None or not settings.measure_speed:
+        return given or UNKNOWN
+    dtype = DTYPES[settings.dtype]
+    return measure_speed(network, video, parameters=parameters, dtype=dtype, device=settings.device, build=build)
+
+
+def _places(video: VideoSize) -> int:
+    return video.num_latents * video.height * video.width
+
+
+def _rollout(
+    settings: Settings,
+    network: NetworkSize,
+    rollout: Mapping[str, Any],
+    video: VideoSize,
+    decode: int,
+    parameters: int,
+    speed: Speed,
+) -> dict[str, Any]:
+    element = BYTES[settings.dtype]
+    calls = settings.num_inference_steps * settings.guidance_passes
+    cost = sampling_cost(plan(network, rollout, video.num_latents), video, calls_per_canvas=calls, element=element)
+    total = cost.network + decode
+    return {
+        "step_flops": cost.step,
+        "network_calls": cost.calls,
+        "memory_flops": cost.memory,
+        "video_flops": total,
+        "activation_bytes": cost.activations,
+        "peak_bytes": cost.activations + parameters * element,
+        "seconds": None if speed.tflops is None else total / (speed.tflops * TERA),
+        "mfu": speed.mfu,
+    }
+
+
+def _training(settings: Settings, network: NetworkSize, video: VideoSize, parameters: int) -> dict[str, Any]:
+    """One clip of this length, the network on the whole canvas, Adam; below float32 in mixed precision."""
+    element = BYTES[settings.dtype]
+    keys = 1 if network.remembers else 0
+    state = parameters * (ADAM_BYTES + (element if element < FULL else 0))
+    activations = training_bytes(network, video.num_latents, video, element)
+    return {
+        "step_flops": BACKWARD * step_flops(network, video.num_latents, video, memory=keys, training=True),
+        "activation_bytes": activations,
+        "peak_bytes": activations + state,
+    }
+
+
+def table_of(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
+    """Heads, rows and notes of the table on the terminal."""
+    rollouts, training = record["rollouts"], record["training"]
+    lines = [*rollouts, training]
+    step = _unit([line["step_flops"] for line in lines], FLOP_UNITS)
+    video = _unit([row["video_flops"] for row in rollouts], FLOP_UNITS)
+    memory = _unit([line["activation_bytes"] for line in lines], BYTE_UNITS)
+    heads = ["", f"{step.name}\na step", "calls", f"{video.name}\na video"]
+    heads += [f"live\n{memory.name}", f"peak\n{memory.name}", "seconds", "MFU"]
+    rows = [
+        [
+            row["rollout"],
+            _figure(row["step_flops"] / step.size),
+            f"{row['network_calls']:,}",
+            _figure(row["video_flops"] / video.size),
+            *(_figure(row[key] / memory.size) for key in ("activation_bytes", "peak_bytes")),
+            "–" if row["seconds"] is None else _figure(row["seconds"]),
+            "–" if row["mfu"] is None else f"{row['mfu']:.0%}",
+        ]
+        for row in rollouts
+    ]
+    rows.append(
+        ["training", _figure(training["step_flops"] / step.size), "", ""]
+        + [_figure(training[key] / memory.size) for key in ("activation_bytes", "peak_bytes")]
+        + ["", ""]
+    )
+    notes = [
+        f"{record['parameters']:,} parameters in {record['settings']['dtype']}; {record['tokens']:,} tokens in "
+        f"{record['latents']} latent frames; {_decoding(record)}",
+        f"speed {record['speed']['source']}",
+        "live: tensors at the fullest moment of sampling; peak: with the weights, of the network alone; training: one "
+        "clip of this length, the network as it trains, with gradients and Adam; text encoder and libraries come on "
+        "top, and on a CPU some MiB that MKL keeps and the allocator's gaps: half of live and more, "
+        "next to none with MALLOC_MMAP_THRESHOLD_=131072",
+    ]
+    if record["left_out"]:
+        notes.append(f"not with this network: {', '.join(record['left_out'])}")
+    return heads, rows, notes
+
+
+def _unit(values: Sequence[float], units: Sequence[Unit]) -> Unit:
+    """The largest unit in which no value of a column is below 1: such numbers are short."""
+    return next((unit for unit in units if min(values, default=0) >= unit.size), units[-1])
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _decoding(record: Mapping[str, Any]) -> str:
+    if record["decode_flops"] is None:
+        return "decoding: not counted, and the codec's memory comes on top"
+    return (
+        f"decoding: {record['decode_flops'] / TERA:.3g} TFLOP, in each video; it comes after sampling, beside the "
+        f"network's weights, with {record['decode_bytes'] / GIB:.3g} GiB and {record['codec_weight_bytes'] / GIB:.3g} "
+        "GiB of the codec's"
+    )

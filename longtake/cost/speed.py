@@ -1,0 +1,132 @@
+"""How fast a device computes: from the config, or measured in a few seconds on one short step and one large product."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from longtake.cost.flops import step_flops
+from longtake.cost.sizes import NetworkSize, VideoSize, dit_node, network_size
+from networks.interfaces import Condition
+
+TERA = 1e12
+MOST_PARAMETERS = 10**8
+"""Of a network that is built to be measured; of a larger one its DiT with one block is. Source: our choice, 0.4 GB."""
+TOKENS = 1024
+"""Video tokens of the measured step, a frame at the least. Source: our choice, a second or two on one CPU core."""
+LEAST_SECONDS, MOST_TURNS = 1.0, 10
+PRODUCT_SIDE = {"cpu": 2048, "cuda": 8192}
+"""Side of the matrices whose product stands for the peak; other devices take the smaller one."""
+
+
+class Speed(NamedTuple):
+    """tflops: reached, None where nothing is known; mfu: its share of the peak; source: where it comes from."""
+
+    tflops: float | None
+    mfu: float | None
+    source: str
+
+
+UNKNOWN = Speed(None, None, "unknown: give peak_tflops=…, measured_tflops=… of a run, or measure_speed=true")
+
+
+def given_speed(*, peak_tflops: float | None, efficiency: float, measured_tflops: float | None) -> Speed | None:
+    """From measured FLOP/s, else the peak's assumed share; None where neither is given."""
+    if measured_tflops is not None:
+        mfu = None if peak_tflops is None else measured_tflops / peak_tflops
+        return Speed(measured_tflops, mfu, f"measured: {measured_tflops:g} TFLOP/s")
+    if peak_tflops is None:
+        return None
+    share = f"assumed: {efficiency:.0%} of {peak_tflops:g} TFLOP/s"
+    return Speed(peak_tflops * efficiency, efficiency, share)
+
+
+@torch.no_grad()
+def measure_speed(
+    network: Mapping[str, Any],
+    video: VideoSize,
+    *,
+    parameters: int,
+    dtype: torch.dtype,
+    device: str,
+    build: Callable[[Mapping[str, Any]], Any],
+) -> Speed:
+    """One step with fresh weights on a few frames of the video, and a product of large matrices for the peak.
+
+    network: resolved config; build: makes a module of one; parameters: of the network.
+
+    Raises:
+        ValueError: for a CUDA device where there is none.
+    """
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device} is not here to be measured: give peak_tflops=… of it, or use device=cpu")
+    node, what = network, "the network"
+    if parameters > MOST_PARAMETERS:
+        node, what = {**dit_node(network), "depth": 1}, "one block of its DiT"
+    frames = min(max(TOKENS // video.per_frame, 1), video.num_latents)
+    short = video._replace(num_latents=frames)
+    made: nn.Module = build(node).to(device, dtype).eval()
+    if node is network:
+        size = network_size(node)
+    else:
+        size = NetworkSize(network_size(network).dit._replace(depth=1), None, None, remembers=False, compressor=None)
+    seconds = min(_turns(_step(made, size, short, dtype, device), device))  # others' work on the machine only adds
+    tflops = step_flops(size, frames, short, memory=1 if size.remembers else 0) / seconds / TERA
+    peak = peak_tflops(dtype, device)
+    side = PRODUCT_SIDE.get(torch.device(device).type, PRODUCT_SIDE["cpu"])
+    return Speed(
+        tflops,
+        tflops / peak,
+        f"measured on {_name(device)}: {tflops:.3g} TFLOP/s in {what} on {frames} latent frames, {seconds:.2g} s a "
+        f"step; peak {peak:.3g} TFLOP/s in a product of matrices of {side} x {side}",
+    )
+
+
+def peak_tflops(dtype: torch.dtype, device: str) -> float:
+    """Reached in a product of two large matrices, the best of three: what no network exceeds."""
+    side = PRODUCT_SIDE.get(torch.device(device).type, PRODUCT_SIDE["cpu"])
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    seconds = [_seconds(lambda: left @ right, device) for _ in range(4)][1:]
+    return 2 * side**3 / min(seconds) / TERA
+
+
+def _step(
+    network: nn.Module, size: NetworkSize, video: VideoSize, dtype: torch.dtype, device: str
+) -> Callable[[], object]:
+    """One call on noise, with a caption, and the memory that holds nothing."""
+    frames = video.num_latents
+    noisy = torch.randn(1, size.dit.channels, frames, video.height, video.width, device=device)
+    index = torch.arange(frames, device=device, dtype=torch.float32).unsqueeze(0)
+    text = torch.randn(1, video.text_tokens, size.dit.text_features, device=device, dtype=dtype)
+    known = torch.ones(1, video.text_tokens, dtype=torch.bool, device=device)
+    condition = Condition(index, text, known)
+    if size.remembers:
+        remember: Any = network.remember
+        condition = condition._replace(memory=remember(condition))
+    times = torch.full((1, 1), 0.7, device=device)
+    return lambda: network(noisy, times, condition)
+
+
+def _turns(step: Callable[[], object], device: str) -> list[float]:
+    """Seconds of each turn after an unmeasured one, until they are many or long enough."""
+    _seconds(step, device)
+    turns = [_seconds(step, device)]
+    while sum(turns) < LEAST_SECONDS and len(turns) < MOST_TURNS:
+        turns.append(_seconds(step, device))
+    return turns
+
+
+def _seconds(step: Callable[[], object], device: str) -> float:
+    began = time.perf_counter()
+    step()
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def _name(device: str) -> str:
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device} with {torch.get_num_threads()} thread(s)" if device == "cpu" else device

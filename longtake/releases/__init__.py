@@ -1,0 +1,1 @@
+"""Trained weights: read from anybody, written for others."""

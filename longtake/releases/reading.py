@@ -1,0 +1,288 @@
+"""From a config to objects, and from a run, checkpoint or release folder back to a trained network."""
+
+import hashlib
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from lightning import LightningModule
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from longtake.releases.checkpoints import CONFIG_KEY, last_checkpoint, read_checkpoint
+from longtake.releases.hub import PREFIX, on_disk, repository_of
+from longtake.releases.outside import PARTS, checked_config, read_config_file
+from longtake.settings.check import check_groups
+from networks.reading import check_finite, load_tensors, tensor_shapes
+from networks.saving import WEIGHTS, differing, load_weights, shapes_of
+
+log = logging.getLogger("longtake")
+
+RELEASE_CONFIG = "config.yaml"
+NETWORK_FOLDER = "network"
+
+
+def read_run(weights: str | Path, key: str = "weights") -> tuple[DictConfig, dict[str, torch.Tensor] | Path]:
+    """The config of trained weights, checked, and their state (a checkpoint's) or folder (a release's).
+
+    weights: a .ckpt, a run folder, or a release folder, also hub:USER/REPO/FOLDER; key: what the setting is called
+    that names it.
+
+    Raises:
+        ValueError: if it is none of these, is broken, or has a config that would run what is not of this project.
+    """
+    path = locate(weights, key)
+    if path.is_dir():
+        config = trusted(read_config_file(path / RELEASE_CONFIG), f"{key}={weights}")
+        if "folder" in config.codec:
+            config.codec.folder = str(codec_folder(path, config.codec.folder, weights, key))
+        return config, path / NETWORK_FOLDER
+    checkpoint = read_checkpoint(path)
+    return trusted(checkpoint[CONFIG_KEY], f"{key}={weights}"), state_of(checkpoint, path)
+
+
+def trusted(tree: Mapping[str, Any], where: str) -> DictConfig:
+    """A config from outside, of which every name, type and range has been looked at.
+
+    Raises:
+        ValueError: for the first that is not as it should be.
+    """
+    config = OmegaConf.create(checked_config(tree, where))
+    try:
+        check_groups(config, [part for part in PARTS if config.get(part) is not None])
+    except ValueError as error:
+        raise ValueError(f"{where}: in its config, {error}") from error
+    return config
+
+
+def read_state(weights: str | Path, key: str) -> dict[str, torch.Tensor] | Path:
+    """The state (a checkpoint's) or folder (a release's) of trained weights, whose config is not read.
+
+    Raises:
+        ValueError: if there is none, or it is broken.
+    """
+    path = locate(weights, key)
+    return path / NETWORK_FOLDER if path.is_dir() else state_of(read_checkpoint(path), path)
+
+
+def locate(weights: str | Path, key: str) -> Path:
+    """A release's folder or a checkpoint's file.
+
+    Raises:
+        ValueError: if the weights are neither.
+    """
+    path = on_disk(weights, key)
+    if (path / NETWORK_FOLDER / WEIGHTS).exists():
+        return path
+    if path.is_dir():
+        path = last_checkpoint(path)
+    if not path.is_file():
+        raise ValueError(f"{key}={weights}: no such file or folder; give a .ckpt, a run folder or a release folder")
+    return path
+
+
+def state_of(checkpoint: Mapping[str, Any], where: object) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint's module, by name.
+
+    where: the file or setting that the checkpoint comes from, for messages.
+
+    Raises:
+        ValueError: if it holds none, or something else, or a tensor that is no number.
+    """
+    state = checkpoint.get("state_dict")
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
+        raise ValueError(f"{where} holds no weights of a module: expected a .ckpt that train.py wrote")
+    check_finite(state, where)
+    return state
+
+
+def codec_folder(release: Path, folder: Any, weights: str | Path, key: str) -> Path:
+    """Where the codec of a release lies: its config names it relative to the release.
+
+    Raises:
+        ValueError: if the config names no folder, or one outside of the downloaded repository.
+    """
+    if not isinstance(folder, str):
+        raise ValueError(f"{key}={weights}: codec.folder in its config is {folder!r}, no folder; take the weights anew")
+    inside = os.path.normpath(release / folder)  # by its words: the hub's cache is full of links
+    if str(weights).startswith(PREFIX) and not Path(inside).is_relative_to(repository_of(release, weights)):
+        raise ValueError(f"{key}={weights}: codec.folder={folder} in its config leads out of the repository")
+    return (release / folder).resolve()
+
+
+def load_state(module: LightningModule, state: dict[str, torch.Tensor] | Path) -> None:
+    """Puts trained weights into a freshly built module (averaged ones, where the run kept an average).
+
+    Raises:
+        ValueError: if they do not fit.
+    """
+    if isinstance(state, Path):
+        load_weights(module.get_submodule("network"), state)
+        return
+    wrong = differing(shapes_of(module.state_dict()), shapes_of(state))
+    if wrong:
+        raise ValueError(
+            f"the checkpoint does not fit {type(module).__name__}: {len(wrong)} tensors differ, "
+            f"the first is {wrong[0]!r}; "
+            "use the network and sizes that it was trained with"
+        )
+    module.load_state_dict(state)
+
+
+def load_parts(module: LightningModule, parts: Mapping[str, str | Sequence[str]]) -> None:
+    """Puts trained weights into parts of a module's network; parts that it goes without are left out.
+
+    parts: name of a part, such as "compressor" or "window", to weights, such as "weights/NAME", or
+    "weights/NAME#backbone" for a part of theirs, or to several, of which a later one replaces what it has.
+
+    Raises:
+        ValueError: if a part is unknown or does not fit.
+    """
+    for name, sources in parts.items():
+        if _goes_without(module.get_submodule("network"), name):
+            log.info(f"pretrained.{name}: left out, since this network goes without one")
+            continue
+        state: dict[str, torch.Tensor] = {}
+        for source in [sources] if isinstance(sources, str) else sources:
+            state.update(_part_state(source, f"pretrained.{name}"))
+        try:
+            part = module.get_submodule(f"network.{name}")
+        except AttributeError as error:
+            known = ", ".join(key for key, _ in module.get_submodule("network").named_children())
+            raise ValueError(f"pretrained.{name}: the network has no such part; it has {known}") from error
+        wrong = differing(shapes_of(part.state_dict()), shapes_of(state))
+        if wrong:
+            raise ValueError(
+                f"pretrained.{name}={sources} does not fit {type(part).__name__}: {len(wrong)} tensors differ, "
+                f"the first is {wrong[0]!r}; name a part of those weights after #, give weights that have the rest "
+                "before them in a list, or use the sizes of their training"
+            )
+        part.load_state_dict(state)
+
+
+def _part_state(source: str, key: str) -> dict[str, torch.Tensor]:
+    """The tensors of weights, or of the part of them that is named after #."""
+    weights, _, inner = source.partition("#")
+    state = network_state(weights, key)
+    if not inner:
+        return state
+    return {name.removeprefix(f"{inner}."): x for name, x in state.items() if name.startswith(f"{inner}.")}
+
+
+def _goes_without(network: nn.Module, name: str) -> bool:
+    """Whether a part, or what it lies in, is None in this network, such as the compressor of compressor=none."""
+    part: object = network
+    for key in name.split("."):
+        part = getattr(part, key, network)
+        if part is None:
+            return True
+    return False
+
+
+def network_state(weights: str | Path, key: str) -> dict[str, torch.Tensor]:
+    """The tensors of trained weights' network, by name."""
+    state = read_state(weights, key)
+    if isinstance(state, Path):
+        return load_tensors(state / WEIGHTS)
+    return {key.removeprefix("network."): x for key, x in state.items() if key.startswith("network.")}
+
+
+def override(config: DictConfig, overrides: DictConfig) -> DictConfig:
+    """A resolved config with some keys of its groups changed; a group that brings its own `_target_` is replaced."""
+    replaced = [key for key in overrides if "_target_" in overrides[key]]
+    kept = OmegaConf.masked_copy(config, [str(key) for key in config if key not in replaced])
+    merged = OmegaConf.merge(kept, overrides)
+    assert isinstance(merged, DictConfig)
+    for key in merged.lightning_module:  # resolved configs repeat each group where it is used
+        if key in merged and isinstance(merged[key], DictConfig):
+            merged.lightning_module[key] = merged[key]
+    return merged
+
+
+def rename_base(config: Any, part: str, name: str) -> None:
+    """Gives a part that loads a pretrained model another folder or hub name of it, wherever the config repeats it.
+
+    Args:
+        config: of weights; a mapping that is changed in place.
+        part: text, codec or backbone.
+        name: a folder, or a name on the hub.
+
+    Raises:
+        ValueError: if that part loads no pretrained model.
+    """
+    original = config.get(part)
+    if not isinstance(original, Mapping) or "pretrained" not in original:
+        raise ValueError(f"{part}.pretrained={name}: the {part} of these weights has no pretrained model: leave it out")
+    target = original["_target_"]
+    nodes = [config[part], *([config["network"]] if part == "backbone" else [])]
+    while nodes:
+        node = nodes.pop()
+        if node.get("_target_") == target:
+            node["pretrained"] = name
+        nodes += [value for value in node.values() if isinstance(value, Mapping)]
+
+
+def load_run(
+    weights: str | Path,
+    overrides: DictConfig | None = None,
+    *,
+    key: str = "weights",
+    bases: Mapping[str, str] | None = None,
+) -> tuple[DictConfig, LightningModule]:
+    """The module of a run or release, rebuilt and ready to generate.
+
+    Args:
+        weights: a .ckpt, a run folder, a release folder, or hub:USER/REPO/FOLDER.
+        overrides: merged into the config first.
+        key: what the setting is called that names the weights.
+        bases: by part (text, codec, backbone), another folder or hub name of the pretrained model that it loads.
+
+    Raises:
+        ValueError: if they do not fit together, or cannot be trusted; see `read_run`.
+    """
+    config, state = read_run(weights, key)
+    for part, name in (bases or {}).items():
+        rename_base(config, part, name)
+    if overrides is not None:
+        config = override(config, overrides)
+    check_size(config, state, f"{key}={weights}")
+    module: LightningModule = instantiate(config.lightning_module, optimizer=None, scheduler=None)
+    load_state(module, state)
+    return config, module.eval()
+
+
+def check_size(config: DictConfig, state: dict[str, torch.Tensor] | Path, where: str) -> None:
+    """Builds the network on the device `meta`, where sizes cost nothing, before a wrong size fills the memory.
+
+    A network that loads a pretrained base is not looked at: its sizes are the base's.
+
+    Raises:
+        ValueError: if the config asks for far more weights than there are.
+    """
+    part = "codec" if config.get("network") is None else "network"
+    if "pretrained" in OmegaConf.to_yaml(config[part]) or "folder" in config[part]:
+        return
+    with torch.device("meta"):
+        network: nn.Module = instantiate(config[part])
+    asked = sum(value.numel() for value in network.state_dict().values())
+    shapes = tensor_shapes(state / WEIGHTS) if isinstance(state, Path) else shapes_of(state)
+    there = sum(math.prod(shape) for shape in shapes.values())
+    if asked > 2 * there + 1_000_000:
+        raise ValueError(
+            f"{where}: its config asks for {asked:,} weights, but its file holds {there:,}: take both from one release"
+        )
+
+
+def weights_hash(module: nn.Module) -> str:
+    """Short hash of a module's weights, for manifests."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode() + value.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]

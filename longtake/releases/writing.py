@@ -1,0 +1,79 @@
+"""A trained run as a release folder, which others can load."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from longtake.releases.disclosure import refuse_paths, refuse_secrets
+from longtake.releases.outside import PARTS
+from longtake.releases.reading import NETWORK_FOLDER, RELEASE_CONFIG, load_run, rename_base
+from networks.files import whole
+from networks.saving import read_config, save_pretrained
+
+RELEASED = ("name", "seed", *PARTS, "video", "prompts")
+
+
+def network_config(node: Any) -> Any:
+    """A resolved Hydra node as a config.json: `_target_` becomes `_class_name`."""
+    if isinstance(node, list):
+        return [network_config(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    return {("_class_name" if key == "_target_" else key): network_config(value) for key, value in node.items()}
+
+
+def release(
+    weights: str | Path,
+    folder: str | Path,
+    dtype: torch.dtype,
+    *,
+    decoder: bool = True,
+    bases: Mapping[str, str] | None = None,
+) -> None:
+    """Writes a run as a release folder: the network in the diffusers format and the config that rebuilds its module.
+
+    Args:
+        weights: a run folder or a .ckpt.
+        folder: of the release; files that are there already are replaced one by one.
+        dtype: of the stored weights.
+        decoder: whether the compressor inside a network with memory keeps its decoder, which generation does not need.
+        bases: by part (text, codec, backbone), the hub's name of the pretrained model that the release names, where
+            the run loaded it from a folder of this machine.
+
+    Raises:
+        ValueError: if there is no such compressor to leave the decoder out of, or the config would carry a path or a
+            secret of this machine.
+    """
+    config, module = load_run(weights, key="run")
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    for part, name in (bases or {}).items():
+        rename_base(resolved, part, name)
+    if not decoder:
+        compressor: Any = getattr(getattr(module, "network", None), "compressor", None)
+        if compressor is None:
+            raise ValueError(f"decoder=false: {weights} has no compressor inside a network, whose decoder to leave out")
+        compressor.decoder = None
+        resolved["compressor"]["decoder_depth"] = resolved["network"]["compressor"]["decoder_depth"] = 0
+    folder = Path(folder)
+    trained = "codec" if resolved.get("network") is None else "network"
+    network = module.get_submodule(trained).to(dtype)
+    if trained == "codec":
+        begun = resolved["codec"].get("folder")  # codec=freedoom: a release names no other one
+        made_of = network_config(resolved["codec"]) if begun is None else read_config(Path(begun))
+        save_pretrained(network, made_of, folder)
+        return
+    kept = {key: resolved[key] for key in RELEASED if key in resolved}
+    for key in kept["lightning_module"]:  # said once: the module refers to the groups
+        if isinstance(kept.get(key), dict):
+            kept["lightning_module"][key] = f"${{{key}}}"
+    if "folder" in kept["codec"]:  # relative, so that a release can be moved together with its codec
+        kept["codec"]["folder"] = os.path.relpath(kept["codec"]["folder"], folder.resolve())
+    refuse_secrets(kept, "the release's config")
+    refuse_paths({key: value for key, value in kept.items() if key != "prompts"}, "the release's config")
+    save_pretrained(network, network_config(resolved["network"]), folder / NETWORK_FOLDER)
+    with whole(folder / RELEASE_CONFIG) as unfinished:
+        unfinished.write_text(OmegaConf.to_yaml(kept), encoding="utf-8")

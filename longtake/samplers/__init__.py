@@ -1,0 +1,19 @@
+"""Samplers: solvers, the adapter to diffusers' schedulers, and guidance."""
+
+from longtake.samplers.diffusers_solver import DiffusersSolver
+from longtake.samplers.guidance import ClassifierFreeGuidance, Guidance, NestedGuidance
+from longtake.samplers.interfaces import Denoise, OnStep, Sampler
+from longtake.samplers.solvers import DDIM, Euler, Heun
+
+__all__ = [
+    "DDIM",
+    "ClassifierFreeGuidance",
+    "Denoise",
+    "DiffusersSolver",
+    "Euler",
+    "Guidance",
+    "Heun",
+    "NestedGuidance",
+    "OnStep",
+    "Sampler",
+]

@@ -1,0 +1,1 @@
+"""Settings of the programs: their types, ranges, and which go together."""

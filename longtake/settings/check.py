@@ -1,0 +1,243 @@
+"""Every setting of a composed config against its type and range, before anything is built.
+
+A group is checked by the signature of its `_target_`, all else by the program's schema in longtake.settings.schemas.
+"""
+
+import inspect
+import json
+import re
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+from annotated_types import Le
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from longtake.arguments import argument
+from longtake.settings.fitting import any_of, fits, hints_of, options_of, target
+from longtake.settings.schemas import Later
+from longtake.settings.wording import describe, is_mapping, is_scalar, is_sequence, members, shown
+from networks.ranges import LARGE, LARGEST
+
+STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+"""A whole number is no true or false, a text no number; a number is finite where nothing else is said."""
+
+MADE_LATER = {
+    "datamodule": {"codec", "text_encoder", "global_batch_size", "batch_size", "seed"},
+    "lightning_module": {"optimizer", "scheduler"},  # that comes with weights: it makes videos and is not trained
+}
+"""Arguments of groups that the programs give, not the config."""
+
+OF_HYDRA = {
+    "_target_": str,
+    "_partial_": bool,
+    "_recursive_": bool,
+    "_convert_": Literal["none", "partial", "object", "all"],
+    "_args_": Sequence[Any],
+}
+"""Keys of a part that Hydra reads itself."""
+
+
+def check_settings(cfg: DictConfig, schema: type) -> None:
+    """Every key of a composed config; keys that are missing (`???`) and may be are left to the program.
+
+    schema: one of longtake.settings.schemas.
+
+    Raises:
+        ValueError: for the first that cannot be, named as it is typed, with what would do.
+    """
+    _refuse(_of_schema(cfg, schema, "", _Roots(cfg)))
+
+
+def check_groups(cfg: DictConfig, groups: list[str]) -> None:
+    """Some groups of a config that was put together after composing, such as that of weights with changes.
+
+    Raises:
+        ValueError: as check_settings.
+    """
+    roots = _Roots(cfg)
+    _refuse(fault for group in groups for fault in _child(cfg, group, Any, group, roots))
+
+
+def _refuse(faults: Iterator[str]) -> None:
+    fault = next(faults, None)
+    if fault is not None:
+        raise ValueError(fault)
+
+
+class _Roots:
+    """The config as a whole: where a value that another key refers to stands, and which groups are chosen."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self.plain: Any = OmegaConf.to_container(cfg, resolve=False)
+        self.text = json.dumps(self.plain, default=str)
+
+    def at(self, key: str) -> Any:
+        """What stands at a key, with its `${…}`; None where nothing does."""
+        node = self.plain
+        for name in re.findall(r"[^.\[\]]+", key):
+            if isinstance(node, dict):
+                node = node.get(name)
+            elif isinstance(node, list):
+                node = node[int(name)]
+            else:
+                return None
+        return node
+
+    def origin(self, key: str) -> str:
+        """The key that is typed to change this one: what it refers to, if that is one other key."""
+        for _ in range(10):
+            node = self.at(key)
+            found = re.fullmatch(r"\$\{(\w[\w.]*)\}", node) if isinstance(node, str) else None
+            if found is None:
+                return key
+            key = found[1]
+        return key
+
+
+def _of_schema(node: DictConfig, schema: type, place: str, roots: _Roots) -> Iterator[str]:
+    """A mapping whose keys are known."""
+    hints = get_type_hints(schema, include_extras=True)
+    optional: frozenset[str] = schema.__optional_keys__  # type: ignore[attr-defined]
+    for key in map(str, node):
+        name = f"{place}{key}"
+        if key not in hints:
+            if place or f"${{{key}" not in roots.text:  # a key of one's own that others refer to is no mistake
+                yield _unknown(name, key, list(hints), place.rstrip(".") or "the config")
+        elif not (OmegaConf.is_missing(node, key) and key in optional) and Later not in get_args(hints[key]):
+            yield from _child(node, key, hints[key], name, roots)
+    for key in hints.keys() - optional - {str(key) for key in node}:
+        yield f"{place}{key} is missing: give {place}{key}=…"
+
+
+def _child(node: Any, key: Any, hint: Any, name: str, roots: _Roots) -> Iterator[str]:
+    """One value: it is found, then checked; named by the key that it comes from."""
+    if OmegaConf.is_missing(node, key):
+        yield f"{name} is missing: give {name}=…"
+        return
+    try:
+        value = node[key]
+    except OmegaConfBaseException as error:
+        reason = " ".join(str(error).split("full_key")[0].split())
+        text = roots.at(name)
+        advice = f"for this very text type {argument(name, text)}" if isinstance(text, str) else "look at the name"
+        yield f"{name}={shown(text)} refers to what is not there ({reason}): {advice}"
+        return
+    origin = roots.origin(name)
+    if isinstance(value, DictConfig) and "_target_" in value:
+        yield from fits(value, hint, name, origin)
+        if origin == name:  # what is referred to is checked where it stands
+            yield from _part(value, name, roots)
+    else:
+        yield from _value(value, hint, origin, roots, used_as=name if origin != name else "")
+
+
+def _value(value: Any, hint: Any, name: str, roots: _Roots, used_as: str = "") -> Iterator[str]:
+    """A number, word or text, a list, or keys with values."""
+    options = list(members(hint))
+    if any(each is Any or each is object for each, _ in options):
+        return
+    if isinstance(value, DictConfig):
+        found = next(((each, beside) for each, beside in options if is_mapping(each)), None)
+        if found is None:
+            yield _wrong(name, OmegaConf.to_container(value), hint, used_as)
+        elif is_typeddict(found[0]):
+            yield from _of_schema(value, found[0], f"{name}.", roots)
+        else:
+            for key in value:
+                if not isinstance(key, str):
+                    yield f"{name}: {shown(key)} is no name: quote it"
+                else:
+                    inner = (*get_args(found[0]), Any, Any)[1]
+                    yield from _child(value, key, inner, f"{name}.{key}", roots)
+    elif isinstance(value, ListConfig):
+        found = next(((each, beside) for each, beside in options if is_sequence(each)), None)
+        if found is None:
+            yield _wrong(name, OmegaConf.to_container(value), hint, used_as)
+            return
+        inner = get_args(found[0]) or (Any,)
+        is_tuple = get_origin(found[0]) is tuple and Ellipsis not in inner
+        if is_tuple and len(inner) != len(value):
+            yield _wrong(name, OmegaConf.to_container(value), hint, used_as)
+            return
+        for n in range(len(value)):
+            yield from _child(value, n, inner[n] if is_tuple else inner[0], f"{name}[{n}]", roots)
+        if not _is_valid([None] * len(value), list[Any], found[1]):
+            yield _wrong(name, OmegaConf.to_container(value), hint, used_as)
+    else:
+        scalars = [Annotated[each, *beside] if beside else each for each, beside in options if is_scalar(each)]
+        if not scalars or not _is_valid(value, Union[tuple(scalars)], ()):  # noqa: UP007 - made here
+            yield _wrong(name, value, hint, used_as)
+
+
+def _is_valid(value: Any, hint: Any, beside: tuple[Any, ...]) -> bool:
+    """By pydantic, as JSON: lists are tuples too, texts paths, and whole numbers numbers."""
+    text = json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace")
+    try:
+        TypeAdapter(Annotated[hint, *beside] if beside else hint, config=STRICT).validate_json(text)
+    except ValidationError:
+        return False
+    return True
+
+
+def _wrong(name: str, value: Any, hint: Any, used_as: str) -> str:
+    """The sentence for a value of another type or out of range."""
+    options = list(members(hint))
+    said = f"{name}={shown(value)} must be {describe(hint)}"
+    for limit in (LARGE, LARGEST):
+        if isinstance(value, int | float) and value > limit and any(Le(limit) in beside for _, beside in options):
+            said += f" and at most {limit:.10g}"
+    if used_as and not used_as.startswith(name):
+        said += f", since {used_as} takes it"
+    choices = options_of(name)
+    if choices and any(not is_scalar(each) for each, _ in options):
+        return f"{said}: use {name}={any_of(choices)}"
+    if any(each is str for each, _ in options) and value is not None and not isinstance(value, str | list | dict):
+        typed = "quote it" if "[" in name else f"type {argument(name, _typed(name, value))}"
+        said += f": for this very text {typed}"
+    return said
+
+
+def _typed(name: str, value: Any) -> str:
+    """A value as it was typed, before Hydra read a number in it."""
+    if HydraConfig.initialized():
+        for change in map(str, HydraConfig.get().overrides.task):
+            key, _, text = change.lstrip("+").partition("=")
+            if key == name:
+                return text
+    return shown(value)
+
+
+def _unknown(name: str, key: str, known: list[str], place: str) -> str:
+    near = get_close_matches(key, known, 1)
+    meant = f"; did you mean {name.removesuffix(key)}{near[0]}?" if near else ";"
+    return f"{name} is not a setting{meant} {place} has {', '.join(known) or 'none'}"
+
+
+def _part(node: DictConfig, name: str, roots: _Roots) -> Iterator[str]:
+    """A mapping with `_target_`, by the signature of what it names."""
+    called = target(node)
+    if isinstance(called, str):
+        yield f"{name}.{called}"
+        return
+    parameters = inspect.signature(called).parameters
+    takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    hints = hints_of(called)
+    plain = {key for key, each in parameters.items() if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)}
+    for key in map(str, node):
+        if key in OF_HYDRA:
+            yield from _child(node, key, OF_HYDRA[key], f"{name}.{key}", roots)
+        elif key in plain:
+            yield from _child(node, key, hints.get(key, Any), f"{name}.{key}", roots)
+        elif not takes_all:
+            own = [each for each in parameters if each in plain and each not in MADE_LATER.get(name, ())]
+            yield _unknown(f"{name}.{key}", key, own, called.__name__)
+    if node.get("_partial_") is not True:
+        given = {*map(str, node), *MADE_LATER.get(name, ())}
+        for key in plain - given:
+            if parameters[key].default is inspect.Parameter.empty:
+                yield f"{name}.{key} is missing, which {called.__name__} needs: give +{name}.{key}=…"

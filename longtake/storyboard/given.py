@@ -1,0 +1,194 @@
+"""Videos that the user gives: what is taken of them, and how they become latents.
+
+Axes: f frames, h height, w width; latents 1 c f h w.
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from longtake.storyboard.schema import (
+    GivenFacts,
+    GivenPart,
+    GivenVideo,
+    ModelLimits,
+    PlanStep,
+    Probe,
+    Segment,
+    Storyboard,
+    fail,
+)
+from networks.codecs.rules import nearest_num_frames
+from networks.interfaces import Codec
+
+LEAD_LATENTS = 4
+
+
+def given_segments(storyboard: Storyboard, limits: ModelLimits, default_latents: int, probe: Probe) -> list[Segment]:
+    """The segments that the storyboard's videos become, in the take's order.
+
+    A video that comes first gives its last frames, time_factor · n + 1 of them; one that comes last gives its first
+    ones, time_factor · n, after one more that the causal codec has to see; of role `both`, its two ends have as many
+    latents. What is longer than a window is cut into segments of a window, the remainder furthest from what is made;
+    the one that adjoins it bears the video's name.
+
+    Raises:
+        ValueError: if two videos claim one end, lengths break the frame rule, or a video is too short for its role.
+    """
+    segments: list[Segment] = []
+    taken: dict[str, int] = {}
+    for video in storyboard.videos:
+        try:
+            facts = probe(video.path)
+        except (ValueError, OSError) as error:
+            fail(storyboard.file, video.line, f"video {video.path}: {error}")
+        for end in ("first", "last") if video.role == "both" else (video.role,):
+            if end in taken:
+                fail(storyboard.file, video.line, f"this video and that of line {taken[end]} both come {end}")
+            taken[end] = video.line
+            segments += _end(storyboard.file, video, end, facts, limits, default_latents)
+    return segments
+
+
+def _end(
+    file: str, video: GivenVideo, end: str, facts: GivenFacts, limits: ModelLimits, default_latents: int
+) -> list[Segment]:
+    factor = limits.time_factor
+    alone = 1 if end == "first" else 0  # the take's first latent is one frame
+    latents = default_latents if video.num_frames is None else math.ceil(video.num_frames / factor)
+    num_frames = factor * (latents - alone) + alone
+    _check_rule(file, video, factor, num_frames)
+    other = factor * latents if alone else factor * (latents - 1) + 1
+    needed = num_frames + other if video.role == "both" else num_frames + 1 - alone
+    if facts.num_frames < needed:
+        reason = f"has {facts.num_frames} frames at the take's rate, but role {video.role} needs {needed}"
+        fail(file, video.line, f"video {video.path} is too short: it {reason}")
+    begin = facts.num_frames - num_frames
+    if video.role != "both" or alone:
+        begin = {"first": begin, "last": 1, "both": 0}[video.role]
+    name = end if video.role == "both" else video.name
+    sizes = [limits.max_latents] * (latents // limits.max_latents)
+    rest = [latents % limits.max_latents] if latents % limits.max_latents else []
+    sizes = rest + sizes if end == "first" else sizes + rest
+    segments: list[Segment] = []
+    for number, size in enumerate(sizes, 1):
+        adjoins = number == (len(sizes) if end == "first" else 1)
+        frames = factor * size - (factor - 1 if alone and number == 1 else 0)
+        part = GivenPart(video.path, facts.content, begin, frames)
+        after = segments[-1].name if segments else None
+        segments.append(_segment(video, name if adjoins else f"{name}.{number}", size, part, after))
+        begin += frames
+    return segments
+
+
+def _check_rule(file: str, video: GivenVideo, factor: int, num_frames: int) -> None:
+    """A length that the file states is one of whole latents; num_frames: the nearest above that is."""
+    said = video.num_frames
+    if said is None:
+        return
+    if video.role == "first" and said != num_frames:
+        below, above = nearest_num_frames(said, factor)
+        fail(file, video.line, f"num_frames={said}: a video that comes first gives {factor}n + 1, {below} or {above}")
+    if video.role != "first" and said % factor:
+        near = f"{max(said // factor, 1) * factor} or {(said // factor + 1) * factor}"
+        fail(file, video.line, f"num_frames={said}: a video of role {video.role} gives {factor}n at an end, {near}")
+
+
+def _segment(video: GivenVideo, name: str, latents: int, part: GivenPart, after: str | None) -> Segment:
+    return Segment(
+        name=name,
+        line=video.line,
+        prompt=video.prompt,
+        seed=0,
+        rate=video.rate,
+        num_frames=part.num_frames,
+        latents=latents,
+        shot=video.shot,
+        direction=None,
+        after=after,
+        before=None,
+        gap=0,
+        memory=(),
+        given=part,
+        lines={},
+    )
+
+
+@dataclass(frozen=True)
+class VideoProbe:
+    """Counts a video's frames at fps by its packets' time stamps, as reading it at that rate would give them."""
+
+    fps: float
+
+    def __call__(self, path: Path) -> GivenFacts:
+        """Frames at fps, and a hash of the file.
+
+        Raises:
+            ValueError: if there is no video.
+        """
+        import av
+
+        if path.is_dir():
+            raise ValueError("is a folder: give a video in it")
+        if not path.is_file():
+            raise ValueError("there is no such file")
+        try:
+            with av.open(str(path.absolute()), metadata_errors="replace") as container:
+                stream = container.streams.video[0]
+                base = stream.time_base
+                stamps = [packet.pts for packet in container.demux(stream) if packet.pts is not None]
+        except (av.FFmpegError, IndexError) as error:
+            raise ValueError(f"cannot be read as a video ({type(error).__name__})") from error
+        if not stamps or base is None:
+            raise ValueError("holds no frame")
+        seconds = float((max(stamps) - min(stamps)) * base)
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return GivenFacts(math.floor(seconds * self.fps + 1e-6) + 1, content)
+
+
+class ReadFrames(Protocol):
+    """Decodes a whole video at one size and rate: f h w c, uint8 RGB."""
+
+    def __call__(self, path: Path, *, height: int, width: int, fps: float, crop_place: float) -> Any:
+        """crop_place: in [0, 1], where along the side that is too long."""
+        ...
+
+
+@dataclass(frozen=True)
+class GivenReader:
+    """Turns steps of task `given` into latents; read_frames: of the data package, handed in by the program."""
+
+    codec: Codec
+    read_frames: ReadFrames
+    height: int
+    width: int
+    fps: float
+    device: torch.device
+
+    @torch.no_grad()
+    def __call__(self, step: PlanStep) -> Tensor:
+        """Latents 1 c f h w of the step's frames.
+
+        A causal codec encodes the first frame that it sees as a latent of its own kind, which belongs nowhere but at
+        the start of a take. So a part from the middle is encoded with a few frames before it, whose latents are
+        dropped. Source: our choice; LEAD_LATENTS latents of lead, or as many as there are.
+
+        Raises:
+            ValueError: if the video has become shorter than it was when it was planned.
+        """
+        assert step.given is not None
+        part, factor = step.given, self.codec.time_factor
+        lead = 0 if step.starts_take else min((part.begin - 1) // factor, LEAD_LATENTS - 1) * factor + 1
+        frames = self.read_frames(part.path, height=self.height, width=self.width, fps=self.fps, crop_place=0.5)
+        frames = frames[part.begin - lead : part.begin + part.num_frames]
+        if len(frames) < lead + part.num_frames:
+            raise ValueError(f"video {part.path} gives {len(frames)} frames where {lead + part.num_frames} are needed")
+        video = rearrange(torch.from_numpy(frames.copy()), "f h w c -> 1 c f h w").to(self.device).float() / 127.5 - 1
+        return self.codec.encode(video)[:, :, -step.latents :].cpu()

@@ -1,0 +1,167 @@
+"""A storyboard into steps: the order in which segments are made, what each remembers, and the hash that names it."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from longtake.storyboard.layout import Place, check_overlap, lay_out
+from longtake.storyboard.schema import ModelLimits, Plan, PlanStep, Probe, Source, Storyboard, fail
+
+KEY_VERSION = 1
+
+
+def plan(storyboard: Storyboard, limits: ModelLimits, probe: Probe) -> Plan:
+    """Checks everything and orders the work; nothing is sampled before this has passed.
+
+    A segment is made as early in the list's order as what it adjoins and remembers allows; given videos come first.
+
+    Raises:
+        ValueError: naming file, line and reason.
+    """
+    places = lay_out(storyboard, limits, probe)
+    order = _order(storyboard, places)
+    check_overlap(storyboard.file, places)
+    shots = {shot: number for number, shot in enumerate(dict.fromkeys(places[name].shot for name in order))}
+    steps: dict[str, PlanStep] = {}
+    for name in order:
+        place = places[name]
+        remembered = _remembered(storyboard, place, list(steps), places, limits)
+        rates = _rates(place, remembered, places, limits)
+        sources = tuple(_source(place, places[other], places, rates[other]) for other in remembered)
+        touching = [other for other in (places[s.name] for s in sources) if other.shot == place.shot]
+        steps[name] = PlanStep(
+            name=name,
+            task=place.task,
+            latents=place.latents,
+            num_frames=place.num_frames,
+            offset=place.offset,
+            start=place.start,
+            shot=shots[place.shot],
+            sources=sources,
+            before=next((o.segment.name for o in touching if o.offset + o.latents == place.offset), None),
+            after=next((o.segment.name for o in touching if o.offset == place.offset + place.latents), None),
+            prompt=place.segment.prompt,
+            seed=place.segment.seed,
+            rate=place.rate,
+            starts_take=place.start == 0,
+            given=place.segment.given,
+            line=place.segment.line,
+            key=_key(place, sources, steps, limits),
+        )
+    return Plan(tuple(steps.values()), tuple(places))
+
+
+def dependants(plan: Plan, name: str) -> set[str]:
+    """Everything that is made again if a segment changes, itself included."""
+    found = {name}
+    for step in plan.steps:
+        if any(source.name in found for source in step.sources):
+            found.add(step.name)
+    return found
+
+
+def _order(storyboard: Storyboard, places: Mapping[str, Place]) -> list[str]:
+    """Names in the order in which they are made.
+
+    Raises:
+        ValueError: if segments wait for each other.
+    """
+    listed = [name for name, place in places.items() if place.segment.given is not None]
+    listed += [segment.name for segment in storyboard.segments]
+    needs = {name: dict.fromkeys((*places[name].needs, *(places[name].segment.memory or ()))) for name in listed}
+    order: list[str] = []
+    while len(order) < len(listed):
+        ready = next((n for n in listed if n not in order and all(need in order for need in needs[n])), None)
+        if ready is None:
+            # Whoever is left waits for somebody who is left: following that ends in a circle.
+            waiting = [next(name for name in listed if name not in order)]
+            while waiting[-1] not in waiting[:-1]:
+                waiting.append(next(need for need in needs[waiting[-1]] if need not in order))
+            circle = waiting[waiting.index(waiting[-1]) :]
+            line = places[circle[0]].segment.line_of("between", "after", "before", "memory")
+            fail(storyboard.file, line, f"a cycle: {', which needs '.join(circle)}")
+        order.append(ready)
+    return order
+
+
+def _remembered(
+    storyboard: Storyboard, place: Place, finished: Sequence[str], places: Mapping[str, Place], limits: ModelLimits
+) -> list[str]:
+    """The names that a segment remembers, in the order of the take.
+
+    What it adjoins is always remembered. Where there is more than the model's memory holds, what the segment continues
+    or leads to is kept, then what began its shot, so that a long take does not drift from where it set out, then what
+    is nearest in the take.
+    Source: our choice.
+
+    Raises:
+        ValueError: if the memory cannot even hold what the segment adjoins.
+    """
+    segment, wanted = place.segment, place.segment.memory
+    if segment.given is not None:
+        return []
+    within = [name for name in place.needs if places[name].shot == place.shot]
+    asked = list(finished) if wanted is None else [*wanted, *within]
+    most, least = limits.max_context_segments, max(len(within), 1 if asked else 0)
+    if most < least:
+        line = segment.line_of("memory", "direction", "between", "after", "before")
+        rule = f"{segment.name} has to remember {least}"
+        fail(storyboard.file, line, f"the memory holds {most} segment(s), but {rule}: raise rollout.max_context")
+    began = next((name for name in finished if places[name].shot == place.shot), None)
+
+    def rank(name: str) -> tuple[bool, bool, int, int]:
+        return name not in within, name != began, _distance(place, places[name]), finished.index(name)
+
+    kept = sorted(dict.fromkeys(asked), key=rank)[:most]
+    return sorted(kept, key=lambda name: places[name].start)
+
+
+def _distance(place: Place, other: Place) -> int:
+    """Latent frames of the take between two segments."""
+    first, second = sorted((place, other), key=lambda p: p.start)
+    return second.start - first.start - first.latents
+
+
+def _rates(
+    place: Place, remembered: Sequence[str], places: Mapping[str, Place], limits: ModelLimits
+) -> dict[str, float]:
+    """At which rate a segment remembers each of these: as rollout=segmentwise, more coarsely the further away.
+
+    Each that is strictly nearer in the take adds a factor of rate_growth. A rate that a segment states itself stays.
+    Source: our choice.
+    """
+    distances = {name: _distance(place, places[name]) for name in remembered}
+    rates = {}
+    for name, distance in distances.items():
+        other = places[name]
+        nearer = 0 if other.segment.rate is not None else sum(d < distance for d in distances.values())
+        tokens = other.latents * limits.tokens_per_latent
+        rates[name] = min(other.rate * limits.rate_growth**nearer, limits.max_rate, tokens)
+    return rates
+
+
+def _source(place: Place, other: Place, places: Mapping[str, Place], rate: float) -> Source:
+    """How a segment sees one that it remembers."""
+    if place.shot == other.shot:
+        return Source(other.segment.name, rate, other.offset - place.offset, 0)
+    low, high = sorted((place.start, other.start))
+    between = [p for p in places.values() if low <= p.start <= high]
+    cuts = sum(a.shot != b.shot for a, b in pairwise(between))
+    distance = other.start - place.start
+    return Source(other.segment.name, rate, distance, cuts if distance > 0 else -cuts)
+
+
+def _key(place: Place, sources: Sequence[Source], steps: Mapping[str, PlanStep], limits: ModelLimits) -> str:
+    """Hash of everything that determines a segment's latents.
+
+    Of what it remembers, the key, and rate, distance and cuts as it sees them: its own rate, its name and its absolute
+    place are no part, so that a change of rate re-makes those who remember the segment and not the segment.
+    """
+    segment, given = place.segment, place.segment.given
+    own = (
+        [place.task, segment.prompt, segment.seed] if given is None else [given.content, given.begin, given.num_frames]
+    )
+    seen = [[steps[source.name].key, source.rate, source.distance, source.cuts] for source in sources]
+    described = [KEY_VERSION, limits.fingerprint, *own, place.latents, place.start == 0, seen]
+    return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:24]

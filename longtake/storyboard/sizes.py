@@ -1,0 +1,89 @@
+"""Lengths and rates of segments: what the storyboard says, checked against the codec and the weights."""
+
+import logging
+
+from longtake.storyboard.schema import ModelLimits, Segment, Storyboard, fail
+
+log = logging.getLogger("longtake")
+
+
+def default_latents(storyboard: Storyboard, limits: ModelLimits) -> int:
+    """Latent frames of a segment that says nothing: segment_frames, or else the model's window.
+
+    Raises:
+        ValueError: if segment_frames is not a multiple of the codec's time factor, or more than a window.
+    """
+    frames, factor = storyboard.segment_frames, limits.time_factor
+    if frames is None:
+        return limits.max_latents
+    most = limits.max_latents * factor
+    if frames % factor or frames > most:
+        near = min(max(round(frames / factor), 1) * factor, most)
+        rule = f"must be a multiple of {factor} and at most {most}, the model's window"
+        fail(storyboard.file, storyboard.lines["segment_frames"], f"segment_frames={frames} {rule}: use {near}")
+    return frames // factor
+
+
+def latents_of(file: str, segment: Segment, limits: ModelLimits, default: int, *, starts_take: bool) -> int:
+    """Latent frames of a segment.
+
+    The codec's first latent is one pixel frame, every other one is time_factor: so the segment that is seen first has
+    time_factor · n + 1 frames, and every other one time_factor · n.
+
+    Raises:
+        ValueError: if the frames break this rule, or are more than the model's window.
+    """
+    factor, frames = limits.time_factor, segment.num_frames
+    lost = factor - 1 if starts_take else 0  # the take's first latent is one frame
+    latents = default if segment.latents is None else segment.latents
+    if frames is not None and segment.given is None:
+        latents = -(-(frames + lost) // factor)
+        if frames != factor * latents - lost:
+            fitting = {min(max(count, 1), limits.max_latents) for count in (latents - 1, latents)}
+            near = " or ".join(str(factor * count - lost) for count in sorted(fitting))
+            which = f"is seen first has {factor}n + 1" if starts_take else f"is not seen first has {factor}n"
+            rule = f"a segment that {which} frames: use {near}"
+            fail(file, segment.line_of("num_frames"), f"num_frames={frames} breaks the frame rule: {rule}")
+    if latents > limits.max_latents:
+        frames_here = limits.max_latents * factor - lost
+        most = f"the model's window of {limits.max_latents} latents ({frames_here} frames here)"
+        reason = f"{segment.name} has {latents} latents, more than {most}: make it of several segments"
+        fail(file, segment.line_of("num_frames", "latents"), reason)
+    return latents
+
+
+def rate_of(storyboard: Storyboard, segment: Segment, limits: ModelLimits, latents: int) -> float:
+    """At how many video tokens a context token a segment is remembered.
+
+    Raises:
+        ValueError: if it is below one, more than the segment has tokens, or more than rollout.max_rate.
+    """
+    rates = (segment.rate, storyboard.rate, limits.rate)
+    rate = next(rate for rate in rates if rate is not None)
+    tokens = latents * limits.tokens_per_latent
+    of_all = segment.rate is None and storyboard.rate is not None
+    line = storyboard.lines["rate"] if of_all else segment.line_of("rate")
+    if not 1 <= rate <= tokens:
+        reason = "leaves no token" if rate > tokens else "is below 1"
+        rule = f"{segment.name} has {tokens} video tokens, so use 1 to {min(tokens, limits.max_rate):g}"
+        fail(storyboard.file, line, f"rate={rate:g} {reason}: {rule}")
+    if rate > limits.max_rate:
+        fail(storyboard.file, line, f"rate={rate:g} is above rollout.max_rate={limits.max_rate:g}: use at most that")
+    return rate
+
+
+def check_given_rate(storyboard: Storyboard, rate: float | None) -> None:
+    """The command line's `rate`, None where it says nothing, beside those that the storyboard states.
+
+    Raises:
+        ValueError: if it would count nowhere, because the storyboard states a rate of all segments.
+    """
+    if rate is None:
+        return
+    if storyboard.rate is not None:
+        reason = f"rate: {storyboard.rate:g} is stated here and rate={rate:g} on the command line: drop one of the two"
+        fail(storyboard.file, storyboard.lines["rate"], reason)
+    own = [segment.name for segment in storyboard.segments if segment.rate is not None]
+    own += [video.name for video in storyboard.videos if video.rate is not None]
+    if own:
+        log.warning(f"rate={rate:g} does not count for {', '.join(own)}: {storyboard.file} states their rates itself")
