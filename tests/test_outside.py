@@ -104,6 +104,7 @@ def test_arguments_that_do_not_fit_are_told():
         ("- 1\n", "holds no mapping"),
         ("a: 1\na: 2\n", "no YAML that a release could hold"),
         ("a: {b\n", "no YAML that a release could hold"),
+        ("5\n", "no YAML that a release could hold"),
     ],
 )
 def test_texts_that_are_no_configs(text, words, tmp_path):

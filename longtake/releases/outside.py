@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from longtake.configs import CONF
 from longtake.releases.renamed import renamed
-from networks.reading import WrongFileError, read_text
+from networks.reading import UNREADABLE, WrongFileError, read_text
 from networks.saving import own_network
 
 PARTS = (
@@ -70,7 +70,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     try:
         _check_events(yaml.parse(text, Loader=yaml.SafeLoader), path)
         node = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-    except (yaml.YAMLError, OmegaConfBaseException, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, *UNREADABLE) as error:
         if isinstance(error, WrongFileError):
             raise
         reason = " ".join(str(error).split())[:200]
