@@ -105,7 +105,7 @@ class DiffusersSolver:
         for name, value in self.settings.items():
             if name not in known:
                 raise ValueError(f"sampler.settings.{name} is not a setting: {self.scheduler} has {', '.join(known)}")
-            kinds = {bool: bool, int: int, float: (int, float), str: str}.get(type(known[name]))
+            kinds: Any = {bool: bool, int: int, float: (int, float), str: str}.get(type(known[name]))
             if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool)):
                 raise ValueError(f"sampler.settings.{name}={value} must be of the type of {known[name]}, its default")
         try:
