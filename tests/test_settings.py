@@ -27,6 +27,7 @@ from longtake.generation import window_generator
 from longtake.process import check_device
 from longtake.reports.beside import find_videos
 from longtake.rollouts.kept import KeptWindows
+from longtake.samplers import DiffusersSolver
 from longtake.settings import schemas
 from longtake.settings.check import check_groups, check_settings
 from longtake.settings.together import check_together
@@ -168,6 +169,23 @@ def test_a_wrong_setting_is_named_with_what_would_do(command, answer):
 
 def test_infinity_is_right_where_there_is_no_limit():
     check("generate", "rollout=spectral_blending", "rollout.time_cutoff=inf")
+
+
+@pytest.mark.parametrize(
+    ("settings", "answer"),
+    [
+        ({"solver_order": "text"}, r"sampler\.settings\.solver_order=text must be of the type of 2"),
+        ({"solver_order": True}, r"solver_order=True must be of the type of 2"),
+        ({"algorithm_type": -1}, r"algorithm_type=-1 must be of the type of dpmsolver"),
+        ({"algorithm_type": "none"}, r"sampler\.settings: DPMSolverMultistepScheduler refuses them"),
+        ({"order": 2}, r"sampler\.settings\.order is not a setting: DPMSolverMultistepScheduler has .*solver_order"),
+    ],
+)
+def test_settings_of_a_diffusers_scheduler_are_checked_when_it_is_chosen(settings, answer):
+    given = {"scheduler": "DPMSolverMultistepScheduler", "num_inference_steps": 2}
+    DiffusersSolver(**given, settings={"solver_order": 3, "algorithm_type": "sde-dpmsolver++"})
+    with pytest.raises(ValueError, match=answer):
+        DiffusersSolver(**given, settings=settings)
 
 
 def test_what_changes_the_config_of_weights_is_checked_with_it():

@@ -40,12 +40,13 @@ class DiffusersSolver:
         shift: Positive = 1.0,
         settings: Mapping[str, Setting],
     ) -> None:
-        """Settings are checked here, the rest when the class is built.
+        """All is checked here: a first video may be hours away.
 
         scheduler: name of a class of diffusers; shift: of the levels, as in training; settings: its further arguments.
 
         Raises:
-            ValueError: if the scheduler is not one of the three that this adapter knows, or a number is out of range.
+            ValueError: if the scheduler is not one of the three that this adapter knows, a number is out of range, or
+                the class does not take a setting.
         """
         if scheduler not in _FLOW_SETTINGS:
             raise ValueError(f"sampler.scheduler={scheduler} must be one of {', '.join(_FLOW_SETTINGS)}")
@@ -55,6 +56,8 @@ class DiffusersSolver:
             raise ValueError(f"sampler.shift={shift} must be positive; 1 spaces the steps evenly")
         self.scheduler, self.num_inference_steps, self.shift = scheduler, num_inference_steps, shift
         self.settings = dict(settings)
+        if settings:
+            self._check_settings()
 
     @torch.no_grad()
     def __call__(
@@ -92,6 +95,23 @@ class DiffusersSolver:
             if on_step is not None:
                 on_step(step + 1, level, estimate)
         return video
+
+    def _check_settings(self) -> None:
+        """Refuses arguments that the class does not have, of another type than its defaults, or that it refuses."""
+        import diffusers
+
+        kind = getattr(diffusers, self.scheduler)
+        known = {name: each.default for name, each in signature(kind.__init__).parameters.items() if name != "self"}
+        for name, value in self.settings.items():
+            if name not in known:
+                raise ValueError(f"sampler.settings.{name} is not a setting: {self.scheduler} has {', '.join(known)}")
+            kinds: Any = {bool: bool, int: int, float: (int, float), str: str}.get(type(known[name]))
+            if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool)):
+                raise ValueError(f"sampler.settings.{name}={value} must be of the type of {known[name]}, its default")
+        try:
+            kind(**self.settings)
+        except (NotImplementedError, ValueError, TypeError) as error:
+            raise ValueError(f"sampler.settings: {self.scheduler} refuses them ({error})") from error
 
     def _new_scheduler(self) -> Any:
         """A fresh scheduler for each video: schedulers keep the history of one."""
