@@ -16,7 +16,7 @@ from hydra.errors import OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from longtake.arguments import KEY, argument, as_typed
-from longtake.configs import CONF
+from longtake.configs import CONF, weights_folder
 from longtake.failures import explain_failure
 from longtake.process import settle
 from longtake.stopping import stopping_tidily
@@ -34,6 +34,7 @@ def start(main: Callable[[Any], Any], config: str) -> None:
     ours keeps that line and its trace.
     """
     settle()  # before torch loads; see README, "On a CPU"
+    os.environ.setdefault("LONGTAKE_WEIGHTS", str(weights_folder()))  # read by conf/paths, here and in child processes
 
     @functools.wraps(main)
     def answered(cfg: Any) -> Any:
