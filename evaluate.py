@@ -166,9 +166,7 @@ def predict_cost(cfg: DictConfig) -> dict[str, Any]:
 
     from lightning_modules.cost.report import Settings, predict
     from lightning_modules.cost.sizes import network_size
-    from lightning_modules.host import check_device
 
-    check_device(cfg.device)
     resolved = priced_parts(cfg)
     network_size(resolved["network"])  # refuses what it does not know before anything is built
     settings = Settings(**{key: cfg[key] for key in Settings._fields})
