@@ -60,17 +60,24 @@ def test_a_spin_that_the_environment_names_stays(monkeypatch):
     assert "GOMP_SPINCOUNT" not in os.environ
 
 
-@pytest.mark.parametrize("program", ["train", "generate", "evaluate"])
+STARTED = """
+import sys
+import {program}
+import lightning_modules.user_errors as errors
+errors.settle = lambda: print("torch" in sys.modules)
+errors.hydra.main = lambda **given: lambda main: lambda: print(given["config_name"])
+errors.start({program}.main, "{program}")
+"""
+
+
+@pytest.mark.parametrize("program", ["train", "generate", "evaluate", "export"])
 def test_programs_settle_before_torch_loads(program):
-    loaded = f"import sys, {program}; import lightning_modules.user_errors; print('torch' in sys.modules)"
-    assert answer(loaded).strip() == "False"
+    assert answer(STARTED.format(program=program)).split() == ["False", program]
     lines = (ROOT / f"{program}.py").read_text().splitlines()
     started = lines.index('if __name__ == "__main__":')
-    assert [line.split("  #")[0].strip() for line in lines[started + 1 : started + 6] if line] == [
-        "from lightning_modules.host import settle",
-        "from lightning_modules.user_errors import explain",
-        "settle()",
-        "with explain():",
+    assert [line.strip() for line in lines[started + 1 :] if line] == [
+        "from lightning_modules.user_errors import start",
+        f'start(main, "{program}")',
     ]
 
 
