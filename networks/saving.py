@@ -10,14 +10,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from networks.files import whole
-from networks.reading import check_finite, load_tensors, read_json, tensor_shapes
+from networks.reading import UNREADABLE, check_finite, load_tensors, read_json, reason_of, tensor_shapes
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIG = "config.json"
+
+
+MOST_NUMBER, MOST_LAYERS = 1 << 31, 1000
+
+
+def most_of(key: str) -> int:
+    """The largest number that an argument of a network may have in a file; layers are built one by one."""
+    return MOST_LAYERS if key.endswith(("depth", "blocks")) else MOST_NUMBER
 
 
 _IDENTITIES = ("networks.dit.full_attention", "networks.lovic.compressor_alone")
@@ -62,11 +71,17 @@ def build(config: Any) -> Any:
     network = own_network(name)
     if network is None:
         raise ValueError(f"config.json names {name!r}, which is no network class of this project: take another folder")
+    for key, value in arguments.items():
+        if isinstance(value, int | float) and not abs(value) <= most_of(key):  # NaN too
+            raise ValueError(f"config.json: {key}={value} must be a number up to {most_of(key):,}")
     try:
         inspect.signature(network).bind(**arguments)
-    except TypeError as error:
-        raise ValueError(f"config.json does not fit {name}: {error}; take the folder as it was released") from error
-    return network(**arguments)
+        return network(**arguments)
+    except ValueError:
+        raise
+    except UNREADABLE as error:
+        reason = reason_of(error)
+        raise ValueError(f"config.json does not fit {name} ({reason}); take the folder as it was released") from error
 
 
 def save_pretrained(network: nn.Module, config: Mapping[str, Any], folder: str | Path) -> None:
@@ -93,6 +108,9 @@ def load_pretrained(*, folder: str | Path, channels: int) -> nn.Module:
     config = read_config(folder)
     if config.get("channels", channels) != channels:
         raise ValueError(f"{folder} has {config['channels']} latent channels, but {channels} are configured")
+    if "pretrained" not in config:  # one that loads a base has the base's sizes
+        with torch.device("meta"):  # where sizes cost nothing: wrong ones would fill the memory
+            check_fits(build(config), folder)
     network: nn.Module = build(config)
     load_weights(network, folder)
     return network.eval().requires_grad_(False)
@@ -128,6 +146,16 @@ def load_weights(network: nn.Module, folder: Path) -> None:
     Raises:
         ValueError: if names or shapes differ, the file is broken, or a weight is no number.
     """
+    check_fits(network, folder)
+    network.load_state_dict(load_tensors(folder / WEIGHTS))
+
+
+def check_fits(network: nn.Module, folder: Path) -> None:
+    """Holds the names and shapes of a network's tensors against those in a folder's file.
+
+    Raises:
+        ValueError: if they differ, or there is no whole file.
+    """
     path = folder / WEIGHTS
     if not path.is_file():
         raise ValueError(f"{folder} holds no {WEIGHTS}")
@@ -144,4 +172,3 @@ def load_weights(network: nn.Module, folder: Path) -> None:
             f"{path} does not fit {type(network).__name__}: {len(wrong)} tensors differ in name or shape, "
             f"the first is {wrong[0]!r}; {advice}"
         )
-    network.load_state_dict(load_tensors(path))

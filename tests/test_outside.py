@@ -85,7 +85,7 @@ def test_only_networks_are_networks(name):
 
 
 def test_arguments_that_do_not_fit_are_told():
-    with pytest.raises(ValueError, match=r"config\.json does not fit networks\.dit\.VideoDiT: "):
+    with pytest.raises(ValueError, match=r"config\.json does not fit networks\.dit\.VideoDiT \(TypeError: "):
         build({"_class_name": "networks.dit.VideoDiT", "evil": 1})
 
 

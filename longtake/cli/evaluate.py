@@ -168,10 +168,7 @@ def predict_cost(cfg: DictConfig) -> dict[str, Any]:
 
     from longtake.cost.report import Settings, predict
     from longtake.cost.sizes import network_size
-    from longtake.process import check_device
 
-    if not cfg.device.startswith("cuda"):  # of a GPU that is not here its peak may be given
-        check_device(cfg.device)
     resolved = priced_parts(cfg)
     network_size(resolved["network"])  # refuses what it does not know before anything is built
     settings = Settings(**{key: cfg[key] for key in Settings._fields})

@@ -9,6 +9,7 @@ from torch import nn
 
 from longtake.cost.flops import step_flops
 from longtake.cost.sizes import NetworkSize, VideoSize, dit_node, network_size
+from longtake.process import check_device
 from networks.interfaces import Condition
 
 TERA = 1e12
@@ -58,10 +59,13 @@ def measure_speed(
     network: resolved config; build: makes a module of one; parameters: of the network.
 
     Raises:
-        ValueError: for a CUDA device where there is none.
+        ValueError: for a device that is not there.
     """
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={device} is not here to be measured: give peak_tflops=… of it, or use device=cpu")
+    try:
+        check_device(device)
+    except ValueError as error:
+        missing = f"device={device} is not here to be measured: give peak_tflops=… of it, or use device=cpu"
+        raise ValueError(missing) from error
     node, what = network, "the network"
     if parameters > MOST_PARAMETERS:
         node, what = {**dit_node(network), "depth": 1}, "one block of its DiT"

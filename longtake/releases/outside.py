@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from longtake.configs import CONF
 from longtake.releases.renamed import renamed
 from networks.reading import UNREADABLE, WrongFileError, read_text
-from networks.saving import own_network
+from networks.saving import most_of, own_network
 
 PARTS = (
     "codec", "text", "backbone", "interface", "compressor", "network", "objective", "sampler", "guidance", "rollout",
@@ -36,7 +36,7 @@ WITHOUT_A_FILE = (
 )
 """Classes that a release may build besides those that the files of conf/ name: parts of an objective."""
 
-MOST_CONFIG_BYTES, MOST_NODES, MOST_DEPTH, MOST_NUMBER, MOST_LAYERS = 1 << 20, 20_000, 24, 1 << 31, 1000
+MOST_CONFIG_BYTES, MOST_NODES, MOST_DEPTH = 1 << 20, 20_000, 24
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
@@ -184,7 +184,6 @@ class _Walk:
         return today
 
     def _check_number(self, number: float, key: str) -> None:
-        name = key.rpartition(".")[2]
-        most = MOST_LAYERS if name.endswith(("depth", "blocks")) else MOST_NUMBER
+        most = most_of(key.rpartition(".")[2])
         if not abs(number) <= most:  # NaN too
             raise ValueError(f"{self.where}: {key}={number} in its config must be a number up to {most:,}")
