@@ -53,6 +53,8 @@ def faults(place: str, source: str) -> list[str]:
     """What a file does against the rules; place: its path in the repository."""
     tree = ast.parse(source)
     area = next((each for each in ("longtake/cli", *PACKAGES) if place.startswith(f"{each}/")), None)
+    if place == "longtake/__main__.py":  # a program, as those at the root
+        area = None
     every, first = set(imported(tree, at_load=False)), set(imported(tree, at_load=True))
     found = [f"imports {name} relatively" for name in every if name.startswith(".")]
     ours = {name for name in every if under(name, (*PACKAGES, *PROGRAMS, "tests", "benchmarks"))}
