@@ -1,5 +1,6 @@
 """Where the files of the configuration and the released weights lie."""
 
+import os
 from pathlib import Path
 
 _CHECKOUT = Path(__file__).parents[1]
@@ -9,5 +10,7 @@ CONF = _CHECKOUT / "conf" if (_CHECKOUT / "conf").is_dir() else Path(__file__).p
 
 
 def weights_folder() -> Path:
-    """The repository's released weights, wherever the shell stands; of an installed package, `weights` beside it."""
+    """Released weights: in $LONGTAKE_WEIGHTS, or of the repository, or in the folder `weights` of the working folder."""
+    if "LONGTAKE_WEIGHTS" in os.environ:
+        return Path(os.environ["LONGTAKE_WEIGHTS"])
     return _CHECKOUT / "weights" if (_CHECKOUT / "weights").is_dir() else Path.cwd() / "weights"

@@ -143,6 +143,25 @@ def _picture(reformatter: Any, frame: Any, *, height: int, width: int, crop_plac
     return np.ascontiguousarray(upright[top : top + height, left : left + width])
 
 
+def read_video(path: str | Path, *, height: int | None = None, width: int | None = None, fps: float = 0) -> Tensor:
+    """A whole video as pixels 3 f h w in [-1, 1].
+
+    Args:
+        path: of the file.
+        height: in pixels; None: the file's own.
+        width: in pixels; None: the file's own.
+        fps: frames a second that are kept; 0: all.
+
+    Raises:
+        ValueError: if the file holds no video, or breaks off before its end.
+    """
+    import torch
+
+    shape = shape_of(path)
+    frames = read_frames(path, height=height or shape.height, width=width or shape.width, fps=fps, crop_place=0.5)
+    return rearrange(torch.from_numpy(frames).float() / 127.5 - 1, "f h w c -> c f h w")
+
+
 def write_video(path: str | Path, pieces: Iterable[Tensor], *, fps: float) -> None:
     """Writes pieces of one video; only one is in memory at a time, and a file that is there is a whole one.
 

@@ -12,11 +12,10 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
 from longtake.compat.tensorboard import add_summary
-from longtake.finite import NOT_FINITE, NotFinite, check_finite
-from longtake.generation import generate
+from longtake.finite import NotFinite
+from longtake.pipeline import Pipeline
 from longtake.rollouts.interfaces import Rollout
 from longtake.samplers.guidance import Guidance
-from networks.interfaces import Condition
 from networks.ranges import Seed, Size, Text
 
 log = logging.getLogger("longtake")
@@ -57,22 +56,22 @@ class SampleVideos(Callback):
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         captions = data.validation_captions()[: self.num_videos]
-        text, mask = data.text_encoder.encode(captions)
-        num_latents = (self.num_frames - 1) // data.codec.time_factor + 1
-        side = data.codec.space_factor
-        shape = (len(captions), data.codec.channels, num_latents, data.height // side, data.width // side)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(self.seed)).to(pl_module.device)
-        index = torch.arange(num_latents, device=pl_module.device, dtype=torch.float32).expand(shape[0], -1)
-        condition = Condition(index, text.to(pl_module.device), mask.to(pl_module.device))
+        pipeline = Pipeline(
+            module=pl_module,
+            guidance=self.guidance,
+            rollout=self.rollout,
+            codec=data.codec,
+            text_encoder=data.text_encoder,
+            height=data.height,
+            width=data.width,
+            fps=data.fps,
+        )
         try:
-            latents = generate(pl_module, noise, condition, rollout=self.rollout, guidance=self.guidance)
-            check_finite(latents, "the sample", NOT_FINITE)
+            latents = pipeline.latents(captions, num_frames=self.num_frames, seed=self.seed)
+            videos = torch.cat(list(pipeline.frames(latents)), dim=2)
         except NotFinite as error:  # whether training goes on is for its own loss to say
             log.warning(f"samples of step {trainer.global_step} are left out: {error}")
             return
-        with torch.no_grad():
-            stream = data.codec.to(pl_module.device).decode_stream(latents.float())
-            videos = torch.cat([piece.cpu() for piece in stream], dim=2)
         folder = self.folder / f"step_{trainer.global_step:07d}"
         paths = [folder / f"{number}.mp4" for number in range(len(captions))]
         for path, video, caption in zip(paths, videos, captions, strict=True):

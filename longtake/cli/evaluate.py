@@ -4,6 +4,8 @@
 """
 
 import json
+import shlex
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from longtake.arguments import argument
 from longtake.cli.user_errors import start
+from longtake.configs import CONF
 
 if TYPE_CHECKING:
     from longtake.reports.report_card import ReportCard
@@ -61,7 +65,7 @@ def settings_of(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
-def score(cfg: DictConfig) -> None:
+def score_folder_of(cfg: DictConfig) -> "ReportCard":
     """Builds the metrics, scores the folder, writes and shows the report."""
     from longtake.process import check_device
     from longtake.reports.beside import find_beside, find_videos
@@ -86,6 +90,26 @@ def score(cfg: DictConfig) -> None:
     card = score_folder(scorer, videos, files, references)
     write_report(card, output, metrics=metrics, settings={**settings, "models": model_names(metrics)})
     show(card, metrics, output)
+    return card
+
+
+def score(videos: str | Path, *, output: str | Path, settings: Sequence[str] = ()) -> "ReportCard":
+    """Scores a folder of videos as `evaluate.py` does, and writes its report.
+
+    Args:
+        videos: the folder.
+        output: folder of report.html, .json and .csv.
+        settings: more of evaluate.py's, as typed, such as "reference=DIR".
+
+    Raises:
+        ValueError: if a setting or a folder is wrong.
+    """
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        places = [argument("videos", videos), argument("output", output)]
+        cfg = compose("evaluate", overrides=[*(shlex.split(place)[0] for place in places), *settings])
+    return score_folder_of(cfg)
 
 
 def show(card: "ReportCard", metrics: dict[str, Any], output: Path) -> None:
@@ -240,7 +264,7 @@ def run(cfg: DictConfig) -> None:
     elif missing := " ".join(f"{key}=…" for key in sorted(OmegaConf.missing_keys(cfg))):
         raise ValueError(f"{missing} is missing: python evaluate.py videos=FOLDER output=FOLDER")
     else:
-        score(cfg)
+        score_folder_of(cfg)
 
 
 def main() -> None:

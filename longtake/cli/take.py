@@ -16,8 +16,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from lightning_modules.denoising import DenoisingModule
-from longtake.finite import NOT_FINITE, check_finite
-from longtake.generation import generate
+from longtake.pipeline import Pipeline
 from longtake.process import peak_resident_gib, set_matmul_precision
 from longtake.releases.disclosure import public_name, refuse_secrets
 from longtake.releases.reading import load_run, override, read_run, weights_hash
@@ -27,7 +26,6 @@ from longtake.rollouts.pieces import piece_starts
 from longtake.settings.check import check_groups
 from networks.codecs.rules import PATCH_AREA, check_lengths
 from networks.files import remove_unfinished, whole
-from networks.interfaces import Condition
 
 log = logging.getLogger("longtake")
 
@@ -144,16 +142,26 @@ class Take:
         self.height = self.config.video.height if cfg.height is None else cfg.height
         self.width = self.config.video.width if cfg.width is None else cfg.width
         check_lengths(cfg.num_frames, self.height, self.width, self.codec)
+        self.num_frames = cfg.num_frames
         self.num_latents = (cfg.num_frames - 1) // self.codec.time_factor + 1
         self.rollout = instantiate(self.rollout_config)
         check_backbone(self.rollout.network_part, cfg.network.fusion, self.network, self.rollout_config)
         if cfg.storyboard is None:  # whose segments have lengths and rates of their own
             area = (self.height // self.codec.space_factor) * (self.width // self.codec.space_factor)
             check_rates(self.rollout_config, self.num_latents, area // PATCH_AREA)
-        self.guidance = instantiate(self.config.guidance)
-        self.text_encoder = instantiate(self.config.text)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.module.to(self.device).requires_grad_(False)
+        self.guidance, self.text_encoder = instantiate(self.config.guidance), instantiate(self.config.text)
+        self.pipeline = Pipeline(
+            module=self.module,
+            guidance=self.guidance,
+            rollout=self.rollout,
+            codec=self.codec,
+            text_encoder=self.text_encoder,
+            height=self.height,
+            width=self.width,
+            fps=self.config.video.fps,
+        )
 
     def _ablate(self, ablation: str) -> None:
         if ablation not in self.network.ablations:
@@ -182,24 +190,11 @@ class Take:
 
     def latents(self, prompt: str, seed: int, on_step: Callable[..., None], keep: KeptWindows | None = None) -> Tensor:
         """One video's latents, 1 c f h w; the same seed gives the same video whatever else is made."""
-        side = self.codec.space_factor
-        shape = (1, self.codec.channels, self.num_latents, self.height // side, self.width // side)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
-        text, mask = self.text_encoder.encode([prompt])
-        index = torch.arange(self.num_latents, device=self.device, dtype=torch.float32).unsqueeze(0)
-        condition = Condition(index, text.to(self.device), mask.to(self.device))
-        rollout, guidance = self.rollout, self.guidance
-        return generate(self.module, noise, condition, rollout=rollout, guidance=guidance, on_step=on_step, keep=keep)
+        return self.pipeline.latents([prompt], num_frames=self.num_frames, seed=seed, on_step=on_step, keep=keep)
 
     def frames(self, latents: Tensor) -> Iterator[Tensor]:
         """Pixels 3 f h w, piece by piece; NaN and infinity raise ValueError before the first."""
-        check_finite(latents, "the video", NOT_FINITE)
-        return self._decoded(latents)
-
-    @torch.no_grad()
-    def _decoded(self, latents: Tensor) -> Iterator[Tensor]:
-        for piece in self.codec.to(self.device).decode_stream(latents.float()):
-            yield piece[0].cpu()
+        return (piece[0] for piece in self.pipeline.frames(latents))
 
 
 def make_videos(cfg: DictConfig, write_video: Callable[..., None]) -> list[Path]:

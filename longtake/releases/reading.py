@@ -14,6 +14,7 @@ from lightning import LightningModule
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from longtake.configs import weights_folder
 from longtake.releases.checkpoints import CONFIG_KEY, last_checkpoint, read_checkpoint
 from longtake.releases.hub import PREFIX, on_disk, repository_of
 from longtake.releases.outside import PARTS, checked_config, read_config_file
@@ -71,12 +72,15 @@ def read_state(weights: str | Path, key: str) -> dict[str, torch.Tensor] | Path:
 
 
 def locate(weights: str | Path, key: str) -> Path:
-    """A release's folder or a checkpoint's file.
+    """A release's folder or a checkpoint's file; a plain name also stands for released weights of that name.
 
     Raises:
         ValueError: if the weights are neither.
     """
     path = on_disk(weights, key)
+    named = weights_folder() / str(weights)
+    if not path.exists() and path.parent == Path() and named.is_dir():
+        path = named
     if (path / NETWORK_FOLDER / WEIGHTS).exists():
         return path
     if path.is_dir():

@@ -1,0 +1,182 @@
+"""Weights in, videos out.
+
+Axes: b batch, c channels, f frames, h height, w width.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from longtake.finite import NOT_FINITE, check_finite
+from longtake.generation import generate
+from longtake.rollouts.interfaces import Generate, Rollout
+from longtake.samplers.guidance import Guidance
+from longtake.samplers.interfaces import OnStep
+from networks.codecs.rules import check_lengths
+from networks.interfaces import Codec, Condition, TextEncoder
+
+
+class Pipeline:
+    """A trained network with all that it is sampled by: text to latents to pixels.
+
+    Example:
+        pipe = Pipeline.from_pretrained("vin_freedoom_64")
+        video = pipe("A marine in red walks", num_frames=257, seed=0)
+        wider = pipe.replace(rollout=Autoregressive(window_frames=10, context_frames=6))
+    """
+
+    def __init__(
+        self,
+        *,
+        module: Any,
+        guidance: Guidance,
+        rollout: Rollout,
+        codec: Codec,
+        text_encoder: TextEncoder,
+        height: int,
+        width: int,
+        fps: float,
+    ) -> None:
+        """Nothing is loaded or moved; everything should be on one device, but for codec and text encoder.
+
+        Args:
+            module: with `network`, `objective` and `sampler`, such as a DenoisingModule.
+            guidance: how conditions weigh.
+            rollout: how the canvas is filled.
+            codec: latents to pixels.
+            text_encoder: prompts to features.
+            height: of the videos, in pixels.
+            width: of the videos, in pixels.
+            fps: frames a second at which the videos are shown.
+        """
+        self.module = module
+        self.guidance = guidance
+        self.rollout = rollout
+        self.codec: Any = codec
+        self.text_encoder = text_encoder
+        self.height, self.width, self.fps = height, width, fps
+
+    @classmethod
+    def from_pretrained(
+        cls, weights: str | Path, *, device: str | torch.device | None = None, bases: Mapping[str, str] | None = None
+    ) -> Self:
+        """Loads trained weights with the sampler, guidance, rollout and size that they were trained for.
+
+        Args:
+            weights: a release folder, a run folder, a .ckpt, hub:USER/REPO/FOLDER, or the name of released weights.
+            device: where the network runs; None: a GPU if there is one.
+            bases: by part (text, codec, backbone), a folder or hub name of the pretrained model that it loads.
+
+        Raises:
+            ValueError: if they cannot be loaded, cannot be trusted, or make no videos.
+        """
+        from longtake.releases.parts import sampling_parts
+
+        parts = sampling_parts(weights, bases=bases)
+        found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        parts.module.to(found).requires_grad_(False)
+        return cls(
+            module=parts.module,
+            guidance=parts.guidance,
+            rollout=parts.rollout,
+            codec=parts.codec,
+            text_encoder=parts.text_encoder,
+            height=parts.config.video.height,
+            width=parts.config.video.width,
+            fps=parts.config.video.fps,
+        )
+
+    def replace(self, **changes: Any) -> Self:
+        """The same pipeline with other parts; weights are shared.
+
+        changes: sampler, and all that the constructor takes.
+
+        Raises:
+            TypeError: for a name that a pipeline does not have.
+        """
+        made = copy.copy(self)
+        if "sampler" in changes:
+            made.module = copy.copy(self.module)
+            made.module.sampler = changes.pop("sampler")
+        for name, value in changes.items():
+            if not hasattr(self, name):
+                raise TypeError(f"a pipeline has no {name}; it has sampler, {', '.join(vars(self))}")
+            setattr(made, name, value)
+        return made
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return next(iter(self.module.parameters())).device
+
+    def latents(
+        self,
+        prompts: Sequence[str],
+        *,
+        num_frames: int,
+        seed: int,
+        on_step: OnStep | None = None,
+        keep: Callable[[Generate], Generate] | None = None,
+    ) -> Tensor:
+        """Samples one video for each prompt, as latents b c f h w; the same seed gives the same videos.
+
+        Args:
+            prompts: a text each; "" for none.
+            num_frames: pixel frames, by the codec's rule (4n + 1 for a causal codec with a time factor of 4).
+            seed: of the noise.
+            on_step: called after every denoising step.
+            keep: see KeptWindows.
+
+        Raises:
+            ValueError: if a size does not fit, or the result holds NaN or infinity.
+        """
+        check_lengths(num_frames, self.height, self.width, self.codec)
+        num_latents, side = (num_frames - 1) // self.codec.time_factor + 1, self.codec.space_factor
+        shape = (len(prompts), self.codec.channels, num_latents, self.height // side, self.width // side)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
+        text, mask = self.text_encoder.encode(list(prompts))
+        index = torch.arange(num_latents, device=self.device, dtype=torch.float32).expand(len(prompts), -1)
+        condition = Condition(index, text.to(self.device), mask.to(self.device))
+        return generate(
+            self.module,
+            noise,
+            condition,
+            rollout=self.rollout,
+            guidance=self.guidance,
+            on_step=on_step,
+            keep=keep,
+        )
+
+    def frames(self, latents: Tensor) -> Iterator[Tensor]:
+        """Decodes latents b c f h w to pixels b 3 f h w in [-1, 1], piece by piece along the frames, on the CPU.
+
+        Raises:
+            ValueError: before the first piece, if the latents hold NaN or infinity.
+        """
+        check_finite(latents, "the video", NOT_FINITE)
+        return self._decoded(latents)
+
+    @torch.no_grad()
+    def _decoded(self, latents: Tensor) -> Iterator[Tensor]:
+        for piece in self.codec.to(self.device).decode_stream(latents.float()):
+            yield piece.cpu()
+
+    def stream(
+        self, prompt: str = "", *, num_frames: int = 257, seed: int = 0, on_step: OnStep | None = None
+    ) -> Iterator[Tensor]:
+        """Makes one video, and yields its pixels 3 f h w in [-1, 1] piece by piece, for `longtake.write_video`.
+
+        See `latents` for the arguments and errors.
+        """
+        latents = self.latents([prompt], num_frames=num_frames, seed=seed, on_step=on_step)
+        return (piece[0] for piece in self.frames(latents))
+
+    def __call__(
+        self, prompt: str = "", *, num_frames: int = 257, seed: int = 0, on_step: OnStep | None = None
+    ) -> Tensor:
+        """Makes one video, as pixels 3 f h w in [-1, 1] on the CPU; see `latents` for the arguments and errors."""
+        return torch.cat(list(self.stream(prompt, num_frames=num_frames, seed=seed, on_step=on_step)), dim=1)
