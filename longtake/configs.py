@@ -10,7 +10,7 @@ CONF = _CHECKOUT / "conf" if (_CHECKOUT / "conf").is_dir() else Path(__file__).p
 
 
 def weights_folder() -> Path:
-    """Released weights: in $LONGTAKE_WEIGHTS, or of the repository, or in the folder `weights` of the working folder."""
+    """Released weights: in $LONGTAKE_WEIGHTS, or of the repository, or in `weights` of the working folder."""
     if "LONGTAKE_WEIGHTS" in os.environ:
         return Path(os.environ["LONGTAKE_WEIGHTS"])
     return _CHECKOUT / "weights" if (_CHECKOUT / "weights").is_dir() else Path.cwd() / "weights"

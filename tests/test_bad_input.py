@@ -19,8 +19,9 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from longtake.arguments import argument
+from longtake.cli.checks import refuse_ddp_sweep
 from longtake.cli.take import check_lengths, prompts_of
-from longtake.cli.training import accumulation, refuse_ddp_sweep, train
+from longtake.cli.training import accumulation, train
 from longtake.cli.user_errors import explain, sentence
 from longtake.releases.checkpoints import CONFIG_KEY, find_resume, read_checkpoint
 from longtake.releases.reading import load_run, load_state, read_run

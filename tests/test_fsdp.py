@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from lightning.pytorch.plugins.precision import FSDPPrecision
 
-from longtake.cli.training import refuse_sharded
+from longtake.cli.checks import refuse_sharded
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ from builders import tiny_dit, tiny_lovic, tiny_vin
 from omegaconf import OmegaConf
 from test_configs import ROOT, composed
 
+from longtake.cli.checks import check_parts, check_sizes
 from longtake.cli.take import prompts_of
-from longtake.cli.training import check_parts, check_sizes
 from longtake.rollouts.checks import check_backbone
 
 RULES = SimpleNamespace(time_factor=4, space_factor=8)

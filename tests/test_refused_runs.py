@@ -8,7 +8,8 @@ from hydra.utils import instantiate
 from test_training import config, train, videos  # noqa: F401
 
 from lightning_modules.callbacks.throughput import peak_by_name, peak_of
-from longtake.cli.training import check_sizes, start_wandb
+from longtake.cli.checks import check_sizes
+from longtake.cli.training import start_wandb
 
 
 @pytest.mark.parametrize(

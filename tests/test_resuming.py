@@ -194,3 +194,12 @@ class Fails(Callback):
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if batch_idx == self.batch:
             raise RuntimeError("planted")
+
+
+def test_curves_of_a_run_that_goes_on_in_its_folder_are_kept(tmp_path):
+    (tmp_path / "csv").mkdir()
+    for number in (1, 2):
+        (tmp_path / "csv" / "metrics.csv").write_text(f"run {number}")
+        keep_curves(tmp_path)
+    assert not (tmp_path / "csv" / "metrics.csv").exists()
+    assert [(tmp_path / "csv" / f"metrics_{number}.csv").read_text() for number in (1, 2)] == ["run 1", "run 2"]

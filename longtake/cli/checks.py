@@ -1,0 +1,106 @@
+"""What a training refuses before it builds or reads anything."""
+
+import logging
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from torch import nn
+
+from networks.codecs.rules import check_lengths
+from networks.interfaces import Codec
+
+log = logging.getLogger("longtake")
+
+
+def refuse_ddp_sweep(trainer: DictConfig) -> None:
+    """Under DDP every rank would start a sweep of its own.
+
+    Raises:
+        ValueError: for `-m` together with a strategy of several processes.
+    """
+    several = str(trainer.strategy) != "auto" or trainer.devices not in (1, "1")
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN and several:
+        raise ValueError(
+            f"-m (a sweep) with strategy={trainer.strategy} would start one sweep in every process; "
+            "sweep with trainer=cpu or trainer=gpu, or give every job its own launcher slot"
+        )
+
+
+def refuse_sharded(trainer: DictConfig, callbacks: DictConfig, optimizer: DictConfig) -> None:
+    """Under FSDP no process has whole weights outside a training or validation step.
+
+    Raises:
+        ValueError: for trainer=fsdp with what reads whole weights, or with Lightning's own clipping.
+    """
+    if "fsdp" not in str(trainer.strategy):
+        return
+    if str(optimizer.get("_target_")).endswith("Muon"):
+        raise ValueError("trainer=fsdp shards the matrices, which optimizer=muon needs whole: use optimizer=adamw")
+    counts = callbacks.get("throughput") is not None and callbacks.throughput.count_flops
+    whole = [name for name in ("average", "samples") if callbacks.get(name) is not None] + ["throughput"] * counts
+    if whole:
+        raise ValueError(
+            f"trainer=fsdp shards the weights, which the callback(s) {', '.join(whole)} read whole: add callbacks=fsdp"
+        )
+    if trainer.gradient_clip_val is not None:
+        raise ValueError(
+            f"trainer.gradient_clip_val={trainer.gradient_clip_val} cannot clip sharded gradients: set it to null; "
+            "callbacks=fsdp clips them by callbacks.clipping.max_norm"
+        )
+
+
+def check_sizes(datamodule: DictConfig, codec: Codec) -> None:
+    """Refuses sizes that no network can cut into patches, before a video is made or read.
+
+    Raises:
+        ValueError: naming the nearest sizes that fit.
+    """
+    if isinstance(datamodule.num_frames, int):
+        raise ValueError(f"datamodule.num_frames={datamodule.num_frames} must be a list of lengths, such as [37, 77]")
+    for num_frames in datamodule.num_frames:
+        try:
+            check_lengths(num_frames, datamodule.height, datamodule.width, codec)
+        except ValueError as error:
+            raise ValueError(f"datamodule.{error}") from error
+
+
+def check_parts(cfg: DictConfig, codec: Codec) -> None:
+    """Groups that are swapped one by one but go together.
+
+    Raises:
+        ValueError: if a network with memory would be trained without any, or weights of two types were sharded as one.
+    """
+    network, module = (str(node._target_).rpartition(".")[2] for node in (cfg.network, cfg.lightning_module))
+    if network == "LoViCNetwork" and module != "MemoryModule":
+        raise ValueError(
+            "network=lovic and vin_lovic learn from rows of segments: use experiment=lovic_freedoom or "
+            "vin_lovic_freedoom, or add lightning_module=remembering datamodule=freedoom_segments compressor=flexformer"
+        )
+    dtype = "float32" if cfg.get("backbone") is None else cfg.backbone.get("dtype", "float32")
+    if "fsdp" in str(cfg.trainer.strategy) and dtype != "float32":
+        raise ValueError(
+            f"trainer=fsdp shards all weights as one, which backbone.dtype={dtype} beside float32 cannot be: "
+            "add backbone.dtype=float32, or use trainer=ddp"
+        )
+    expected = cfg.datamodule.fps / codec.time_factor
+    if cfg.get("backbone") is not None and abs(cfg.backbone.latent_fps / expected - 1) > 0.01:
+        log.warning(
+            f"backbone.latent_fps={cfg.backbone.latent_fps:g}, but datamodule.fps={cfg.datamodule.fps:g} over the "
+            f"codec's time factor of {codec.time_factor} is {expected:g}: seconds are counted wrongly without "
+            f"backbone.latent_fps={expected:g}"
+        )
+
+
+def refuse_untrained(codec: Codec) -> None:
+    """A codec that nothing was loaded into would be another one whenever it is built: no checkpoint holds it.
+
+    Raises:
+        ValueError: if a network would be trained upon such a codec.
+    """
+    if isinstance(codec, nn.Module) and any(parameter.requires_grad for parameter in codec.parameters()):
+        raise ValueError(
+            f"codec: {type(codec).__name__} is untrained, and a network trained upon its random latents could not be "
+            "used, as no checkpoint holds them: take codec=freedoom, or train it (experiment=codec_freedoom), release "
+            "it by export.py, and add codec=freedoom codec.folder=… codec.channels=…"
+        )
