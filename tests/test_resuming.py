@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from lightning_modules.callbacks.resuming import retune
 from lightning_modules.optimization import warmup_cosine
+from longtake.cli.training import keep_curves
 from networks.saving import read_config
 
 TAUGHT = ("scheduler.warmup_steps=2", "scheduler.total_steps=6", "callbacks.finite_loss.every_n_steps=1")
