@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from longtake.process import settle
 
-settle()  # before torch loads; see README, "On a CPU"
+settle()  # before torch loads; see docs/troubleshooting.md
 
 import torch
 from einops import rearrange

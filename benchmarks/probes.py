@@ -13,7 +13,7 @@ from typing import Any
 
 from longtake.process import settle
 
-settle()  # before torch loads; see README, "On a CPU"
+settle()  # before torch loads; see docs/troubleshooting.md
 
 import torch
 from hydra.utils import instantiate

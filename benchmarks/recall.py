@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from longtake.process import settle
 
-settle()  # before torch loads; see README, "On a CPU"
+settle()  # before torch loads; see docs/troubleshooting.md
 
 from hydra.utils import instantiate
 from omegaconf import OmegaConf

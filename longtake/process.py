@@ -45,7 +45,7 @@ def check_device(device: str) -> None:
 
 
 def set_matmul_precision(precision: str) -> None:
-    """How exact products of float32 matrices are, in PyTorch's words; see README, "When something is wrong".
+    """How exact products of float32 matrices are, in PyTorch's words; see docs/troubleshooting.md.
 
     Raises:
         ValueError: if PyTorch has no such word.

@@ -93,7 +93,7 @@ def test_what_was_trained_generates_is_scored_and_is_exported(folder):
 def benchmark_commands() -> list[str]:
     """Commands of benchmarks, in prose and in blocks; a command of prose may break over a line."""
     found = []
-    for readme in (ROOT / "README.md", ROOT / "benchmarks" / "README.md"):
+    for readme in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"):
         text = readme.read_text()
         found += re.findall(r"`(python benchmarks/[^`]+)`", text)
         found += re.findall(r"^(python benchmarks/.+)$", text, re.MULTILINE)

@@ -33,7 +33,7 @@ def start(main: Callable[[Any], Any], config: str) -> None:
     It is caught inside the job as well as around it: Hydra would announce it in a line of its own, and a mistake of
     ours keeps that line and its trace.
     """
-    settle()  # before torch loads; see README, "On a CPU"
+    settle()  # before torch loads; see docs/troubleshooting.md
     os.environ.setdefault("LONGTAKE_WEIGHTS", str(weights_folder()))  # read by conf/paths, here and in child processes
 
     @functools.wraps(main)
