@@ -40,6 +40,7 @@ def main(part: str) -> int:
     torch.set_num_threads(1)
     first, step = map(int, part.split("/"))
     cases = files.every_case()[first::step]
+    print(f"{len(cases)} cases", flush=True)
     rows: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     faults, began = 0, time.perf_counter()
     for case in cases:
@@ -47,6 +48,7 @@ def main(part: str) -> int:
         rows[case.name.split(":")[0]][ended.kind] += 1
         if ended.broken or ended.kind not in ("refused", "passed"):
             faults += 1
+            sys.stdout.flush()
             print(f"FAULT {case.name}\n  {case.program} {' '.join(case.arguments)}\n  {ended.kind}: {ended.said[:300]}")
             for line in ended.broken[:3]:
                 print(f"  {line}")

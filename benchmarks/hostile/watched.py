@@ -1,6 +1,5 @@
 """One program in a process of its own, with everything noted that it does to the world outside of its folder."""
 
-import contextlib
 import json
 import os
 import runpy
@@ -116,8 +115,8 @@ def _in_child(program: str, arguments: Sequence[str], folder: Path, work: Path) 
             huggingface_hub.constants.HF_HUB_CACHE = str(folder / "hub")
             huggingface_hub.constants.HF_HUB_OFFLINE = True
         sys.addaudithook(watch)
-        with contextlib.suppress(BaseException):
-            sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+        sys.stdout = os.fdopen(os.dup(1), "w", errors="replace")  # the parent's may write elsewhere
+        sys.stderr = os.fdopen(os.dup(2), "w", errors="replace")
         try:
             runpy.run_path(str(ROOT / program), run_name="__main__")
             code = 0
