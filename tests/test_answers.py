@@ -16,7 +16,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from datamodules.freedoom import render as render_module
+from datamodules import rendering as render_module
 from lightning_modules.user_errors import explain, sentence
 
 ROOT = Path(__file__).parents[1]
