@@ -142,8 +142,13 @@ class VideoFile:
         self._stream.width = self._stream.height = size
         self._stream.pix_fmt = "yuv420p"
         # Without mbtree=0 x264 encodes the same small frames differently from run to run (measured at 64 px).
-        own = {"crf": str(crf), "preset": "fast", "g": "16", "threads": "1", "x264-params": "mbtree=0"}
-        self._stream.options = own
+        self._stream.options = {
+            "crf": str(crf),
+            "preset": "fast",
+            "g": "16",
+            "threads": "1",
+            "x264-params": "mbtree=0",
+        }
 
     def add(self, picture: NDArray[np.uint8]) -> None:
         """Add one picture, s s 3."""

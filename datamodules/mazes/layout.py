@@ -228,9 +228,7 @@ def _draw_looks(*, rng: np.random.Generator, count: int, rooms: set[int]) -> tup
     return tuple(looks)
 
 
-def _draw_things(
-    *, rng: np.random.Generator, region: NDArray[np.int64], rooms: dict[Cell, int]
-) -> tuple[Thing, ...]:
+def _draw_things(*, rng: np.random.Generator, region: NDArray[np.int64], rooms: dict[Cell, int]) -> tuple[Thing, ...]:
     """One to three things in the corners of every room, off the ways through it; no two of a maze are alike."""
     kinds = [(shape, hue) for shape in SHAPES for hue in HUES]
     order = iter(rng.permutation(len(kinds)))

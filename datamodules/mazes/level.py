@@ -120,7 +120,9 @@ def png(picture: NDArray[np.uint8], *, foot: Point | None = None) -> bytes:
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     if foot is not None:
         chunks.insert(1, (b"grAb", struct.pack(">ii", *foot)))
-    packed = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks]
+    packed = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 

@@ -32,15 +32,17 @@ _RGB: dict[str, tuple[int, int, int]] = {
     "pink": (250, 172, 190),
     "brown": (122, 76, 42),
     "cream": (236, 220, 180),
-    "white": (232, 234, 238),
+    "white": (239, 239, 239),
     "grey": (112, 116, 124),
 }
 HUES: tuple[str, ...] = tuple(_RGB)
-# Indices of the game's palette that the marine, in any of his colours, does not use: ours to fill with the hues.
+# Indices of the game's palette that the marine, in any of his colours, does not use: ours to fill with the hues. Those
+# that repeat another colour of the palette are missing, since the game draws the other one.
 _FREE = (
-    *(*range(16, 32), *range(128, 138), *range(148, 160), *range(168, 192)),
-    *(*range(212, 224), *range(228, 238), *range(240, 255)),
+    *(*range(16, 32), *range(128, 138), *range(148, 160), *range(169, 176), *range(179, 190)),
+    *(*range(212, 224), *range(228, 238), *range(241, 247), *range(248, 255)),
 )
+_HELD = ("white",)  # hues whose shades the game's palette has
 
 
 def shade(hue: str, light: float = 1.0) -> NDArray[np.float64]:
@@ -51,7 +53,7 @@ def shade(hue: str, light: float = 1.0) -> NDArray[np.float64]:
 def palette(*, base: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Replace the free colours of the game's palette, 256 3, by shades of the hues."""
     changed = base.copy()
-    shades = [shade(hue, light) for light in LIGHTS for hue in HUES]
+    shades = [shade(hue, light) for light in LIGHTS for hue in HUES if hue not in _HELD]
     changed[list(_FREE[: len(shades)])] = np.round(shades).astype(np.uint8)
     return changed
 
