@@ -21,7 +21,7 @@ def module(**changes):
     settings = {
         "codec": codec, "optimizer": partial(torch.optim.AdamW, lr=1e-2), "latent_noise": 0.1,
         "scheduler": partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda _: 1.0), "squared_error_weight": 1.0,
-        "statistics_momentum": 0.1, "halved_share": 0.5, "train_encoder": True, "seed": 0,
+        "detail_weight": 0.1, "statistics_momentum": 0.1, "halved_share": 0.5, "train_encoder": True, "seed": 0,
     }  # fmt: skip
     part = AutoencodingModule(**{**settings, **changes})
     part._trainer = SimpleNamespace(accumulate_grad_batches=1, world_size=1, global_rank=0, global_step=0)

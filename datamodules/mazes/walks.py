@@ -97,7 +97,7 @@ def _return(maze: Maze, home: Cell, frames: int, rng: np.random.Generator) -> Wa
 def _loop(maze: Maze, home: Cell, frames: int, rng: np.random.Generator) -> Walk:
     found = find_loop(maze=maze, home=home)
     route = Route(maze=maze, cell=home, rng=rng)
-    for cell in found if rng.random() < 0.5 else found[::-1]:
+    for cell in found if rng.random() < 0.5 else [*found[-2::-1], home]:
         route.go(cell=cell, leg="round")
     route.explore(frames=frames, leg="again")
     return Walk(*route.timed(frames=frames), home=home, turn_frame=-1)
