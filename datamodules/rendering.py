@@ -12,11 +12,13 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn, Protocol, TypeVar
@@ -62,36 +64,72 @@ def render_missing(
     """
     if not plans:
         return
-    # Spawned processes share nothing with this one, whatever threads it runs.
-    context = multiprocessing.get_context("spawn")
     columns = (TextColumn(world), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    failures = 0
     console = Console(stderr=True)
+    failures = 0
     _LOG.info("rendering %d walks into %s", len(plans), plans[0].root)
     with (
         _ended_by_sigterm(),
         tempfile.TemporaryDirectory() as scratch,
         Progress(*columns, console=console, disable=not console.is_terminal) as progress,
-        # The game makes a folder where it is started, so the processes start it elsewhere.
+    ):
+        task = progress.add_task("walks", total=len(plans))
+
+        def fail(plan: PlanT, why: str) -> None:
+            nonlocal failures
+            failures += 1
+            _LOG.warning("Walk %s was skipped: %s", plan.walk_id, why)
+
+        def finish(plan: PlanT, error: BaseException | None) -> None:
+            if error is not None:
+                fail(plan, f"{type(error).__name__}: {error}")
+            progress.advance(task)
+
+        left, processes = list(plans), num_workers
+        while left:
+            lost = _render_in_pool(
+                plans=left, render_walk=render_walk, num_workers=processes, scratch=scratch, finish=finish
+            )
+            if lost and processes == 1:  # then it was the first of them that was being rendered
+                fail(lost.pop(0), "the game does not take its level and ended the process that had started it")
+                progress.advance(task)
+            left, processes = lost, 1
+    if failures == len(plans):
+        msg = f"not one of {failures} walks could be rendered; the reasons are in the warnings above."
+        raise RuntimeError(msg)
+
+
+def _render_in_pool(
+    *,
+    plans: Sequence[PlanT],
+    render_walk: Callable[[PlanT], None],
+    num_workers: int,
+    scratch: str,
+    finish: Callable[[PlanT, BaseException | None], None],
+) -> list[PlanT]:
+    """Calls `finish` for every walk that was rendered or raised; returns those left where a process died of one."""
+    left = dict(enumerate(plans))
+    others = set(multiprocessing.active_children())
+    with (
         ProcessPoolExecutor(
             max_workers=min(num_workers, len(plans)),
-            mp_context=context,
+            # Spawned processes share nothing with this one, whatever threads it runs.
+            mp_context=multiprocessing.get_context("spawn"),
+            # The game makes a folder where it is started, so the processes start it elsewhere.
             initializer=_enter_process,
             initargs=(scratch,),
         ) as pool,
         _ended_with_their_games(pool),
     ):
-        task = progress.add_task("walks", total=len(plans))
-        futures = {pool.submit(partial(_render_alone, render_walk), plan): plan for plan in plans}
+        futures = {pool.submit(partial(_render_alone, render_walk), plan): place for place, plan in left.items()}
+        processes = set(multiprocessing.active_children()) - others
         for future in as_completed(futures):
             error = future.exception()
-            if error is not None:
-                failures += 1
-                _LOG.warning("Walk %s was skipped: %s: %s", futures[future].walk_id, type(error).__name__, error)
-            progress.advance(task)
-    if failures == len(plans):
-        msg = f"not one of {failures} walks could be rendered; the reasons are in the warnings above."
-        raise RuntimeError(msg)
+            if not isinstance(error, BrokenProcessPool):
+                finish(left.pop(futures[future]), error)
+        if left:  # the executor ends the other processes, but not their games
+            _kill_groups(processes)
+    return list(left.values())
 
 
 @contextmanager
@@ -126,12 +164,16 @@ def _ended_with_their_games(pool: ProcessPoolExecutor) -> Iterator[None]:
         left = [process.sentinel for process in processes]
         while left and (closed := wait(left, timeout=_SECONDS_TO_CLOSE)):
             left = [sentinel for sentinel in left if sentinel not in closed]
-        for process in processes:
-            if process.pid is not None:
-                with suppress(ProcessLookupError):  # the usual case: nothing is left of its group
-                    os.killpg(process.pid, signal.SIGKILL)
-            process.kill()  # one that had no group yet
+        _kill_groups(processes)
         raise
+
+
+def _kill_groups(processes: Iterable[BaseProcess]) -> None:
+    for process in processes:
+        if process.pid is not None:
+            with suppress(ProcessLookupError):  # the usual case: nothing is left of its group
+                os.killpg(process.pid, signal.SIGKILL)
+        process.kill()  # one that had no group yet
 
 
 def _enter_process(folder: str) -> None:

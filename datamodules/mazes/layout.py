@@ -110,7 +110,7 @@ class Maze:
             "rooms": [{"cell": list(cell), "region": region} for cell, region in self.rooms.items()],
             "looks": [asdict(look) for look in self.looks],
             "things": [{"name": thing.name, **asdict(thing)} for thing in self.things],
-            "signs": [asdict(sign) for sign in self.signs],
+            "signs": [asdict(sign) | {"block": list(sign.block), "side": list(sign.side)} for sign in self.signs],
         }
 
 
@@ -207,17 +207,21 @@ def _join(*, region: NDArray[np.int64], first: Cell, second: Cell, number: int) 
 
 def _draw_looks(*, rng: np.random.Generator, count: int, rooms: set[int]) -> tuple[Look, ...]:
     """Looks of all regions; no two have the same wall, nor, as long as hues last, the same hue of wall."""
-    hues = list(itertools.chain.from_iterable(rng.permutation(HUES) for _ in range(count // len(HUES) + 1)))
-    patterns = list(itertools.chain.from_iterable(rng.permutation(list(WALLS)) for _ in range(count // len(WALLS) + 1)))
-    looks = []
+    hues, patterns = (
+        list(itertools.chain.from_iterable(rng.permutation(names) for _ in range(count // len(names) + 1)))
+        for names in (HUES, tuple(WALLS))
+    )
+    looks: list[Look] = []
     for number in range(count):
-        wall = str(hues[number])
+        wall, pattern = str(hues[number]), str(patterns[number])
+        taken = {(look.wall, look.wall_pattern) for look in looks}
+        pattern = next((name for name in (pattern, *WALLS) if (wall, name) not in taken), pattern)
         floor = str(rng.choice([hue for hue in HUES if hue != wall]))
         looks.append(
             Look(
                 wall=wall,
                 wall_accent=str(rng.choice([hue for hue in HUES if hue != wall])),
-                wall_pattern=str(patterns[number]),
+                wall_pattern=pattern,
                 floor=floor,
                 floor_pattern=str(rng.choice(list(FLOORS))),
                 ceiling=str(rng.choice([hue for hue in HUES if hue not in (wall, floor)])),

@@ -121,6 +121,7 @@ def _rejoin(maze: Maze, home: Cell, frames: int, rng: np.random.Generator) -> Wa
     route = Route(maze=maze, cell=way[0], rng=rng)
     for cell in way[1:]:
         route.go(cell=cell, leg="go")
+    route.centre(leg="go")
     route.turn(degrees=360.0, leg="look")
     route.explore(frames=frames)
     return Walk(*route.timed(frames=frames), home=home, turn_frame=-1)
