@@ -15,7 +15,7 @@ from datamodules.mazes.looks import CEILINGS, FLOORS, HUES, SHAPES, SIGNS, WALLS
 
 BLOCK = 128  # map units
 PITCH = 4  # blocks from the middle of a cell to that of the next
-# Source: our choice: with room for 317 frames of walking, a walk sees about half of a maze of 3 x 3 cells.
+# Source: our choice: with room for 317 frames of walking, a walk sees a third to a half of a maze of 3 x 3 cells.
 _JUNCTION_SHARE = 0.2  # of cells with more than one way out, that are no rooms
 _LOOP_SHARE = 0.4  # of walls between neighbouring cells that a tree left standing, opened
 _HEIGHTS = (128, 160, 192)  # of rooms, in map units

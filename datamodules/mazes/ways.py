@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from datamodules.mazes.layout import Cell, Maze, centre_of
 
-# Source: our choice: a codec that folds four frames sees a turn of 20 degrees in them, and 56 map units of way.
-MOST_TURN = 5.0  # degrees a frame
-MOST_WAY = 14.0  # map units a frame
+# Source: our choice: a codec that folds four frames sees a turn of 16 degrees in them, and 44 map units of way.
+MOST_TURN = 4.0  # degrees a frame
+MOST_WAY = 11.0  # map units a frame
 _BEND = 64.0  # radius of a bend, in map units
 _STEP = 2.0  # map units between the points from which a way is timed
 _SMOOTHING = 5  # frames of each of two running means that round off changes of speed
