@@ -1,7 +1,7 @@
 """Reconstruction by the codec on videos it was not trained on: `python benchmarks/codec_quality.py`.
 
-PSNR in dB on the scale of 8-bit pictures, per video over clips of 65 frames (mean square over all pixels of a clip), and
-the share of a clip's sharpness that is left.
+PSNR in dB on the scale of 8-bit pictures, per video over clips of 65 frames (mean square over all pixels of a clip),
+and the share of a clip's sharpness that is left.
 """
 
 import argparse
