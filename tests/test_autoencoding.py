@@ -4,6 +4,7 @@ import copy
 from functools import partial
 from types import SimpleNamespace
 
+import pytest
 import torch
 from omegaconf import OmegaConf
 from torch.nn import functional as F
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from lightning_modules.autoencoding import AutoencodingModule
 from lightning_modules.runs import release
 from networks.codecs.causal import CausalVideoAutoencoder
+from networks.codecs.linear_start import start_linear
 from networks.interfaces import VideoBatch
 from networks.saving import load_pretrained, read_config, save_pretrained
 
@@ -22,6 +24,7 @@ def module(**changes):
         "codec": codec, "optimizer": partial(torch.optim.AdamW, lr=1e-2), "latent_noise": 0.1,
         "scheduler": partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda _: 1.0), "squared_error_weight": 1.0,
         "detail_weight": 0.1, "statistics_momentum": 0.1, "halved_share": 0.5, "train_encoder": True, "seed": 0,
+        "linear_start_batches": 0,
     }  # fmt: skip
     part = AutoencodingModule(**{**settings, **changes})
     part._trainer = SimpleNamespace(accumulate_grad_batches=1, world_size=1, global_rank=0, global_step=0)
@@ -98,3 +101,48 @@ def test_latents_are_named_by_what_makes_them():
         assert torch.equal(codec.encode(batch().video), latents)
         codec.encoder.layers[0].bias.add_(1)
         assert codec.fingerprint != key
+
+
+@pytest.mark.parametrize("widths", [(96, 64), (192, 256)])
+def test_a_linear_start_is_the_best_linear_autoencoder(widths):
+    from einops import rearrange
+
+    torch.manual_seed(0)
+    codec = CausalVideoAutoencoder(
+        channels=8, fine_width=widths[0], coarse_width=widths[1], num_fine_blocks=1, num_coarse_blocks=1
+    )
+    noise = torch.rand(12, 3, 9, 4, 4, generator=torch.Generator().manual_seed(1))
+    video = F.interpolate(noise, size=(9, 32, 32), mode="trilinear") * 2 - 1
+    start_linear(codec, video)
+    with torch.no_grad():
+        latents = codec.encode_raw(video)
+        back = codec.decode_raw(latents)
+    blocks = rearrange(video[:, :, 1:], "b c (f t) (h p) (w q) -> (b f h w) (c t p q)", t=4, p=8, q=8)
+    left = torch.linalg.svdvals(blocks - blocks.mean(0))[8:].square().sum() / blocks.numel()
+    error = (back - video)[:, :, 1:].square().mean()
+    assert left * 0.99 <= error <= left * 1.1
+    std = latents[:, :, 1:].std(dim=(0, 2, 3, 4))
+    assert ((std > 0.8) & (std < 1.1)).all()
+
+
+def test_a_run_begins_linear_once(monkeypatch):
+    part = module(linear_start_batches=2)
+    kept = []
+    monkeypatch.setattr("lightning_modules.autoencoding.start_linear", lambda codec, video: kept.append(video.shape[0]))
+    strategy = SimpleNamespace(broadcast=lambda state: state)
+    part._trainer = SimpleNamespace(train_dataloader=[batch()] * 5, global_step=0, strategy=strategy)
+    part.on_train_start()
+    assert kept == [4]
+    part._trainer.global_step = 1
+    part.on_train_start()
+    module().on_train_start()
+    assert kept == [4]
+
+
+def test_detail_is_what_a_pixel_differs_by():
+    from lightning_modules.autoencoding import detail
+
+    video = torch.zeros(1, 1, 1, 5, 5)
+    video[..., 2, 2] = 1.0
+    assert detail(video)[0, 0, 0].tolist() == [[0, 1, 0], [1, -4, 1], [0, 1, 0]]
+    assert detail(torch.arange(25.0).view(1, 1, 1, 5, 5)).abs().max() == 0  # a ramp has none
