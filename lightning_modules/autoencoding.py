@@ -1,6 +1,5 @@
 """Training of the codec: reconstruct short clips of pixels."""
 
-import itertools
 from typing import Any, cast
 
 import torch
@@ -13,7 +12,7 @@ from lightning_modules.metrics.sharpness import Sharpness
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
 from lightning_modules.randomness import row_generators
 from networks.codecs.causal import CausalVideoAutoencoder
-from networks.codecs.linear_start import start_linear
+from networks.codecs.growing import begin_from
 from networks.interfaces import VideoBatch
 
 
@@ -39,7 +38,7 @@ class AutoencodingModule(LightningModule):
         statistics_momentum: float,
         halved_share: float,
         train_encoder: bool,
-        linear_start_batches: int,
+        begin_from: str | None,
         seed: int,
     ) -> None:
         """latent_noise: standard deviation, in units of each channel's own; squared_error_weight: beside the MAE.
@@ -47,7 +46,7 @@ class AutoencodingModule(LightningModule):
         detail_weight: of the mean absolute error of the detail, beside the MAE.
         halved_share: of each batch's clips, the share that is reconstructed at half the size too.
         train_encoder: False to train the decoder alone, so that latents, and all that was trained on them, stay.
-        linear_start_batches: begin as the best linear autoencoder of so many batches; 0: from the codec's own weights.
+        begin_from: folder of a trained codec of the same widths, with as many channels or fewer; None: as the codec is.
         """
         super().__init__()
         self.codec = codec
@@ -59,20 +58,15 @@ class AutoencodingModule(LightningModule):
         self.statistics_momentum = statistics_momentum
         self.halved_share = halved_share
         self.train_encoder = train_encoder
-        self.linear_start_batches = linear_start_batches
+        self.begin_from = begin_from
         codec.train().requires_grad_(True)  # codec=freedoom comes frozen
         codec.encoder.requires_grad_(train_encoder)
         self.seed = seed
 
     def on_train_start(self) -> None:
-        """Lightning's hook: sets the weights to begin with, the same in every process; a resumed run has its own."""
-        if self.linear_start_batches == 0 or self.trainer.global_step > 0:
-            return
-        loader = self.trainer.train_dataloader
-        assert loader is not None
-        videos = [batch.video for batch in itertools.islice(iter(loader), self.linear_start_batches)]
-        start_linear(self.codec, torch.cat(videos))
-        self.codec.load_state_dict(self.trainer.strategy.broadcast(self.codec.state_dict()))
+        """Lightning's hook: a resumed run has its own weights."""
+        if self.begin_from is not None and self.trainer.global_step == 0:
+            begin_from(self.codec, self.begin_from)
 
     def _decode(self, raw: Tensor, noise: float) -> Tensor:
         std = cast(Tensor, self.codec.latents_std).view(-1, 1, 1, 1)
