@@ -48,6 +48,11 @@ def corpus(tmp_path_factory):
     return render_corpus(root=tmp_path_factory.mktemp("mazes"), **SETTINGS)
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the game makes a folder where it is started
+
+
 def read_table(path):
     with Path(path).open() as file:
         return list(csv.DictReader(file))
@@ -354,8 +359,7 @@ def test_the_marine_is_where_the_plan_says(corpus):
             assert abs((float(pose["angle"]) - angle + 180.0) % 360.0 - 180.0) < 0.05
 
 
-def test_a_backtrack_shows_the_same_pictures_again(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_backtrack_shows_the_same_pictures_again(tmp_path):
     plan = plan_of(root=str(tmp_path), maze=1, number=0, kinds={"backtrack": 1.0}, **PLAN)
     render_walk(plan)
     frames = read_frames(tmp_path / plan.video)
@@ -364,8 +368,7 @@ def test_a_backtrack_shows_the_same_pictures_again(tmp_path, monkeypatch):
     assert json.loads((tmp_path / plan.row).read_text())["turn_frame"] == 16
 
 
-def test_larger_pictures_show_the_same_walk(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_larger_pictures_show_the_same_walk(tmp_path):
     frames = []
     for size in (62, 124):
         root = str(tmp_path / str(size))
