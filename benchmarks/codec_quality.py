@@ -1,6 +1,7 @@
 """Reconstruction by the codec on videos it was not trained on: `python benchmarks/codec_quality.py`.
 
-PSNR in dB on the scale of 8-bit pictures, per video over clips of 65 frames (mean square over all pixels of a clip).
+PSNR in dB on the scale of 8-bit pictures, per video over clips of 65 frames (mean square over all pixels of a clip),
+and the share of a clip's sharpness that is left.
 """
 
 import argparse
@@ -18,21 +19,26 @@ import torch
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from datamodules.tables import read_entries
+from longtake.metrics.sharpness import Sharpness
 from longtake.video import read_frames
-from networks.saving import load_pretrained
+from networks.saving import load_pretrained, read_config
 
 
 def main() -> None:
-    """Prints a line per level and the mean with its spread over levels; writes results/codec_quality.json."""
+    """Prints a line per level or maze and the mean with its spread over them; writes results/codec_quality.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", default="weights/codec_freedoom_64")
     parser.add_argument("--root", default="data/freedoom_64_long", help="a rendered corpus, with table.csv")
     parser.add_argument("--split", default="test")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--frames", type=int, default=65)
+    parser.add_argument("--report", default="codec_quality", help="name of the file under results")
     options = parser.parse_args()
-    codec = load_pretrained(folder=options.weights, channels=16)
+    channels = read_config(Path(options.weights))["channels"]
+    codec = load_pretrained(folder=options.weights, channels=channels)
     levels: dict[str, list[float]] = {}
+    kept: dict[str, list[float]] = {}
+    sharpness = Sharpness()
     for entry in read_entries(options.root, "table.csv"):
         if entry.split != options.split:
             continue
@@ -44,15 +50,20 @@ def main() -> None:
                 decoded = codec.decode(codec.encode(clip))
             value = float(peak_signal_noise_ratio(decoded, clip, data_range=(-1.0, 1.0)))
             levels.setdefault(entry.path.parent.name, []).append(value)
+            made, real = (sharpness.measure(video[0]).score or 0.0 for video in (decoded, clip))
+            kept.setdefault(entry.path.parent.name, []).append(made / max(real, 1e-6))
     means = {level: sum(values) / len(values) for level, values in levels.items()}
     for level, mean in sorted(means.items()):
         sys.stdout.write(f"{level:8s} {mean:6.2f} dB over {len(levels[level])} clips\n")
     over = torch.tensor(list(means.values()))
+    sharp = torch.tensor([sum(values) / len(values) for values in kept.values()])
     sys.stdout.write(f"mean over {len(over)} levels {over.mean():.2f} dB, spread {over.std():.2f}\n")
+    sys.stdout.write(f"sharpness kept {sharp.mean():.3f}, spread over levels {sharp.std():.3f}\n")
     results = Path(__file__).parent / "results"
     results.mkdir(exist_ok=True)
     report = {"psnr_by_level": means, "mean": float(over.mean()), "std_over_levels": float(over.std())}
-    (results / "codec_quality.json").write_text(json.dumps({**vars(options), **report}, indent=1) + "\n")
+    report |= {"sharpness_kept": float(sharp.mean()), "sharpness_kept_std_over_levels": float(sharp.std())}
+    (results / f"{options.report}.json").write_text(json.dumps({**vars(options), **report}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

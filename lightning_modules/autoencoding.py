@@ -10,18 +10,21 @@ from torch.nn import functional as F
 
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
 from lightning_modules.randomness import row_generators
+from longtake.metrics.sharpness import Sharpness
 from networks.codecs.causal import CausalVideoAutoencoder
+from networks.codecs.growing import begin_from
 from networks.interfaces import VideoBatch
-from networks.ranges import NotNegative, Seed, Share
+from networks.ranges import NotNegative, Seed, Share, Text
 
 
 class AutoencodingModule(LightningModule):
-    """Mean absolute and squared error of the reconstruction, with noise on the latents.
+    """Mean absolute and squared error of the reconstruction and of its detail, with noise on the latents.
 
     Source: our choice: noise of a fixed share of each channel's spread keeps neighbouring latents close in pixels,
     which a diffusion model's small errors need, and cannot be undone by growing the latents. Latents of half the
     size that decode to the video of half the size (as in EQ-VAE, arXiv 2502.09509) keep coarse content in coarse
-    latents, which a diffusion model learns sooner.
+    latents, which a diffusion model learns sooner. Both errors alone blur what is costly to place exactly; the error of
+    the detail, what a pixel differs from its four neighbours by, weighs edges more.
     """
 
     def __init__(
@@ -32,15 +35,19 @@ class AutoencodingModule(LightningModule):
         scheduler: SchedulerFactory,
         latent_noise: NotNegative,
         squared_error_weight: NotNegative,
+        detail_weight: NotNegative,
         statistics_momentum: Share,
         halved_share: Share,
         train_encoder: bool,
+        begin_from: Text | None,
         seed: Seed,
     ) -> None:
         """latent_noise: standard deviation, in units of each channel's own; squared_error_weight: beside the MAE.
 
+        detail_weight: of the mean absolute error of the detail, beside the MAE.
         halved_share: of each batch's clips, the share that is reconstructed at half the size too.
         train_encoder: False to train the decoder alone, so that latents, and all that was trained on them, stay.
+        begin_from: folder of a trained codec of the same widths, with as many channels or fewer; None: as the codec is.
         """
         super().__init__()
         self.codec = codec
@@ -48,12 +55,19 @@ class AutoencodingModule(LightningModule):
         self.scheduler = scheduler
         self.latent_noise = latent_noise
         self.squared_error_weight = squared_error_weight
+        self.detail_weight = detail_weight
         self.statistics_momentum = statistics_momentum
         self.halved_share = halved_share
         self.train_encoder = train_encoder
+        self.begin_from = begin_from
         codec.train().requires_grad_(True)  # codec=freedoom comes frozen
         codec.encoder.requires_grad_(train_encoder)
         self.seed = seed
+
+    def on_train_start(self) -> None:
+        """Lightning's hook: a resumed run has its own weights."""
+        if self.begin_from is not None and self.trainer.global_step == 0:
+            begin_from(self.codec, self.begin_from)
 
     def _decode(self, raw: Tensor, noise: float) -> Tensor:
         std = cast(Tensor, self.codec.latents_std).view(-1, 1, 1, 1)
@@ -61,7 +75,8 @@ class AutoencodingModule(LightningModule):
 
     def _error(self, reconstruction: Tensor, video: Tensor) -> Tensor:
         error = reconstruction - video
-        return error.abs().mean() + self.squared_error_weight * error.square().mean()
+        loss = error.abs().mean() + self.squared_error_weight * error.square().mean()
+        return loss + self.detail_weight * detail(error).abs().mean() if self.detail_weight else loss
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """batch.video: b 3 f h w, pixels in [-1, 1]."""
@@ -80,15 +95,32 @@ class AutoencodingModule(LightningModule):
         return loss + self.halved_share * halved
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
-        """Logs PSNR of what `codec.decode(codec.encode(video))` gives, in dB on the scale of 8-bit pictures."""
-        error = self._decode(self.codec.encode_raw(batch.video), 0.0).clamp(-1, 1) - batch.video
+        """Logs PSNR of what `codec.decode(codec.encode(video))` gives, in dB on the scale of 8-bit pictures.
+
+        And what it keeps of the sharpness: a share, 1 where nothing is lost.
+        """
+        back = self._decode(self.codec.encode_raw(batch.video), 0.0).clamp(-1, 1)
+        error = back - batch.video
         psnr = -10 * torch.log10(error.square().mean(dim=(1, 2, 3, 4)) / 4)
         self.log("val/psnr", psnr.mean(), prog_bar=True, batch_size=len(batch.video), sync_dist=True)
+        kept = [_sharpness(made) / max(_sharpness(real), 1e-6) for made, real in zip(back, batch.video, strict=True)]
+        self.log("val/sharpness_kept", sum(kept) / len(kept), batch_size=len(kept), sync_dist=True)
         self.log("val/loss", error.abs().mean(), batch_size=len(batch.video), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """One optimizer, one schedule by step."""
         return configure(self, self.optimizer, self.scheduler)
+
+
+def detail(video: Tensor) -> Tensor:
+    """The Laplacian of every frame: four neighbours less four times the pixel; b c f h w to b c f h-2 w-2."""
+    across = video[..., 1:-1, 2:] + video[..., 1:-1, :-2]
+    return across + video[..., 2:, 1:-1] + video[..., :-2, 1:-1] - 4 * video[..., 1:-1, 1:-1]
+
+
+def _sharpness(video: Tensor) -> float:
+    """Of one video, 3 f h w."""
+    return Sharpness().measure(video).score or 0.0
 
 
 def halve(video: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from datamodules.freedoom import render as render_module
+from datamodules import rendering as render_module
 from longtake.cli.user_errors import sentence
 
 ROOT = Path(__file__).parents[1]

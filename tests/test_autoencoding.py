@@ -4,6 +4,7 @@ import copy
 from functools import partial
 from types import SimpleNamespace
 
+import pytest
 import torch
 from omegaconf import OmegaConf
 from torch.nn import functional as F
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from lightning_modules.autoencoding import AutoencodingModule
 from longtake.releases.writing import release
 from networks.codecs.causal import CausalVideoAutoencoder
+from networks.codecs.growing import begin_from
 from networks.interfaces import VideoBatch
 from networks.saving import load_pretrained, read_config, save_pretrained
 
@@ -21,7 +23,8 @@ def module(**changes):
     settings = {
         "codec": codec, "optimizer": partial(torch.optim.AdamW, lr=1e-2), "latent_noise": 0.1,
         "scheduler": partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda _: 1.0), "squared_error_weight": 1.0,
-        "statistics_momentum": 0.1, "halved_share": 0.5, "train_encoder": True, "seed": 0,
+        "detail_weight": 0.1, "statistics_momentum": 0.1, "halved_share": 0.5, "train_encoder": True, "seed": 0,
+        "begin_from": None,
     }  # fmt: skip
     part = AutoencodingModule(**{**settings, **changes})
     part._trainer = SimpleNamespace(accumulate_grad_batches=1, world_size=1, global_rank=0, global_step=0)
@@ -98,3 +101,55 @@ def test_latents_are_named_by_what_makes_them():
         assert torch.equal(codec.encode(batch().video), latents)
         codec.encoder.layers[0].bias.add_(1)
         assert codec.fingerprint != key
+
+
+def test_a_codec_begins_from_one_with_fewer_channels(tmp_path):
+    torch.manual_seed(0)
+    settings = {"fine_width": 8, "coarse_width": 12, "num_fine_blocks": 1, "num_coarse_blocks": 1}
+    trained = CausalVideoAutoencoder(channels=4, **settings)
+    trained.track_statistics(torch.randn(2, 4, 3, 4, 4), 1.0)
+    config = {"_class_name": "networks.codecs.causal.CausalVideoAutoencoder", "channels": 4, **settings}
+    save_pretrained(trained, config, tmp_path)
+    part = module(codec=CausalVideoAutoencoder(channels=6, **settings), begin_from=str(tmp_path))
+    part.on_train_start()
+    video = batch().video
+    with torch.no_grad():
+        latents = part.codec.encode(video)
+        assert torch.allclose(latents[:, :4], trained.encode(video), atol=1e-5)
+        assert latents[:, 4:].std() > 0
+        assert torch.allclose(part.codec.decode(latents), trained.decode(latents[:, :4]), atol=1e-5)
+    before = copy.deepcopy(part.codec.state_dict())
+    trained_on = {"train/loss": trained_step(part, video)}
+    assert trained_on["train/loss"] > 0
+    part._trainer.global_step = 1  # a resumed run
+    part.on_train_start()
+    assert any(not torch.equal(before[name], value) for name, value in part.codec.state_dict().items())
+
+
+def trained_step(part, video):
+    part.log = lambda *_, **__: None
+    optimizer = part.configure_optimizers()["optimizer"]
+    loss = part.training_step(batch(), 0)
+    loss.backward()
+    grown = part.codec.decoder.layers[0].weight.grad[:, 4:]
+    assert grown.abs().max() > 0  # new channels are free to learn
+    optimizer.step()
+    return float(loss.detach())
+
+
+@pytest.mark.parametrize("change", [{"channels": 3}, {"fine_width": 16}, {"num_coarse_blocks": 2}])
+def test_a_codec_of_another_make_is_no_beginning(change, tmp_path):
+    settings = {"channels": 4, "fine_width": 8, "coarse_width": 12, "num_fine_blocks": 1, "num_coarse_blocks": 1}
+    config = {"_class_name": "networks.codecs.causal.CausalVideoAutoencoder", **settings}
+    save_pretrained(CausalVideoAutoencoder(**settings), config, tmp_path)
+    with pytest.raises(ValueError, match=r"holds no codec of these blocks|but the codec's is"):
+        begin_from(CausalVideoAutoencoder(**{**settings, **change}), tmp_path)
+
+
+def test_detail_is_what_a_pixel_differs_by():
+    from lightning_modules.autoencoding import detail
+
+    video = torch.zeros(1, 1, 1, 5, 5)
+    video[..., 2, 2] = 1.0
+    assert detail(video)[0, 0, 0].tolist() == [[0, 1, 0], [1, -4, 1], [0, 1, 0]]
+    assert detail(torch.arange(25.0).view(1, 1, 1, 5, 5)).abs().max() == 0  # a ramp has none

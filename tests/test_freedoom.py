@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from datamodules.freedoom import render as render_module
+from datamodules import rendering as render_module
 from datamodules.freedoom.captions import Look, describe_look, name_object, write_caption, write_short_caption
 from datamodules.freedoom.level_map import BEARINGS, REACH, Surroundings, load_map
 from datamodules.freedoom.levels import LEVELS, TITLES, split_of

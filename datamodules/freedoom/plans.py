@@ -1,12 +1,10 @@
 """What a walk is: the plan that determines it, and the places of its files."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from datamodules.freedoom.game import COLOURS
 from datamodules.freedoom.levels import LEVELS
-from networks.files import whole
+from datamodules.recording import COLOURS, is_chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,17 +72,7 @@ def plan_walk(
         size=size,
         frames=frames,
         tics_per_frame=tics_per_frame,
-        third_person=_is_chosen(number=number, share=third_person_share, phase=place * 0.618034),
+        third_person=is_chosen(number=number, share=third_person_share, phase=place * 0.618034),
         colour=tuple(COLOURS)[(number // 2 + place) % len(COLOURS)],
-        monsters=_is_chosen(number=number, share=monsters_share, phase=place * 0.381966 + 0.5),
+        monsters=is_chosen(number=number, share=monsters_share, phase=place * 0.381966 + 0.5),
     )
-
-
-def write_whole(*, path: Path, data: bytes) -> None:
-    """Write a file so that it is either absent or complete, even when the program is killed."""
-    with whole(path) as part:
-        part.write_bytes(data)
-
-
-def _is_chosen(*, number: int, share: float, phase: float) -> bool:
-    return math.floor((number + 1) * share + phase) > math.floor(number * share + phase)

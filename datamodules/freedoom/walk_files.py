@@ -1,8 +1,5 @@
 """Render one walk to its three files: the video, the poses, and a side file with its row of the table."""
 
-import csv
-import gzip
-import io
 import json
 import tempfile
 import zlib
@@ -15,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from datamodules.freedoom.captions import describe_look, write_caption, write_short_caption
-from datamodules.freedoom.game import Game, Sight
+from datamodules.freedoom.game import Game
 from datamodules.freedoom.level_map import LevelMap, load_map
 from datamodules.freedoom.levels import split_of
-from datamodules.freedoom.plans import WalkPlan, write_whole
-from datamodules.freedoom.walks import Pose, Walker
+from datamodules.freedoom.plans import WalkPlan
+from datamodules.freedoom.walks import Walker
+from datamodules.recording import TICS_PER_SECOND, Pose, Sight, open_video, write_rows, write_whole
 
 _ATTEMPTS = 16
 _PATIENT_ATTEMPTS = 8  # after so many, a walk in a small place is good enough
@@ -70,7 +68,8 @@ def _try_walk(*, plan: WalkPlan, attempt: int) -> bool:
     if tally is None:
         return False
     unfinished.replace(root / plan.video)
-    _write_poses(path=root / plan.poses, tally=tally)
+    rows = [(*pose, leg, names) for pose, leg, names in zip(tally.poses, tally.legs, tally.objects, strict=True)]
+    write_rows(path=root / plan.poses, names=(*Pose._fields, "leg", "objects"), rows=rows)
     _write_row(plan=plan, tally=tally, rng=rng)
     return True
 
@@ -98,25 +97,19 @@ class _Tally:
 
 
 def _play(*, plan: WalkPlan, rng: np.random.Generator, game: Game, attempt: int, path: Path) -> _Tally | None:
-    import av
-
     level_map = load_map(level=plan.level)
     # The first walk begins at the level's own start, unless that led nowhere.
     if (plan.number > 0 or attempt > 0) and level_map.pickups:
         game.put(place=_start(rng=rng, level_map=level_map), angle=float(rng.uniform(0.0, 360.0)))
     walker = Walker(rng=rng, tics_per_frame=plan.tics_per_frame)
     tally = _Tally()
-    with av.open(str(path.absolute()), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(35, plan.tics_per_frame))
-        stream.width = stream.height = plan.size
-        stream.pix_fmt = "yuv420p"
-        # Without mbtree=0 x264 encodes the same small frames differently from run to run (measured at 64 px).
-        stream.options = {"crf": "17", "preset": "fast", "g": "16", "threads": "1", "x264-params": "mbtree=0"}
+    rate = Fraction(TICS_PER_SECOND, plan.tics_per_frame)
+    with open_video(path=path, size=plan.size, rate=rate, crf=17) as video:
         for index in range(plan.frames):
             sight = game.look()
             if tally.poses and _distance(tally.poses[-1], sight.pose) > _JUMP * plan.tics_per_frame:
                 return None
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(sight.picture, format="rgb24")))
+            video.add(sight.picture)
             tally.add(sight=sight, leg=walker.leg)
             around = level_map.around(x=sight.pose.x, y=sight.pose.y, angle=sight.pose.angle, may_drop=walker.may_drop)
             move = walker.step(around=around, pose=sight.pose)
@@ -124,7 +117,6 @@ def _play(*, plan: WalkPlan, rng: np.random.Generator, game: Game, attempt: int,
                 return None
             if not game.advance(move=move) and index + 1 < plan.frames:
                 return None
-        container.mux(stream.encode())
     return tally
 
 
@@ -132,15 +124,6 @@ def _start(*, rng: np.random.Generator, level_map: LevelMap) -> tuple[float, flo
     """Choose where a walk begins: the most open of a few places where things to pick up lie."""
     drawn = [level_map.pickups[int(index)] for index in rng.integers(len(level_map.pickups), size=4)]
     return max(drawn, key=lambda place: level_map.openness(x=place[0], y=place[1]))
-
-
-def _write_poses(*, path: Path, tally: _Tally) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("frame", *Pose._fields, "leg", "objects"))
-    for frame, (pose, leg, objects) in enumerate(zip(tally.poses, tally.legs, tally.objects, strict=True)):
-        writer.writerow((frame, *(f"{value:.3f}" for value in pose), leg, ";".join(objects)))
-    write_whole(path=path, data=gzip.compress(text.getvalue().encode(), mtime=0))
 
 
 def _write_row(*, plan: WalkPlan, tally: _Tally, rng: np.random.Generator) -> None:
@@ -161,7 +144,7 @@ def _write_row(*, plan: WalkPlan, tally: _Tally, rng: np.random.Generator) -> No
         "short_text": short_text_of(plan=plan, legs=Counter(tally.legs)),
         "level": plan.level,
         "split": split_of(level=plan.level),
-        "fps": 35 / plan.tics_per_frame,
+        "fps": TICS_PER_SECOND / plan.tics_per_frame,
         "num_frames": count,
         "height": plan.size,
         "width": plan.size,

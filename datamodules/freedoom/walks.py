@@ -13,22 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 from datamodules.freedoom.level_map import BEARINGS, REACH, Surroundings
+from datamodules.recording import Pose
 
 _MAX_TURN = 3.0  # degrees a tic
 _MAX_TURN_CHANGE = 1.2  # from frame to frame, so that the picture never jerks
 _CONFINEMENT = 288.0  # a place this small, walked about in for so many frames, shuts the marine in
 _CONFINEMENT_FRAMES = 48
 _CELL = 128.0  # size of the cells in which visited places are counted
-
-
-class Pose(NamedTuple):
-    """Where the marine stands and looks: x, y, z in map units, angle and pitch in degrees."""
-
-    x: float
-    y: float
-    z: float
-    angle: float
-    pitch: float
 
 
 class Move(NamedTuple):
