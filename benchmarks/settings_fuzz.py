@@ -40,8 +40,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from evaluate import predict_cost
 from longtake.cli.checks import check_parts, check_sizes, refuse_sharded
+from longtake.cli.evaluate import predict_cost
 from longtake.cli.take import overrides, reach_window, rollout_of
 from longtake.cli.user_errors import sentence
 from longtake.releases.reading import override

@@ -24,7 +24,7 @@ from longtake.releases.checkpoints import (
     read_checkpoint,
     size_of,
 )
-from longtake.releases.reading import read_run
+from longtake.releases.reading import read_state
 from networks.files import _place, claimed, remove_unfinished, whole
 
 ROOT = Path(__file__).parents[1]
@@ -153,7 +153,7 @@ def test_a_broken_checkpoint_is_passed_over_by_name(tmp_path, caplog):
     caplog.set_level(logging.WARNING, logger="longtake")
     assert last_checkpoint(run) == step
     assert str(last) in caplog.text
-    assert read_run(run)[1]["weight"][0] == 4
+    assert read_state(run, "weights")["weight"][0] == 4
     assert find_resume("last", tmp_path / "new") == step
     with pytest.raises(ValueError, match=r"cannot be read as a checkpoint .*step_0000004\.ckpt beside it is whole"):
         read_checkpoint(last)

@@ -10,8 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from test_training import ROOT, config, train, videos  # noqa: F401
 
-import export
 from longtake.arguments import argument
+from longtake.cli import export
 
 SIGNS = "ab 5.'\"\\$${}[](),=:#日é|&;<>*?!~@%^\n\t-+/_"
 PLAIN = (

@@ -167,7 +167,7 @@ def test_weights_that_are_no_numbers_are_refused(videos, first, tmp_path, word, 
     name = next(name for name, value in node.items() if value.is_floating_point() and value.ndim)
     node[name].view(-1)[0] = bad
     torch.save(checkpoint, tmp_path / "bad.ckpt")
-    with pytest.raises(ValueError, match=rf"{word}.*: \S+ holds NaN or infinite values"):
+    with pytest.raises(ValueError, match=rf"(bad\.ckpt|{word}).* holds NaN or infin"):
         train(config(videos, tmp_path / "run", f"{word}={tmp_path / 'bad.ckpt'}", *TAUGHT))
 
 

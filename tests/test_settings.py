@@ -76,8 +76,8 @@ def test_every_option_passes(program, group, option):
     chosen = f"{group}={option}"
     rows = option.endswith("_segments") and group == "datamodule"
     with_it = TOGETHER.get(chosen, ["experiment=lovic_freedoom"] if rows else []) if program == "train" else []
-    if option == "freedoom_pixels":
-        with_it = ["experiment=codec_freedoom"]
+    if option.endswith("_pixels"):
+        with_it = [f"experiment=codec_{option.removesuffix('_pixels')}"]
     asked = ["datamodule.root=DIR"] if option in ("folder", "folder_segments", "table", "vin_wan") else []
     asked += ["datamodule.table=videos.csv"] if option == "table" else []
     check(program, *with_it, chosen, *asked)
@@ -144,6 +144,7 @@ def test_a_key_of_ones_own_that_others_refer_to_is_no_mistake():
         ("generate prompt=[a,5]", "prompt[1]=5 must be a text"),
         ("generate guidance_scale=nan", "guidance_scale=nan must be a number"),
         ("generate rate=-1", "rate=-1 must be a number, at least 1"),
+        ("generate rate=many", "rate=many must be a number, at least 1"),
         ("generate weights=null", "weights=null must be a text"),
         ("generate rollout=segmentwise rollout.memory_level=nan", "rollout.memory_level=nan must be a number from 0"),
         ("generate rollout=segmentwise rollout.rate_growth=nan", "rollout.rate_growth=nan must be a number"),

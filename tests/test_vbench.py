@@ -227,7 +227,7 @@ def test_commands_are_those_of_each_mode(videos, tmp_path):
 def test_the_program_lays_out_and_checks(videos, tmp_path, capsys):
     def run(*overrides):
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            program.main(compose("evaluate", list(overrides)))
+            program.run(compose("evaluate", list(overrides)))
         return " ".join(capsys.readouterr().out.split())
 
     out = tmp_path / "out"
