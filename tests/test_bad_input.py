@@ -124,6 +124,7 @@ def test_explain_prints_one_sentence_and_exits_with_two(capsys, monkeypatch):
         raise ValueError("the rule")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [

@@ -14,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import clock, probes, report, sheets, vin_cost
 from benchmarks.setups import PAPER, SMALL, build_network, count_flops, example, num_latents
 
+pytestmark = pytest.mark.slow
+
 
 def test_full_attention_costs_what_the_formula_says():
     d, depth, frames, text = 192, 6, num_latents(65), 1 + SMALL.text_tokens

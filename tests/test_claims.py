@@ -25,6 +25,8 @@ from longtake.reports.scorer import Scorer
 from longtake.video import read_frames, write_video
 from networks.interfaces import Condition
 
+pytestmark = pytest.mark.slow
+
 VIN = ROOT / "weights" / "vin_freedoom_64"
 SIZE = Size(157, 20)
 WALKS = ["real", "real_decoded", "real_blurred"]

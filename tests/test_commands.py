@@ -13,6 +13,8 @@ from test_training import ROOT, config, train, videos  # noqa: F401
 from longtake.arguments import argument
 from longtake.cli import export
 
+pytestmark = pytest.mark.slow
+
 SIGNS = "ab 5.'\"\\$${}[](),=:#日é|&;<>*?!~@%^\n\t-+/_"
 PLAIN = (
     "5",

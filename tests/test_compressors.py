@@ -246,6 +246,7 @@ def loss_after_training(steps=100):
     return loss.item()
 
 
+@pytest.mark.slow
 def test_a_batch_is_learnt_by_heart_and_worse_where_all_queries_stand_at_one_place(monkeypatch):
     def stacked(sizes, rate, **settings):
         grid = query_grid(sizes, rate, **settings)

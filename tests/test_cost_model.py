@@ -11,6 +11,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import clock, cost_cases, cost_model
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_benchmark_sets_predictions_beside_measurements(monkeypatch, tmp_path):
     monkeypatch.setattr(clock, "LEAST_SECONDS", 0.0)

@@ -14,6 +14,8 @@ from longtake.generation import generate
 from longtake.objectives import FlowPrediction, LinearPath, NoWeight, Objective, Uniform
 from longtake.samplers import ClassifierFreeGuidance, Euler
 
+pytestmark = pytest.mark.slow
+
 VIN, DIT = ("network=vin",), ("network=dit",)
 CASES = [
     *((VIN, name) for name in ROLLOUTS if name != "segmentwise"),

@@ -17,6 +17,8 @@ from longtake.cli.user_errors import sentence
 from longtake.failures import explain_failure
 from networks.codecs.causal import CausalVideoAutoencoder
 
+pytestmark = pytest.mark.slow
+
 MEMORY = "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000000 bytes. Error code 12"  # noqa: E501
 
 

@@ -84,6 +84,7 @@ def check(name: str, result: torch.Tensor) -> None:
         assert found["hash"] == expected["hash"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("weights", "rollout"), TAKES)
 def test_a_take_is_the_same(weights, rollout, tmp_path):
     own = {"segmentwise": [], "whole": []}.get(rollout, [])

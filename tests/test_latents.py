@@ -45,6 +45,7 @@ module(Path({folder!r}), codec=Dies()).prepare_data()
 """
 
 
+@pytest.mark.slow
 def test_a_killed_caching_keeps_what_it_had_and_ends_as_if_it_were_not(folder):
     script = KILLED.format(root=str(ROOT), tests=str(ROOT / "tests"), folder=str(folder))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -20,6 +20,8 @@ from longtake.releases.reading import load_run
 from longtake.video import write_video
 from networks.interfaces import Reconstruction, SegmentBatch, VideoBatch
 
+pytestmark = pytest.mark.slow
+
 CAPTIONS = (
     "A marine in blue armour is walking through a green level.",
     "Third-person view of a marine in a red suit in a blue level.",

@@ -22,6 +22,8 @@ from longtake.releases.writing import release
 from longtake.video import read_frames, write_video
 from networks.saving import WEIGHTS
 
+pytestmark = pytest.mark.slow
+
 SEGMENTS = [
     "datamodule=folder_segments",
     "datamodule.num_frames=[25]",  # seven latents: a row of three segments of two

@@ -448,6 +448,7 @@ def test_the_program_scores_with_its_own_config(folder, tmp_path):
     assert content["settings"]["metrics"]["mawe"]["flow"]["name"] == "dis"
 
 
+@pytest.mark.slow
 def test_the_program_says_what_it_needs(tmp_path):
     result = subprocess.run(
         [sys.executable, ROOT / "evaluate.py"], capture_output=True, text=True, cwd=tmp_path, check=False

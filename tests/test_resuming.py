@@ -16,6 +16,8 @@ from lightning_modules.optimization import warmup_cosine
 from longtake.cli.training import keep_curves
 from networks.saving import read_config
 
+pytestmark = pytest.mark.slow
+
 TAUGHT = ("scheduler.warmup_steps=2", "scheduler.total_steps=6", "callbacks.finite_loss.every_n_steps=1")
 RATES = "+callbacks.rates._target_=test_resuming.Rates"
 

@@ -285,6 +285,7 @@ def test_a_value_that_hydra_itself_needs_is_named():
     assert sentence(caught.value) == "output=null must be a text, such as output=NAME"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_programs_check_before_anything_else(program, tmp_path):
     wrong = {"train": "seed=-1", "generate": "prompt=5", "evaluate": "text_tokens=-1", "export": "decoder=5"}

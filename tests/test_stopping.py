@@ -18,6 +18,8 @@ from test_training import ROOT, config, train, videos  # noqa: F401
 from datamodules.cache import ClipCache
 from longtake.stopping import SIGNALS, asked, save_first, stopping_tidily
 
+pytestmark = pytest.mark.slow
+
 CODES = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGINT: 130}
 TWICE = ("clips_per_device=2", "network=vin_plan")
 """Two batches a step."""

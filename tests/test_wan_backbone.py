@@ -333,6 +333,7 @@ def test_activation_checkpointing_changes_no_gradient(wan):
         torch.testing.assert_close(plain, recomputed)
 
 
+@pytest.mark.slow
 def test_compiled_blocks_give_the_same_gradient(wan):
     gradients = []
     torch._dynamo.reset()
