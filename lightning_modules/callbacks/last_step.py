@@ -9,6 +9,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from longtake import stopping
+from longtake.compat.lightning import cluster_environment, save_now, saved_step
 
 
 class LastStepCheckpoint(ModelCheckpoint):
@@ -61,7 +62,7 @@ class LastStepCheckpoint(ModelCheckpoint):
         """From here on a signal waits for the end of a step."""
         super().on_train_start(trainer, pl_module)
         self._saved_at, self._step = time.monotonic(), trainer.global_step
-        environment = trainer._accelerator_connector.cluster_environment
+        environment = cluster_environment(trainer)
         if not (isinstance(environment, SLURMEnvironment) and environment.auto_requeue):
             stopping.take_signals()  # SLURM's job is saved and queued again by Lightning
         stopping.save_first(True)
@@ -76,10 +77,7 @@ class LastStepCheckpoint(ModelCheckpoint):
         self._step = trainer.global_step
         if trainer.global_step == trainer.max_steps:
             trainer.should_stop = True  # and Lightning validates once more
-            if not self._should_skip_saving_checkpoint(trainer):
-                candidates = self._monitor_candidates(trainer)
-                self._save_topk_checkpoint(trainer, candidates)
-                self._save_last_checkpoint(trainer, candidates)
+            save_now(self, trainer, named=True, last=True)
         number, due = self._agreed(trainer)
         if number or due:
             self._save_newest(trainer)
@@ -89,7 +87,7 @@ class LastStepCheckpoint(ModelCheckpoint):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Where this step is saved already a signal need not wait for the end of a long validation."""
-        if self._last_global_step_saved == trainer.global_step and not trainer.sanity_checking:
+        if saved_step(self) == trainer.global_step and not trainer.sanity_checking:
             stopping.save_first(False)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -120,13 +118,7 @@ class LastStepCheckpoint(ModelCheckpoint):
 
     def _save_newest(self, trainer: Trainer) -> None:
         """last.ckpt, or where none is wanted the one that is named by its step."""
-        if self._should_skip_saving_checkpoint(trainer):
-            return
-        candidates = self._monitor_candidates(trainer)
-        if self.save_last:
-            self._save_last_checkpoint(trainer, candidates)
-        else:
-            self._save_topk_checkpoint(trainer, candidates)
+        save_now(self, trainer, named=not self.save_last, last=bool(self.save_last))
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         super()._save_checkpoint(trainer, filepath)

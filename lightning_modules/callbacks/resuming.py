@@ -9,6 +9,8 @@ from lightning import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from longtake.compat.lightning import recount
+
 log = logging.getLogger("longtake")
 
 
@@ -21,11 +23,7 @@ class Recount(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Lightning's hook, which comes before it restores its loops."""
-        batches = checkpoint["global_step"] * trainer.accumulate_grad_batches
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        for counts in (progress["total"], progress["current"]):
-            ended = counts["processed"] - counts["completed"]  # 1 where it was saved before its step was quite over
-            counts.update(ready=batches, started=batches, processed=batches, completed=batches - ended)
+        recount(checkpoint, checkpoint["global_step"] * trainer.accumulate_grad_batches)
 
 
 class Retune(Callback):

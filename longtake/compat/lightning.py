@@ -1,6 +1,13 @@
-"""Lightning, tested on 2.6.0 and 2.6.6: private members that a callback of ours needs."""
+"""Lightning, tested on 2.6.0 and 2.6.6: private members that callbacks of ours need, each behind one function.
 
-from lightning.pytorch.callbacks import WeightAveraging
+`LastStepCheckpoint` overrides one more, ModelCheckpoint._save_checkpoint, to know when a checkpoint was written.
+"""
+
+from typing import Any
+
+from lightning import Trainer
+from lightning.fabric.plugins.environments import ClusterEnvironment
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -14,3 +21,44 @@ def average_of(callback: WeightAveraging) -> AveragedModel:
     if average is None:
         raise RuntimeError("there is no average yet: it is made when a fit begins")
     return average
+
+
+def cluster_environment(trainer: Trainer) -> ClusterEnvironment | None:
+    """What started the processes of a run, such as SLURM; None for a single process."""
+    return trainer._accelerator_connector.cluster_environment
+
+
+def save_now(callback: ModelCheckpoint, trainer: Trainer, *, named: bool, last: bool) -> None:
+    """Saves the state of this moment, where the callback would save at all, such as not in a sanity check.
+
+    Args:
+        callback: whose folder, names and limits count.
+        trainer: of the run.
+        named: whether a checkpoint that is named by its step is written, and the oldest one removed.
+        last: whether last.ckpt is.
+    """
+    if callback._should_skip_saving_checkpoint(trainer):
+        return
+    candidates = callback._monitor_candidates(trainer)
+    if named:
+        callback._save_topk_checkpoint(trainer, candidates)
+    if last:
+        callback._save_last_checkpoint(trainer, candidates)
+
+
+def saved_step(callback: ModelCheckpoint) -> int:
+    """The step whose state the callback saved last."""
+    return callback._last_global_step_saved
+
+
+def recount(checkpoint: dict[str, Any], batches: int) -> None:
+    """Sets how many batches a checkpoint's loops have seen, in place.
+
+    Args:
+        checkpoint: as Lightning hands it to on_load_checkpoint.
+        batches: since the start of the run.
+    """
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    for counts in (progress["total"], progress["current"]):
+        ended = counts["processed"] - counts["completed"]  # 1 where it was saved before its step was quite over
+        counts.update(ready=batches, started=batches, processed=batches, completed=batches - ended)
