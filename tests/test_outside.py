@@ -8,8 +8,9 @@ import torch
 import yaml
 
 from benchmarks.hostile import configs
+from longtake.releases.checkpoints import RESTORED, refuse_incomplete
 from longtake.releases.outside import CONF, PARTS, WITHOUT_A_FILE, allowed, checked_config, read_config_file
-from longtake.releases.reading import load_run, read_run, rename_base
+from longtake.releases.reading import load_run, read_run, rename_base, state_of
 from networks.reading import check_pretrained, load_tensors, read_json, tensor_shapes
 from networks.saving import build, own_network
 
@@ -184,3 +185,28 @@ def test_a_config_that_holds_itself_ends():
     config["codec"]["codec"] = config["codec"]
     with pytest.raises(ValueError, match="more than 24 levels"):
         checked_config(config, "weights=a")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.sparse_coo_tensor([[0]], [1.0], (2,)),
+        torch.empty(2, device="meta"),
+        torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.qint8),
+        1.0,
+        [torch.ones(2)],
+    ],
+    ids=["sparse", "meta", "quantized", "number", "list"],
+)
+def test_a_state_of_other_things_than_plain_tensors_is_refused(value):
+    with pytest.raises(ValueError, match=r"a\.ckpt holds no weights of a module"):
+        state_of({"state_dict": {"network.a": value}}, "a.ckpt")
+
+
+@pytest.mark.parametrize("key", RESTORED)
+def test_only_the_state_of_a_run_is_gone_on_from(key):
+    whole = {"global_step": 1, "loops": {}, "optimizer_states": [], "lr_schedulers": [], "callbacks": {}}
+    refuse_incomplete(whole, Path("a.ckpt"))
+    for wrong in ({name: value for name, value in whole.items() if name != key}, {**whole, key: "x"}):
+        with pytest.raises(ValueError, match=rf"resume=a\.ckpt holds no {key} of a run"):
+            refuse_incomplete(wrong, Path("a.ckpt"))

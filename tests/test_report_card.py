@@ -4,6 +4,7 @@ import base64
 import csv
 import gzip
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -473,3 +474,29 @@ def test_the_program_refuses_what_it_cannot_use(folder, tmp_path):
     with pytest.raises(ValueError, match=r"^line 2 of '.*manifest.jsonl' is not "):
         program.run(compose_evaluation(f"videos={folder}", out))
     assert not (tmp_path / "out").exists()
+
+
+def test_poses_of_a_stranger_are_bounded(tmp_path):
+    import gzip
+
+    from longtake.reports.beside import MOST_POSE_BYTES, read_poses
+
+    head = b"frame,x,y,angle\n"
+    good = tmp_path / "good.csv.gz"
+    good.write_bytes(gzip.compress(head + b"0,1,2,3\n1,1,2,4\n"))
+    assert read_poses(good).tolist() == [[1, 2, 0, 3], [1, 2, 0, 4]]
+    os.mkfifo(tmp_path / "pipe.csv")
+    bad = {
+        "bomb.csv.gz": gzip.compress(head + b"0" * (MOST_POSE_BYTES + 1)),
+        "cut.csv.gz": good.read_bytes()[:-12],
+        "broken.csv.gz": good.read_bytes()[:12] + b"\xff" * 20,
+        "nan.csv": head + b"0,nan,2,3\n",
+        "inf.csv": head + b"0,1,2,inf\n",
+        "empty.csv": b"",
+        "pipe.csv": None,
+    }
+    for name, data in bad.items():
+        if data is not None:
+            (tmp_path / name).write_bytes(data)
+        with pytest.raises(ValueError, match=f"poses '.*{name}'"):
+            read_poses(tmp_path / name)

@@ -29,6 +29,7 @@ from longtake.releases.checkpoints import (
     find_resume,
     newest_checkpoint,
     read_checkpoint,
+    refuse_incomplete,
     refuse_no_numbers,
 )
 from longtake.releases.reading import load_parts, load_state, read_state, state_of
@@ -169,6 +170,8 @@ def fit(cfg: DictConfig, run_dir: Path, resume: Path | None) -> float | None:
         remove_unfinished(folder)
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
     before = {} if resume is None else read_checkpoint(resume)
+    if resume is not None:
+        refuse_incomplete(before, resume)
     trained = before.get(CONFIG_KEY, {})
     refuse_other_batch(trained, cfg.global_batch_size)
     changes = changed_rates(trained, resolved)

@@ -104,6 +104,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+RESTORED = {"global_step": int, "loops": dict, "optimizer_states": list, "lr_schedulers": list, "callbacks": dict}
+"""What Lightning restores of a checkpoint, beside the weights."""
+
+
+def refuse_incomplete(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Refuses to go on from a file that holds weights alone, or something else where the state of a run should be.
+
+    Raises:
+        ValueError: naming what is not there.
+    """
+    for key, kind in RESTORED.items():
+        if not isinstance(checkpoint.get(key), kind):
+            raise ValueError(
+                f"resume={path} holds no {key} of a run, which resuming needs: give a .ckpt as train.py wrote it, or "
+                f"begin anew from its weights, pretrained={path}"
+            )
+
+
 def last_checkpoint(run_folder: Path) -> Path:
     """The newest whole checkpoint of a run; broken ones are named in a warning.
 

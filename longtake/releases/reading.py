@@ -99,12 +99,20 @@ def state_of(checkpoint: Mapping[str, Any], where: object) -> dict[str, torch.Te
         ValueError: if it holds none, or something else, or a tensor that is no number.
     """
     state = checkpoint.get("state_dict")
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
-    ):
+    if not isinstance(state, dict) or not all(isinstance(name, str) and is_plain(x) for name, x in state.items()):
         raise ValueError(f"{where} holds no weights of a module: expected a .ckpt that train.py wrote")
     check_finite(state, where)
     return state
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is a tensor of ordinary numbers in memory: not sparse, quantized, or without data."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.layout is torch.strided
+        and not value.is_meta
+        and not value.is_quantized
+    )
 
 
 def codec_folder(release: Path, folder: Any, weights: str | Path, key: str) -> Path:

@@ -4,12 +4,15 @@ import csv
 import gzip
 import json
 import logging
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from networks.reading import check_download
 
 log = logging.getLogger("longtake")
 
@@ -116,6 +119,10 @@ def _pose_table(name: str, folders: Sequence[Path]) -> Path | None:
     return next((table for table in tables if table.is_file()), None)
 
 
+MOST_POSE_BYTES = 64 << 20
+"""Of a table of poses, which may be packed: some hundred thousand frames."""
+
+
 def read_poses(path: Path) -> Tensor:
     """Poses of every frame, f 4: x, y, z and the angle in degrees.
 
@@ -126,13 +133,20 @@ def read_poses(path: Path) -> Tensor:
         ValueError: it cannot be read, lacks a column, holds no number where one should be, or leaves frames out.
     """
     try:
-        data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+        check_download(path)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read(MOST_POSE_BYTES + 1)
+        if len(data) > MOST_POSE_BYTES:
+            raise ValueError("too large")
+        text = data.decode()
         rows = list(csv.DictReader(text.splitlines()))
         numbers = [int(row["frame"]) for row in rows]
         poses = [[float(row["x"]), float(row["y"]), float(row.get("z") or 0), float(row["angle"])] for row in rows]
-    except (OSError, EOFError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, csv.Error, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"poses '{path}' are no table with numbers under frame, x, y and angle") from error
     if numbers != list(range(len(rows))):
         raise ValueError(f"poses '{path}' do not number their frames 0, 1, 2, …")
-    return torch.tensor(poses).reshape(len(rows), 4)
+    found = torch.tensor(poses).reshape(len(rows), 4)
+    if not bool(torch.isfinite(found).all()):
+        raise ValueError(f"poses '{path}' hold NaN or infinity: every frame needs a place and an angle")
+    return found
