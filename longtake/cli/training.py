@@ -170,12 +170,11 @@ def fit(cfg: DictConfig, run_dir: Path, resume: Path | None) -> float | None:
         remove_unfinished(folder)
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
     before = {} if resume is None else read_checkpoint(resume)
-    if resume is not None:
-        refuse_incomplete(before, resume)
     trained = before.get(CONFIG_KEY, {})
     refuse_other_batch(trained, cfg.global_batch_size)
     changes = changed_rates(trained, resolved)
-    if resume is not None and (said := nothing_to_train(resume, before.get("global_step", 0), cfg.trainer.max_steps)):
+    step = before.get("global_step")
+    if isinstance(step, int) and resume and (said := nothing_to_train(resume, step, cfg.trainer.max_steps)):
         log.info(said)
         return None
     codec, text_encoder = instantiate(cfg.codec), instantiate(cfg.text)
@@ -185,6 +184,8 @@ def fit(cfg: DictConfig, run_dir: Path, resume: Path | None) -> float | None:
         check_parts(cfg, codec)
     module: LightningModule = instantiate(cfg.lightning_module)
     begin_from(module, cfg.pretrained, before)
+    if resume is not None:  # after the weights: those of another network are the likelier mistake
+        refuse_incomplete(before, resume)
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
     callbacks += [Provenance(config=resolved), Recount(), Retune(changes=changes)]
     trainer, batch = build_trainer(cfg, callbacks)
