@@ -8,6 +8,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 import torch
 
+torch.set_num_threads(1)  # fixtures of modules run before those of functions, and runs are compared to the bit
+
 
 @pytest.fixture(autouse=True)
 def seeded():
