@@ -19,7 +19,7 @@ from torch import Tensor
 
 from datamodules.tables import Entry
 from longtake.video import Frames, read_frames
-from networks.files import remove_unfinished, whole
+from networks.files import remove_unfinished, whole, write_text
 from networks.interfaces import Codec
 
 log = logging.getLogger("longtake")
@@ -110,7 +110,7 @@ class ClipCache:
         """Encodes what is missing; broken videos are named in skipped.json and in one warning, and passed over."""
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(self.folder)
-        (self.folder / "settings.json").write_text(self.described + "\n")
+        write_text(self.folder / "settings.json", self.described + "\n")
         skipped = {}
         for entry in entries:
             path = self.file_of(entry)
@@ -120,7 +120,7 @@ class ClipCache:
                 except ValueError as error:
                     skipped[str(entry.path)] = str(error)
             on_video()
-        (self.folder / "skipped.json").write_text(json.dumps(skipped, indent=1) + "\n")
+        write_text(self.folder / "skipped.json", json.dumps(skipped, indent=1) + "\n")
         if skipped:
             first = next(iter(skipped.values()))
             log.warning(

@@ -54,6 +54,12 @@ def whole(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a small text file in UTF-8, whole or not at all; see `whole`."""
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 def is_full_disk(error: BaseException | None) -> bool:
     """Whether a write was refused for want of room: a full disk, a quota, a limit on a file's size."""
     while error is not None:

@@ -67,6 +67,14 @@ def test_generation(small_disk, tmp_path, kib, arguments):
     assert list(disk.rglob("*.mp4")) == []
 
 
+def test_a_predicted_cost(small_disk, tmp_path):
+    disk = small_disk(4)
+    (disk / "cost.json").write_text("old")
+    arguments = ("cost=true", "num_frames=257", "peak_tflops=1", f"output={disk}")
+    check(run("evaluate.py", *arguments, cwd=tmp_path), disk)
+    assert (disk / "cost.json").read_text() == "old"
+
+
 def test_an_export(small_disk, tmp_path):
     disk = small_disk(2000)
     old = disk / "release" / "network"

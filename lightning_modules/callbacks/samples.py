@@ -16,6 +16,7 @@ from longtake.finite import NotFinite
 from longtake.pipeline import Pipeline
 from longtake.rollouts.interfaces import Rollout
 from longtake.samplers.guidance import Guidance
+from networks.files import write_text
 from networks.ranges import Seed, Size, Text
 
 log = logging.getLogger("longtake")
@@ -76,7 +77,7 @@ class SampleVideos(Callback):
         paths = [folder / f"{number}.mp4" for number in range(len(captions))]
         for path, video, caption in zip(paths, videos, captions, strict=True):
             self.write_video(path, [video], fps=data.fps)
-            path.with_suffix(".txt").write_text(caption + "\n")
+            write_text(path.with_suffix(".txt"), caption + "\n")
         self._log(trainer, videos, data.fps, paths, captions)
 
     @staticmethod

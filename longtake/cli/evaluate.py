@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from longtake.arguments import argument
 from longtake.cli.user_errors import start
 from longtake.configs import CONF
+from networks.files import write_text
 
 if TYPE_CHECKING:
     from longtake.reports.report_card import ReportCard
@@ -248,7 +249,7 @@ def show_cost(record: dict[str, Any], output: Path | None) -> None:
         console.print(note, markup=False, highlight=False)
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        (output / "cost.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_text(output / "cost.json", json.dumps(record, indent=1) + "\n")
 
 
 def run(cfg: DictConfig) -> None:
