@@ -20,7 +20,7 @@ from datamodules.mazes import game as game_module
 from datamodules.mazes.captions import write_caption, write_short_caption
 from datamodules.mazes.layout import BLOCK, centre_of, draw_maze, split_of
 from datamodules.mazes.level import build_level, pack, unpack
-from datamodules.mazes.looks import FLOORS, HUES, SHAPES, SIGNS, WALLS, ceiling, floor, thing, wall
+from datamodules.mazes.looks import FLOORS, HUES, SHAPES, SIGNS, WALLS, ceiling, floor, patterns_of, thing, wall
 from datamodules.mazes.plans import plan_of
 from datamodules.mazes.render import COLUMNS, render_corpus
 from datamodules.mazes.walk_files import COLUMNS as SIDE_COLUMNS
@@ -40,7 +40,15 @@ SETTINGS = {
     "seed": 3,
     "num_workers": 1,
 }
-PLAN = {"seed": 3, "most_cells": 3, "size": 64, "frames": 33, "third_person_share": 0.0, "silent_share": 0.0}
+PLAN = {
+    "seed": 3,
+    "most_cells": 3,
+    "patterned": True,
+    "size": 64,
+    "frames": 33,
+    "third_person_share": 0.0,
+    "silent_share": 0.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +76,17 @@ def read_poses(path):
         return list(csv.DictReader(file))
 
 
-def mazes(count=40, most_cells=3):
-    return [draw_maze(seed=0, number=number, most_cells=most_cells) for number in range(count)]
+def mazes(count=40, most_cells=3, patterned=True):
+    return [draw_maze(seed=0, number=number, most_cells=most_cells, patterned=patterned) for number in range(count)]
 
 
 # Layouts
 
 
 def test_a_seed_and_a_number_give_a_maze_and_another_seed_another():
-    first, again, other = (draw_maze(seed=seed, number=7, most_cells=4).describe() for seed in (1, 1, 2))
+    first, again, other = (
+        draw_maze(seed=seed, number=7, most_cells=4, patterned=False).describe() for seed in (1, 1, 2)
+    )
     assert first == again
     assert first["looks"] != other["looks"]
     assert json.loads(json.dumps(first)) == first
@@ -113,14 +123,25 @@ def test_rooms_of_a_maze_differ_and_their_things_stand_off_the_ways():
         assert {maze.region[sign.block] for sign in maze.signs} == set(maze.rooms.values())
 
 
-def test_looks_of_mazes_are_drawn_evenly():
-    looks = [look for maze in mazes(60) for look in maze.looks]
+@pytest.mark.parametrize("patterned", [True, False])
+def test_looks_of_mazes_are_drawn_evenly(patterned):
+    looks = [look for maze in mazes(60, patterned=patterned) for look in maze.looks]
     assert set(Counter(look.wall for look in looks)) == set(HUES)
-    assert set(Counter(look.wall_pattern for look in looks)) == set(WALLS)
-    assert set(Counter(look.floor_pattern for look in looks)) == set(FLOORS)
+    assert {look.wall_pattern for look in looks} == set(patterns_of("walls", patterned=patterned))
+    assert {look.floor_pattern for look in looks} == set(patterns_of("floors", patterned=patterned))
     # Which floor and ceiling go with a wall cannot be told from the wall.
     floors = Counter(look.floor for look in looks if look.wall == "red")
     assert len(floors) > 10
+
+
+def test_mazes_of_both_kinds_have_fine_patterns_or_coarse_ones():
+    fine, coarse = (set(patterns_of("walls", patterned=patterned)) for patterned in (True, False))
+    assert not fine & coarse - {"panelled"}
+    assert fine | coarse == set(WALLS)
+    for maze in mazes(20, patterned=False):
+        walls = [(look.wall, look.wall_pattern) for look in maze.looks]
+        assert len(set(walls)) == len(walls)
+        assert len({look.ceiling for look in maze.looks}) == 1
 
 
 def test_splits_follow_from_the_number_alone():
@@ -131,7 +152,7 @@ def test_splits_follow_from_the_number_alone():
 
 def test_a_maze_of_one_cell_is_refused():
     with pytest.raises(ValueError, match="most_cells is 1"):
-        draw_maze(seed=0, number=0, most_cells=1)
+        draw_maze(seed=0, number=0, most_cells=1, patterned=False)
 
 
 # Walks
@@ -256,7 +277,8 @@ def test_a_level_is_a_game_file_whose_pieces_belong_together():
         used = set(re.findall(r'texture(?:middle|top|floor|ceiling)="(\w+)"', text))
         assert used <= set(pieces)
         for name in used:
-            assert cv2.imdecode(np.frombuffer(pieces[name], np.uint8), cv2.IMREAD_COLOR).shape == (128, 128, 3)
+            height = 256 if name.startswith("S") else 128  # a wall with a picture is bare above it
+            assert cv2.imdecode(np.frombuffer(pieces[name], np.uint8), cv2.IMREAD_COLOR).shape == (height, 128, 3)
         assert text.count("type=1;") == 1
         assert len(re.findall(r"type=2\d{4};", text)) == len(maze.things)
         assert len(pieces["PLAYPAL"]) == 14 * 768
@@ -280,8 +302,13 @@ def test_what_is_no_game_file_is_refused(data, why):
 def test_every_look_has_patterns():
     for name in WALLS:
         drawn = wall(hue="red", accent="blue", pattern=name, light=1.0)
-        assert len(np.unique(drawn.reshape(-1, 3), axis=0)) == 3  # two lights and the skirting
-    assert all(len(np.unique(floor(hue="red", pattern=name).reshape(-1, 3), axis=0)) == 2 for name in FLOORS)
+        lights = 1 if name == "plain" else 2
+        assert len(np.unique(drawn.reshape(-1, 3), axis=0)) == lights + 1  # and the skirting
+        bare = wall(hue="red", accent="red", pattern=name, light=1.0)
+        assert len(np.unique(bare.reshape(-1, 3), axis=0)) == lights
+    for name in FLOORS:
+        lights = 1 if name == "plain" else 2
+        assert len(np.unique(floor(hue="red", pattern=name).reshape(-1, 3), axis=0)) == lights
     assert len(np.unique(ceiling(hue="red", pattern="lit").reshape(-1, 3), axis=0)) == 2
     for name in SHAPES:
         drawn = thing(shape=name, hue="lime")
@@ -379,18 +406,21 @@ def test_larger_pictures_show_the_same_walk(tmp_path):
     assert np.abs(halved - frames[0]).mean() < 8
 
 
-def test_the_game_shows_the_hues_that_were_chosen(tmp_path):
+@pytest.mark.parametrize("patterned", [True, False])
+def test_the_game_shows_the_hues_that_were_chosen(tmp_path, patterned):
     # The palette of the game is replaced; the picture must hold the wall's own two lights.
     from datamodules.mazes.looks import SHADED, shade
 
-    maze = draw_maze(seed=3, number=0, most_cells=3)
+    maze = draw_maze(seed=3, number=0, most_cells=3, patterned=patterned)
     start = (*centre_of(next(iter(maze.rooms))), 0.0)
     with game_module.Game(maze=maze, start=start, size=240, colour="red", third_person=False, folder=tmp_path) as game:
         picture = game.look().picture.reshape(-1, 3).astype(np.int64)
-    look = maze.looks[maze.region_at(x=start[0], y=start[1])]
-    lights = [shade(look.floor, 0.76), shade(look.ceiling, 0.86), shade(look.wall, 1.0), shade(look.wall, SHADED)]
+    # Plain floors are seen from afar: of the place one block ahead.
+    look = maze.looks[maze.region_at(x=start[0] + BLOCK, y=start[1])]
+    top = shade(look.ceiling, 0.86 if patterned else 0.65)
+    lights = [shade(look.floor, 0.76), top, shade(look.wall, 1.0), shade(look.wall, SHADED)]
     found = [np.abs(picture - np.round(light)).max(axis=1).min() for light in lights]
-    assert sorted(found)[:3] <= [4, 4, 4]  # of the two walls, one may be out of view
+    assert max(sorted(found)[:3]) <= 4  # of the two walls, one may be out of view
 
 
 def test_a_killed_render_continues_and_repeats_the_same_frames(corpus):

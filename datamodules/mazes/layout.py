@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.mazes.looks import CEILINGS, FLOORS, HUES, SHAPES, SIGNS, WALLS
+from datamodules.mazes.looks import HUES, SHAPES, SIGNS, patterns_of
 
 BLOCK = 128  # map units
 PITCH = 4  # blocks from the middle of a cell to that of the next
@@ -125,13 +125,14 @@ def centre_of(cell: Cell) -> tuple[float, float]:
     return (column + 0.5) * BLOCK, (row + 0.5) * BLOCK
 
 
-def draw_maze(*, seed: int, number: int, most_cells: int) -> Maze:
+def draw_maze(*, seed: int, number: int, most_cells: int, patterned: bool) -> Maze:
     """Draw a maze.
 
     Args:
         seed: of the corpus.
-        number: of the maze; with the seed and most_cells it determines everything.
+        number: of the maze; with the other arguments it determines everything.
         most_cells: cells along a side, at most; at least 2.
+        patterned: whether surfaces have fine patterns, or plain and coarse ones.
 
     Raises:
         ValueError: most_cells is below 2.
@@ -153,7 +154,7 @@ def draw_maze(*, seed: int, number: int, most_cells: int) -> Maze:
             rooms[cell] = count
     for count, (a, b) in enumerate(links, start=len(cells)):
         _join(region=region, first=_middle(a), second=_middle(b), number=count)
-    looks = _draw_looks(rng=rng, count=len(cells) + len(links), rooms=set(rooms.values()))
+    looks = _draw_looks(rng=rng, count=len(cells) + len(links), rooms=set(rooms.values()), patterned=patterned)
     return Maze(
         number=number,
         seed=seed,
@@ -205,27 +206,29 @@ def _join(*, region: NDArray[np.int64], first: Cell, second: Cell, number: int) 
     way[way < 0] = number
 
 
-def _draw_looks(*, rng: np.random.Generator, count: int, rooms: set[int]) -> tuple[Look, ...]:
+def _draw_looks(*, rng: np.random.Generator, count: int, rooms: set[int], patterned: bool) -> tuple[Look, ...]:
     """Looks of all regions; no two have the same wall, nor, as long as hues last, the same hue of wall."""
+    walls, floors, ceilings = (patterns_of(part, patterned=patterned) for part in ("walls", "floors", "ceilings"))
     hues, patterns = (
         list(itertools.chain.from_iterable(rng.permutation(names) for _ in range(count // len(names) + 1)))
-        for names in (HUES, tuple(WALLS))
+        for names in (HUES, walls)
     )
     looks: list[Look] = []
+    sky = str(rng.choice(HUES))  # one ceiling throughout, where surfaces are plain
     for number in range(count):
         wall, pattern = str(hues[number]), str(patterns[number])
         taken = {(look.wall, look.wall_pattern) for look in looks}
-        pattern = next((name for name in (pattern, *WALLS) if (wall, name) not in taken), pattern)
+        pattern = next((name for name in (pattern, *walls) if (wall, name) not in taken), pattern)
         floor = str(rng.choice([hue for hue in HUES if hue != wall]))
         looks.append(
             Look(
                 wall=wall,
-                wall_accent=str(rng.choice([hue for hue in HUES if hue != wall])),
+                wall_accent=str(rng.choice([hue for hue in HUES if hue != wall])) if patterned else wall,
                 wall_pattern=pattern,
                 floor=floor,
-                floor_pattern=str(rng.choice(list(FLOORS))),
-                ceiling=str(rng.choice([hue for hue in HUES if hue not in (wall, floor)])),
-                ceiling_pattern=str(rng.choice(list(CEILINGS))),
+                floor_pattern=str(rng.choice(floors)),
+                ceiling=str(rng.choice([hue for hue in HUES if hue not in (wall, floor)])) if patterned else sky,
+                ceiling_pattern=str(rng.choice(ceilings)),
                 height=int(rng.choice(_HEIGHTS)) if number in rooms else _HEIGHTS[0],
             )
         )

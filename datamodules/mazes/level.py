@@ -179,7 +179,7 @@ def _text_map(*, maze: Maze, things: Sequence[tuple[int, int, int, int]]) -> str
             ends = f"v1={vertex(first)};v2={vertex(second)};"
             if other < 0:
                 name = signs.get(((int(row), int(column)), step), f"W{here:03d}{kind}")
-                lines.append(f"linedef{{{ends}sidefront={side(here, middle=name)};blocking=true;}}")
+                lines.append(f"linedef{{{ends}sidefront={side(here, middle=name)};blocking=true;dontpegbottom=true;}}")
             elif other != here and sum(step) > 0:
                 front, back = side(here, top=f"W{here:03d}{kind}"), side(other, top=f"W{other:03d}{kind}")
                 lines.append(f"linedef{{{ends}sidefront={front};sideback={back};twosided=true;}}")

@@ -104,7 +104,12 @@ def _dado() -> Mask:
     return (y > 80) | (y < 12)
 
 
+def _none() -> Mask:
+    return np.zeros((SIDE, SIDE), dtype=np.bool_)
+
+
 WALLS: dict[str, Callable[[], Mask]] = {
+    "plain": _none,
     "brick": _brick,
     "chequered": lambda: _check(32),
     "striped": lambda: _grid()[1] // 16 % 4 == 0,
@@ -117,10 +122,12 @@ WALLS: dict[str, Callable[[], Mask]] = {
     "panelled": _dado,
     "diagonal": lambda: (_grid()[0] + _grid()[1]) // 32 % 2 == 0,
     "columned": lambda: _grid()[1] // 32 % 2 == 0,
+    "halved": lambda: _grid()[1] // 64 % 2 == 0,
 }
-"""Patterns of walls: where the accent shows instead of the hue of the wall."""
+"""Patterns of walls: where the darker light of the hue shows."""
 
 FLOORS: dict[str, Callable[[], Mask]] = {
+    "plain": _none,
     "chequered": lambda: _check(64),
     "tiled": lambda: (_grid()[0] % 64 < 6) | (_grid()[1] % 64 < 6),
     "striped": lambda: _grid()[0] // 32 % 2 == 0,
@@ -129,11 +136,29 @@ FLOORS: dict[str, Callable[[], Mask]] = {
     "framed": lambda: np.maximum(np.abs(_grid()[0] - 63.5), np.abs(_grid()[1] - 63.5)) > 50,
 }
 CEILINGS: dict[str, Callable[[], Mask]] = {
+    "plain": _none,
     "tiled": FLOORS["tiled"],
     "lit": lambda: np.maximum(np.abs(_grid()[0] - 63.5), np.abs(_grid()[1] - 63.5)) < 28,
     "beamed": lambda: _grid()[0] % 64 < 16,
     "chequered": FLOORS["chequered"],
 }
+COARSE: dict[str, tuple[str, ...]] = {
+    "walls": ("plain", "panelled", "halved"),
+    "floors": ("plain",),
+    "ceilings": ("plain",),
+}
+"""The patterns of mazes without fine detail, which small pictures show and small codecs keep."""
+
+
+def patterns_of(part: str, *, patterned: bool) -> tuple[str, ...]:
+    """Return the names of the patterns that a maze draws from.
+
+    Args:
+        part: walls, floors or ceilings.
+        patterned: whether all patterns serve, or the coarse ones alone.
+    """
+    fine = {"walls": WALLS, "floors": FLOORS, "ceilings": CEILINGS}[part]
+    return tuple(name for name in fine if name not in ("plain", "halved")) if patterned else COARSE[part]
 
 
 def _round(y: NDArray[np.float64], x: NDArray[np.float64]) -> Mask:
@@ -166,7 +191,7 @@ SHAPES: dict[str, tuple[int, int, Callable[[NDArray[np.float64], NDArray[np.floa
 
 
 def wall(*, hue: str, accent: str, pattern: str, light: float) -> Picture:
-    """Draw a wall: a pattern in two lights of one hue over a skirting of the accent.
+    """Draw a wall: a pattern in two lights of one hue over a skirting of the accent, if that is another hue.
 
     Source: our choice: two lights, not two hues, since a room is known by its hue, and strong contrasts everywhere
     would only feed the codec.
@@ -175,6 +200,8 @@ def wall(*, hue: str, accent: str, pattern: str, light: float) -> Picture:
     """
     bright, dark = _TWO_LIGHTS[light]
     plain = np.where(WALLS[pattern]()[..., None], shade(hue, dark), shade(hue, bright))
+    if accent == hue:
+        return _rounded(plain)
     skirting = (_grid()[0] >= SIDE - _SKIRTING)[..., None]
     return _rounded(np.where(skirting, shade(accent, bright), plain))
 
@@ -190,13 +217,16 @@ def ceiling(*, hue: str, pattern: str) -> Picture:
 
 
 def sign(*, ground: Picture, shape: str, hue: str, light: float) -> Picture:
-    """Draw a picture on a wall: a light or dark board with a shape of a hue, at the height of the eyes."""
+    """Draw a picture on a wall: a light or dark board with a shape of a hue, at the height of the eyes.
+
+    Two walls high, the upper one bare, so that high rooms do not show the picture twice.
+    """
     y, x = (np.mgrid[:72, :72] - 35.5) / 35.5
     board = shade("navy" if shade(hue).mean() > 140 else "white", light)
     panel = np.where(SIGNS[shape](y * 1.25, x * 1.25)[..., None], shade(hue, light), board)
     whole = ground.copy()
     whole[44:116, 28:100] = _rounded(panel)
-    return whole
+    return np.concatenate([ground, whole])
 
 
 def thing(*, shape: str, hue: str) -> NDArray[np.uint8]:

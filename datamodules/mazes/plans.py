@@ -20,7 +20,8 @@ class WalkPlan:
     """Everything that determines a walk; the same plan gives the same frames.
 
     maze and number: of the maze in the corpus and of the walk in the maze; most_cells: cells along a side of the maze,
-    at most; kind: one of `datamodules.mazes.walks.KINDS`; size: of the square picture in pixels; frames: length;
+    at most; patterned: whether its surfaces have fine patterns; kind: one of `datamodules.mazes.walks.KINDS`; size: of
+    the square picture in pixels; frames: length;
     silent: whether its captions are empty.
     """
 
@@ -29,6 +30,7 @@ class WalkPlan:
     number: int
     seed: int
     most_cells: int
+    patterned: bool
     kind: str
     size: int
     frames: int
@@ -73,7 +75,7 @@ class WalkPlan:
 
     def draw_maze(self) -> Maze:
         """The maze that is walked in."""
-        return draw_maze(seed=self.seed, number=self.maze, most_cells=self.most_cells)
+        return draw_maze(seed=self.seed, number=self.maze, most_cells=self.most_cells, patterned=self.patterned)
 
     def plan(self, *, maze: Maze) -> Walk:
         """Where the marine is at every frame."""
@@ -99,6 +101,7 @@ def plan_of(
     number: int,
     seed: int,
     most_cells: int,
+    patterned: bool,
     kinds: Mapping[str, float],
     size: int,
     frames: int,
@@ -117,6 +120,7 @@ def plan_of(
         number=number,
         seed=seed,
         most_cells=most_cells,
+        patterned=patterned,
         kind=_kind_of(seed=seed, maze=maze, number=number, kinds=kinds),
         size=size,
         frames=frames,

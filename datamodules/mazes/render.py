@@ -28,6 +28,7 @@ def render_corpus(
     seed: int,
     num_workers: int,
     most_cells: int = 3,
+    patterned: bool = False,
     third_person_share: float = 0.5,
     silent_share: float = 0.0,
 ) -> Path:
@@ -48,6 +49,8 @@ def render_corpus(
         seed: with the numbers of maze and walk it determines every frame.
         num_workers: processes to render in.
         most_cells: rooms or junctions along a side of a maze, at most; at least 2.
+        patterned: whether walls, floors and ceilings have fine patterns. Without, surfaces are plain or of two halves,
+            which 64 pixels show and a small codec keeps.
         third_person_share: share of walks that show a marine, green, grey, red or blue, from behind.
         silent_share: share of walks whose captions, the short one too, are empty.
 
@@ -64,7 +67,7 @@ def render_corpus(
     _check_kinds(shares)
     check_shares(third_person_share=third_person_share, silent_share=silent_share)
     folder = Path(root).resolve()
-    common = {"seed": seed, "most_cells": most_cells, "size": size}
+    common = {"seed": seed, "most_cells": most_cells, "patterned": patterned, "size": size}
     shown = {"third_person_share": third_person_share, "silent_share": silent_share}
     settings: dict[str, object] = {**common, **shown, "frames_per_walk": frames_per_walk, "kinds": shares}
     check_settings(root=folder, settings=settings, may_grow="mazes or walks")
@@ -75,6 +78,7 @@ def render_corpus(
             number=number,
             seed=seed,
             most_cells=most_cells,
+            patterned=patterned,
             kinds=shares,
             size=size,
             frames=frames_per_walk,
