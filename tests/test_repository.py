@@ -10,7 +10,7 @@ import pytest
 from longtake.releases.disclosure import refuse_secrets
 
 ROOT = Path(__file__).parents[1]
-MADE_UP = {"tests/test_disclosure.py"}  # whose keys are examples
+MADE_UP = {"tests/longtake/releases/test_disclosure.py"}  # whose keys are examples
 
 
 def test_no_file_holds_a_token_or_a_key():

@@ -1,0 +1,120 @@
+"""The README's programs as they are typed, shortened: two levels rendered, cached, trained on, resumed, and used."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from test_configs import readme_commands
+
+from longtake.video import read_frames
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
+SHORT = {
+    "train.py": [
+        "datamodule.make.levels=[E1M1,map01]",
+        "datamodule.make.frames_per_walk=17",
+        "datamodule.make.num_workers=1",
+        "datamodule.num_frames=[9]",
+        "datamodule.hop_frames=8",
+        "datamodule.num_validation_clips=2",
+        "text=null_text",
+        "backbone.width=32",
+        "backbone.depth=1",
+        "backbone.num_heads=2",
+        "interface.num_tokens=4",
+        "interface.depth=1",
+        "global_batch_size=2",
+        "trainer.max_steps=2",
+        "scheduler.total_steps=3",
+        "lightning_module.validation_times=[0.5]",
+        "callbacks.samples.num_frames=9",
+        "callbacks.samples.num_videos=1",
+        "sampler.num_inference_steps=1",
+        "logger=csv",
+    ],
+    "generate.py": ["num_frames=17", "num_inference_steps=1", "prompt=a"],
+    "evaluate.py": [],
+    "export.py": [],
+}
+
+
+def run(folder: Path, program: str, *changes: str, name: str = "") -> str:
+    """Starts a program in the repository, with its data, and its run under a name, in a folder; what it printed."""
+    own = {"OMP_NUM_THREADS": "1", "LONGTAKE_DATA": str(folder / "data"), "RUN_DIR": str(folder / "runs" / name)}
+    command = [sys.executable, program, *SHORT[program], *changes]
+    ended = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **own}, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    return ended.stdout + ended.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("programs")
+    run(folder, "train.py", name="first")
+    return folder
+
+
+def test_train_renders_caches_fits_and_goes_on(folder):
+    data = folder / "data"
+    assert len(list((data / "freedoom_64" / "videos").rglob("*.mp4"))) == 2
+    assert len(list((data / "cache").rglob("*.safetensors"))) == 3  # clips of two walks, and texts
+    first = torch.load(folder / "runs/first/checkpoints/last.ckpt", weights_only=True)
+    said = run(folder, "train.py", "resume=last", "trainer.max_steps=3", name="second")
+    assert f"resuming from {folder / 'runs/first/checkpoints/last.ckpt'}" in said
+    assert "val/loss" in said
+    second = torch.load(folder / "runs/second/checkpoints/last.ckpt", weights_only=True)
+    assert (first["global_step"], second["global_step"]) == (2, 3)
+    assert any(not torch.equal(value, second["state_dict"][name]) for name, value in first["state_dict"].items())
+
+
+def test_what_was_trained_generates_is_scored_and_is_exported(folder):
+    trained = folder / "runs" / "first"
+    run(folder, "generate.py", f"weights={trained}", f"output={folder / 'out'}")
+    assert read_frames(folder / "out" / "000.mp4", height=64, width=64, fps=0, crop_place=0.5).shape == (17, 64, 64, 3)
+    run(folder, "evaluate.py", f"videos={folder / 'out'}", f"output={folder / 'report'}")
+    assert "000.mp4" in (folder / "report" / "report.csv").read_text()
+    assert json.loads((folder / "report" / "report.json").read_text())
+    run(folder, "export.py", f"run={trained}", f"output={folder / 'weights'}")
+    assert (folder / "weights" / "config.yaml").is_file()
+    run(folder, "generate.py", f"weights={folder / 'weights'}", f"output={folder / 'again'}")
+    assert (folder / "again" / "000.mp4").is_file()
+
+
+def benchmark_commands() -> list[str]:
+    """Commands of benchmarks, in prose and in blocks; a command of prose may break over a line."""
+    found = []
+    for readme in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"):
+        text = readme.read_text()
+        found += re.findall(r"`(python benchmarks/[^`]+)`", text)
+        found += re.findall(r"^(python benchmarks/.+)$", text, re.MULTILINE)
+    return sorted({" ".join(command.split()) for command in found})
+
+
+@pytest.mark.parametrize("command", benchmark_commands())
+def test_the_benchmarks_that_are_named_exist_and_know_their_options(command):
+    _, program, *arguments = shlex.split(command, comments=True)
+    script = ROOT / program
+    assert script.is_file()
+    # What a script reads may be parsed in another file of the folder.
+    sources = script.read_text() + (ROOT / "benchmarks" / "trained.py").read_text()
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if argument.startswith("--"):
+            assert f'"{name}"' in sources, argument
+        elif "=" in argument:
+            assert re.search(rf"\b{re.escape(name.split('.')[0])}\b", sources), argument
+
+
+def test_the_readme_has_a_command_of_each_program():
+    assert {command.split()[1] for command in readme_commands()} >= SHORT.keys() - {"export.py"}
+    assert len(benchmark_commands()) > 8

@@ -1,0 +1,216 @@
+"""A signal saves and says so, at the end of a step, on all processes; before and after training it ends tidily."""
+
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Callback
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from test_training import ROOT, config, train, videos  # noqa: F401
+
+from datamodules.cache import ClipCache
+from longtake.stopping import SIGNALS, asked, save_first, stopping_tidily
+
+pytestmark = pytest.mark.slow
+
+CODES = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGINT: 130}
+TWICE = ("clips_per_device=2", "network=vin_plan")
+"""Two batches a step."""
+PLANTED = "+callbacks.bomb._target_=test_stopping.Bomb"
+
+
+class Bomb(Callback):
+    """Sends a signal to its own process where a batch begins, as a scheduler may at any time."""
+
+    def __init__(self, *, batch: int, number: int, rank: int = 0, twice_after: float = 0) -> None:
+        self.batch, self.number, self.rank, self.twice_after = batch, number, rank, twice_after
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx != self.batch or trainer.global_rank != self.rank:
+            return
+        os.kill(os.getpid(), self.number)
+        if self.twice_after:
+            print("asked", flush=True)
+            time.sleep(self.twice_after)
+            os.kill(os.getpid(), self.number)
+            time.sleep(60)
+
+    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if self.batch < 0:
+            os.kill(os.getpid(), self.number)
+
+
+def bomb(batch, number, **more):
+    keys = {"batch": batch, "number": int(number), **more}
+    return [PLANTED, *(f"+callbacks.bomb.{key}={value}" for key, value in keys.items())]
+
+
+def state(run):
+    """Everything that a run goes on from."""
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    kept = ("global_step", "state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers")
+    return {key: checkpoint[key] for key in kept}
+
+
+def assert_same(one, other, name=""):
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), name
+        for key in one:
+            assert_same(one[key], other[key], f"{name}.{key}")
+    elif isinstance(one, list | tuple):
+        for number, pair in enumerate(zip(one, other, strict=True)):
+            assert_same(*pair, f"{name}.{number}")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), name
+    else:
+        assert one == other, name
+
+
+@pytest.fixture(scope="module")
+def whole(videos, tmp_path_factory):  # noqa: F811
+    run = tmp_path_factory.mktemp("whole") / "run"
+    train(config(videos, run, *TWICE))
+    return state(run)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("batch", [2, 3])
+def test_a_signal_saves_at_the_end_of_its_step(videos, whole, tmp_path, caplog, number, batch):  # noqa: F811
+    run = tmp_path / "run"
+    caplog.set_level(logging.INFO, logger="longtake")
+    with pytest.raises(SystemExit) as caught:
+        train(config(videos, run, *TWICE, *bomb(batch, number)))
+    assert caught.value.code == CODES[number]
+    last = run / "checkpoints" / "last.ckpt"
+    assert state(run)["global_step"] == 2  # batches 2 and 3 are its second step
+    assert f"stopped by {signal.Signals(number).name}; all is saved in {last}; go on with" in caplog.messages
+    assert shlex.split(caplog.messages[-1])[-1] == f"resume={last}"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    train(config(videos, run, *TWICE, f"resume={last}"))
+    assert_same(whole, state(run))
+
+
+def test_a_signal_in_validation_ends_at_once_since_its_step_is_saved(videos, whole, tmp_path):  # noqa: F811
+    run = tmp_path / "run"
+    with pytest.raises(SystemExit) as caught:
+        train(config(videos, run, *TWICE, *bomb(-1, signal.SIGTERM)))
+    assert caught.value.code == 143
+    assert state(run)["global_step"] == 3
+    assert not (run / "samples").exists()
+    train(config(videos, run, *TWICE, f"resume={run}"))
+    assert_same(whole, state(run))
+
+
+def test_a_signal_while_clips_are_cached_leaves_nothing_half_written(videos, tmp_path, monkeypatch, caplog):  # noqa: F811
+    made = []
+
+    def interrupted(self, entry, path):
+        made.append(path)
+        if len(made) == 2:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return make(self, entry, path)
+
+    make = ClipCache._make
+    monkeypatch.setattr(ClipCache, "_make", interrupted)
+    caplog.set_level(logging.INFO, logger="longtake")
+    cache = f"datamodule.cache_dir={tmp_path / 'cache'}"
+    with pytest.raises(SystemExit) as caught:
+        train(config(videos, tmp_path / "run", cache))
+    assert caught.value.code == 143
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
+    assert not list(tmp_path.rglob("*.part"))
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert "before the first checkpoint" in caplog.messages[-1]
+
+
+SCRIPT = """
+import sys
+sys.path[:0] = [{root!r}, {tests!r}, {tests!r} + "/longtake/cli"]
+from pathlib import Path
+from test_training import config
+from longtake.cli.training import train
+if __name__ == "__main__":
+    train(config(Path({videos!r}), Path({run!r}), *{overrides!r}))
+"""
+
+
+def script(tmp_path, videos, run, *overrides):  # noqa: F811
+    file = tmp_path / f"{time.monotonic_ns()}.py"
+    own = {"root": str(ROOT), "tests": str(ROOT / "tests"), "videos": str(videos), "run": str(run)}
+    file.write_text(SCRIPT.format(**own, overrides=overrides))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(file)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_second_signal_ends_at_once(videos, tmp_path):  # noqa: F811
+    run = tmp_path / "run"
+    started = script(tmp_path, videos, run, *bomb(1, signal.SIGTERM, twice_after=1.5))
+    assert "asked\n" in iter(started.stdout.readline, "")
+    begun = time.monotonic()
+    assert started.wait(60) == -signal.SIGTERM
+    assert time.monotonic() - begun < 10
+
+
+def two_processes(tmp_path, videos, run, *overrides):  # noqa: F811
+    """Trains with two batches a step on each of two processes; the exit code of the one that started the other."""
+    two = ["trainer=ddp_cpu", "trainer.max_steps=4", "trainer.val_check_interval=4", "clips_per_device=1"]
+    started = script(tmp_path, videos, run, *two, "~callbacks.samples", *overrides)
+    _, said = started.communicate(timeout=200)
+    assert "Traceback" not in said, said[-2000:]
+    return started.returncode
+
+
+def test_all_processes_save_at_the_same_step_and_go_on_from_it(videos, tmp_path):  # noqa: F811
+    assert two_processes(tmp_path, videos, tmp_path / "whole") == 0
+    assert two_processes(tmp_path, videos, tmp_path / "parts", *bomb(2, signal.SIGTERM)) == 143
+    assert state(tmp_path / "parts")["global_step"] == 2
+    assert two_processes(tmp_path, videos, tmp_path / "again", f"resume={tmp_path / 'parts'}") == 0
+    assert_same(state(tmp_path / "whole"), state(tmp_path / "again"))
+
+
+def test_a_signal_to_any_process_ends_all(videos, tmp_path):  # noqa: F811
+    assert two_processes(tmp_path, videos, tmp_path / "run", *bomb(2, signal.SIGUSR1, rank=1)) == 143
+    assert state(tmp_path / "run")["global_step"] == 2
+
+
+def test_what_slurm_queues_again_is_left_to_lightning(monkeypatch):
+    with stopping_tidily([signal.SIGINT]):
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL  # so that Lightning puts its own there
+        assert callable(signal.getsignal(signal.SIGINT))
+    assert isinstance(SLURMEnvironment.detect(), bool)
+
+
+def test_only_the_first_of_repeated_signals_counts():
+    with stopping_tidily():
+        save_first(True)
+        for _ in range(3):  # `timeout` sends its signal to the process and then to the group
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert asked() == signal.SIGTERM
+    assert asked() == 0
+
+
+def test_the_next_program_does_not_run_after_a_signal(tmp_path):
+    """As a shell sees it: `train.py && export.py`."""
+    waiting = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nimport time\n"
+    waiting += "from longtake.stopping import stopping_tidily\n"
+    waiting += "with stopping_tidily():\n    print('on', flush=True)\n    time.sleep(60)\n"
+    (tmp_path / "long.py").write_text(waiting)
+    line = f"{shlex.quote(sys.executable)} long.py && touch exported; echo $?"
+    shell = subprocess.Popen(["bash", "-c", line], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert shell.stdout.readline() == "on\n"
+    child = Path(f"/proc/{shell.pid}/task/{shell.pid}/children")
+    if not child.is_file():
+        shell.kill()
+        pytest.skip("children of a process are listed on Linux alone")
+    os.kill(int(child.read_text().split()[0]), signal.SIGTERM)
+    assert shell.communicate(timeout=30)[0] == "143\n"
+    assert not (tmp_path / "exported").exists()

@@ -1,0 +1,235 @@
+"""Training runs end to end, at a size of seconds: on real mp4 files, through the real config."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from builders import tiny_codec
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from longtake.cli.take import Take, make_videos
+from longtake.cli.training import train
+from longtake.releases.checkpoints import read_checkpoint
+from longtake.releases.reading import load_run
+from longtake.releases.writing import release
+from longtake.video import read_frames, write_video
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
+TINY = [
+    "text=null_text",
+    f"codec.folder={tiny_codec()}",
+    "codec.channels=4",
+    "backbone.width=32",
+    "backbone.depth=2",
+    "backbone.num_heads=2",
+    "interface.num_tokens=4",
+    "interface.depth=1",
+    "datamodule=folder",
+    "datamodule.height=32",
+    "datamodule.width=32",
+    "datamodule.num_frames=[5,9,17]",
+    "datamodule.hop_frames=4",
+    "datamodule.num_validation_clips=4",
+    "datamodule.validation_share=0.3",
+    "global_batch_size=4",
+    "clips_per_device=4",
+    "trainer.max_steps=6",
+    "trainer.val_check_interval=3",
+    "trainer.log_every_n_steps=1",
+    "lightning_module.validation_times=[0.5,0.9]",
+    "callbacks.samples.num_frames=9",
+    "callbacks.samples.num_videos=1",
+    "sampler.num_inference_steps=2",
+    "matmul_precision=highest",  # runs are compared with one another
+    "~callbacks.progress",
+    "logger=csv",
+    "network.chunk_frames=2",
+    "network.train_local_frames=1",
+    "network.local_frames=1",
+]
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory):
+    """Six videos of a coloured square that moves, with captions."""
+    folder = tmp_path_factory.mktemp("videos")
+    for number in range(6):
+        frames = -torch.ones(3, 25, 32, 32)
+        for f in range(25):
+            frames[number % 3, f, 8:20, (f + 3 * number) % 20 : (f + 3 * number) % 20 + 8] = 1
+        write_video(folder / f"{number}.mp4", [frames], fps=8.75)
+        (folder / f"{number}.txt").write_text(f"square number {number}")
+    return folder
+
+
+def config(videos, run, *overrides):
+    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
+        return compose(
+            "train",
+            overrides=[
+                *TINY,
+                f"datamodule.root={videos}",
+                f"datamodule.cache_dir={videos.parent / 'cache'}",
+                f"paths.root_dir={ROOT}",
+                f"paths.run_dir={run}",
+                *overrides,
+            ],
+        )
+
+
+def weights(run, key="state_dict"):
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)[key]
+
+
+@pytest.fixture(scope="session")
+def trained(videos, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "trained"
+    loss = train(config(videos, run, "network=vin_plan"))
+    assert loss is not None
+    assert np.isfinite(loss)
+    return run
+
+
+def test_a_run_leaves_checkpoint_samples_and_both_validation_losses(trained):
+    assert (trained / "checkpoints" / "last.ckpt").is_file()
+    assert (trained / "samples" / "step_0000006" / "0.mp4").is_file()
+    header = (trained / "csv" / "metrics.csv").read_text().splitlines()[0].split(",")
+    for name in ("val/loss", "val/loss_time_0.9", "val_without_global_tokens/loss_time_0.9", "train/plan_loss"):
+        assert name in header
+    assert "speed/data_wait_share" not in header  # six steps are fewer than the twenty it averages over
+
+
+def test_blocks_compiled_in_training_learn_the_same_weights(videos, trained, tmp_path):
+    overrides = ["callbacks=compiled", "callbacks.compiled_blocks.backend=aot_eager"]
+    train(config(videos, tmp_path / "compiled", "network=vin_plan", *overrides))
+    for name, value in weights(tmp_path / "compiled").items():
+        torch.testing.assert_close(value, weights(trained)[name], atol=1e-5, rtol=1e-4)
+
+
+def test_an_unknown_precision_is_refused_by_both_programs(videos, tmp_path):
+    words = "matmul_precision=exact must be one of highest, high, medium"
+    with pytest.raises(ValueError, match=words):
+        train(config(videos, tmp_path / "run", "matmul_precision=exact"))
+    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
+        cfg = compose("generate", overrides=["matmul_precision=exact", f"output={tmp_path}"])
+    with pytest.raises(ValueError, match=words):
+        Take(cfg)
+
+
+def test_sample_videos_play_in_tensorboard(videos, tmp_path):
+    from PIL import Image
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(config(videos, tmp_path / "run", "logger=default", "trainer.max_steps=3"))
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"), size_guidance={"images": 0})
+    events.Reload()
+    (logged,) = events.Images("samples/0")
+    picture = Image.open(io.BytesIO(logged.encoded_image_string))
+    assert (logged.step, picture.n_frames, picture.size) == (3, 9, (32, 32))
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(videos, trained, tmp_path):
+    # A schedule that spans the whole run, as it would have been composed for it.
+    first = config(videos, tmp_path / "run", "network=vin_plan", "trainer.max_steps=3", "scheduler.total_steps=6")
+    train(first)
+    second = config(videos, tmp_path / "run", "network=vin_plan", f"resume={tmp_path / 'run'}")
+    train(second)
+    assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 6
+    for key in ("state_dict", "current_model_state"):
+        whole, resumed = weights(trained, key), weights(tmp_path / "run", key)
+        for name, value in whole.items():
+            assert torch.equal(value, resumed[name]), name
+
+
+DDP_SCRIPT = """
+import sys
+sys.path[:0] = [{root!r}, {tests!r}, {tests!r} + "/longtake/cli"]
+from pathlib import Path
+from test_training import config
+from longtake.cli.training import train
+if __name__ == "__main__":
+    train(config(Path({videos!r}), Path({run!r}), "network=vin_plan", *{overrides!r}))
+"""
+
+
+def test_two_processes_equal_one_with_the_same_global_batch(videos, tmp_path):
+    for name, overrides in {"one": ["clips_per_device=2"], "two": ["trainer=ddp_cpu", "trainer.max_steps=6"]}.items():
+        settings = {"overrides": [*overrides, *[x for x in TINY if x.startswith("trainer.")]]}
+        settings |= {
+            "root": str(ROOT),
+            "tests": str(ROOT / "tests"),
+            "videos": str(videos),
+            "run": str(tmp_path / name),
+        }
+        script = tmp_path / f"{name}.py"
+        script.write_text(DDP_SCRIPT.format(**settings))
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, str(script)], check=True, env=environment, timeout=200, capture_output=True)
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_release_round_trip_and_long_takes(videos, trained, tmp_path):
+    config_before, before = load_run(trained)
+    release(trained, tmp_path / "weights", torch.float32)
+    config_after, after = load_run(tmp_path / "weights")
+    for name, value in before.state_dict().items():
+        assert torch.equal(value, after.state_dict()[name]), name
+    saved = json.loads((tmp_path / "weights" / "network" / "config.json").read_text())
+    assert saved["_class_name"] == "networks.vin.VideoInterfaceNetwork"
+    assert config_after.objective == config_before.objective
+
+
+@pytest.mark.parametrize("rollout", ["whole", "full", "autoregressive"])
+def test_generate_writes_videos_and_manifest(trained, tmp_path, rollout):
+    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
+        cfg = compose(
+            "generate",
+            overrides=[
+                f"weights={trained}",
+                f"output={tmp_path}",
+                "prompt=[a square,another]",
+                "num_frames=33",
+                f"rollout={rollout}",
+                *(["rollout.window_frames=4", "rollout.context_frames=1"] if rollout == "autoregressive" else []),
+                f"paths.root_dir={ROOT}",
+                "network.fusion=none",
+                "guidance_scale=2.0",
+            ],
+        )
+    paths = make_videos(cfg, write_video)
+    lines = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
+    assert [line["file"] for line in lines] == [path.name for path in paths] == ["000.mp4", "001.mp4"]
+    assert lines[0]["num_frames"] == 33
+    assert lines[0]["guidance_scales"] == {"text": 2.0}
+    assert (lines[0]["seed"], lines[1]["seed"]) == (0, 1)
+    frames = read_frames(paths[0], height=32, width=32, fps=0, crop_place=0.5)
+    assert frames.shape == (33, 32, 32, 3)
+    assert frames.std() > 1
+
+
+def test_a_take_without_tokens_stays_without_them(tmp_path):
+    def latents(*overrides):
+        few = ["num_frames=77", "num_inference_steps=1", f"paths.root_dir={ROOT}", f"output={tmp_path}"]
+        with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
+            take = Take(compose("generate", overrides=[*few, *overrides]))
+        return take.latents("A corridor.", seed=0, on_step=lambda *_: None)
+
+    whole = latents()
+    assert torch.equal(latents(), whole)
+    assert (latents("without=global_tokens") - whole).abs().max() > 1e-3
+
+
+def test_checkpoints_load_without_running_code(trained):
+    checkpoint = read_checkpoint(trained / "checkpoints" / "last.ckpt")
+    assert OmegaConf.create(checkpoint["longtake_config"]).network._target_ == "networks.vin.VideoInterfaceNetwork"

@@ -1,0 +1,509 @@
+"""Wan behind the backbone's contract: tiny random models of the real class, saved and loaded in the real format."""
+
+import copy
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from builders import CHANNELS, HEADS, TEXT, WIDTH, awake, example, remembering_example, tiny_lovic, tiny_vin
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from lightning import Trainer
+from safetensors.torch import load_file, save_file
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from lightning_modules.callbacks.compiled_blocks import CompiledBlocks
+from longtake.cli.storyboard import remembering_costs
+from longtake.generation import generate
+from longtake.releases.writing import network_config
+from longtake.storyboard.maker import StepFlops
+from networks.blocks import Layout, scaled_dot_product
+from networks.interfaces import Condition, ContextTokens, Memory, VideoBatch
+from networks.lovic import LoViCNetwork
+from networks.pretrained.wan import WanBackbone
+from networks.pretrained.wan_blocks import WanRope, denoise
+from networks.rope import with_unplaced
+from networks.saving import build, load_weights, save_pretrained
+from networks.sequence import positions_of
+
+CONF = Path(__file__).parents[3] / "conf"
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+OF_ITS_OWN = {"place.project.weight", "place.project.bias"}
+
+
+def tiny_transformer(**changes):
+    from diffusers import WanTransformer3DModel
+
+    settings = {
+        "num_attention_heads": HEADS,
+        "attention_head_dim": WIDTH // HEADS,  # 16: 8 for frames, 4 and 4 for rows and columns
+        "in_channels": CHANNELS,
+        "out_channels": CHANNELS,
+        "text_dim": TEXT,
+        "freq_dim": 16,
+        "ffn_dim": 48,
+        "num_layers": 2,
+    }
+    torch.manual_seed(0)
+    return awake(WanTransformer3DModel(**{**settings, **changes}).eval(), scale=0.1)
+
+
+@pytest.fixture(scope="module")
+def wan(tmp_path_factory):
+    """The loaded class itself, and the folder of its pipeline."""
+    folder = tmp_path_factory.mktemp("wan")
+    model = tiny_transformer()
+    model.save_pretrained(folder / "transformer")
+    return model, str(folder)
+
+
+def settings_of(folder, **changes):
+    return {
+        "pretrained": str(folder),
+        "subfolder": "transformer",
+        "dtype": "float32",
+        "channels": CHANNELS,
+        "width": WIDTH,
+        "num_heads": HEADS,
+        "text_features": TEXT,
+        "latent_fps": 2.0,
+        "rope_theta": 10000.0,
+        "lora_rank": 4,
+        "lora_alpha": 4,
+        "checkpoint_activations": False,
+        **changes,
+    }
+
+
+def backbone_of(folder, **changes):
+    torch.manual_seed(0)  # of the adapters
+    return WanBackbone(**settings_of(folder, **changes)).eval()
+
+
+@pytest.fixture(scope="module")
+def backbone(wan):
+    return backbone_of(wan[1])
+
+
+def learnt(backbone, seed=3):
+    """With adapters and places that say something; the loaded weights as they are."""
+    for name, parameter in backbone.named_parameters():
+        if "lora" in name or name in OF_ITS_OWN:
+            noise = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
+            parameter.data.add_(0.2 * noise)
+    return backbone
+
+
+NETWORKS = {
+    "dit": lambda backbone: backbone,
+    "vin": lambda backbone: tiny_vin(backbone=backbone),
+    "vin_plan": lambda backbone: tiny_vin(plan=True, backbone=backbone),
+    "lovic": lambda backbone: tiny_lovic(backbone),
+    "lovic_low_resolution": lambda backbone: tiny_lovic(backbone, low_resolution=True),
+    "vin_lovic": lambda backbone: tiny_lovic(tiny_vin(plan=True, backbone=backbone), low_resolution=True),
+}
+
+
+def inputs_of(network, frames=7, side=(4, 6)):
+    return (remembering_example if isinstance(network, LoViCNetwork) else example)(frames, side=side)
+
+
+def padded(condition):
+    """What Wan's own pipeline hands over: 512 features, zero where there is no text."""
+    known = condition.text * condition.text_mask.unsqueeze(-1)
+    return torch.nn.functional.pad(known, (0, 0, 0, 512 - known.shape[1]))
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+@torch.no_grad()
+def test_with_one_time_it_is_the_loaded_model(wan, rank):
+    noisy, time, condition = example(5, side=(4, 6))
+    condition.text_mask[1, 2] = False  # and what lies there is not zero
+    expected = wan[0](noisy, 1000 * time[:, 0], padded(condition)).sample
+    made = backbone_of(wan[1], lora_rank=rank)(noisy, time, condition)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(made, expected, **CLOSE)
+
+
+@torch.no_grad()
+def test_times_of_frames_are_the_loaded_model_s_times_of_tokens(wan, backbone):
+    noisy, _, condition = example(5, side=(4, 6))
+    time = torch.rand(2, 5, generator=torch.Generator().manual_seed(4))
+    tokens = (1000 * time).repeat_interleave(2 * 3, dim=1)
+    expected = wan[0](noisy, tokens, padded(condition)).sample
+    torch.testing.assert_close(backbone(noisy, time, condition), expected, **CLOSE)
+    assert backbone(noisy.bfloat16(), time, condition).dtype == torch.bfloat16
+
+
+@torch.no_grad()
+def test_one_time_for_all_is_the_time_of_every_frame(wan):
+    for name in ("dit", "vin_plan"):
+        network = awake(NETWORKS[name](learnt(backbone_of(wan[1]))).eval(), scale=0.02)
+        noisy, _, condition = inputs_of(network)
+        expected = network(noisy, torch.full((2, 7), 0.6), condition)
+        torch.testing.assert_close(network(noisy, torch.full((1, 1), 0.6), condition), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("head_width", [12, 16, 128])
+def test_heads_are_split_among_the_axes_as_in_diffusers(head_width):
+    from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed
+
+    cos, sin = WanRotaryPosEmbed(head_width, (1, 2, 2), max_seq_len=64)(torch.zeros(1, 1, 41, 4, 6))
+    made = WanRope(head_width=head_width)(positions_of(torch.arange(41.0).unsqueeze(0), 2, 3))
+    torch.testing.assert_close(made.cos[0, 0], cos[0, :, 0, 0::2], **CLOSE)
+    torch.testing.assert_close(made.sin[0, 0], sin[0, :, 0, 1::2], **CLOSE)
+
+
+@pytest.mark.parametrize("shift", [5.0, -2.75])
+@torch.no_grad()
+def test_only_distances_matter_until_places_are_learnt(backbone, shift):
+    noisy, time, condition = example(5, side=(4, 6))
+    there = backbone(noisy, time, condition)
+    moved = condition._replace(frame_index=condition.frame_index + shift)
+    apart = condition._replace(frame_index=condition.frame_index * 1.5)
+    torch.testing.assert_close(backbone(noisy, time, moved), there, **CLOSE)
+    assert (backbone(noisy, time, apart) - there).abs().max() > 1e-3
+    knowing = learnt(copy.deepcopy(backbone))
+    assert (knowing(noisy, time, moved) - knowing(noisy, time, condition)).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_what_is_masked_is_not_attended_to(backbone):
+    noisy, time, condition = example(5, side=(4, 6))
+    plain = backbone(noisy, time, condition)
+    hidden = condition._replace(frame_mask=(torch.arange(5) != 2).expand(2, -1))
+    changed = noisy.clone()
+    changed[:, :, 2] = 9.0
+    others = [0, 1, 3, 4]
+    kept = backbone(noisy, time, hidden)[:, :, others]
+    assert torch.equal(backbone(changed, time, hidden)[:, :, others], kept)
+    assert (backbone(changed, time, condition) - plain)[:, :, others].abs().max() > 1e-3
+    tokens = torch.randn(2, 5, WIDTH, generator=torch.Generator().manual_seed(5))
+    masked = ContextTokens(tokens, mask=torch.zeros(2, 5, dtype=torch.bool))
+    torch.testing.assert_close(backbone(noisy, time, condition, extra=masked), plain, **CLOSE)
+    assert (backbone(noisy, time, condition, extra=ContextTokens(tokens)) - plain).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_only_the_video_asks_the_text(backbone):
+    block, layout = backbone.model.blocks[0], Layout(num_frames=2, per_frame=6)
+    seeded = torch.Generator().manual_seed(8)
+    tokens, text, modulation = (
+        torch.randn(*shape, generator=seeded) for shape in ((1, 15, 32), (1, 4, 32), (1, 3, 6, 32))
+    )
+    rotation = with_unplaced(backbone.rope(positions_of(torch.arange(2.0).unsqueeze(0), 2, 3)), 3)
+    one, other = (denoise(block, tokens, layout, modulation, rotation, None, x, None, None) for x in (text, -text))
+    assert torch.equal(one[:, 12:], other[:, 12:])
+    assert (one - other)[:, :12].abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_text_is_padded_with_zeros_and_no_further_than_wan_reads(backbone):
+    noisy, time, condition = example(3)
+    plain = backbone(noisy, time, condition)
+    text = torch.cat([condition.text, torch.full_like(condition.text, 7.0)], dim=1)
+    mask = torch.cat([condition.text_mask, torch.zeros_like(condition.text_mask)], dim=1)
+    assert torch.equal(backbone(noisy, time, condition._replace(text=text, text_mask=mask)), plain)
+    silent = condition._replace(text_mask=torch.zeros_like(condition.text_mask))
+    assert (backbone(noisy, time, silent) - plain).abs().max() > 1e-4
+    long = condition._replace(text=torch.zeros(2, 513, TEXT), text_mask=torch.zeros(2, 513, dtype=torch.bool))
+    with pytest.raises(
+        ValueError, match=r"513 text tokens is longer than the 512 that Wan reads: set text\.max_length"
+    ):
+        backbone(noisy, time, long)
+
+
+@torch.no_grad()
+def test_what_is_remembered_is_what_would_be_seen(tmp_path):
+    """In one layer the keys of clean frames are the same in a memory as on the canvas."""
+    tiny_transformer(num_layers=1).save_pretrained(tmp_path)
+    backbone = learnt(backbone_of(tmp_path, subfolder=""))
+    noisy, time, condition = example(6, side=(4, 6))
+    time = time.clone()
+    time[:, :2] = 0.0
+    together = backbone(noisy, time, condition)[:, :, 2:]
+    tokens = backbone.embed(noisy[:, :, :2], condition.frame_index[:, :2]).flatten(1, 2)
+    places = torch.cartesian_prod(*(torch.arange(float(size)) for size in (2, 2, 3))).expand(2, -1, -1)
+    memory = Memory(backbone.key_values(tokens, places), torch.ones(2, 12, dtype=torch.bool))
+    rest = condition._replace(frame_index=condition.frame_index[:, 2:])
+    alone = backbone(noisy[:, :, 2:], time[:, 2:], rest)
+    made = backbone(noisy[:, :, 2:], time[:, 2:], rest._replace(memory=memory))
+    torch.testing.assert_close(made, together, **CLOSE)
+    assert (made - alone).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_memory_knows_its_mask_and_no_order(backbone):
+    noisy, time, condition = example(4)
+    seeded = torch.Generator().manual_seed(6)
+    tokens, places = torch.randn(2, 5, WIDTH, generator=seeded), 4 * torch.randn(2, 5, 3, generator=seeded)
+    mask = torch.tensor([[True, True, False, True, True], [True, False, True, True, False]])
+
+    def made(order, mask):
+        layers = backbone.key_values(tokens[:, order], places[:, order])
+        return backbone(noisy, time, condition._replace(memory=Memory(layers, mask[:, order])))
+
+    first, order = torch.arange(5), torch.tensor([3, 0, 4, 2, 1])
+    torch.testing.assert_close(made(order, mask), made(first, mask), **CLOSE)
+    plain = backbone(noisy, time, condition)
+    torch.testing.assert_close(made(first, torch.zeros_like(mask)), plain, **CLOSE)
+    assert (made(first, mask) - plain).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_mixing_takes_the_place_of_attention(backbone):
+    noisy, time, condition = example(4, side=(4, 6))
+    grids = []
+
+    def attention(query, key, value, grid):
+        grids.append(tuple(grid))
+        return scaled_dot_product(query, key, value, None)
+
+    made = backbone(noisy, time, condition._replace(mixing=attention))
+    torch.testing.assert_close(made, backbone(noisy, time, condition), **CLOSE)
+    assert grids == [(4, 2, 3)] * 2
+    none = backbone(noisy, time, condition._replace(mixing=lambda query, key, value, grid: 0 * value))
+    assert (none - made).abs().max() > 1e-3
+
+
+def test_frozen_frames_get_no_gradient(wan):
+    backbone = learnt(backbone_of(wan[1]))
+    noisy, time, condition = example(3)
+    noisy.requires_grad_()
+    frozen = torch.tensor([[True, False, False]] * 2)
+    backbone(noisy, time, condition, frozen_frames=frozen).square().mean().backward()
+    reached = noisy.grad.abs().sum(dim=(0, 1, 3, 4))
+    assert reached[0] == 0
+    assert (reached[1:] > 0).all()
+
+
+def test_adapters_begin_as_the_base_and_learn_alone(wan):
+    backbone = backbone_of(wan[1]).train()
+    base = backbone_of(wan[1], lora_rank=0)
+    noisy, time, condition = example(3)
+    begun = backbone(noisy, time, condition)
+    assert torch.equal(begun, base(noisy, time, condition))
+    begun.square().mean().backward()
+    moved = {name for name, parameter in backbone.named_parameters() if parameter.grad is not None}
+    adapters = {name for name, _ in backbone.named_parameters() if "lora" in name}
+    assert len(adapters) == 2 * 2 * 4 * 2  # of every block, attention and projection an A and a B
+    assert moved == adapters | OF_ITS_OWN
+    torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=1.0).step()
+    assert (backbone(noisy, time, condition) - begun).abs().max() > 1e-4
+    assert all(parameter.requires_grad for parameter in base.parameters())
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradient_reaches_all_that_learns(wan, name, checkpointed):
+    network = NETWORKS[name](learnt(backbone_of(wan[1], checkpoint_activations=checkpointed)))
+    for part in ("interface", "compressor", "adapter", "plan", "pool"):
+        for place, module in network.named_modules():
+            if place.rpartition(".")[2] == part and "model" not in place:
+                awake(module)
+    network.train()
+    noisy, time, condition = inputs_of(network)
+    predict = getattr(network, "predict", None)
+    prediction, plan = predict(noisy, time, condition) if predict else (network(noisy, time, condition), None)
+    assert prediction.shape == noisy.shape
+    loss = prediction.square().mean() + (0 if plan is None else plan.square().mean())
+    if isinstance(network, LoViCNetwork):
+        segments = condition.context[0].segments
+        level = condition.context[0].level[:, 0]
+        restored = network.compressor(VideoBatch(*(x[:, 0] for x in segments[:4])), level, 4.0)
+        loss = loss + restored.video.square().mean() + restored.text.square().mean()
+    loss.backward()
+    for place, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, place
+            assert parameter.grad.abs().sum() > 0, place
+        else:
+            assert parameter.grad is None, place
+
+
+def test_activation_checkpointing_changes_no_gradient(wan):
+    gradients = []
+    for checkpointed in (False, True):
+        backbone = learnt(backbone_of(wan[1], checkpoint_activations=checkpointed)).train()
+        backbone(*example(3)).square().mean().backward()
+        gradients.append([p.grad for p in backbone.parameters() if p.grad is not None])
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, recomputed)
+
+
+@pytest.mark.slow
+def test_compiled_blocks_give_the_same_gradient(wan):
+    gradients = []
+    torch._dynamo.reset()
+    for compiled in (False, True):
+        network = learnt(backbone_of(wan[1])).train()
+        if compiled:
+            counter = CompileCounterWithBackend("aot_eager")
+            CompiledBlocks(backend=counter, dynamic=False).on_fit_start(None, network)
+        network(*inputs_of(network)).square().mean().backward()
+        gradients.append({name: p.grad for name, p in network.named_parameters() if p.grad is not None})
+    assert counter.frame_count == 1  # one graph for all blocks
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, value in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], value, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["vin_plan", "lovic_low_resolution"])
+def test_half_precision_is_near_full_precision_with_and_without_autocast(wan, name, precision):
+    full, half = (NETWORKS[name](learnt(backbone_of(wan[1], dtype=dtype))) for dtype in ("float32", precision))
+    parts = {place: value for place, value in full.state_dict().items() if ".model." not in f".{place}"}
+    assert not half.load_state_dict(parts, strict=False).unexpected_keys
+    arguments = inputs_of(full)
+    expected = full.eval()(*arguments)
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            made = half.eval()(*arguments)
+            loss = half.train()(*arguments).square().mean()
+        loss.backward()
+        assert made.dtype == torch.float32
+        assert (made - expected).square().mean() < 0.01 * expected.square().mean()
+        learning = [parameter for parameter in half.parameters() if parameter.requires_grad]
+        assert {parameter.dtype for parameter in learning} == {torch.float32}
+        assert all(p.grad.isfinite().all() for p in learning if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", ["dit", "vin"])
+@torch.no_grad()
+def test_a_release_comes_back_with_the_base_it_was_saved_with(wan, tmp_path, name):
+    """The base's folder is loaded first, and each of its tensors replaced: here by another model's."""
+    settings = settings_of(tmp_path / "base")
+    tiny_transformer().save_pretrained(tmp_path / "base" / "transformer")
+    config = network_config({"_target_": "networks.pretrained.wan.WanBackbone", **settings})
+    network = NETWORKS[name](learnt(WanBackbone(**settings))).eval()
+    arguments = inputs_of(network)
+    expected = network(*arguments)
+    save_pretrained(network, config, tmp_path / "release")
+    awake(tiny_transformer(), seed=9).save_pretrained(tmp_path / "base" / "transformer")
+    again = build(json.loads((tmp_path / "release" / "config.json").read_text()))
+    again = NETWORKS[name](again).eval()
+    assert (again(*arguments) - expected).abs().max() > 1e-3
+    load_weights(again, tmp_path / "release")
+    assert torch.equal(again(*arguments), expected)
+
+
+def test_wrong_settings_are_said_in_a_sentence(wan, monkeypatch):
+    folder = wan[1]
+    for change, sentence in (
+        ({"width": 48}, rf"backbone: width is 48, but '{folder}/transformer' has {WIDTH}: set backbone\.width={WIDTH}"),
+        ({"num_heads": 4}, rf"num_heads is 4, but .* has {HEADS}: set backbone\.num_heads={HEADS}"),
+        ({"channels": 16}, rf"channels is 16, but .* has {CHANNELS}: set codec\.channels={CHANNELS}"),
+        ({"text_features": 4096}, rf"text_features is 4096, but .* has {TEXT}: set text\.features={TEXT}"),
+        ({"rope_theta": 256.0}, r"rope_theta is 256\.0, but .* has 10000\.0: set backbone\.rope_theta=10000\.0"),
+        ({"dtype": "int8"}, "dtype is 'int8', but must be one of float32, bfloat16, float16"),
+        ({"lora_rank": -1}, "lora_rank is -1, but must be 0"),
+        ({"lora_alpha": 0}, "lora_alpha is 0, but must be above 0"),
+        ({"lora_rank": 0, "dtype": "bfloat16"}, r"lora_rank=0 trains all weights.*set backbone\.dtype=float32"),
+        ({"pretrained": folder + "/nowhere"}, r"no WanTransformer3DModel could be loaded from '.*nowhere/transformer'"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            backbone_of(folder, **change)
+    monkeypatch.setattr("networks.pretrained.wan.find_spec", lambda name: None if name == "peft" else name)
+    backbone_of(folder, lora_rank=0)
+    with pytest.raises(ValueError, match=r'needs the library peft: pip install -e "\.\[lora\]"'):
+        backbone_of(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"image_dim": 8, "added_kv_proj_dim": 32}, r"is conditioned on images \(added_kv_proj_dim=32\)"),
+        ({"patch_size": (1, 1, 1)}, r"has patches of \(1, 1, 1\), but must have \(1, 2, 2\)"),
+        ({"in_channels": 9}, "reads 9 channels and writes 4: .* take a text-to-video model"),
+    ],
+)
+def test_models_of_another_kind_are_refused(tmp_path, changes, sentence):
+    tiny_transformer(**changes).save_pretrained(tmp_path / "transformer")
+    with pytest.raises(ValueError, match=sentence):
+        backbone_of(tmp_path)
+
+
+def test_what_is_no_whole_transformer_is_refused(wan, tmp_path):
+    tiny_transformer().save_pretrained(tmp_path / "transformer")
+    path = tmp_path / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    weights.pop("proj_out.weight")
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"lacks 1 weights of its WanTransformer3DModel, among them proj_out\.weight"):
+        backbone_of(tmp_path)
+    config = tmp_path / "transformer" / "config.json"
+    config.write_text(config.read_text().replace("WanTransformer3DModel", "AutoencoderKLWan"))
+    with pytest.raises(ValueError, match="holds a AutoencoderKLWan, but must hold a WanTransformer3DModel"):
+        backbone_of(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_storyboard_s_dry_run_counts_it(wan, dtype):
+    module = torch.nn.Module()
+    module.network = tiny_lovic(backbone_of(wan[1], dtype=dtype), low_resolution=True).requires_grad_(False)
+    step = SimpleNamespace(name="a", latents=4, sources=[SimpleNamespace(name="a", rate=4.0)])
+    made = SimpleNamespace(steps=[step])
+    cost = remembering_costs(module.network, made, (CHANNELS, 4, 6), torch.device("cpu"))["a", 4.0]
+    count = StepFlops(module, (CHANNELS, 4, 6), window_frames=1, num_calls=2)
+    assert cost.tokens == 6  # of 24
+    assert cost.flops > 0
+    assert count(step, 24, 2 * cost.tokens) > count(step, 24, cost.tokens) > 0
+
+
+def test_odd_latents_are_refused(backbone):
+    noisy, time, condition = example(3)
+    with pytest.raises(ValueError, match="4x3 do not split into 2x2"):
+        backbone(noisy[..., :3], time, condition)
+
+
+def test_its_experiment_trains_and_samples(wan):
+    """As it is composed, with a tiny transformer in place of the real one: two steps, then a video of two chunks."""
+    tiny = {
+        "backbone.pretrained": wan[1],
+        "backbone.width": WIDTH,
+        "backbone.num_heads": HEADS,
+        "codec.channels": CHANNELS,
+        "text.features": TEXT,
+        "interface.num_tokens": 5,
+        "interface.depth": 1,
+        "sampler.num_inference_steps": 2,
+    }
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        changes = [f"{key}={value}" for key, value in tiny.items()]
+        cfg = compose("train", ["paths.root_dir=ROOT", "experiment=vin_wan", *changes])
+    lengths = [(frames - 1) // 4 + 1 for frames in cfg.datamodule.num_frames]
+    assert lengths == [chunks * cfg.network.chunk_frames for chunks in (1, 2, 4)]
+    assert cfg.network.chunk_frames + cfg.network.train_local_frames == 21  # latents of 81 frames, which Wan knows
+    assert cfg.backbone.latent_fps == cfg.datamodule.fps / 4
+    module = instantiate(cfg.lightning_module)
+    noisy, _, condition = example(lengths[1], batch=1)
+    batch = VideoBatch(noisy, condition.frame_index, condition.text, condition.text_mask)
+    before = {name: value.detach().clone() for name, value in module.named_parameters()}
+    trainer = Trainer(
+        accelerator="cpu",
+        precision="bf16-mixed",
+        max_steps=2,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, torch.utils.data.DataLoader([batch, batch], batch_size=None))
+    moved = {name for name, value in module.named_parameters() if not torch.equal(value, before[name])}
+    assert {name for name in before if "lora_B" in name} <= moved
+    assert moved <= {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    assert not any("base_layer" in name for name in moved)
+    assert any("interface" in name for name in moved)
+    noise = torch.randn(noisy.shape, generator=torch.Generator().manual_seed(7))
+    video = generate(
+        module,
+        noise,
+        Condition(condition.frame_index, condition.text, condition.text_mask),
+        rollout=instantiate(cfg.rollout),
+        guidance=instantiate(cfg.guidance),
+    )
+    assert video.shape == noise.shape
+    assert video.isfinite().all()
+    assert video.std() > 0.1
