@@ -5,7 +5,7 @@ Time lies in [0, 1], one value per frame, or one for all: 0 is clean, 1 is noise
 `frame_index`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -214,6 +214,13 @@ class Codec(Protocol):
 
     def encode(self, video: Tensor) -> Tensor:
         """B 3 f h w in [-1, 1] with f = time_factor · n + 1, to latents b c n+1 h/s w/s of unit variance."""
+        ...
+
+    def encode_stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The same of one long video piece by piece: what `encode` makes of the whole, in memory that does not grow.
+
+        pieces: b 3 f h w, the first of time_factor · n + 1 frames and the others of time_factor · n.
+        """
         ...
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ n + 1 cheap 2-D passes. Time is mixed by causal convolutions alone, which makes 
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 import torch
@@ -125,18 +125,21 @@ class CausalVideoAutoencoder(nn.Module):
         mean, std = cast(Tensor, self.latents_mean), cast(Tensor, self.latents_std)
         return mean.view(-1, 1, 1, 1), std.view(-1, 1, 1, 1)
 
-    def encode_raw(self, video: Tensor) -> Tensor:
-        """B 3 f h w in [-1, 1] to latents b c n+1 h/8 w/8 before normalisation."""
-        check_size(video.shape[2], video.shape[3], video.shape[4], self.time_factor, self.space_factor, "the codec")
-        first = repeat(video[:, :, :1], "b c 1 h w -> b c f h w", f=self.time_factor - 1)
+    def encode_raw(self, video: Tensor, stream: Stream | None = None, is_start: bool = True) -> Tensor:
+        """B 3 f h w in [-1, 1] to latents b c n+1 h/8 w/8 before normalisation; a continuation has 4n frames."""
+        frames = video.shape[2] + (not is_start)
+        check_size(frames, video.shape[3], video.shape[4], self.time_factor, self.space_factor, "the codec")
+        if is_start:
+            first = repeat(video[:, :, :1], "b c 1 h w -> b c f h w", f=self.time_factor - 1)
+            video = torch.cat([first, video], dim=2)
         folded = rearrange(
-            torch.cat([first, video], dim=2),
+            video,
             "b c (f t) (h p) (w q) -> b (c t p q) f h w",
             t=self.time_factor,
             p=self.patch,
             q=self.patch,
         )
-        return self.encoder(folded)
+        return self.encoder(folded, stream)
 
     def decode_raw(self, latents: Tensor, stream: Stream | None = None, is_start: bool = True) -> Tensor:
         """Unnormalised latents to unclamped pixels; the start yields 4n + 1 frames, a continuation 4n."""
@@ -158,6 +161,19 @@ class CausalVideoAutoencoder(nn.Module):
         """
         mean, std = self._statistics()
         return (self.encode_raw(video) - mean) / std
+
+    def encode_stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yields latents of a video piece by piece, equal to encoding all at once.
+
+        pieces: b 3 f h w in [-1, 1], the first of 4n + 1 frames, the others of 4n.
+
+        Raises:
+            ValueError: if a piece has other numbers of frames, or its sides are no multiples of 8.
+        """
+        mean, std = self._statistics()
+        stream: Stream = {}
+        for number, piece in enumerate(pieces):
+            yield (self.encode_raw(piece, stream, is_start=number == 0) - mean) / std
 
     def decode(self, latents: Tensor) -> Tensor:
         """B c n+1 h w to pixels b 3 4n+1 8h 8w in [-1, 1]."""

@@ -1,6 +1,6 @@
 """Pretrained video autoencoders of the diffusers library behind the codec contract."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from networks.codecs.rules import check_size, num_latent_frames, num_pixel_frames
+from networks.codecs.rules import check_size, encode_behind_past, num_latent_frames, num_pixel_frames
 from networks.fingerprint import Setting, fingerprint_of
 from networks.ranges import Dtype, Size, Text
 from networks.reading import UNREADABLE, check_pretrained, reason_of
@@ -16,6 +16,8 @@ from networks.reading import UNREADABLE, check_pretrained, reason_of
 CLASS_NAMES = ("AutoencoderKLWan", "AutoencoderKLLTXVideo", "AutoencoderKLHunyuanVideo")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 POSTERIORS = ("mode", "sample")
+_PAST_FRAMES = 64
+"""Pixel frames that an encoder without a memory of its own sees before a piece of a stream. Source: our choice."""
 
 
 class DiffusersCodec(nn.Module):
@@ -101,7 +103,7 @@ class DiffusersCodec(nn.Module):
         check_size(num_frames, height, width, self.time_factor, self.space_factor, f"codec {self.class_name}")
         with torch.autocast(video.device.type, enabled=False):
             posterior = self.model.encode(video.to(self.model.dtype)).latent_dist
-        latents = (posterior.mode() if self.posterior == "mode" else posterior.sample()).float()
+        latents = self._normal(posterior).to(video.dtype)
         num_latents = num_latent_frames(num_frames, self.time_factor)
         assert latents.shape[1:] == (
             self.channels,
@@ -109,7 +111,44 @@ class DiffusersCodec(nn.Module):
             height // self.space_factor,
             width // self.space_factor,
         )
-        return ((latents - self.latents_mean) / self.latents_std).to(video.dtype)
+        return latents
+
+    def encode_stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the latents of a long video as its pieces come, in memory that does not grow with its length.
+
+        Wan's encoder carries what it needs of the past along, so that this equals `encode`. LTX-Video's and
+        HunyuanVideo's cannot: they encode every piece behind up to 64 frames of the past, whose latents are dropped,
+        and so does Wan's with tiling.
+
+        Args:
+            pieces: b 3 f h w in [-1, 1], the first of time_factor · n + 1 frames, the others of time_factor · n.
+        """
+        if self.class_name == "AutoencoderKLWan" and not self.tiling:
+            return self._wan_stream(pieces)
+        return encode_behind_past(self.encode, pieces, self.time_factor, past_frames=_PAST_FRAMES)
+
+    def _wan_stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        convolutions = sum(isinstance(layer, nn.Conv3d) for layer in self.model.encoder.modules())
+        carried: list[Any] = [None] * convolutions  # one place each; this stream's own: streams may run side by side
+        for number, piece in enumerate(pieces):
+            check_size(piece.shape[2] + (number > 0), *piece.shape[3:], self.time_factor, self.space_factor, "codec wan")
+            frames = self._fold(piece.to(self.model.dtype))
+            groups = [*(frames[:, :, :1],) * (number == 0), *frames[:, :, number == 0 :].split(self.time_factor, dim=2)]
+            with torch.autocast(piece.device.type, enabled=False):
+                made = [self.model.encoder(x, feat_cache=carried, feat_idx=[0]) for x in groups if x.shape[2]]
+                posterior = self._posterior(self.model.quant_conv(torch.cat(made, dim=2)))
+            yield self._normal(posterior).to(piece.dtype)
+
+    @staticmethod
+    def _posterior(moments: Tensor) -> Any:
+        from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+
+        return DiagonalGaussianDistribution(moments)
+
+    def _normal(self, posterior: Any) -> Tensor:
+        """Latents of unit variance per channel, in float32."""
+        raw = (posterior.mode() if self.posterior == "mode" else posterior.sample()).float()
+        return (raw - self.latents_mean) / self.latents_std
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents to pixels.
@@ -156,6 +195,11 @@ class DiffusersCodec(nn.Module):
         if latents.shape[1] != self.channels:
             raise ValueError(f"codec {self.class_name} has {self.channels} channels, the latents {latents.shape[1]}")
         return (latents.float() * self.latents_std + self.latents_mean).to(self.model.dtype)
+
+    def _fold(self, video: Tensor) -> Tensor:
+        """Pixels to channels that hold patches, as in Wan 2.2's larger autoencoder."""
+        patch = self.model.config.get("patch_size")
+        return video if patch is None else rearrange(video, "b c f (h p) (w q) -> b (c q p) f h w", p=patch, q=patch)
 
     def _unfold(self, decoded: Tensor) -> Tensor:
         """Channels that hold patches to pixels, as in Wan 2.2's larger autoencoder."""

@@ -1,6 +1,6 @@
 """The codec that does nothing: for networks that work on pixels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torch import Tensor, nn
 
@@ -35,6 +35,10 @@ class PixelCodec(nn.Module):
             raise ValueError(f"codec pixels cannot take {video.shape[1]} channels: it takes RGB, 3")
         check_size(video.shape[2], video.shape[3], video.shape[4], 1, 1, "codec pixels")
         return video
+
+    def encode_stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the pieces, b 3 f h w, as they are."""
+        yield from map(self.encode, pieces)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return b 3 f h w clamped to [-1, 1]."""

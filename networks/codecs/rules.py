@@ -3,7 +3,11 @@
 The frame rule: time_factor · n + 1 pixel frames become n + 1 latent frames, since the first frame stands alone.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+import torch
+from torch import Tensor
 
 
 def nearest_num_frames(num_frames: int, time_factor: int) -> tuple[int, int]:
@@ -63,6 +67,29 @@ def check_size(num_frames: int, height: int, width: int, time_factor: int, space
 
 def _either(below: int, above: int) -> str:
     return str(below) if below == above else f"{below} or {above}"
+
+
+def encode_behind_past(
+    encode: Callable[[Tensor], Tensor], pieces: Iterable[Tensor], time_factor: int, past_frames: int
+) -> Iterator[Tensor]:
+    """Latents of a stream by an encoder that knows no streams: each piece is encoded behind some of its past.
+
+    Exact where the encoder is causal and looks no further back than that, save that the past begins with a latent of
+    its own kind; what is encoded of the past is dropped.
+
+    Args:
+        encode: b 3 f h w with f = time_factor · n + 1, to b c n+1 h w.
+        pieces: b 3 f h w, the first of time_factor · n + 1 frames, the others of time_factor · n.
+        time_factor: of the encoder.
+        past_frames: pixel frames before a piece that are encoded with it, a multiple of time_factor.
+    """
+    past: Tensor | None = None
+    for piece in pieces:
+        window = piece if past is None else torch.cat([past, piece], dim=2)
+        latents = encode(window)
+        yield latents if past is None else latents[:, :, -(piece.shape[2] // time_factor) :]
+        kept = min((window.shape[2] - 1) // time_factor * time_factor, past_frames) + 1
+        past = window[:, :, -kept:]
 
 
 PATCH_AREA = 4

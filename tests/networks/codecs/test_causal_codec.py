@@ -79,3 +79,13 @@ def test_folder_round_trip(codec, tmp_path):
 def test_config_files_build_networks_only():
     with pytest.raises(ValueError, match="no network class of this project"):
         build({"_class_name": "subprocess.Popen", "args": "true"})
+
+
+@pytest.mark.parametrize("sizes", [(1, 4, 4, 8, 4), (9, 8, 4), (21,)])
+def test_streaming_encode_equals_full_encode(codec, sizes):
+    video = torch.rand(1, 3, sum(sizes), 16, 16) * 2 - 1
+    pieces = list(codec.encode_stream(iter(video.split(list(sizes), dim=2))))
+    assert [piece.shape[2] for piece in pieces] == [(size + 3) // 4 for size in sizes]
+    torch.testing.assert_close(torch.cat(pieces, dim=2), codec.encode(video), rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="codec"):
+        list(codec.encode_stream([video[:, :, :4]]))

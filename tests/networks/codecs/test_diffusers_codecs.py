@@ -227,3 +227,39 @@ def test_sizes_below_the_smallest_name_the_smallest():
         check_size(0, 3, 16, 4, 8, "here")
     with pytest.raises(ValueError, match=r"num_frames is 6, but must be 4·n \+ 1: take 5 or 9"):
         num_latent_frames(6, 4)
+
+
+def test_a_streamed_encoding_is_the_whole_one(case):
+    """HunyuanVideo's norms see all frames that they are given, so its pieces are only nearly the whole's."""
+    codec, model, *_ = case
+    video = random_video(25)
+    pieces = list(codec.encode_stream(iter(video.split([9, 8, 4, 4], dim=2))))
+    assert [piece.shape[2] for piece in pieces] == [3, 2, 1, 1]
+    assert torch.equal(pieces[0], codec.encode(video[:, :, :9]))
+    if "Hunyuan" not in type(model).__name__:
+        torch.testing.assert_close(torch.cat(pieces, dim=2), codec.encode(video), rtol=0, atol=1e-4)
+
+
+def test_wan_with_patches_and_with_tiles_is_streamed_too(tmp_path):
+    torch.manual_seed(0)
+    build_wan(in_channels=12, out_channels=12, patch_size=2, scale_factor_spatial=16).save_pretrained(tmp_path / "vae")
+    video = random_video(13, 32)
+    for tiling in (False, True):
+        codec = DiffusersCodec(class_name="AutoencoderKLWan", channels=4, pretrained=str(tmp_path), tiling=tiling)
+        streamed = torch.cat(list(codec.encode_stream(iter(video.split([5, 4, 4], dim=2)))), dim=2)
+        torch.testing.assert_close(streamed, codec.encode(video), rtol=0, atol=1e-4)
+
+
+def test_a_past_too_short_to_see_everything_is_near(monkeypatch):
+    """What is encoded behind too little of the past differs a little from the whole where an encoder sees further."""
+    from networks.codecs.rules import encode_behind_past
+
+    def encode(video):  # a mean over the last nine frames, every fourth
+        padded = torch.cat([video[:, :, :1].expand(-1, -1, 8, -1, -1), video], dim=2)
+        return torch.stack([padded[:, :, f : f + 9].mean(2) for f in range(0, video.shape[2], 4)], dim=2)
+
+    video = random_video(17, 8)
+    for past, exact in ((4, True), (0, False)):
+        made = torch.cat(list(encode_behind_past(encode, video.split([5, 4, 8], dim=2), 4, past)), dim=2)
+        assert made.shape == encode(video).shape
+        assert torch.allclose(made, encode(video), atol=1e-6) == exact
