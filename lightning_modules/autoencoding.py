@@ -1,5 +1,6 @@
 """Training of the codec: reconstruct short clips of pixels."""
 
+import itertools
 from typing import Any, cast
 
 import torch
@@ -11,10 +12,13 @@ from torch.nn import functional as F
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
 from lightning_modules.randomness import row_generators
 from longtake.metrics.sharpness import Sharpness
-from networks.codecs.causal import CausalVideoAutoencoder
+from networks.codecs.causal import CausalVideoAutoencoder, LinearPath
 from networks.codecs.growing import begin_from
 from networks.interfaces import VideoBatch
 from networks.ranges import NotNegative, Seed, Share, Text
+
+FITTED_BATCHES = 16
+"""From which the linear path of a codec is made: some thousand patches of some dozen clips."""
 
 
 class AutoencodingModule(LightningModule):
@@ -61,13 +65,25 @@ class AutoencodingModule(LightningModule):
         self.train_encoder = train_encoder
         self.begin_from = begin_from
         codec.train().requires_grad_(True)  # codec=freedoom comes frozen
-        codec.encoder.requires_grad_(train_encoder)
+        for part in codec.encoding_parts():
+            part.requires_grad_(train_encoder)
         self.seed = seed
 
     def on_train_start(self) -> None:
         """Lightning's hook: a resumed run has its own weights."""
-        if self.begin_from is not None and self.trainer.global_step == 0:
+        if self.trainer.global_step > 0:
+            return
+        if self.begin_from is not None:
             begin_from(self.codec, self.begin_from)
+        elif self.codec.linear is not None:
+            self._fit_linear(self.codec.linear)
+
+    def _fit_linear(self, linear: LinearPath) -> None:
+        """On the first batches of the first process; the others take its weights."""
+        loader = self.trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
+        videos = [batch.video for batch in itertools.islice(loader, FITTED_BATCHES)]
+        linear.fit(self.codec.fold(torch.cat(videos).to(self.device)))
+        linear.load_state_dict(self.trainer.strategy.broadcast(linear.state_dict()))
 
     def _decode(self, raw: Tensor, noise: float) -> Tensor:
         std = cast(Tensor, self.codec.latents_std).view(-1, 1, 1, 1)

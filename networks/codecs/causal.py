@@ -58,6 +58,40 @@ class ResBlock(nn.Module):
         return x + self.second(F.silu(self.first(F.silu(x))))
 
 
+class LinearPath(nn.Module):
+    """The best linear autoencoder of patches, beside which the layers learn what no linear one keeps.
+
+    Source: our choice, after the residual paths of deep-compression autoencoders (arXiv 2410.10733), whose weights are
+    fixed means; ours are principal components, which thousands of steps of training from nothing did not reach.
+    """
+
+    def __init__(self, *, folded: int, channels: int) -> None:
+        """folded: channels of feature maps at twice the latents' side; channels: of the latents."""
+        super().__init__()
+        self.down = nn.Conv2d(folded, channels, 2, stride=2)
+        self.up = nn.ConvTranspose2d(channels, folded, 2, stride=2)
+
+    @torch.no_grad()
+    def fit(self, maps: Tensor) -> None:
+        """Sets the weights to the principal components of patches, turned so that every latent channel says as much.
+
+        Turned, a latent channel's scale is that of all, so an error in latents weighs what it weighs in pixels.
+        Source: our choice, for diffusion in these latents.
+
+        maps: b c f h w, folded pixels of many places.
+        """
+        cells = rearrange(maps.float(), "b c f (h p) (w q) -> (b f h w) (c p q)", p=2, q=2)
+        _, vectors = torch.linalg.eigh(cells.T @ cells / len(cells))
+        channels = self.down.out_channels
+        turned = torch.linalg.qr(torch.randn(channels, channels, generator=torch.Generator().manual_seed(0)))[0]
+        basis = (vectors[:, -channels:] @ turned.to(vectors)).T  # orthonormal rows: channels of the latents
+        shape = (channels, maps.shape[1], 2, 2)
+        self.down.weight.copy_(basis.reshape(shape))
+        self.up.weight.copy_(basis.reshape(shape))
+        for layer in (self.down, self.up):  # pixels lie about 0, so that no mean is taken away
+            nn.init.zeros_(cast(Tensor, layer.bias))
+
+
 class FrameStack(nn.Module):
     """Layers in a row: 2-D ones see frames as batch, causal ones see the video."""
 
@@ -78,6 +112,12 @@ class FrameStack(nn.Module):
         return rearrange(x, "(b f) c h w -> b c f h w", f=num_frames)
 
 
+def by_frame(layer: nn.Module, x: Tensor) -> Tensor:
+    """Applies a 2-D layer to every frame: b c f h w to b c' f h' w'."""
+    frames = layer(rearrange(x, "b c f h w -> (b f) c h w"))
+    return rearrange(frames, "(b f) c h w -> b c f h w", f=x.shape[2])
+
+
 class CausalVideoAutoencoder(nn.Module):
     """The shipped codec: pixels in [-1, 1] to latents of unit variance per channel, and back.
 
@@ -89,9 +129,19 @@ class CausalVideoAutoencoder(nn.Module):
     patch = 4
 
     def __init__(
-        self, *, channels: Size, fine_width: Size, coarse_width: Size, num_fine_blocks: Count, num_coarse_blocks: Count
+        self,
+        *,
+        channels: Size,
+        fine_width: Size,
+        coarse_width: Size,
+        num_fine_blocks: Count,
+        num_coarse_blocks: Count,
+        linear_path: bool = False,
     ) -> None:
-        """channels: latent channels; fine maps have a quarter, coarse maps an eighth of the picture's side."""
+        """channels: latent channels; fine maps have a quarter, coarse maps an eighth of the picture's side.
+
+        linear_path: whether a linear autoencoder runs beside the layers; training begins by fitting it.
+        """
         super().__init__()
         self.channels = channels
         folded = 3 * self.time_factor * self.patch**2
@@ -114,6 +164,11 @@ class CausalVideoAutoencoder(nn.Module):
                 nn.Conv2d(fine_width, folded, 3, padding=1),
             ]
         )
+        self.linear = LinearPath(folded=folded, channels=channels) if linear_path else None
+        if self.linear is not None:  # the layers begin without effect
+            for last in (self.encoder.layers[-1], self.decoder.layers[-1]):
+                nn.init.zeros_(cast(Tensor, last.weight))
+                nn.init.zeros_(cast(Tensor, last.bias))
         self.register_buffer("latents_mean", torch.zeros(channels))
         self.register_buffer("latents_std", torch.ones(channels))
 
@@ -127,23 +182,30 @@ class CausalVideoAutoencoder(nn.Module):
 
     def encode_raw(self, video: Tensor, stream: Stream | None = None, is_start: bool = True) -> Tensor:
         """B 3 f h w in [-1, 1] to latents b c n+1 h/8 w/8 before normalisation; a continuation has 4n frames."""
+        folded = self.fold(video, is_start)
+        latents = self.encoder(folded, stream)
+        return latents if self.linear is None else latents + by_frame(self.linear.down, folded)
+
+    def fold(self, video: Tensor, is_start: bool = True) -> Tensor:
+        """Pixels b 3 f h w to maps b (c t p q) n+1 h/4 w/4, four frames each; a start holds frame 0 four times."""
         frames = video.shape[2] + (not is_start)
         check_size(frames, video.shape[3], video.shape[4], self.time_factor, self.space_factor, "the codec")
         if is_start:
             first = repeat(video[:, :, :1], "b c 1 h w -> b c f h w", f=self.time_factor - 1)
             video = torch.cat([first, video], dim=2)
-        folded = rearrange(
+        return rearrange(
             video,
             "b c (f t) (h p) (w q) -> b (c t p q) f h w",
             t=self.time_factor,
             p=self.patch,
             q=self.patch,
         )
-        return self.encoder(folded, stream)
 
     def decode_raw(self, latents: Tensor, stream: Stream | None = None, is_start: bool = True) -> Tensor:
         """Unnormalised latents to unclamped pixels; the start yields 4n + 1 frames, a continuation 4n."""
         folded = self.decoder(latents, stream)
+        if self.linear is not None:
+            folded = folded + by_frame(self.linear.up, latents)
         video = rearrange(
             folded,
             "b (c t p q) f h w -> b c (f t) (h p) (w q)",
@@ -187,6 +249,10 @@ class CausalVideoAutoencoder(nn.Module):
             piece = latents[:, :, start : start + group] * std + mean
             yield self.decode_raw(piece, stream, is_start=start == 0).clamp(-1, 1)
 
+    def encoding_parts(self) -> list[nn.Module]:
+        """The parts that make the latents."""
+        return [self.encoder] if self.linear is None else [self.encoder, self.linear.down]
+
     def track_statistics(self, raw: Tensor, momentum: float) -> None:
         """Moves the stored mean and std of each channel towards those of raw latents b c f h w."""
         values = rearrange(raw.detach().float(), "b c f h w -> c (b f h w)")
@@ -198,7 +264,7 @@ class CausalVideoAutoencoder(nn.Module):
         """Short hash of what makes the latents, which is all but the decoder: the latent cache's key."""
         digest = hashlib.sha256()
         for name, value in sorted(self.state_dict().items()):
-            if name.startswith("decoder."):
+            if name.startswith(("decoder.", "linear.up.")):
                 continue
             digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:12]

@@ -1,6 +1,7 @@
 """The codec's training, and what names its latents."""
 
 import copy
+import itertools
 from functools import partial
 from types import SimpleNamespace
 
@@ -124,6 +125,27 @@ def test_a_codec_begins_from_one_with_fewer_channels(tmp_path):
     part._trainer.global_step = 1  # a resumed run
     part.on_train_start()
     assert any(not torch.equal(before[name], value) for name, value in part.codec.state_dict().items())
+
+
+def test_a_linear_path_is_fitted_before_the_first_step_and_never_again():
+    settings = {"fine_width": 8, "coarse_width": 12, "num_fine_blocks": 1, "num_coarse_blocks": 1}
+    part = module(codec=CausalVideoAutoencoder(channels=12, linear_path=True, **settings))
+    part._trainer.datamodule = SimpleNamespace(train_dataloader=lambda: itertools.repeat(batch()))
+    part._trainer.strategy = SimpleNamespace(broadcast=lambda state: state)
+    part.on_train_start()
+    fitted = copy.deepcopy(part.codec.linear.state_dict())
+    with torch.no_grad():
+        error = (part.codec.decode_raw(part.codec.encode_raw(batch().video)) - batch().video).square().mean()
+    assert error < 0.5 * batch().video.var()
+    trained(part, steps=2)
+    assert not torch.equal(part.codec.linear.up.weight, fitted["up.weight"])
+    part.codec.linear.load_state_dict(fitted)
+    part._trainer.global_step = 2  # a resumed run
+    part._trainer.datamodule = None
+    part.on_train_start()
+    frozen = module(codec=part.codec, train_encoder=False).codec
+    assert not any(weight.requires_grad for weight in frozen.linear.down.parameters())
+    assert all(weight.requires_grad for weight in frozen.linear.up.parameters())
 
 
 def trained_step(part, video):

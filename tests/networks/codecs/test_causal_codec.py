@@ -3,6 +3,7 @@
 import pytest
 import torch
 from builders import awake
+from einops import rearrange
 
 from networks.codecs.causal import CausalVideoAutoencoder
 from networks.saving import build, load_pretrained, save_pretrained
@@ -10,9 +11,10 @@ from networks.saving import build, load_pretrained, save_pretrained
 SIZES = {"channels": 4, "fine_width": 8, "coarse_width": 12, "num_fine_blocks": 1, "num_coarse_blocks": 2}
 
 
-@pytest.fixture(scope="module")
-def codec():
-    return awake(CausalVideoAutoencoder(**SIZES), scale=0.05).eval().requires_grad_(False)
+@pytest.fixture(scope="module", params=[False, True], ids=["layers", "linear_path"])
+def codec(request):
+    made = CausalVideoAutoencoder(**SIZES, linear_path=request.param)
+    return awake(made, scale=0.05).eval().requires_grad_(False)
 
 
 @pytest.mark.parametrize(("frames", "latents"), [(1, 1), (5, 2), (17, 5)])
@@ -61,7 +63,8 @@ def test_statistics_normalise_latents():
 
 
 def test_folder_round_trip(codec, tmp_path):
-    config = {"_class_name": "networks.codecs.causal.CausalVideoAutoencoder", **SIZES}
+    settings = {**SIZES, "linear_path": codec.linear is not None}
+    config = {"_class_name": "networks.codecs.causal.CausalVideoAutoencoder", **settings}
     save_pretrained(codec, config, tmp_path / "codec")
     loaded = load_pretrained(folder=tmp_path / "codec", channels=4)
     latents = torch.randn(1, 4, 3, 2, 2)
@@ -89,3 +92,26 @@ def test_streaming_encode_equals_full_encode(codec, sizes):
     torch.testing.assert_close(torch.cat(pieces, dim=2), codec.encode(video), rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match="codec"):
         list(codec.encode_stream([video[:, :, :4]]))
+
+
+def test_the_linear_path_begins_as_the_best_linear_autoencoder():
+    torch.manual_seed(0)
+    made = CausalVideoAutoencoder(**{**SIZES, "channels": 12}, linear_path=True)
+    # Videos of six kinds of patches, each a random multiple: six numbers a patch say all, and six for the first frames.
+    kinds = torch.rand(6, 4 * 3 * 8 * 8) - 0.5
+    parts = torch.einsum("b f h w k, k d -> b f h w d", torch.rand(8, 3, 2, 2, 6), kinds)
+    video = rearrange(parts, "b f h w (t c p q) -> b c (f t) (h p) (w q)", t=4, c=3, p=8, q=8)[:, :, 3:]
+    made.linear.fit(made.fold(video))
+    made.track_statistics(made.encode_raw(video), 1.0)
+    torch.testing.assert_close(made.decode_raw(made.encode_raw(video)), video, atol=1e-4, rtol=0)
+    assert made.latents_std.max() < 4 * made.latents_std.min()
+
+
+def test_what_decodes_names_no_latents():
+    made = CausalVideoAutoencoder(**SIZES, linear_path=True)
+    before = made.fingerprint
+    with torch.no_grad():
+        made.linear.up.weight.add_(1.0)
+        assert made.fingerprint == before
+        made.linear.down.weight.add_(1.0)
+    assert made.fingerprint != before
