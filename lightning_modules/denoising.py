@@ -64,7 +64,7 @@ class DenoisingModule(LightningModule):
         return SampledTime(*(torch.cat(x) for x in zip(*times, strict=True))), torch.stack(noise), torch.stack(kept)
 
     def _condition(self, batch: VideoBatch) -> Condition:
-        return Condition(batch.frame_index, batch.text, batch.text_mask)
+        return Condition(batch.frame_index, batch.text, batch.text_mask, per_frame=batch.per_frame)
 
     def _predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> tuple[Tensor, Tensor | None]:
         predict = getattr(self.network, "predict", None)
@@ -75,7 +75,7 @@ class DenoisingModule(LightningModule):
         clean = batch.video
         (time, scored), noise, kept = self._draw(batch, batch_idx)
         noisy = self.objective.corrupt(clean, time, noise)
-        condition = Condition(batch.frame_index, batch.text, batch.text_mask & kept)
+        condition = self._condition(batch._replace(text_mask=batch.text_mask & kept))
         prediction, plan = self._predict(noisy, time, condition)
         loss = self.objective.loss(prediction, clean, noise, time, scored).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(clean))

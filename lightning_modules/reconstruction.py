@@ -7,11 +7,10 @@ import math
 from typing import NamedTuple, cast
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from lightning_modules.randomness import step_seed
-from networks.interfaces import Compressor, Reconstruction, SegmentBatch, VideoBatch
+from networks.interfaces import Compressor, Reconstruction, VideoBatch
 from networks.ranges import Rate
 from networks.sequence import PATCH
 
@@ -42,12 +41,6 @@ class ReconstructionErrors(NamedTuple):
     video: Tensor
     text: Tensor
     text_cosine: Tensor
-
-
-def fold(segments: SegmentBatch) -> tuple[VideoBatch, Tensor]:
-    """Slots as rows, b s to n, and which of them hold something: n."""
-    rows = [rearrange(x, "b s ... -> (b s) ...") for x in segments[:4]]
-    return VideoBatch(*rows), rearrange(segments.valid, "b s -> (b s)")
 
 
 class Compressed(NamedTuple):

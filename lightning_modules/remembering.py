@@ -16,7 +16,6 @@ from lightning_modules.randomness import row_generators
 from lightning_modules.reconstruction import (
     RateLaw,
     count_patches,
-    fold,
     mean_over,
     reconstruct,
     reconstruction_errors,
@@ -102,6 +101,7 @@ class MemoryModule(DenoisingModule):
             frame_mask=task.frame_mask,
             shot=task.shot,
             context=(Context(context._replace(video=noisy), levels, rate),),
+            per_frame=task.per_frame,
         )
 
     def training_step(self, batch: SegmentBatch, batch_idx: int) -> Tensor:  # type: ignore[override]
@@ -153,7 +153,8 @@ class MemoryModule(DenoisingModule):
         network: Any = self.network
         if network.compressor is None or self.reconstruction_weight == 0:
             return 0.0
-        segment, valid = fold(SegmentBatch(*(x[:, :1] for x in context)))
+        first = context.map(lambda x: x[:, :1])
+        segment, valid = first.fold(), first.valid.flatten()
         level = self.max_level * torch.cat([torch.rand(1, device=self.device, generator=row) for row in rows])
         videos = zip(segment.video.split(1), level.split(1), rows, strict=True)
         noisy = segment._replace(video=torch.cat([add_noise(x, at, row) for x, at, row in videos]))

@@ -11,7 +11,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from networks.interfaces import Backbone, Compressor, Condition, Context, Memory, VideoBatch
+from networks.interfaces import Backbone, Compressor, Condition, Context, Memory
 from networks.ranges import NotNegative
 from networks.sequence import PATCH
 from networks.vin import VideoInterfaceNetwork
@@ -137,7 +137,7 @@ class LoViCNetwork(nn.Module):
         exists = rearrange(segments.valid, "b s -> (b s)")
         # What pads is not encoded; one segment always is, so that every process trains the same parameters.
         picked = torch.nonzero(exists).flatten() if bool(exists.any()) else exists.new_zeros(1, dtype=torch.long)
-        folded = VideoBatch(*(rearrange(x, "b s ... -> (b s) ...")[picked] for x in segments[:4]))
+        folded = segments.fold().map(lambda x: x[picked])
         level = rearrange(context.level, "b s -> (b s)")[picked]
         encoded = cast(Compressor, self.compressor).encode(folded, level, context.rate)
         assert encoded.positions is not None

@@ -13,7 +13,7 @@ from einops import repeat
 from torch import Tensor, nn
 
 from networks.chunks import Windows, call_sizes, cut, cut_rows, paste, plan_windows
-from networks.interfaces import Backbone, Condition, ContextTokens, Memory
+from networks.interfaces import Backbone, Condition, ContextTokens
 from networks.ranges import Count, Interval, Share, Size
 from networks.video_interface import PlanHead, VideoInterface
 
@@ -107,11 +107,11 @@ class VideoInterfaceNetwork(nn.Module):
     def read(self, noisy: Tensor, time: Tensor, condition: Condition) -> GlobalTokens:
         """One read of the whole noisy canvas b c f h w at time b f, or 1 1."""
         index = self.interface.keyframes(noisy.shape[2], noisy.device)
-        keyframes = self.backbone.embed(noisy[:, :, index], condition.frame_index[:, index])
+        read = condition.frames(index)
+        keyframes = self.backbone.embed(noisy[:, :, index], read.frame_index)
         frame_times = self.backbone.time(cut_rows(time, index.unsqueeze(0)))
         clock = self.backbone.time(time.amax(dim=1))
-        mask = None if condition.frame_mask is None else condition.frame_mask[:, index]
-        tokens = self.interface(keyframes, frame_times, clock, condition.text, condition.text_mask, mask)
+        tokens = self.interface(keyframes, frame_times, clock, read.text, read.text_mask, read.frame_mask)
         plan = self.plan(tokens, index) if self.plan is not None and self.training else None
         return GlobalTokens(tokens, plan)
 
@@ -209,20 +209,10 @@ class VideoInterfaceNetwork(nn.Module):
             if self.pool is not None:
                 summary = self.pool(tokens.mean(dim=1))
                 pooled = spread(summary if keep is None else summary * keep[:, None])
-        known = None if condition.frame_mask is None else cut_rows(condition.frame_mask, windows.frames)
-        memory = condition.memory
-        if memory is not None:
-            memory = Memory(tuple((spread(key), spread(value)) for key, value in memory.layers), spread(memory.mask))
         return self.backbone(
             cut(noisy, windows.frames),
             cut_rows(time, windows.frames),
-            Condition(
-                frame_index=cut_rows(condition.frame_index, windows.frames),
-                text=spread(condition.text),
-                text_mask=spread(condition.text_mask),
-                frame_mask=known,
-                memory=memory,
-            ),
+            condition.fold(windows.frames),
             extra=extra,
             pooled=pooled,
             frozen_frames=repeat(~windows.own, "k j -> (b k) j", b=batch) if has_context else None,

@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from itertools import combinations
+from operator import itemgetter
 
 import pytest
 import torch
@@ -75,7 +76,7 @@ def test_memory_does_not_depend_on_the_noisy_video():
 def test_order_of_segments_is_irrelevant(low_resolution):
     network, noisy, time, condition = _setup(low_resolution=low_resolution)
     made = network(noisy, time, condition)
-    shuffled = _with_segments(condition, lambda s: s._replace(**{k: x[:, [2, 0, 1]] for k, x in s._asdict().items()}))
+    shuffled = _with_segments(condition, lambda s: s.map(lambda x: x[:, [2, 0, 1]]))
     torch.testing.assert_close(network(noisy, time, shuffled), made, atol=1e-5, rtol=1e-5)
 
 
@@ -84,7 +85,7 @@ def test_segments_of_other_lengths_and_rates_stand_side_by_side():
     whole = network(noisy, time, condition)
     each = condition.context[0]
     apart = tuple(
-        Context(type(each.segments)(*(x[:, i : i + 1] for x in each.segments)), each.level[:, i : i + 1], each.rate)
+        Context(each.segments.map(itemgetter((slice(None), slice(i, i + 1)))), each.level[:, i : i + 1], each.rate)
         for i in range(3)
     )
     torch.testing.assert_close(network(noisy, time, condition._replace(context=apart)), whole, atol=1e-5, rtol=1e-5)
@@ -112,7 +113,7 @@ def test_what_pads_is_not_encoded(low_resolution):
     made = network(noisy, time, padded)
     assert encoded == [3]
     # The same as a row that holds these segments alone.
-    alone = _with_segments(condition, lambda s: type(s)(*(x[:1, [0, 2]] for x in s)))
+    alone = _with_segments(condition, lambda s: s.map(lambda x: x[:1, [0, 2]]))
     alone = condition._replace(
         **{key: getattr(condition, key)[:1] for key in ("frame_index", "text", "text_mask", "shot")},
         context=tuple(each._replace(level=each.level[:1, [0, 2]]) for each in alone.context),
