@@ -93,8 +93,8 @@ def losses(
     module: MemoryModule, task: SegmentTask, condition: Condition, noise: Tensor, times: Sequence[float]
 ) -> Tensor:
     """Of each row at each time, b t; noise: b c f h w of the target's own frames."""
-    network: Any = module.network
-    condition = condition._replace(memory=network.remember(condition))  # once for all times
+    network = module.network
+    condition = network.encode_context(condition)  # once for all times
     spread = torch.zeros_like(task.video)
     spread[:, :, task.own] = noise
     found = []

@@ -1,10 +1,10 @@
 """Training of a compressor alone: LoViC's first stage, an autoencoder of latents and text features."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
 from lightning_modules.randomness import row_generators
@@ -16,7 +16,8 @@ from lightning_modules.reconstruction import (
     reconstruction_errors,
 )
 from longtake.objectives.paths import add_noise
-from networks.interfaces import Compressor, SegmentBatch
+from networks.flexformer import ContextCompressor
+from networks.interfaces import SegmentBatch
 from networks.ranges import NotNegative, Rates, Seed, Time
 from networks.sequence import PATCH
 
@@ -31,7 +32,7 @@ class CompressingModule(LightningModule):
     def __init__(
         self,
         *,
-        network: Annotated[nn.Module, Compressor],
+        network: ContextCompressor,
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory,
         rates: RateLaw,

@@ -4,7 +4,7 @@ Axes: n segments, c channels, f frames, h height, w width (latents); l text toke
 """
 
 import math
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -54,12 +54,11 @@ class Compressed(NamedTuple):
     effective_rate: float
 
 
-def compress(compressor: nn.Module, segment: VideoBatch, level: Tensor, rate: float) -> Compressed:
+def compress(compressor: Compressor, segment: VideoBatch, level: Tensor, rate: float) -> Compressed:
     """Encodes and decodes segments whose latents bear noise of the time `level` (n)."""
-    coder = cast(Compressor, compressor)
     _, _, num_frames, height, width = segment.video.shape
-    context = coder.encode(segment, level, rate)
-    back = coder.decode(context, num_frames, height, width, segment.text.shape[1])
+    context = compressor.encode(segment, level, rate)
+    back = compressor.decode(context, num_frames, height, width, segment.text.shape[1])
     tokens = context.tokens.shape[1]
     return Compressed(back, tokens, count_patches(segment.video) / tokens)
 
@@ -69,7 +68,7 @@ def count_patches(video: Tensor) -> int:
     return video[0, 0].numel() // PATCH**2
 
 
-def reconstruct(compressor: nn.Module, segment: VideoBatch, level: Tensor, rate: float) -> Reconstruction:
+def reconstruct(compressor: Compressor, segment: VideoBatch, level: Tensor, rate: float) -> Reconstruction:
     """What comes back of segments whose latents bear noise of the time `level` (n)."""
     return compress(compressor, segment, level, rate).back
 

@@ -40,6 +40,7 @@ class Pipeline:
         height: int,
         width: int,
         fps: float,
+        without: Sequence[str] = (),
     ) -> None:
         """Nothing is loaded or moved; everything should be on one device, but for codec and text encoder.
 
@@ -52,6 +53,7 @@ class Pipeline:
             height: of the videos, in pixels.
             width: of the videos, in pixels.
             fps: frames a second at which the videos are shown.
+            without: names that every condition goes without, such as "memory"; see Condition.without.
         """
         self.module = module
         self.guidance = guidance
@@ -59,6 +61,7 @@ class Pipeline:
         self.codec: Any = codec
         self.text_encoder = text_encoder
         self.height, self.width, self.fps = height, width, fps
+        self.without = tuple(without)
 
     @classmethod
     def from_pretrained(
@@ -149,6 +152,7 @@ class Pipeline:
             guidance=self.guidance,
             on_step=on_step,
             keep=keep,
+            without=self.without,
         )
 
     def frames(self, latents: Tensor) -> Iterator[Tensor]:

@@ -6,6 +6,7 @@ Axes: b batch, c channels, f frames, h height, w width, n tokens, d width of tok
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
+import torch
 from einops import repeat
 from torch import Tensor
 
@@ -24,7 +25,7 @@ class Context(NamedTuple):
     rate: float
 
 
-class Memory(NamedTuple):
+class ContextCache(NamedTuple):
     """Context tokens as the DiT's layers attend to them: they depend on no diffusion time, so once serves all steps.
 
     layers: (keys, values) of each block, b heads n d, keys rotated; mask: b n, True where there is a token. The first
@@ -34,14 +35,14 @@ class Memory(NamedTuple):
     layers: tuple[tuple[Tensor, Tensor], ...]
     mask: Tensor
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> "Memory":
-        """The memory with every tensor replaced."""
-        return Memory(tuple((function(key), function(value)) for key, value in self.layers), function(self.mask))
+    def map(self, function: Callable[[Tensor], Tensor]) -> "ContextCache":
+        """The same with every tensor replaced."""
+        return ContextCache(tuple((function(key), function(value)) for key, value in self.layers), function(self.mask))
 
     @property
-    def null(self) -> "Memory":
+    def null(self) -> "ContextCache":
         """The null memory alone."""
-        return Memory(tuple((key[:, :, :1], value[:, :, :1]) for key, value in self.layers), self.mask[:, :1])
+        return ContextCache(tuple((key[:, :, :1], value[:, :, :1]) for key, value in self.layers), self.mask[:, :1])
 
 
 class TokenGrid(NamedTuple):
@@ -71,6 +72,8 @@ class Condition(NamedTuple):
     mixing: in place of full self-attention, on a canvas without masks, memory and tokens that have no place; None for
     full attention. Set by rollouts, in sampling.
     per_frame: further inputs by name, b f d each, such as "control" (see networks.control).
+    left_out: names of what the network is to go without, see `without`. events: by name, b, the rows of a training
+    batch that something befalls (VideoNetwork.event_probs); what befalls none has no entry.
     """
 
     frame_index: Tensor
@@ -79,9 +82,27 @@ class Condition(NamedTuple):
     frame_mask: Tensor | None = None
     shot: Tensor | None = None
     context: tuple[Context, ...] = ()
-    memory: Memory | None = None
+    memory: ContextCache | None = None
     mixing: SelfAttentionMixing | None = None
     per_frame: Mapping[str, Tensor] = {}
+    left_out: frozenset[str] = frozenset()
+    events: Mapping[str, Tensor] = {}
+
+    def without(self, *names: str) -> "Condition":
+        """The condition that lacks some of what it says, for guidance and ablations.
+
+        names: "text"; "memory", of which the learned null memory stays; a name in `per_frame`; or what a network makes
+        itself, such as VIN's "global_tokens". What is not there is left out already.
+        """
+        left = self._replace(
+            per_frame={name: values for name, values in self.per_frame.items() if name not in names},
+            left_out=self.left_out.union(names),
+        )
+        if "text" in names:
+            left = left._replace(text_mask=torch.zeros_like(self.text_mask))
+        if "memory" in names:
+            left = left._replace(context=(), memory=None if self.memory is None else self.memory.null)
+        return left
 
     def frames(self, index: Tensor | slice) -> "Condition":
         """The condition of some of the frames, in the order of `index`: integers j, or a slice."""
@@ -103,6 +124,7 @@ class Condition(NamedTuple):
             shot=None if self.shot is None else spread(self.shot),
             context=(),
             memory=None if self.memory is None else self.memory.map(spread),
+            events={name: spread(rows) for name, rows in self.events.items()},
         )
 
     def _of_frames(self, cut: Callable[[Tensor], Tensor]) -> "Condition":

@@ -13,19 +13,17 @@ from torch.utils.checkpoint import checkpoint
 
 from networks.blocks import DiTBlock, KeyValue, PlainLayerNorm, modulated, whole_groups
 from networks.embeddings import PlaceEmbedding, TextEmbedding, TimeEmbedding
-from networks.interfaces import Backbone, Condition, ContextTokens, TokenGrid
+from networks.interfaces import Backbone, Condition, ContextTokens, TokenGrid, VideoNetwork
 from networks.ranges import Positive, Size
 from networks.rope import RotaryEmbedding3D
 from networks.sequence import PATCH, group_times, join, positions_of, to_patches
 
 
-class VideoDiT(nn.Module):
+class VideoDiT(VideoNetwork):
     """Predicts the objective's target for a window of frames, each at its own time.
 
     As `network=dit` it sees a whole canvas with full attention; inside VIN it sees one chunk and the global tokens.
     """
-
-    ablations: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -63,6 +61,11 @@ class VideoDiT(nn.Module):
         for layer in (self.modulation, self.head):  # adaLN-zero: the untrained network is the identity, then zero
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+
+    @property
+    def backbone(self) -> Backbone:
+        """Itself."""
+        return self
 
     def embed(self, video: Tensor, frame_index: Tensor) -> Tensor:
         """Patches with their absolute place. video: b c f h w; frame_index: b f; returns b f s d.
@@ -135,6 +138,6 @@ class VideoDiT(nn.Module):
         return tuple(layers)
 
 
-def full_attention(*, backbone: Backbone) -> Backbone:
+def full_attention(*, backbone: VideoNetwork) -> VideoNetwork:
     """`network=dit`: the backbone itself, on the whole canvas."""
     return backbone

@@ -5,13 +5,14 @@ Time lies in [0, 1], one value per frame, or one for all: 0 is clean, 1 is noise
 `frame_index`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
 from networks.batches import ContextTokens, SegmentBatch, VideoBatch
-from networks.condition import Condition, Context, Memory, SelfAttentionMixing, TokenGrid
+from networks.condition import Condition, Context, ContextCache, SelfAttentionMixing, TokenGrid
+from networks.video_network import Backbone, Places, Prediction, VideoNetwork
 
 __all__ = [
     "Backbone",
@@ -19,10 +20,11 @@ __all__ = [
     "Compressor",
     "Condition",
     "Context",
+    "ContextCache",
     "ContextTokens",
     "Estimate",
-    "Memory",
     "Places",
+    "Prediction",
     "Reconstruction",
     "SegmentBatch",
     "SelfAttentionMixing",
@@ -45,67 +47,6 @@ class Estimate(NamedTuple):
 
     clean: Tensor
     noise: Tensor
-
-
-class VideoNetwork(Protocol):
-    """`network=…`: predicts the objective's target for a whole canvas."""
-
-    def __call__(self, noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
-        """noisy: b c f h w; time: b f in [0, 1], or 1 1 where all frames share it; returns b c f h w."""
-        ...
-
-
-class Places(Protocol):
-    """Absolute places of tokens, embedded."""
-
-    def at(self, positions: Tensor) -> Tensor:
-        """positions: `... 3` as (frame, row, column), fractional; returns `... d`."""
-        ...
-
-
-class Backbone(Protocol):
-    """`backbone=…`: the transformer that denoises a window, by itself or inside VIN and LoViC, as networks.dit says."""
-
-    width: int
-    depth: int
-    num_heads: int
-    text_features: int
-
-    @property
-    def patches(self) -> Callable[[Tensor], Tensor]:
-        """Flattened patches `... (c p q)` to tokens `... d`."""
-        ...
-
-    @property
-    def place(self) -> Places:
-        """What `embed` adds to patches."""
-        ...
-
-    @property
-    def time(self) -> Callable[[Tensor], Tensor]:
-        """Diffusion times `...` to `... d`."""
-        ...
-
-    def embed(self, video: Tensor, frame_index: Tensor) -> Tensor:
-        """Patches with their absolute place. video: b c f h w; frame_index: b f; returns b f s d."""
-        ...
-
-    def key_values(self, tokens: Tensor, positions: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
-        """Keys and values of context tokens b n d at b n 3 in every block, for any diffusion time."""
-        ...
-
-    def __call__(
-        self,
-        noisy: Tensor,
-        time: Tensor,
-        condition: Condition,
-        *,
-        extra: ContextTokens | None = None,
-        pooled: Tensor | None = None,
-        frozen_frames: Tensor | None = None,
-    ) -> Tensor:
-        """noisy: b c f h w; time: b f in [0, 1], or 1 1; extra and pooled (b d): VIN's; frozen_frames: b f."""
-        ...
 
 
 class Compressor(Protocol):

@@ -5,7 +5,6 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from lightning_modules.denoising import DenoisingModule
+from longtake.generation import part_of
 from longtake.pipeline import Pipeline
 from longtake.process import peak_resident_gib, set_matmul_precision
 from longtake.releases.disclosure import public_name, refuse_secrets
@@ -130,14 +130,14 @@ class Take:
         self.config, self.module = load_run(cfg.weights, changes, bases=bases_of(cfg))
         if not isinstance(self.module, DenoisingModule):
             raise ValueError(f"weights={cfg.weights} hold a compressor, which makes no videos: give those of a network")
-        self.network: Any = self.module.get_submodule("network")
+        self.network = self.module.network
         self.rollout_config = rollout_of(cfg, trained)
         check_memory(self.rollout_config, trained.get("rollout"), self.network, cfg.weights)
         self.hash = weights_hash(self.module)
         self.without = cfg.without
-        self._ablation = ExitStack()  # holds for as long as the take does
-        if cfg.without is not None:
-            self._ablate(cfg.without)
+        if cfg.without is not None and cfg.without not in self.network.ablations:
+            choices = ", ".join(self.network.ablations) or "nothing"
+            raise ValueError(f"without={cfg.without}: these weights can go without {choices}")
         self.codec = instantiate(self.config.codec)
         self.height = self.config.video.height if cfg.height is None else cfg.height
         self.width = self.config.video.width if cfg.width is None else cfg.width
@@ -161,13 +161,8 @@ class Take:
             height=self.height,
             width=self.width,
             fps=self.config.video.fps,
+            without=() if cfg.without is None else (cfg.without,),
         )
-
-    def _ablate(self, ablation: str) -> None:
-        if ablation not in self.network.ablations:
-            choices = ", ".join(self.network.ablations) or "nothing"
-            raise ValueError(f"without={ablation}: these weights can go without {choices}")
-        self._ablation.enter_context(self.network.without(ablation))
 
     def fingerprint(self, *more: Any) -> str:
         """Short hash of the weights, of all that changes what they make but prompt and seed, and of `more`.
@@ -249,8 +244,7 @@ def _finished(output: Path, wanted: Sequence[tuple[str, str, int]], settings: st
 
 def _manifest_line(cfg: DictConfig, take: Take, name: str, prompt: str, seed: int, seconds: float) -> dict[str, Any]:
     factor = take.codec.time_factor
-    called = getattr(take.network, take.rollout.network_part or "", take.network)
-    chunk = getattr(getattr(called, "window", called), "chunk_frames", None)
+    chunk = part_of(take.network, take.rollout).chunk_frames
     starts = piece_starts(take.rollout_config, take.num_latents, chunk)
     on_cuda = take.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated() / 2**30 if on_cuda else peak_resident_gib()

@@ -10,9 +10,9 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from longtake.rollouts.interfaces import Wrap
+from longtake.rollouts.interfaces import Predict, Wrap
 from networks.chunks import call_sizes, cut, cut_rows, paste
-from networks.interfaces import Condition, SelfAttentionMixing, TokenGrid, VideoNetwork
+from networks.interfaces import Condition, SelfAttentionMixing, TokenGrid
 
 Profile = Literal["uniform", "triangular"]
 
@@ -63,7 +63,7 @@ class SlidingWindows:
         total = torch.zeros(num_frames, device=device).index_add(0, frames.flatten(), weights.flatten())
         return frames, weights / total[frames]
 
-    def __call__(self, network: VideoNetwork) -> VideoNetwork:
+    def __call__(self, network: Predict) -> Predict:
         """The network for a canvas of any length; on at most one window it is the given network's own call."""
 
         def merged(noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
@@ -88,7 +88,7 @@ def inside_attention(mixing: SelfAttentionMixing, window_frames: int) -> Wrap:
         ValueError: when called with a network that attends to memory.
     """
 
-    def wrap(network: VideoNetwork) -> VideoNetwork:
+    def wrap(network: Predict) -> Predict:
         def mixed(noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
             if condition.memory is not None:
                 raise ValueError(

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from networks.blocks import KeyValue, whole_groups
 from networks.embeddings import PlaceEmbedding
-from networks.interfaces import Condition, ContextTokens, TokenGrid
+from networks.interfaces import Backbone, Condition, ContextTokens, TokenGrid, VideoNetwork
 from networks.pretrained.wan_blocks import THETA, WanRope, denoise, modulated, remember
 from networks.ranges import Count, Dtype, Positive, Size, Text
 from networks.reading import check_pretrained, reason_of
@@ -31,7 +31,7 @@ ADAPTED = ["to_q", "to_k", "to_v", "to_out.0"]
 """What LoRA is put into, in self- and cross-attention. Source: diffusers' examples for Wan and other transformers."""
 
 
-class WanBackbone(nn.Module):
+class WanBackbone(VideoNetwork):
     """Predicts noise minus video for a window of frames, each at its own time, as Wan was trained to for one time.
 
     The contract is that of `networks.dit.VideoDiT`; take objective=rectified_flow, whose target is Wan's own. At the
@@ -43,8 +43,6 @@ class WanBackbone(nn.Module):
     which has to be there as it was in training, and then replaces each of its weights.
     Source: Wan (arXiv 2503.20314); a time for every frame enters as a time for every token does in Wan 2.2.
     """
-
-    ablations: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -90,6 +88,11 @@ class WanBackbone(nn.Module):
         self.rope = WanRope(head_width=width // num_heads)
         if lora_rank > 0:
             _add_lora(self.model, lora_rank, lora_alpha)
+
+    @property
+    def backbone(self) -> Backbone:
+        """Itself."""
+        return self
 
     def patches(self, patches: Tensor) -> Tensor:
         """Flattened patches `... (c p q)` to tokens `... d`, float32: Wan's convolution as a linear map."""
