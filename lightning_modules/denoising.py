@@ -3,6 +3,7 @@
 Axes: b batch, c channels, f frames, h height, w width (latents); l text tokens, e text features.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, c
 from lightning_modules.randomness import draw_events, row_generators
 from longtake.objectives.objective import Objective, SampledTime
 from longtake.samplers.interfaces import Sampler
-from networks.interfaces import Condition, Prediction, VideoBatch, VideoNetwork
+from networks.control import NAME as CONTROL
+from networks.interfaces import Condition, Prediction, SegmentBatch, VideoBatch, VideoNetwork
 from networks.ranges import NotNegative, Seed, Share, Times
 from networks.sequence import PATCH
 
@@ -37,10 +39,13 @@ class DenoisingModule(LightningModule):
         plan_weight: NotNegative,
         validation_times: Times,
         seed: Seed,
+        control_dropout: Share = 0.1,
     ) -> None:
-        """text_dropout: share of videos trained with the null text; plan_weight: of the network's plan loss, if any.
+        """What is trained, and how.
 
-        seed: of times, noise and dropped texts, which are drawn anew from it at every step.
+        text_dropout: share of videos trained with the null text; control_dropout: without control, where there is any;
+        plan_weight: of the network's own losses, such as VIN's plan. seed: of times, noise and what is dropped, which
+        are drawn anew from it at every step.
         """
         super().__init__()
         self.network = network
@@ -49,6 +54,7 @@ class DenoisingModule(LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.text_dropout = text_dropout
+        self.control_dropout = control_dropout
         self.plan_weight = plan_weight
         self.validation_times = validation_times
         self.seed = seed
@@ -61,11 +67,29 @@ class DenoisingModule(LightningModule):
         noise = [torch.randn(shape, device=device, generator=row) for row in rows.device]
         kept = torch.stack([torch.rand(1, generator=row) >= self.text_dropout for row in rows.host])
         condition = self._condition(batch._replace(text_mask=batch.text_mask & kept.to(device)))
-        condition = condition._replace(events=draw_events(self.network.event_probs, rows, device))
+        condition = condition._replace(events=draw_events(self._event_probs(), rows, device))
         return SampledTime(*(torch.cat(x) for x in zip(*times, strict=True))), torch.stack(noise), condition
 
+    def _event_probs(self) -> dict[str, float]:
+        """What befalls videos of training at random: what the network says, and control that is dropped."""
+        own = {"control_dropped": self.control_dropout} if CONTROL in self.network.ablations else {}
+        return {**self.network.event_probs, **own}
+
     def _condition(self, batch: VideoBatch) -> Condition:
-        return Condition(batch.frame_index, batch.text, batch.text_mask, per_frame=batch.per_frame)
+        return Condition(batch.frame_index, batch.text, batch.text_mask, per_frame=self._inputs(batch))
+
+    def _inputs(self, batch: VideoBatch | SegmentBatch) -> Mapping[str, Tensor]:
+        """What a batch holds of every frame.
+
+        Raises:
+            ValueError: if the network takes control and the batch holds none.
+        """
+        if CONTROL in self.network.ablations and CONTROL not in batch.per_frame:
+            raise ValueError(
+                "this network takes control, which the data does not have: give a table with a column control, or use "
+                "control=null"
+            )
+        return batch.per_frame
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """batch.video: latents b c f h w of unit variance."""

@@ -59,6 +59,7 @@ class MemoryModule(DenoisingModule):
         validation_rate: Rate,
         validation_times: Times,
         seed: Seed,
+        control_dropout: Share = 0.1,
     ) -> None:
         """memory_dropout: share of rows with the null memory; max_level: noise on memory and window frames, time.
 
@@ -74,6 +75,7 @@ class MemoryModule(DenoisingModule):
             plan_weight=plan_weight,
             validation_times=validation_times,
             seed=seed,
+            control_dropout=control_dropout,
         )
         self.tasks = tasks
         self.rates = rates
@@ -108,6 +110,7 @@ class MemoryModule(DenoisingModule):
     def training_step(self, batch: SegmentBatch, batch_idx: int) -> Tensor:  # type: ignore[override]
         """batch.video: latents b s c f h w of unit variance."""
         rows = row_generators(self, self.seed, batch_idx, len(batch.video))
+        self._inputs(batch)
         task = self.tasks(batch, rows.host)
         num_rows, device = len(task.video), self.device
         draws = torch.stack([torch.rand(3, generator=row) for row in rows.host]).to(device)
@@ -126,7 +129,7 @@ class MemoryModule(DenoisingModule):
         shape = task.video.shape[1:]
         noise = torch.stack([torch.randn(shape, device=device, generator=row) for row in rows.device])
         noisy = self.objective.corrupt(task.video, time, noise)
-        condition = condition._replace(events=draw_events(self.network.event_probs, rows, device))
+        condition = condition._replace(events=draw_events(self._event_probs(), rows, device))
         prediction = self.network.predict(noisy, time, condition)
         scored = task.own.expand_as(time)
         loss = self.objective.loss(prediction.target, task.video, noise, time, scored).mean()

@@ -73,7 +73,8 @@ class Condition(NamedTuple):
     full attention. Set by rollouts, in sampling.
     per_frame: further inputs by name, b f d each, such as "control" (see networks.control).
     left_out: names of what the network is to go without, see `without`. events: by name, b, the rows of a training
-    batch that something befalls (VideoNetwork.event_probs); what befalls none has no entry.
+    batch that something befalls (VideoNetwork.event_probs); what befalls none has no entry. frame_embedding: b f d,
+    what the backbone made of per_frame["control"], for all steps (VideoNetwork.encode_context).
     """
 
     frame_index: Tensor
@@ -87,17 +88,20 @@ class Condition(NamedTuple):
     per_frame: Mapping[str, Tensor] = {}
     left_out: frozenset[str] = frozenset()
     events: Mapping[str, Tensor] = {}
+    frame_embedding: Tensor | None = None
 
     def without(self, *names: str) -> "Condition":
         """The condition that lacks some of what it says, for guidance and ablations.
 
-        names: "text"; "memory", of which the learned null memory stays; a name in `per_frame`; or what a network makes
-        itself, such as VIN's "global_tokens". What is not there is left out already.
+        names: "text"; "memory", of which the learned null memory stays; "control"; or what a network makes itself, such
+        as VIN's "global_tokens". What is not there is left out already.
         """
         left = self._replace(
             per_frame={name: values for name, values in self.per_frame.items() if name not in names},
             left_out=self.left_out.union(names),
         )
+        if "control" in names:
+            left = left._replace(frame_embedding=None)
         if "text" in names:
             left = left._replace(text_mask=torch.zeros_like(self.text_mask))
         if "memory" in names:
@@ -133,4 +137,5 @@ class Condition(NamedTuple):
             frame_index=cut(self.frame_index),
             frame_mask=None if self.frame_mask is None else cut(self.frame_mask),
             per_frame={name: cut(values) for name, values in self.per_frame.items()},
+            frame_embedding=None if self.frame_embedding is None else cut(self.frame_embedding),
         )

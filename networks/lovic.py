@@ -7,8 +7,9 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from networks.control import NAME, at_places, embed_control
 from networks.flexformer import ContextCompressor
-from networks.interfaces import Backbone, Condition, Context, ContextCache, Prediction, VideoNetwork
+from networks.interfaces import Backbone, Condition, Context, ContextCache, Prediction, SegmentBatch, VideoNetwork
 from networks.ranges import NotNegative
 from networks.sequence import PATCH
 
@@ -57,6 +58,9 @@ class LoViCNetwork(VideoNetwork):
                 nn.init.zeros_(to_width.weight)
                 nn.init.zeros_(to_width.bias)
             self.adapter = nn.Sequential(nn.LayerNorm(context_width), to_width)
+        # Begins as it is drawn: what it is given begins at zero.
+        with_control = compressor is not None and window.backbone.control is not None
+        self.control_adapter = nn.Linear(width, width) if with_control else None
         self.low_resolution = low_resolution
 
     @property
@@ -75,6 +79,7 @@ class LoViCNetwork(VideoNetwork):
 
         Without context the learned null memory alone. Where the condition has its memory already, it stays.
         """
+        condition = embed_control(self.backbone.control, condition)
         if condition.memory is not None:
             return condition
         batch = condition.frame_index.shape[0]
@@ -122,8 +127,20 @@ class LoViCNetwork(VideoNetwork):
         positions = torch.stack([frames, rows, columns], dim=-1)
         if self.low_resolution:
             tokens = tokens + self.backbone.place.at(positions)
+        tokens = self._with_control(tokens, places, condition, segments)
         known = repeat(segments.valid, "b s -> b (s m)", m=tokens.shape[1])
         return tokens, positions, known
+
+    def _with_control(self, tokens: Tensor, places: Tensor, condition: Condition, segments: SegmentBatch) -> Tensor:
+        """Context tokens (b s) m d with the control of their own frames, seen from the canvas's first one."""
+        reference, values = condition.per_frame.get(NAME), segments.per_frame.get(NAME)
+        control = self.backbone.control
+        if self.control_adapter is None or control is None or reference is None or values is None:
+            return tokens
+        embedded = control(rearrange(values, "b s f n -> b (s f) n"), reference[:, 0])
+        frames = rearrange(embedded, "b (s f) d -> (b s) f d", s=values.shape[1])
+        said: Tensor = self.control_adapter(at_places(frames, places[..., 0]))
+        return tokens + said.to(tokens.dtype)
 
 
 def nearest_means(video: Tensor, places: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from networks.batches import ContextTokens
 from networks.condition import Condition
+from networks.control import FrameControl
 
 
 class Places(Protocol):
@@ -27,6 +28,7 @@ class Backbone(Protocol):
     depth: int
     num_heads: int
     text_features: int
+    control: FrameControl | None
 
     @property
     def patches(self) -> Callable[[Tensor], Tensor]:
@@ -103,7 +105,10 @@ class VideoNetwork(nn.Module):
         return self
 
     def encode_context(self, condition: Condition) -> Condition:
-        """The condition with its context as keys and values, made once for all steps; as it is without memory."""
+        """The condition with what is the same at all steps made once: its control embedded, its context as keys.
+
+        What is made already stays as it is. Without either there is nothing to make.
+        """
         return condition
 
     def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> Prediction:

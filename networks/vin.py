@@ -12,6 +12,7 @@ from einops import repeat
 from torch import Tensor, nn
 
 from networks.chunks import Windows, call_sizes, cut, cut_rows, paste, plan_windows
+from networks.control import NAME, add_frames, embed_control
 from networks.interfaces import Backbone, Condition, ContextTokens, Prediction, VideoNetwork
 from networks.ranges import Count, Interval, Share, Size
 from networks.video_interface import PlanHead, VideoInterface
@@ -33,7 +34,6 @@ class VideoInterfaceNetwork(VideoNetwork):
     type embedding) is the reading of its bracket notation that we chose.
     """
 
-    ablations = ("global_tokens",)
     backbone: Backbone
     chunk_frames: int
 
@@ -74,6 +74,7 @@ class VideoInterfaceNetwork(VideoNetwork):
             raise ValueError(f"network.windows_per_call={windows_per_call} must be at least 1, or 0 for all at once")
         if fusion != "none" and fusion not in fusion_times:
             raise ValueError(f"fusion={fusion!r} is unknown: use none, {', '.join(fusion_times)}")
+        self.ablations = ("global_tokens", *(() if backbone.control is None else (NAME,)))
         self.width = backbone.width
         self.backbone = backbone
         self.interface = interface
@@ -97,12 +98,17 @@ class VideoInterfaceNetwork(VideoNetwork):
         found: VideoNetwork = self.get_submodule("backbone")  # type: ignore[assignment]
         return found
 
+    def encode_context(self, condition: Condition) -> Condition:
+        """Its control embedded, once for all steps."""
+        return embed_control(self.backbone.control, condition)
+
     def read(self, noisy: Tensor, time: Tensor, condition: Condition) -> GlobalTokens:
         """One read of the whole noisy canvas b c f h w at time b f, or 1 1."""
         index = self.interface.keyframes(noisy.shape[2], noisy.device)
         read = condition.frames(index)
         keyframes = self.backbone.embed(noisy[:, :, index], read.frame_index)
         frame_times = self.backbone.time(cut_rows(time, index.unsqueeze(0)))
+        frame_times = add_frames(frame_times, read)
         clock = self.backbone.time(time.amax(dim=1))
         tokens = self.interface(keyframes, frame_times, clock, read.text, read.text_mask, read.frame_mask)
         plan = self.plan(tokens, index) if self.plan is not None and self.training else None
@@ -110,6 +116,7 @@ class VideoInterfaceNetwork(VideoNetwork):
 
     def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> Prediction:
         """noisy: b c f h w, any f; time: b f in [0, 1], or 1 1; the loss "plan" is of the plan in the global tokens."""
+        condition = self.encode_context(condition)._replace(context=())  # segments are for networks with memory
         if "global_tokens" in condition.left_out:
             return Prediction(self._denoise_chunks(noisy, time, condition, None))
         tokens, plan = self.read(noisy, time, condition)

@@ -15,6 +15,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from lightning_modules.denoising import DenoisingModule
+from longtake.control import control_for
 from longtake.generation import part_of
 from longtake.pipeline import Pipeline
 from longtake.process import peak_resident_gib, set_matmul_precision
@@ -138,6 +139,9 @@ class Take:
         if cfg.without is not None and cfg.without not in self.network.ablations:
             choices = ", ".join(self.network.ablations) or "nothing"
             raise ValueError(f"without={cfg.without}: these weights can go without {choices}")
+        if cfg.control is not None and cfg.storyboard is not None:
+            raise ValueError(f"control={cfg.control} goes with one video: leave it out with a storyboard")
+        self.control = control_for(self.network, cfg.control, cfg.num_frames)
         self.codec = instantiate(self.config.codec)
         self.height = self.config.video.height if cfg.height is None else cfg.height
         self.width = self.config.video.width if cfg.width is None else cfg.width
@@ -175,6 +179,8 @@ class Take:
             settings["matmul_precision"] = self.matmul_precision
         for part in (settings["network"], settings["network"].get("window") or {}):
             part.pop("windows_per_call", None)
+        if self.control is not None:
+            settings["control"] = hashlib.sha256(self.control.numpy().tobytes()).hexdigest()
         described = [self.hash, self.without, self.height, self.width, settings, *more]
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -185,7 +191,9 @@ class Take:
 
     def latents(self, prompt: str, seed: int, on_step: Callable[..., None], keep: KeptWindows | None = None) -> Tensor:
         """One video's latents, 1 c f h w; the same seed gives the same video whatever else is made."""
-        return self.pipeline.latents([prompt], num_frames=self.num_frames, seed=seed, on_step=on_step, keep=keep)
+        return self.pipeline.latents(
+            [prompt], num_frames=self.num_frames, seed=seed, on_step=on_step, keep=keep, control=self.control
+        )
 
     def frames(self, latents: Tensor) -> Iterator[Tensor]:
         """Pixels 3 f h w, piece by piece; NaN and infinity raise ValueError before the first."""
@@ -255,6 +263,7 @@ def _manifest_line(cfg: DictConfig, take: Take, name: str, prompt: str, seed: in
         "seed": seed,
         "rollout": OmegaConf.to_container(take.rollout_config),
         "without": cfg.without,
+        **({} if cfg.control is None else {"control": Path(cfg.control).name}),
         "num_inference_steps": sampler.num_inference_steps,
         "guidance_scales": take.guidance.scales,
         "fps": take.config.video.fps,

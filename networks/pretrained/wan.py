@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from networks.blocks import KeyValue, whole_groups
+from networks.control import NAME, FrameControl, add_frames, embed_control
 from networks.embeddings import PlaceEmbedding
 from networks.interfaces import Backbone, Condition, ContextTokens, TokenGrid, VideoNetwork
 from networks.pretrained.wan_blocks import THETA, WanRope, denoise, modulated, remember
@@ -59,6 +60,7 @@ class WanBackbone(VideoNetwork):
         lora_rank: Count,
         lora_alpha: Size,
         checkpoint_activations: bool,
+        control: FrameControl | None = None,
     ) -> None:
         """Loads a WanTransformer3DModel in the format of diffusers.
 
@@ -66,7 +68,8 @@ class WanBackbone(VideoNetwork):
         dtype: of the loaded weights; what is added to them is float32. lora_rank: 0 trains all weights, above 0
         freezes the loaded ones and trains adapters of that rank, which weigh lora_alpha / lora_rank.
         channels, width, num_heads, text_features, rope_theta: what the rest of the configuration counts on; checked
-        against the model's. latent_fps: latent frames a second, by which places are counted.
+        against the model's. latent_fps: latent frames a second, by which places are counted. control: what embeds the
+        numbers of every frame, None where there are none; it learns in float32 whatever lora_rank is.
 
         Raises:
             ValueError: if nothing can be loaded from there, it is another kind of model than a text-to-video one with
@@ -85,6 +88,8 @@ class WanBackbone(VideoNetwork):
         self.place = PlaceEmbedding(width=width, latent_fps=latent_fps)
         nn.init.zeros_(self.place.project.weight)
         nn.init.zeros_(self.place.project.bias)
+        self.control = control
+        self.ablations = () if control is None else (NAME,)
         self.rope = WanRope(head_width=width // num_heads)
         if lora_rank > 0:
             _add_lora(self.model, lora_rank, lora_alpha)
@@ -93,6 +98,10 @@ class WanBackbone(VideoNetwork):
     def backbone(self) -> Backbone:
         """Itself."""
         return self
+
+    def encode_context(self, condition: Condition) -> Condition:
+        """Its control embedded, once for all steps."""
+        return embed_control(self.control, condition)
 
     def patches(self, patches: Tensor) -> Tensor:
         """Flattened patches `... (c p q)` to tokens `... d`, float32: Wan's convolution as a linear map."""
@@ -163,7 +172,8 @@ class WanBackbone(VideoNetwork):
         sequence = join(frames, rotation, grid, condition, extra, frozen_frames)
         tokens, layout, rotation, key_mask, mixing = sequence
         tokens = tokens.to(self._flowing(tokens.device))
-        embedded = self.time(group_times(time))
+        condition = self.encode_context(condition)
+        embedded = add_frames(self.time(group_times(time)), condition, others=1)
         if pooled is not None:
             embedded = embedded + pooled.unsqueeze(1)
         modulation = whole_groups(self._modulation(embedded), layout, tokens.shape[1])
