@@ -126,10 +126,7 @@ def sample(module: Any, batch: VideoBatch, noise: Tensor, ablation: str | None) 
     """Latents from the captions of real videos."""
     condition = Condition(batch.frame_index - batch.frame_index[:, :1], batch.text, batch.text_mask)
     settings = {"rollout": Whole(network_part=""), "guidance": ClassifierFreeGuidance(scale=1.0)}
-    if ablation is None:
-        return generate(module, noise, condition, **settings)
-    with module.network.without(ablation):
-        return generate(module, noise, condition, **settings)
+    return generate(module, noise, condition, **settings, without=() if ablation is None else (ablation,))
 
 
 @torch.no_grad()
@@ -142,10 +139,9 @@ def losses(module: Any, batch: VideoBatch, noise: Tensor, times: list[float]) ->
         noisy = module.objective.corrupt(batch.video, time, noise)
         predictions = {
             "tokens": module.network(noisy, time, condition),
+            "without": module.network(noisy, time, condition.without("global_tokens")),
             "full": module.network.backbone(noisy, time, condition),
         }
-        with module.network.without("global_tokens"):
-            predictions["without"] = module.network(noisy, time, condition)
         for name, prediction in predictions.items():
             errors = module.objective.frame_errors(prediction, batch.video, noise, time)
             found[name].append(errors.mean(1))

@@ -44,7 +44,7 @@ from benchmarks.trained import (
     rows_of,
     segment_data,
 )
-from lightning_modules.reconstruction import fold, reconstruction_errors
+from lightning_modules.reconstruction import reconstruction_errors
 from longtake.cli.user_errors import explain
 from longtake.releases.checkpoints import CONFIG_KEY, read_checkpoint
 from longtake.releases.reading import load_run, locate
@@ -74,7 +74,7 @@ class Walks(NamedTuple):
 
     def errors(self, made: Made) -> dict[str, list[float]]:
         """Of every walk, the mean of its segments: `nmse` and `text_cosine`, which is no number without text."""
-        found = reconstruction_errors(made.back, VideoBatch(*(x[self.valid] for x in self.segments[:4])))
+        found = reconstruction_errors(made.back, self.segments.map(lambda x: x[self.valid]))
         has_text = bool(made.back.text.any())
         count = len(self.groups)
         of_walk = torch.arange(len(self.valid)).div(len(self.valid) // count, rounding_mode="floor")[self.valid]
@@ -102,7 +102,8 @@ def read_walks(config: Any, overrides: list[str], options: dict[str, str]) -> Wa
     data = segment_data(config, overrides)
     clips = choose_walks(data, options["split"], int(options["walks"]))
     slots = min(int(options["slots"]), num_slots(data, clips[0]))
-    segments, valid = fold(rows_of(data, clips, slots, 0.0))
+    rows = rows_of(data, clips, slots, 0.0)
+    segments, valid = rows.fold(), rows.valid.flatten()
     count = min(int(options["decoded"]), len(clips))
     shown = [clips[int(number * len(clips) / count)] for number in range(count)]
     end = frames_of_latents(0, slots * data.rule.segment_frames, data.codec.time_factor).stop

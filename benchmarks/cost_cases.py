@@ -108,7 +108,7 @@ def prepare(job: Job, device: str) -> Callable[[], object]:
         )
     if CASES[job.case].remembers:
         with torch.no_grad():
-            condition = condition._replace(memory=module.network.remember(_with_segments(condition, shape)))
+            condition = module.network.encode_context(_with_segments(condition, shape))
     noisy, time = torch.randn(shape, device=device), torch.full((1, 1), 0.7, device=device)
     return torch.no_grad()(lambda: module.network(noisy, time, condition))
 

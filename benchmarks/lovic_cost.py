@@ -83,15 +83,15 @@ def past(count: int, side: int, rate: float, device: str) -> tuple[Context, ...]
 def step_of(network: LoViCNetwork, name: str, count: int, args: argparse.Namespace) -> Callable[[], Tensor]:
     """One step: name is "full", "window", a rate, or a joint rate."""
     if name == "full":
-        return partial(network.dit, *canvas(count * SEGMENT, args.side, args.device))
+        return partial(network.backbone, *canvas(count * SEGMENT, args.side, args.device))
     noisy, time, condition = canvas(SEGMENT + WINDOW, args.side, args.device)
     if name == "window":
-        return partial(network.dit, noisy, time, condition)
+        return partial(network.backbone, noisy, time, condition)
     rate = float(name.removeprefix(JOINT))
     condition = condition._replace(context=past(count - 1, args.side, rate, args.device))
     if not name.startswith(JOINT):
         with torch.no_grad():
-            condition = condition._replace(memory=network.remember(condition))
+            condition = network.encode_context(condition)
     return partial(network, noisy, time, condition)
 
 
@@ -173,7 +173,9 @@ def compressor_times(network: LoViCNetwork, args: argparse.Namespace) -> list[Re
 
 
 def _remember(network: LoViCNetwork, condition: Condition) -> Tensor:
-    return network.remember(condition).layers[-1][0]
+    memory = network.encode_context(condition).memory
+    assert memory is not None
+    return memory.layers[-1][0]
 
 
 def label_of(way: str) -> str:

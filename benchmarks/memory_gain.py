@@ -18,6 +18,7 @@ Writes benchmarks/results/memory_gain.json and .md.
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,8 @@ def losses(
     module: MemoryModule, task: SegmentTask, condition: Condition, noise: Tensor, times: Sequence[float]
 ) -> Tensor:
     """Of each row at each time, b t; noise: b c f h w of the target's own frames."""
-    network: Any = module.network
-    condition = condition._replace(memory=network.remember(condition))  # once for all times
+    network = module.network
+    condition = network.encode_context(condition)  # once for all times
     spread = torch.zeros_like(task.video)
     spread[:, :, task.own] = noise
     found = []
@@ -143,7 +144,7 @@ def measure_task(
     rows, _, channels, frames, height, width = batch.video.shape
     found: dict[str, list[Tensor]] = {}
     for begin in range(0, rows, BATCH):
-        part = SegmentBatch(*(x[begin : begin + BATCH] for x in batch))
+        part = batch.map(itemgetter(slice(begin, begin + BATCH)))
         generators = [torch.Generator().manual_seed(1000 * seed + begin) for seed in range(seeds)]
         noises = [torch.randn(len(part.video), channels, frames, height, width, generator=g) for g in generators]
         for kind, task, condition in conditions(module, name, part, rates):

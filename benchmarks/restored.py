@@ -3,6 +3,7 @@
 Axes: n segments, c channels, f frames, h height, w width (latents).
 """
 
+from operator import itemgetter
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -50,7 +51,7 @@ def compress(compressor: nn.Module, segments: VideoBatch, rate: float) -> Made:
     _, _, frames, height, width = segments.video.shape
     parts = []
     for begin in range(0, len(segments.video), BATCH):
-        part = VideoBatch(*(x[begin : begin + BATCH] for x in segments[:4]))
+        part = segments.map(itemgetter(slice(begin, begin + BATCH)))
         context = coder.encode(part, torch.zeros(len(part.video)), rate)
         parts.append(coder.decode(context, frames, height, width, part.text.shape[1]))
     back = Reconstruction(*(torch.cat([getattr(part, name) for part in parts]) for name in Reconstruction._fields))

@@ -71,9 +71,7 @@ def gains(module: Any, batch: VideoBatch, noise: Tensor, times: Sequence[float])
     for level in times:
         time = torch.full(batch.frame_index.shape, level)
         noisy = module.objective.corrupt(batch.video, time, noise)
-        found = [module.network(noisy, time, condition)]
-        with module.network.without("global_tokens"):
-            found.append(module.network(noisy, time, condition))
+        found = [module.network(noisy, time, each) for each in (condition, condition.without("global_tokens"))]
         with_tokens, without = (module.objective.frame_errors(x, batch.video, noise, time).mean(1) for x in found)
         losses.append(with_tokens)
         more.append(without - with_tokens)

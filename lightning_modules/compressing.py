@@ -1,23 +1,23 @@
 """Training of a compressor alone: LoViC's first stage, an autoencoder of latents and text features."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
 from lightning_modules.randomness import row_generators
 from lightning_modules.reconstruction import (
     RateLaw,
     compress,
-    fold,
     mean_over,
     reconstruct,
     reconstruction_errors,
 )
 from longtake.objectives.paths import add_noise
-from networks.interfaces import Compressor, SegmentBatch, VideoBatch
+from networks.flexformer import ContextCompressor
+from networks.interfaces import SegmentBatch
 from networks.ranges import NotNegative, Rates, Seed, Time
 from networks.sequence import PATCH
 
@@ -32,7 +32,7 @@ class CompressingModule(LightningModule):
     def __init__(
         self,
         *,
-        network: Annotated[nn.Module, Compressor],
+        network: ContextCompressor,
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory,
         rates: RateLaw,
@@ -55,7 +55,7 @@ class CompressingModule(LightningModule):
     def training_step(self, batch: SegmentBatch, batch_idx: int) -> Tensor:
         """batch.video: latents b s c f h w."""
         row_generators(self, self.seed, batch_idx, len(batch.video))  # seeds the draws below
-        segment, valid = fold(batch)
+        segment, valid = batch.fold(), batch.valid.flatten()
         level = self.max_level * torch.rand(len(valid), device=self.device)
         rate = self.rates.draw(self.seed, self.trainer.global_step, batch_idx, 2)
         noisy = segment._replace(video=add_noise(segment.video, level))
@@ -69,7 +69,7 @@ class CompressingModule(LightningModule):
 
     def validation_step(self, batch: SegmentBatch, batch_idx: int) -> None:
         """Logs errors without noise at each validation rate, trained and never trained ones."""
-        segment, valid = fold(batch)
+        segment, valid = batch.fold(), batch.valid.flatten()
         level = torch.zeros(len(valid), device=self.device)
         losses = []
         for rate in self.validation_rates:
@@ -89,7 +89,7 @@ class CompressingModule(LightningModule):
 
     def count_flops_step(self, batch: SegmentBatch) -> None:
         """One forward pass of a training step, for the FLOP counter."""
-        segment: VideoBatch = fold(batch)[0]
+        segment = batch.fold()
         reconstruct(self.network, segment, torch.zeros(len(segment.video), device=self.device), self.rates.lowest)
 
     def configure_optimizers(self) -> Any:

@@ -3,18 +3,19 @@
 Axes: b batch, c channels, f frames, h height, w width (latents); l text tokens, e text features.
 """
 
-from contextlib import nullcontext
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
-from lightning_modules.randomness import row_generators
+from lightning_modules.randomness import draw_events, row_generators
 from longtake.objectives.objective import Objective, SampledTime
 from longtake.samplers.interfaces import Sampler
-from networks.interfaces import Condition, VideoBatch, VideoNetwork
+from networks.control import NAME as CONTROL
+from networks.interfaces import Condition, Prediction, SegmentBatch, VideoBatch, VideoNetwork
 from networks.ranges import NotNegative, Seed, Share, Times
 from networks.sequence import PATCH
 
@@ -29,7 +30,7 @@ class DenoisingModule(LightningModule):
     def __init__(
         self,
         *,
-        network: Annotated[nn.Module, VideoNetwork],
+        network: VideoNetwork,
         objective: Objective,
         sampler: Sampler,
         optimizer: OptimizerFactory,
@@ -38,10 +39,13 @@ class DenoisingModule(LightningModule):
         plan_weight: NotNegative,
         validation_times: Times,
         seed: Seed,
+        control_dropout: Share = 0.1,
     ) -> None:
-        """text_dropout: share of videos trained with the null text; plan_weight: of the network's plan loss, if any.
+        """What is trained, and how.
 
-        seed: of times, noise and dropped texts, which are drawn anew from it at every step.
+        text_dropout: share of videos trained with the null text; control_dropout: without control, where there is any;
+        plan_weight: of the network's own losses, such as VIN's plan. seed: of times, noise and what is dropped, which
+        are drawn anew from it at every step.
         """
         super().__init__()
         self.network = network
@@ -50,41 +54,61 @@ class DenoisingModule(LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.text_dropout = text_dropout
+        self.control_dropout = control_dropout
         self.plan_weight = plan_weight
         self.validation_times = validation_times
         self.seed = seed
 
-    def _draw(self, batch: VideoBatch, batch_idx: int) -> tuple[SampledTime, Tensor, Tensor]:
-        """Times, noise (b c f h w) and kept texts (b 1) of a training step, row by row."""
+    def _draw(self, batch: VideoBatch, batch_idx: int) -> tuple[SampledTime, Tensor, Condition]:
+        """Times, noise (b c f h w) and condition of a training step, row by row."""
         rows = row_generators(self, self.seed, batch_idx, len(batch.video))
         shape, device = batch.video.shape[1:], self.device
-        times = [self.objective.sample_time(1, shape[1], device=device, generator=row) for row in rows]
-        noise = [torch.randn(shape, device=device, generator=row) for row in rows]
-        kept = [torch.rand(1, device=device, generator=row) >= self.text_dropout for row in rows]
-        return SampledTime(*(torch.cat(x) for x in zip(*times, strict=True))), torch.stack(noise), torch.stack(kept)
+        times = [self.objective.sample_time(1, shape[1], device=device, generator=row) for row in rows.device]
+        noise = [torch.randn(shape, device=device, generator=row) for row in rows.device]
+        kept = torch.stack([torch.rand(1, generator=row) >= self.text_dropout for row in rows.host])
+        condition = self._condition(batch._replace(text_mask=batch.text_mask & kept.to(device)))
+        condition = condition._replace(events=draw_events(self._event_probs(), rows, device))
+        return SampledTime(*(torch.cat(x) for x in zip(*times, strict=True))), torch.stack(noise), condition
+
+    def _event_probs(self) -> dict[str, float]:
+        """What befalls videos of training at random: what the network says, and control that is dropped."""
+        own = {"control_dropped": self.control_dropout} if CONTROL in self.network.ablations else {}
+        return {**self.network.event_probs, **own}
 
     def _condition(self, batch: VideoBatch) -> Condition:
-        return Condition(batch.frame_index, batch.text, batch.text_mask)
+        return Condition(batch.frame_index, batch.text, batch.text_mask, per_frame=self._inputs(batch))
 
-    def _predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> tuple[Tensor, Tensor | None]:
-        predict = getattr(self.network, "predict", None)
-        return (self.network(noisy, time, condition), None) if predict is None else predict(noisy, time, condition)
+    def _inputs(self, batch: VideoBatch | SegmentBatch) -> Mapping[str, Tensor]:
+        """What a batch holds of every frame.
+
+        Raises:
+            ValueError: if the network takes control and the batch holds none.
+        """
+        if CONTROL in self.network.ablations and CONTROL not in batch.per_frame:
+            raise ValueError(
+                "this network takes control, which the data does not have: give a table with a column control, or use "
+                "control=null"
+            )
+        return batch.per_frame
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """batch.video: latents b c f h w of unit variance."""
         clean = batch.video
-        (time, scored), noise, kept = self._draw(batch, batch_idx)
+        (time, scored), noise, condition = self._draw(batch, batch_idx)
         noisy = self.objective.corrupt(clean, time, noise)
-        condition = Condition(batch.frame_index, batch.text, batch.text_mask & kept)
-        prediction, plan = self._predict(noisy, time, condition)
-        loss = self.objective.loss(prediction, clean, noise, time, scored).mean()
+        prediction = self.network.predict(noisy, time, condition)
+        loss = self.objective.loss(prediction.target, clean, noise, time, scored).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(clean))
-        if plan is None:
-            return loss
-        network: Any = self.network
-        plan_loss = network.plan_loss(plan, clean)
-        self.log("train/plan_loss", plan_loss, batch_size=len(clean))
-        return loss + self.plan_weight * plan_loss
+        return loss + self._own_losses(prediction, clean)
+
+    def _own_losses(self, prediction: Prediction, clean: Tensor) -> Tensor | float:
+        """What the network learns from beside the objective, weighted."""
+        total: Tensor | float = 0.0
+        for name, loss_of in prediction.losses.items():
+            loss = loss_of(clean)
+            self.log(f"train/{name}_loss", loss, batch_size=len(clean))
+            total = total + self.plan_weight * loss
+        return total
 
     @staticmethod
     def count_tokens(batch: VideoBatch) -> int:
@@ -94,27 +118,25 @@ class DenoisingModule(LightningModule):
     def count_flops_step(self, batch: VideoBatch) -> None:
         """One forward pass of a training step, for the FLOP counter."""
         time = torch.full((batch.video.shape[0], batch.video.shape[2]), 0.5, device=self.device)
-        self._predict(batch.video, time, self._condition(batch))
+        self.network.predict(batch.video, time, self._condition(batch))
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
         """Logs the unweighted loss at each validation time, with everything and without each ablation."""
         clean = batch.video
         generator = torch.Generator().manual_seed(batch_idx)
         noise = torch.randn(clean.shape, generator=generator).to(clean)
-        network: Any = self.network
-        for ablation in (None, *network.ablations):
-            losses = [self._validation_loss(batch, noise, time, ablation) for time in self.validation_times]
+        for ablation in (None, *self.network.ablations):
+            condition = self._condition(batch) if ablation is None else self._condition(batch).without(ablation)
+            losses = [self._validation_loss(batch, noise, time, condition) for time in self.validation_times]
             place = "val" if ablation is None else f"val_without_{ablation}"
             named = {f"{place}/loss_time_{t:g}": x for t, x in zip(self.validation_times, losses, strict=True)}
             named[f"{place}/loss"] = torch.stack(losses).mean()
             self.log_dict(named, batch_size=len(clean), sync_dist=True)
 
-    def _validation_loss(self, batch: VideoBatch, noise: Tensor, level: float, ablation: str | None) -> Tensor:
+    def _validation_loss(self, batch: VideoBatch, noise: Tensor, level: float, condition: Condition) -> Tensor:
         time = torch.full(batch.frame_index.shape, level, device=noise.device)
         noisy = self.objective.corrupt(batch.video, time, noise)
-        network: Any = self.network
-        with nullcontext() if ablation is None else network.without(ablation):
-            prediction = network(noisy, time, self._condition(batch))
+        prediction = self.network(noisy, time, condition)
         return self.objective.frame_errors(prediction, batch.video, noise, time).mean()
 
     def configure_optimizers(self) -> Any:

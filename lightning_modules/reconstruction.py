@@ -4,14 +4,13 @@ Axes: n segments, c channels, f frames, h height, w width (latents); l text toke
 """
 
 import math
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from lightning_modules.randomness import step_seed
-from networks.interfaces import Compressor, Reconstruction, SegmentBatch, VideoBatch
+from networks.interfaces import Compressor, Reconstruction, VideoBatch
 from networks.ranges import Rate
 from networks.sequence import PATCH
 
@@ -44,12 +43,6 @@ class ReconstructionErrors(NamedTuple):
     text_cosine: Tensor
 
 
-def fold(segments: SegmentBatch) -> tuple[VideoBatch, Tensor]:
-    """Slots as rows, b s to n, and which of them hold something: n."""
-    rows = [rearrange(x, "b s ... -> (b s) ...") for x in segments[:4]]
-    return VideoBatch(*rows), rearrange(segments.valid, "b s -> (b s)")
-
-
 class Compressed(NamedTuple):
     """What came back of segments, from how many context tokens each, at how many video tokens a context token.
 
@@ -61,12 +54,11 @@ class Compressed(NamedTuple):
     effective_rate: float
 
 
-def compress(compressor: nn.Module, segment: VideoBatch, level: Tensor, rate: float) -> Compressed:
+def compress(compressor: Compressor, segment: VideoBatch, level: Tensor, rate: float) -> Compressed:
     """Encodes and decodes segments whose latents bear noise of the time `level` (n)."""
-    coder = cast(Compressor, compressor)
     _, _, num_frames, height, width = segment.video.shape
-    context = coder.encode(segment, level, rate)
-    back = coder.decode(context, num_frames, height, width, segment.text.shape[1])
+    context = compressor.encode(segment, level, rate)
+    back = compressor.decode(context, num_frames, height, width, segment.text.shape[1])
     tokens = context.tokens.shape[1]
     return Compressed(back, tokens, count_patches(segment.video) / tokens)
 
@@ -76,7 +68,7 @@ def count_patches(video: Tensor) -> int:
     return video[0, 0].numel() // PATCH**2
 
 
-def reconstruct(compressor: nn.Module, segment: VideoBatch, level: Tensor, rate: float) -> Reconstruction:
+def reconstruct(compressor: Compressor, segment: VideoBatch, level: Tensor, rate: float) -> Reconstruction:
     """What comes back of segments whose latents bear noise of the time `level` (n)."""
     return compress(compressor, segment, level, rate).back
 

@@ -4,19 +4,17 @@ Axes: b batch, s slots of a row, c channels, f frames of the canvas, h height, w
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_modules.denoising import DenoisingModule
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, parameter_groups
-from lightning_modules.randomness import row_generators
+from lightning_modules.randomness import RowGenerators, draw_events, row_generators
 from lightning_modules.reconstruction import (
     RateLaw,
     count_patches,
-    fold,
     mean_over,
     reconstruct,
     reconstruction_errors,
@@ -25,7 +23,7 @@ from lightning_modules.tasks import SegmentTask, TaskSampler, fixed_task, task_o
 from longtake.objectives.objective import Objective
 from longtake.objectives.paths import add_noise
 from longtake.samplers.interfaces import Sampler
-from networks.interfaces import Condition, Context, Memory, SegmentBatch
+from networks.interfaces import Condition, Context, SegmentBatch
 from networks.lovic import LoViCNetwork
 from networks.ranges import NotNegative, Rate, Seed, Share, Texts, Time, Times
 from networks.sequence import PATCH
@@ -38,10 +36,12 @@ class MemoryModule(DenoisingModule):
     memory, and noise of a known level on both memory and window are open points 6.9 and 6.11.
     """
 
+    network: LoViCNetwork
+
     def __init__(
         self,
         *,
-        network: Annotated[nn.Module, LoViCNetwork],
+        network: LoViCNetwork,
         objective: Objective,
         sampler: Sampler,
         optimizer: OptimizerFactory,
@@ -59,6 +59,7 @@ class MemoryModule(DenoisingModule):
         validation_rate: Rate,
         validation_times: Times,
         seed: Seed,
+        control_dropout: Share = 0.1,
     ) -> None:
         """memory_dropout: share of rows with the null memory; max_level: noise on memory and window frames, time.
 
@@ -74,6 +75,7 @@ class MemoryModule(DenoisingModule):
             plan_weight=plan_weight,
             validation_times=validation_times,
             seed=seed,
+            control_dropout=control_dropout,
         )
         self.tasks = tasks
         self.rates = rates
@@ -102,14 +104,16 @@ class MemoryModule(DenoisingModule):
             frame_mask=task.frame_mask,
             shot=task.shot,
             context=(Context(context._replace(video=noisy), levels, rate),),
+            per_frame=task.per_frame,
         )
 
     def training_step(self, batch: SegmentBatch, batch_idx: int) -> Tensor:  # type: ignore[override]
         """batch.video: latents b s c f h w of unit variance."""
         rows = row_generators(self, self.seed, batch_idx, len(batch.video))
-        task = self.tasks(batch, rows)
+        self._inputs(batch)
+        task = self.tasks(batch, rows.host)
         num_rows, device = len(task.video), self.device
-        draws = torch.stack([torch.rand(3, device=device, generator=row) for row in rows])
+        draws = torch.stack([torch.rand(3, generator=row) for row in rows.host]).to(device)
         level = self.max_level * draws[:, 0]
         rate = self.rates.draw(self.seed, self.trainer.global_step, 2)
         keeps_text, keeps_memory = draws[:, 1] >= self.text_dropout, draws[:, 2] >= self.memory_dropout
@@ -117,77 +121,76 @@ class MemoryModule(DenoisingModule):
             text_mask=task.text_mask & keeps_text[:, None],
             context=task.context._replace(valid=task.context.valid & keeps_memory[:, None]),
         )
-        condition = self._remember(self.condition(task, level, rate, rows))
-        times = [self.objective.sample_time(1, task.video.shape[2], device=device, generator=row) for row in rows]
+        condition = self._encode_context(self.condition(task, level, rate, rows.device))
+        times = [
+            self.objective.sample_time(1, task.video.shape[2], device=device, generator=row) for row in rows.device
+        ]
         time = torch.where(task.own, torch.cat([x.time for x in times]), level[:, None])
-        noise = torch.stack([torch.randn(task.video.shape[1:], device=device, generator=row) for row in rows])
+        shape = task.video.shape[1:]
+        noise = torch.stack([torch.randn(shape, device=device, generator=row) for row in rows.device])
         noisy = self.objective.corrupt(task.video, time, noise)
-        prediction, plan = self._predict(noisy, time, condition)
+        condition = condition._replace(events=draw_events(self._event_probs(), rows, device))
+        prediction = self.network.predict(noisy, time, condition)
         scored = task.own.expand_as(time)
-        loss = self.objective.loss(prediction, task.video, noise, time, scored).mean()
+        loss = self.objective.loss(prediction.target, task.video, noise, time, scored).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=num_rows)
-        if plan is not None:
-            network: Any = self.network
-            loss = loss + self.plan_weight * network.plan_loss(plan, task.video)
+        loss = loss + self._own_losses(prediction, task.video)
         return loss + self._reconstruction_loss(task.context, rate, rows)
 
-    def _remember(self, condition: Condition) -> Condition:
+    def _encode_context(self, condition: Condition) -> Condition:
         """Makes the memory before the network is called, so that what it spends is logged.
 
         train/memory_tokens: context tokens a row; train/effective_rate: video tokens a context token, as it came out.
         """
-        network: Any = self.network
-        memory: Memory = network.remember(condition)
+        condition = self.network.encode_context(condition)
+        assert condition.memory is not None
         context = condition.context[0].segments
-        tokens = (memory.mask.shape[1] - 1) / context.valid.shape[1]  # of each segment, without the null memory's
+        # Of each segment, without the null memory's.
+        tokens = (condition.memory.layers[0][0].shape[2] - 1) / context.valid.shape[1]
         if tokens:
             rows = len(context.valid)
             self.log("train/memory_tokens", tokens * context.valid.sum() / rows, batch_size=rows)
             self.log("train/effective_rate", count_patches(context.video[:, 0]) / tokens, batch_size=rows)
-        return condition._replace(memory=memory)
+        return condition
 
-    def _reconstruction_loss(
-        self, context: SegmentBatch, rate: float, rows: Sequence[torch.Generator]
-    ) -> Tensor | float:
+    def _reconstruction_loss(self, context: SegmentBatch, rate: float, rows: RowGenerators) -> Tensor | float:
         """Of one slot a row, so that the compressor keeps detail that no single target asks for."""
-        network: Any = self.network
-        if network.compressor is None or self.reconstruction_weight == 0:
+        compressor = self.network.compressor
+        if compressor is None or self.reconstruction_weight == 0:
             return 0.0
-        segment, valid = fold(SegmentBatch(*(x[:, :1] for x in context)))
-        level = self.max_level * torch.cat([torch.rand(1, device=self.device, generator=row) for row in rows])
-        videos = zip(segment.video.split(1), level.split(1), rows, strict=True)
+        first = context.map(lambda x: x[:, :1])
+        segment, valid = first.fold(), first.valid.flatten()
+        level = self.max_level * torch.cat([torch.rand(1, device=self.device, generator=row) for row in rows.device])
+        videos = zip(segment.video.split(1), level.split(1), rows.device, strict=True)
         noisy = segment._replace(video=torch.cat([add_noise(x, at, row) for x, at, row in videos]))
-        errors = reconstruction_errors(reconstruct(network.compressor, noisy, level, rate), segment)
+        errors = reconstruction_errors(reconstruct(compressor, noisy, level, rate), segment)
         loss = mean_over(errors.video + self.text_weight * errors.text, valid)
         self.log("train/reconstruction_loss", loss, batch_size=len(valid))
         return self.reconstruction_weight * loss
 
     def validation_step(self, batch: SegmentBatch, batch_idx: int) -> None:  # type: ignore[override]
         """Logs the unweighted loss of each task at each time, with everything and without each ablation."""
-        network: Any = self.network
         for name in self.validation_tasks:
             task = fixed_task(name, batch, self.tasks)
             generator = torch.Generator().manual_seed(batch_idx)
             noise = torch.randn(task.video.shape, generator=generator).to(task.video)
             level = torch.zeros(len(noise), device=self.device)
             condition = self.condition(task, level, self.validation_rate)
-            for ablation in (None, *network.ablations):
+            condition = self.network.encode_context(condition)  # once for all times
+            for ablation in (None, *self.network.ablations):
                 place = "val" if ablation is None else f"val_without_{ablation}"
-                losses = [self._task_loss(task, condition, noise, time, ablation) for time in self.validation_times]
+                known = condition if ablation is None else condition.without(ablation)
+                losses = [self._task_loss(task, known, noise, time) for time in self.validation_times]
                 named = {f"{place}/{name}_time_{t:g}": x for t, x in zip(self.validation_times, losses, strict=True)}
                 named[f"{place}/{name}"] = torch.stack(losses).mean()
                 if name == self.validation_tasks[0]:
                     named[f"{place}/loss"] = named[f"{place}/{name}"]
                 self.log_dict(named, batch_size=len(noise), sync_dist=True)
 
-    def _task_loss(
-        self, task: SegmentTask, condition: Condition, noise: Tensor, value: float, ablation: str | None
-    ) -> Tensor:
+    def _task_loss(self, task: SegmentTask, condition: Condition, noise: Tensor, value: float) -> Tensor:
         time = torch.where(task.own, value, 0.0).expand(len(noise), -1).to(noise)
         noisy = self.objective.corrupt(task.video, time, noise)
-        network: Any = self.network
-        with nullcontext() if ablation is None else network.without(ablation):
-            prediction = network(noisy, time, condition)
+        prediction = self.network(noisy, time, condition)
         return self.objective.frame_errors(prediction, task.video, noise, time)[:, task.own].mean()
 
     @staticmethod
@@ -201,12 +204,12 @@ class MemoryModule(DenoisingModule):
         level = torch.zeros(len(task.video), device=self.device)
         condition = self.condition(task, level, self.validation_rate)
         time = torch.where(task.own, 0.5, 0.0).expand(len(task.video), -1).to(task.video)
-        self._predict(task.video, time, condition)
+        self.network.predict(task.video, time, condition)
 
     def configure_optimizers(self) -> Any:
         """One optimizer, one schedule by step; the compressor learns at a share of the rate."""
-        network: Any = self.network
-        own = set() if network.compressor is None else {id(p) for p in network.compressor.parameters()}
+        compressor = self.network.compressor
+        own = set() if compressor is None else {id(p) for p in compressor.parameters()}
         groups = []
         for group in parameter_groups(self):
             for slow in (False, True):

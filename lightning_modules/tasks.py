@@ -4,12 +4,12 @@ Axes: b batch, s slots of a row, k slots of the context, c channels, f frames, h
 tokens, e text features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor
 
 from networks.interfaces import SegmentBatch
@@ -32,6 +32,7 @@ class SegmentTask(NamedTuple):
     video: b c f h w, the canvas's clean latents: those before, the target's own, those after; zero where unknown.
     frame_index: b f; frame_mask: b f, True where a frame exists and is known, or is the target's own.
     own: f, True for the frames to be generated. text: b l e; text_mask: b l; shot: b; name: b, a TaskName.
+    per_frame: further inputs of the canvas, b f d each, as in Condition.
     """
 
     target: Tensor
@@ -44,6 +45,7 @@ class SegmentTask(NamedTuple):
     text_mask: Tensor
     shot: Tensor
     name: Tensor
+    per_frame: Mapping[str, Tensor] = {}
 
 
 class Choice(NamedTuple):
@@ -185,12 +187,18 @@ def build_task(batch: SegmentBatch, choices: Sequence[Choice], num_context: int,
         )
     target = torch.tensor([choice.target for choice in choices], device=device)
     rows = torch.arange(len(choices), device=device)
-    video, mask = zip(
-        _window(batch, choices, -1, window_frames),
-        (batch.video[rows, target], torch.ones(len(choices), segment_frames, dtype=torch.bool, device=device)),
-        _window(batch, choices, 1, window_frames),
-        strict=True,
-    )
+    sides = [_adjoining(batch, choices, side) for side in (-1, 1)]
+
+    def canvas(values: Tensor) -> Tensor:
+        """Values b s f … of the target's slot, with those of the frames on both sides: b f …."""
+        (before, _), (after, _) = sides
+        last = values[rows, before][:, segment_frames - window_frames :]
+        return torch.cat([last, values[rows, target], values[rows, after][:, :window_frames]], dim=1)
+
+    known = torch.stack([sides[0][1], torch.ones_like(sides[0][1]), sides[1][1]], dim=1)
+    counts = torch.tensor([window_frames, segment_frames, window_frames], device=device)
+    mask = known.repeat_interleave(counts, dim=1, output_size=segment_frames + 2 * window_frames)
+    video = canvas(rearrange(batch.video, "b s c f h w -> b s f c h w")) * rearrange(mask, "b f -> b f 1 1 1")
     offsets = torch.arange(-window_frames, segment_frames + window_frames, device=device)
     name = [
         TaskName.PREDICTION * any(slot < choice.target for slot in choice.known)
@@ -200,14 +208,15 @@ def build_task(batch: SegmentBatch, choices: Sequence[Choice], num_context: int,
     return SegmentTask(
         target=target,
         context=_gather(batch, [choice.known for choice in choices], num_context),
-        video=torch.cat(video, dim=2),
+        video=rearrange(video, "b f c h w -> b c f h w").contiguous(),
         frame_index=batch.frame_index[rows, target, :1] + offsets,
-        frame_mask=torch.cat(mask, dim=1),
+        frame_mask=mask,
         own=(offsets >= 0) & (offsets < segment_frames),
         text=batch.text[rows, target],
         text_mask=batch.text_mask[rows, target],
         shot=batch.shot[rows, target],
         name=torch.tensor(name, device=device),
+        per_frame={name: canvas(values) for name, values in batch.per_frame.items()},
     )
 
 
@@ -230,7 +239,7 @@ def _gather(batch: SegmentBatch, known: Sequence[list[int]], num_context: int) -
     slots = torch.tensor([own + [0] * (num_context - len(own)) for own in known], device=device)
     valid = torch.tensor([[place < len(own) for place in range(num_context)] for own in known], device=device)
     rows = rearrange(torch.arange(len(known), device=device), "b -> b 1")
-    picked = SegmentBatch(*(x[rows, slots] for x in batch))
+    picked = batch.map(lambda x: x[rows, slots])
     return picked._replace(
         video=picked.video * rearrange(valid, "b k -> b k 1 1 1 1"),
         text=picked.text * rearrange(valid, "b k -> b k 1 1"),
@@ -239,22 +248,17 @@ def _gather(batch: SegmentBatch, known: Sequence[list[int]], num_context: int) -
     )
 
 
-def _window(batch: SegmentBatch, choices: Sequence[Choice], side: int, num_frames: int) -> tuple[Tensor, Tensor]:
-    """The frames of the slot before (side -1) or after (1) the target that adjoin it, and which are known.
+def _adjoining(batch: SegmentBatch, choices: Sequence[Choice], side: int) -> tuple[Tensor, Tensor]:
+    """The slot before (side -1) or after (1) each target, b, and whether its frames adjoin the target's, b.
 
-    They are where that slot is known, of the same shot, and next to the target on the timeline.
-    Returns b c num_frames h w, zero where unknown, and b num_frames.
+    They do where that slot is known, of the same shot, and next to the target on the timeline. Elsewhere the target
+    itself stands in; all of it is hidden.
     """
     device = batch.video.device
     target = torch.tensor([choice.target for choice in choices], device=device)
-    # Where it is not known, the target itself stands in; all of it is hidden.
     known = torch.tensor([choice.target + side in choice.known for choice in choices], device=device)
     slot = torch.where(known, target + side, target)
     rows = torch.arange(len(choices), device=device)
     first, last = (target, slot) if side < 0 else (slot, target)
     adjoins = batch.frame_index[rows, first, 0] == batch.frame_index[rows, last, -1] + 1
-    known = known & adjoins & (batch.shot[rows, slot] == batch.shot[rows, target])
-    video = batch.video[rows, slot]
-    begin = video.shape[2] - num_frames if side < 0 else 0
-    video = video[:, :, begin : begin + num_frames] * rearrange(known, "b -> b 1 1 1 1")
-    return video, repeat(known, "b -> b f", f=num_frames)
+    return slot, known & adjoins & (batch.shot[rows, slot] == batch.shot[rows, target])

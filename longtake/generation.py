@@ -3,63 +3,50 @@
 Axes: b batch, c channels, f frames, m context frames, h height, w width (latents).
 """
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from lightning import LightningModule
 from torch import Tensor
 
 from longtake.finite import NOT_FINITE, check_finite
-from longtake.rollouts.interfaces import Canvas, Generate, Given, Rollout, Wrap, unwrapped
+from longtake.rollouts.interfaces import Canvas, Generate, Given, Predict, Rollout, Wrap, unwrapped
 from longtake.samplers.guidance import Guidance
 from longtake.samplers.interfaces import Denoise, OnStep
-from networks.interfaces import Condition, Estimate
+from networks.interfaces import Condition, Estimate, VideoNetwork
 
 
-def _denoiser(module: Any, network: Any, wrap: Wrap, condition: Condition, ablations: tuple[str, ...]) -> Denoise:
+def _denoiser(module: Any, network: Predict, condition: Condition) -> Denoise:
     """What a sampler sees: network, condition and objective behind one call."""
 
     def denoise(noisy: Tensor, time: Tensor, level: float) -> Estimate:
-        with ExitStack() as stack:
-            for ablation in set(ablations) & set(network.ablations):
-                stack.enter_context(network.without(ablation))
-            prediction = wrap(network)(noisy, time, condition)
-        estimate: Estimate = module.objective.estimate(prediction, noisy, time)
+        estimate: Estimate = module.objective.estimate(network(noisy, time, condition), noisy, time)
         return estimate
 
     return denoise
 
 
-def _without(condition: Condition, names: tuple[str, ...]) -> Condition:
-    """A condition that lacks its text or its context, where these are named."""
-    if "text" in names:
-        condition = condition._replace(text_mask=torch.zeros_like(condition.text_mask))
-    if "memory" in names:
-        condition = condition._replace(context=(), memory=None)
-    return condition
-
-
 def window_generator(
     module: Any,
-    network: Any,
+    network: VideoNetwork,
     guidance: Guidance,
     generator: torch.Generator | None,
     on_step: OnStep | None,
+    without: Sequence[str] = (),
 ) -> Generate:
     """Binds everything but the window: what a rollout calls.
+
+    without: names that every condition goes without, see Condition.without. What is made of the context is made once,
+    for all steps and, as it holds no prompt, for guidance's passes.
 
     It raises ValueError where what it makes holds NaN or infinity.
     """
 
     def generate(noise: Tensor, condition: Condition, given: Given | None, wrap: Wrap = unwrapped) -> Tensor:
-        if hasattr(network, "remember"):  # once for all steps and, as it holds no prompt, for guidance's passes
-            condition = condition._replace(memory=network.remember(condition))
+        condition = network.encode_context(condition.without(*without))
 
         def denoise_without(*names: str) -> Denoise:
-            parts = tuple(name for name in names if name not in ("text", "memory"))
-            return _denoiser(module, network, wrap, _without(condition, names), parts)
+            return _denoiser(module, wrap(network), condition.without(*names))
 
         known = {} if given is None else {"context_mask": given.mask, "context": given.video}
         video: Tensor = module.sampler(
@@ -76,9 +63,14 @@ def window_generator(
     return generate
 
 
+def part_of(network: VideoNetwork, rollout: Rollout) -> VideoNetwork:
+    """What a rollout calls: the whole network, or the one that it runs on windows of its own."""
+    return network.over_windows if rollout.network_part else network
+
+
 @torch.inference_mode()
 def generate(
-    module: LightningModule,
+    module: Any,
     noise: Tensor,
     condition: Condition,
     *,
@@ -87,24 +79,21 @@ def generate(
     generator: torch.Generator | None = None,
     on_step: OnStep | None = None,
     keep: Callable[[Generate], Generate] | None = None,
+    without: Sequence[str] = (),
 ) -> Tensor:
     """Makes a video of the noise's size, in evaluation mode: latents b c f h w.
 
     noise: b c f h w, standard normal; condition: of the whole canvas; rollout: how the canvas is filled; keep: see
-    KeptWindows.
-
-    A rollout that asks for the backbone gets the network itself where it has no such part: network=dit is one.
+    KeptWindows. without: names that every condition goes without, see Condition.without.
 
     Raises:
         ValueError: if the video would hold NaN or infinity.
     """
-    network = module.get_submodule("network")
-    if rollout.network_part and hasattr(network, rollout.network_part):
-        network = network.get_submodule(rollout.network_part)
+    network = part_of(module.network, rollout)
     was_training = module.training
     module.eval()
     try:
-        window = window_generator(module, network, guidance, generator, on_step)
+        window = window_generator(module, network, guidance, generator, on_step, without)
         return rollout(window if keep is None else keep(window), Canvas(noise, condition))
     finally:
         module.train(was_training)

@@ -17,6 +17,8 @@ from longtake.rollouts.interfaces import Generate, Rollout
 from longtake.samplers.guidance import Guidance
 from longtake.samplers.interfaces import OnStep
 from networks.codecs.rules import check_lengths
+from networks.control import NAME as CONTROL
+from networks.control import to_latent_frames
 from networks.interfaces import Codec, Condition, TextEncoder
 
 
@@ -40,6 +42,7 @@ class Pipeline:
         height: int,
         width: int,
         fps: float,
+        without: Sequence[str] = (),
     ) -> None:
         """Nothing is loaded or moved; everything should be on one device, but for codec and text encoder.
 
@@ -52,6 +55,7 @@ class Pipeline:
             height: of the videos, in pixels.
             width: of the videos, in pixels.
             fps: frames a second at which the videos are shown.
+            without: names that every condition goes without, such as "memory"; see Condition.without.
         """
         self.module = module
         self.guidance = guidance
@@ -59,6 +63,7 @@ class Pipeline:
         self.codec: Any = codec
         self.text_encoder = text_encoder
         self.height, self.width, self.fps = height, width, fps
+        self.without = tuple(without)
 
     @classmethod
     def from_pretrained(
@@ -121,6 +126,7 @@ class Pipeline:
         seed: int,
         on_step: OnStep | None = None,
         keep: Callable[[Generate], Generate] | None = None,
+        control: Tensor | None = None,
     ) -> Tensor:
         """Samples one video for each prompt, as latents b c f h w; the same seed gives the same videos.
 
@@ -130,6 +136,8 @@ class Pipeline:
             seed: of the noise.
             on_step: called after every denoising step.
             keep: see KeptWindows.
+            control: numbers of every pixel frame, F n, for weights that take them (`longtake.control.read_control`);
+                the same for all prompts.
 
         Raises:
             ValueError: if a size does not fit, or the result holds NaN or infinity.
@@ -140,7 +148,8 @@ class Pipeline:
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
         text, mask = self.text_encoder.encode(list(prompts))
         index = torch.arange(num_latents, device=self.device, dtype=torch.float32).expand(len(prompts), -1)
-        condition = Condition(index, text.to(self.device), mask.to(self.device))
+        per_frame = {} if control is None else self._per_frame(control, len(prompts), num_latents)
+        condition = Condition(index, text.to(self.device), mask.to(self.device), per_frame=per_frame)
         return generate(
             self.module,
             noise,
@@ -149,7 +158,17 @@ class Pipeline:
             guidance=self.guidance,
             on_step=on_step,
             keep=keep,
+            without=self.without,
         )
+
+    def _per_frame(self, control: Tensor, batch: int, num_latents: int) -> dict[str, Tensor]:
+        """Control F n of the pixel frames as the condition holds it."""
+        if CONTROL not in self.module.network.ablations:
+            raise ValueError("control: these weights take no control, so leave it out, or train with control=pose")
+        values = to_latent_frames(control, self.module.network.backbone.control.frames_per_latent)
+        if len(values) != num_latents:
+            raise ValueError(f"control has {len(control)} rows, which is not one for each of the video's frames")
+        return {CONTROL: values.to(self.device).expand(batch, -1, -1)}
 
     def frames(self, latents: Tensor) -> Iterator[Tensor]:
         """Decodes latents b c f h w to pixels b 3 f h w in [-1, 1], piece by piece along the frames, on the CPU.
@@ -166,17 +185,30 @@ class Pipeline:
             yield piece.cpu()
 
     def stream(
-        self, prompt: str = "", *, num_frames: int = 257, seed: int = 0, on_step: OnStep | None = None
+        self,
+        prompt: str = "",
+        *,
+        num_frames: int = 257,
+        seed: int = 0,
+        on_step: OnStep | None = None,
+        control: Tensor | None = None,
     ) -> Iterator[Tensor]:
         """Makes one video, and yields its pixels 3 f h w in [-1, 1] piece by piece, for `longtake.write_video`.
 
         See `latents` for the arguments and errors.
         """
-        latents = self.latents([prompt], num_frames=num_frames, seed=seed, on_step=on_step)
+        latents = self.latents([prompt], num_frames=num_frames, seed=seed, on_step=on_step, control=control)
         return (piece[0] for piece in self.frames(latents))
 
     def __call__(
-        self, prompt: str = "", *, num_frames: int = 257, seed: int = 0, on_step: OnStep | None = None
+        self,
+        prompt: str = "",
+        *,
+        num_frames: int = 257,
+        seed: int = 0,
+        on_step: OnStep | None = None,
+        control: Tensor | None = None,
     ) -> Tensor:
         """Makes one video, as pixels 3 f h w in [-1, 1] on the CPU; see `latents` for the arguments and errors."""
-        return torch.cat(list(self.stream(prompt, num_frames=num_frames, seed=seed, on_step=on_step)), dim=1)
+        pieces = self.stream(prompt, num_frames=num_frames, seed=seed, on_step=on_step, control=control)
+        return torch.cat(list(pieces), dim=1)

@@ -71,8 +71,8 @@ def cut(canvas: Tensor, frames: Tensor) -> Tensor:
 
 
 def cut_rows(values: Tensor, frames: Tensor) -> Tensor:
-    """The same for one value a frame: b f to (b k) j; a value of all frames, 1 1, as it is."""
-    return values if values.shape == (1, 1) else rearrange(values[:, frames], "b k j -> (b k) j")
+    """The same for values a frame: b f … to (b k) j …; a value of all frames, 1 1, as it is."""
+    return values if values.shape == (1, 1) else rearrange(values[:, frames], "b k j ... -> (b k) j ...")
 
 
 def paste(canvas: Tensor, predictions: Tensor, frames: Tensor, weights: Tensor) -> Tensor:

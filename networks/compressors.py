@@ -10,7 +10,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from networks.flexformer import Restores, SegmentEmbedding, decoder_of, encode_with, sizes_of
+from networks.flexformer import ContextCompressor, SegmentEmbedding, decoder_of, encode_with, sizes_of
 from networks.flexformer_blocks import Block, blocks_of
 from networks.interfaces import ContextTokens, VideoBatch
 from networks.interpolated_rope import axis_places, cell_weights, num_queries, query_grid, shares_of
@@ -18,7 +18,7 @@ from networks.ranges import Count, NotNegative, Positive, Size
 from networks.rope import RotaryEmbedding3D
 
 
-class MeanPool(Restores):
+class MeanPool(ContextCompressor):
     """`compressor=mean_pool`: patches averaged over the cells of the grid that FlexFormer's queries would stand on.
 
     Source: FramePack's larger patches, as averages so that any rate is possible; the text's mean is added (ours).
@@ -72,7 +72,7 @@ class MeanPool(Restores):
         return ContextTokens(tokens, repeat(grid.positions, "m p -> b m p", b=len(video)))
 
 
-class FixedQueries(Restores):
+class FixedQueries(ContextCompressor):
     """`compressor=fixed_queries`: a fixed number of learned queries at fractional places, whatever the rate.
 
     Source: TokensGen's resampler.

@@ -12,20 +12,19 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from networks.blocks import DiTBlock, KeyValue, PlainLayerNorm, modulated, whole_groups
+from networks.control import NAME, FrameControl, add_frames, embed_control
 from networks.embeddings import PlaceEmbedding, TextEmbedding, TimeEmbedding
-from networks.interfaces import Backbone, Condition, ContextTokens, TokenGrid
+from networks.interfaces import Backbone, Condition, ContextTokens, TokenGrid, VideoNetwork
 from networks.ranges import Positive, Size
 from networks.rope import RotaryEmbedding3D
 from networks.sequence import PATCH, group_times, join, positions_of, to_patches
 
 
-class VideoDiT(nn.Module):
+class VideoDiT(VideoNetwork):
     """Predicts the objective's target for a window of frames, each at its own time.
 
     As `network=dit` it sees a whole canvas with full attention; inside VIN it sees one chunk and the global tokens.
     """
-
-    ablations: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -39,8 +38,12 @@ class VideoDiT(nn.Module):
         latent_fps: Positive,
         rope_theta: Positive,
         checkpoint_activations: bool,
+        control: FrameControl | None = None,
     ) -> None:
-        """channels: of the latents; text_features: of the text encoder; latent_fps: latent frames a second."""
+        """channels: of the latents; text_features: of the text encoder; latent_fps: latent frames a second.
+
+        control: what embeds the numbers of every frame, None where there are none.
+        """
         super().__init__()
         self.width = width
         self.depth = depth
@@ -57,12 +60,23 @@ class VideoDiT(nn.Module):
         self.blocks = nn.ModuleList(
             DiTBlock(width=width, num_heads=num_heads, mlp_ratio=mlp_ratio) for _ in range(depth)
         )
+        self.control = control
+        self.ablations = () if control is None else (NAME,)
         self.norm = PlainLayerNorm(width)
         self.table = nn.Parameter(torch.zeros(2, width))
         self.head = nn.Linear(width, patch_size)
         for layer in (self.modulation, self.head):  # adaLN-zero: the untrained network is the identity, then zero
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+
+    @property
+    def backbone(self) -> Backbone:
+        """Itself."""
+        return self
+
+    def encode_context(self, condition: Condition) -> Condition:
+        """Its control embedded, once for all steps."""
+        return embed_control(self.control, condition)
 
     def embed(self, video: Tensor, frame_index: Tensor) -> Tensor:
         """Patches with their absolute place. video: b c f h w; frame_index: b f; returns b f s d.
@@ -98,7 +112,8 @@ class VideoDiT(nn.Module):
         tokens, layout, rotation, key_mask, mixing = join(
             self.embed(noisy, condition.frame_index), rotation, grid, condition, extra, frozen_frames
         )
-        embedded = self.time(group_times(time))
+        condition = self.encode_context(condition)
+        embedded = add_frames(self.time(group_times(time)), condition, others=1)
         if pooled is not None:
             embedded = embedded + pooled.unsqueeze(1)
         modulation = rearrange(self.modulation(nn.functional.silu(embedded)), "b g (six d) -> b g six d", six=6)
@@ -135,6 +150,6 @@ class VideoDiT(nn.Module):
         return tuple(layers)
 
 
-def full_attention(*, backbone: Backbone) -> Backbone:
+def full_attention(*, backbone: VideoNetwork) -> VideoNetwork:
     """`network=dit`: the backbone itself, on the whole canvas."""
     return backbone

@@ -107,10 +107,15 @@ def decoder_of(*, depth: int, **settings: Any) -> ContextDecoder | None:
     return ContextDecoder(depth=depth, **settings) if depth else None
 
 
-class Restores(nn.Module):
-    """The half of every compressor that recovers a segment from its context tokens alone."""
+class ContextCompressor(nn.Module):
+    """What every compressor is, with the half that recovers a segment from its context tokens alone."""
 
+    width: int
     decoder: ContextDecoder | None
+
+    def encode(self, segment: VideoBatch, level: Tensor, rate: float) -> ContextTokens:
+        """Context tokens b m d and their places b m 3; see Compressor."""
+        raise NotImplementedError
 
     def decode(self, context: ContextTokens, num_frames: int, height: int, width: int, num_text: int) -> Reconstruction:
         """Latents b c f h w and text features b num_text e; see Compressor.
@@ -127,7 +132,7 @@ class Restores(nn.Module):
         return made
 
 
-class FlexFormer(Restores):
+class FlexFormer(ContextCompressor):
     """`compressor=flexformer`: one learned query, copied as often as the rate asks for.
 
     Source: LoViC (arXiv 2507.12952). Blocks, sizes and the rule of places are open there; each is an option here.

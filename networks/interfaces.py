@@ -5,111 +5,34 @@ Time lies in [0, 1], one value per frame, or one for all: 0 is clean, 1 is noise
 `frame_index`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from networks.batches import ContextTokens, SegmentBatch, VideoBatch
+from networks.condition import Condition, Context, ContextCache, SelfAttentionMixing, TokenGrid
+from networks.video_network import Backbone, Places, Prediction, VideoNetwork
 
-class VideoBatch(NamedTuple):
-    """One clip (or segment) per row.
-
-    video: b c f h w, pixels in [-1, 1] or latents of unit variance per channel.
-    frame_index: b f, place of each frame in its source video, in frames of `video`.
-    text: b l e, text features; text_mask: b l, True where a token is real. A row may be all False (no text).
-    shot: b f integers, equal within a shot; None when the whole clip is one shot.
-    """
-
-    video: Tensor
-    frame_index: Tensor
-    text: Tensor
-    text_mask: Tensor
-    shot: Tensor | None = None
-
-
-class ContextTokens(NamedTuple):
-    """Tokens that a context encoder hands to the DiT's self-attention.
-
-    tokens: b n d; positions: b n 3 as (frame, height, width), fractional, or None for tokens without a place;
-    mask: b n, True where a token may be attended to, or None for all.
-    """
-
-    tokens: Tensor
-    positions: Tensor | None = None
-    mask: Tensor | None = None
-
-
-class SegmentBatch(NamedTuple):
-    """Segments of equal length, s a row: pieces of one long video, or of several shots.
-
-    video: b s c f h w; frame_index: b s f, place of each latent frame on the row's timeline, where a slot that
-    continues another has the next places; text: b s l e; text_mask: b s l; shot: b s integers, equal where there is
-    no cut between two segments; valid: b s, False where a slot holds nothing.
-    """
-
-    video: Tensor
-    frame_index: Tensor
-    text: Tensor
-    text_mask: Tensor
-    shot: Tensor
-    valid: Tensor
-
-
-class Context(NamedTuple):
-    """Finished segments that are compressed alike.
-
-    level: b s in [0, 1], time of the noise that was added to them, 0 for none; rate: video tokens a context token.
-    """
-
-    segments: SegmentBatch
-    level: Tensor
-    rate: float
-
-
-class Memory(NamedTuple):
-    """Context tokens as the DiT's layers attend to them: they depend on no diffusion time, so once serves all steps.
-
-    layers: (keys, values) of each block, b heads n d, keys rotated; mask: b n, True where there is a token.
-    """
-
-    layers: tuple[tuple[Tensor, Tensor], ...]
-    mask: Tensor
-
-
-class TokenGrid(NamedTuple):
-    """A video's tokens, in this order: frames, then rows, then columns of patches."""
-
-    frames: int
-    rows: int
-    columns: int
-
-
-class SelfAttentionMixing(Protocol):
-    """What takes the place of the softmax attention among a video's tokens in every block of the DiT."""
-
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, grid: TokenGrid) -> Tensor:
-        """Queries, keys (rotated already) and values b heads n d, n = f h w of the grid; returns b heads n d."""
-        ...
-
-
-class Condition(NamedTuple):
-    """What a network may know beside the noisy video, and how its tokens are to see one another.
-
-    frame_index: b f; text: b l e; text_mask: b l. frame_mask: b f, False where the canvas holds no frame; None for
-    all. shot: b, the canvas's, among those of the context. context: finished segments before, after or between.
-    memory: what the network made of the context, where it was asked before the first step.
-    mixing: in place of full self-attention, on a canvas without masks, memory and tokens that have no place; None for
-    full attention. Set by rollouts, in sampling.
-    """
-
-    frame_index: Tensor
-    text: Tensor
-    text_mask: Tensor
-    frame_mask: Tensor | None = None
-    shot: Tensor | None = None
-    context: tuple[Context, ...] = ()
-    memory: Memory | None = None
-    mixing: SelfAttentionMixing | None = None
+__all__ = [
+    "Backbone",
+    "Codec",
+    "Compressor",
+    "Condition",
+    "Context",
+    "ContextCache",
+    "ContextTokens",
+    "Estimate",
+    "Places",
+    "Prediction",
+    "Reconstruction",
+    "SegmentBatch",
+    "SelfAttentionMixing",
+    "TextEncoder",
+    "TokenGrid",
+    "VideoBatch",
+    "VideoNetwork",
+]
 
 
 class Reconstruction(NamedTuple):
@@ -124,67 +47,6 @@ class Estimate(NamedTuple):
 
     clean: Tensor
     noise: Tensor
-
-
-class VideoNetwork(Protocol):
-    """`network=…`: predicts the objective's target for a whole canvas."""
-
-    def __call__(self, noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
-        """noisy: b c f h w; time: b f in [0, 1], or 1 1 where all frames share it; returns b c f h w."""
-        ...
-
-
-class Places(Protocol):
-    """Absolute places of tokens, embedded."""
-
-    def at(self, positions: Tensor) -> Tensor:
-        """positions: `... 3` as (frame, row, column), fractional; returns `... d`."""
-        ...
-
-
-class Backbone(Protocol):
-    """`backbone=…`: the transformer that denoises a window, by itself or inside VIN and LoViC, as networks.dit says."""
-
-    width: int
-    depth: int
-    num_heads: int
-    text_features: int
-
-    @property
-    def patches(self) -> Callable[[Tensor], Tensor]:
-        """Flattened patches `... (c p q)` to tokens `... d`."""
-        ...
-
-    @property
-    def place(self) -> Places:
-        """What `embed` adds to patches."""
-        ...
-
-    @property
-    def time(self) -> Callable[[Tensor], Tensor]:
-        """Diffusion times `...` to `... d`."""
-        ...
-
-    def embed(self, video: Tensor, frame_index: Tensor) -> Tensor:
-        """Patches with their absolute place. video: b c f h w; frame_index: b f; returns b f s d."""
-        ...
-
-    def key_values(self, tokens: Tensor, positions: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
-        """Keys and values of context tokens b n d at b n 3 in every block, for any diffusion time."""
-        ...
-
-    def __call__(
-        self,
-        noisy: Tensor,
-        time: Tensor,
-        condition: Condition,
-        *,
-        extra: ContextTokens | None = None,
-        pooled: Tensor | None = None,
-        frozen_frames: Tensor | None = None,
-    ) -> Tensor:
-        """noisy: b c f h w; time: b f in [0, 1], or 1 1; extra and pooled (b d): VIN's; frozen_frames: b f."""
-        ...
 
 
 class Compressor(Protocol):

@@ -3,21 +3,18 @@
 Axes: b batch, s segments of the context, f frames, h height, w width (latents); m context tokens of a segment, d width.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import cast
-
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from networks.interfaces import Backbone, Compressor, Condition, Context, Memory, VideoBatch
+from networks.control import NAME, at_places, embed_control
+from networks.flexformer import ContextCompressor
+from networks.interfaces import Backbone, Condition, Context, ContextCache, Prediction, SegmentBatch, VideoNetwork
 from networks.ranges import NotNegative
 from networks.sequence import PATCH
-from networks.vin import VideoInterfaceNetwork
 
 
-class LoViCNetwork(nn.Module):
+class LoViCNetwork(VideoNetwork):
     """`network=lovic`, and `network=vin_lovic` where the window inside is VIN's.
 
     A canvas may hold clean frames (at time 0) of the segments that adjoin it; everything further away comes through
@@ -26,13 +23,13 @@ class LoViCNetwork(nn.Module):
     open (per-segment memory, clean modulation, the gap at a cut, the learned null memory) is our choice.
     """
 
-    ablations: tuple[str, ...] = ("memory",)
+    has_memory = True
 
     def __init__(
         self,
         *,
-        window: Backbone | VideoInterfaceNetwork,
-        compressor: nn.Module | None,
+        window: VideoNetwork,
+        compressor: ContextCompressor | None,
         shot_gap: NotNegative,
         low_resolution: bool,
     ) -> None:
@@ -46,85 +43,59 @@ class LoViCNetwork(nn.Module):
         self.window = window
         self.compressor = compressor
         self.shot_gap = shot_gap
-        width = window.width
+        width = window.backbone.width
         self.null_memory = nn.Parameter(0.02 * torch.randn(width))
         # None where there is no memory to mark: DDP refuses parameters that no gradient reaches.
         self.cut = None if compressor is None else nn.Parameter(torch.zeros(width))
         self.adapter: nn.Module | None = None
-        within = window.ablations if isinstance(window, VideoInterfaceNetwork) else ()
-        if compressor is None:
-            self.ablations = within
-        else:
-            self.ablations = ("memory", *within)
-            context_width = cast(Compressor, compressor).width
+        self.chunk_frames, self.event_probs = window.chunk_frames, window.event_probs
+        self.ablations = window.ablations
+        if compressor is not None:
+            self.ablations = ("memory", *window.ablations)
+            context_width = compressor.width
             to_width = nn.Linear(context_width, width)
             if low_resolution:  # what the branch says stands at first for itself
                 nn.init.zeros_(to_width.weight)
                 nn.init.zeros_(to_width.bias)
             self.adapter = nn.Sequential(nn.LayerNorm(context_width), to_width)
+        # Begins as it is drawn: what it is given begins at zero.
+        with_control = compressor is not None and window.backbone.control is not None
+        self.control_adapter = nn.Linear(width, width) if with_control else None
         self.low_resolution = low_resolution
-        self.use_memory = True
 
     @property
-    def dit(self) -> Backbone:
+    def backbone(self) -> Backbone:
         """The DiT whose self-attention the memory joins."""
-        return self.window.backbone if isinstance(self.window, VideoInterfaceNetwork) else self.window
+        return self.window.backbone
 
-    @contextmanager
-    def without(self, ablation: str) -> Iterator[None]:
-        """Runs the same weights without one of `ablations`."""
-        if ablation != "memory":
-            assert isinstance(self.window, VideoInterfaceNetwork)
-            with self.window.without(ablation):
-                yield
-            return
-        before, self.use_memory = self.use_memory, False
-        try:
-            yield
-        finally:
-            self.use_memory = before
-
-    def forward(self, noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
-        """noisy: b c f h w; time: b f in [0, 1], 0 on clean frames, or 1 1; returns the prediction b c f h w."""
-        return self.predict(noisy, time, condition)[0]
-
-    def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> tuple[Tensor, Tensor | None]:
-        """The prediction, and the plan of VIN's global tokens where there is one."""
-        memory = condition.memory
-        if memory is None or not self.use_memory:
-            memory = self.remember(condition)
+    def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> Prediction:
+        """noisy: b c f h w; time: b f in [0, 1], 0 on clean frames, or 1 1; losses as the window's."""
+        condition = self.encode_context(condition)
         relative = condition.frame_index - condition.frame_index[:, :1]
-        condition = condition._replace(frame_index=relative, context=(), memory=memory)
-        if isinstance(self.window, VideoInterfaceNetwork):
-            return self.window.predict(noisy, time, condition)
-        return self.window(noisy, time, condition), None
+        return self.window.predict(noisy, time, condition._replace(frame_index=relative, context=()))
 
-    def plan_loss(self, plan: Tensor, clean: Tensor) -> Tensor:
-        """As VIN's."""
-        assert isinstance(self.window, VideoInterfaceNetwork)
-        return self.window.plan_loss(plan, clean)
-
-    def remember(self, condition: Condition) -> Memory:
+    def encode_context(self, condition: Condition) -> Condition:
         """Keys and values of the whole context: once for each canvas, whatever the number of steps.
 
-        Without context, or in the ablation, the learned null memory alone.
+        Without context the learned null memory alone. Where the condition has its memory already, it stays.
         """
+        condition = embed_control(self.backbone.control, condition)
+        if condition.memory is not None:
+            return condition
         batch = condition.frame_index.shape[0]
         null = repeat(self.null_memory, "d -> b 1 d", b=batch)
         origin = torch.zeros(batch, 1, 3, device=null.device)
-        layers = self.dit.key_values(null, origin)
+        layers = self.backbone.key_values(null, origin)
         mask = torch.ones(batch, 1, dtype=torch.bool, device=null.device)
-        if self.compressor is None or not self.use_memory:
-            return Memory(layers, mask)
-        for context in condition.context:
+        for context in condition.context if self.compressor is not None else ():
             tokens, positions, known = self._compress(condition, context)
-            added = self.dit.key_values(tokens, positions)
+            added = self.backbone.key_values(tokens, positions)
             layers = tuple(
                 (_append(keys, more[0], batch), _append(values, more[1], batch))
                 for (keys, values), more in zip(layers, added, strict=True)
             )
             mask = torch.cat([mask, known], dim=1)
-        return Memory(layers, mask)
+        return condition._replace(memory=ContextCache(layers, mask))
 
     def _compress(self, condition: Condition, context: Context) -> tuple[Tensor, Tensor, Tensor]:
         """Context tokens, segments folded into the batch, with places relative to the canvas.
@@ -132,19 +103,20 @@ class LoViCNetwork(nn.Module):
         Returns tokens (b s) m d, positions (b s) m 3, and which exist: b (s m).
         """
         segments = context.segments
+        assert self.compressor is not None
         assert self.adapter is not None
         assert self.cut is not None
         exists = rearrange(segments.valid, "b s -> (b s)")
         # What pads is not encoded; one segment always is, so that every process trains the same parameters.
         picked = torch.nonzero(exists).flatten() if bool(exists.any()) else exists.new_zeros(1, dtype=torch.long)
-        folded = VideoBatch(*(rearrange(x, "b s ... -> (b s) ...")[picked] for x in segments[:4]))
+        folded = segments.fold().map(lambda x: x[picked])
         level = rearrange(context.level, "b s -> (b s)")[picked]
-        encoded = cast(Compressor, self.compressor).encode(folded, level, context.rate)
+        encoded = self.compressor.encode(folded, level, context.rate)
         assert encoded.positions is not None
         places = _scatter(encoded.positions, picked, len(exists))
         tokens = self.adapter(encoded.tokens)
         if self.low_resolution:
-            tokens = tokens + self.dit.patches(nearest_means(folded.video, encoded.positions).to(tokens.dtype))
+            tokens = tokens + self.backbone.patches(nearest_means(folded.video, encoded.positions).to(tokens.dtype))
         tokens = _scatter(tokens, picked, len(exists))
         shot = condition.shot
         cuts = torch.zeros_like(segments.shot) if shot is None else segments.shot - shot[:, None]
@@ -154,9 +126,21 @@ class LoViCNetwork(nn.Module):
         tokens = tokens + rearrange(cuts != 0, "b s -> (b s) 1 1") * self.cut.to(tokens.dtype)
         positions = torch.stack([frames, rows, columns], dim=-1)
         if self.low_resolution:
-            tokens = tokens + self.dit.place.at(positions)
+            tokens = tokens + self.backbone.place.at(positions)
+        tokens = self._with_control(tokens, places, condition, segments)
         known = repeat(segments.valid, "b s -> b (s m)", m=tokens.shape[1])
         return tokens, positions, known
+
+    def _with_control(self, tokens: Tensor, places: Tensor, condition: Condition, segments: SegmentBatch) -> Tensor:
+        """Context tokens (b s) m d with the control of their own frames, seen from the canvas's first one."""
+        reference, values = condition.per_frame.get(NAME), segments.per_frame.get(NAME)
+        control = self.backbone.control
+        if self.control_adapter is None or control is None or reference is None or values is None:
+            return tokens
+        embedded = control(rearrange(values, "b s f n -> b (s f) n"), reference[:, 0])
+        frames = rearrange(embedded, "b (s f) d -> (b s) f d", s=values.shape[1])
+        said: Tensor = self.control_adapter(at_places(frames, places[..., 0]))
+        return tokens + said.to(tokens.dtype)
 
 
 def nearest_means(video: Tensor, places: Tensor) -> Tensor:
@@ -185,7 +169,7 @@ def _append(stack: Tensor, more: Tensor, batch: int) -> Tensor:
     return torch.cat([stack, rearrange(more, "(b s) k m d -> b k (s m) d", b=batch)], dim=2)
 
 
-def compressor_alone(*, compressor: Compressor | None) -> Compressor:
+def compressor_alone(*, compressor: ContextCompressor | None) -> ContextCompressor:
     """`network=compressor`: what LoViC's first stage trains.
 
     Raises:

@@ -4,8 +4,7 @@ Axes: b batch, c channels, f frames of the canvas, k windows, j frames of a wind
 To a sampler the canvas is one video: chunking and fusion live in here, and fusion depends on `time` alone.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -13,7 +12,8 @@ from einops import repeat
 from torch import Tensor, nn
 
 from networks.chunks import Windows, call_sizes, cut, cut_rows, paste, plan_windows
-from networks.interfaces import Backbone, Condition, ContextTokens, Memory
+from networks.control import NAME, add_frames, embed_control
+from networks.interfaces import Backbone, Condition, ContextTokens, Prediction, VideoNetwork
 from networks.ranges import Count, Interval, Share, Size
 from networks.video_interface import PlanHead, VideoInterface
 
@@ -27,14 +27,15 @@ class GlobalTokens(NamedTuple):
     plan: Tensor | None
 
 
-class VideoInterfaceNetwork(nn.Module):
+class VideoInterfaceNetwork(VideoNetwork):
     """`network=vin`: chunk-parallel denoising guided by global tokens that are read again at every step.
 
     Source: VIN (arXiv 2503.17539); how the tokens enter the DiT (joined to its self-attention, no position, own
     type embedding) is the reading of its bracket notation that we chose.
     """
 
-    ablations: tuple[str, ...] = ("global_tokens",)
+    backbone: Backbone
+    chunk_frames: int
 
     def __init__(
         self,
@@ -73,6 +74,7 @@ class VideoInterfaceNetwork(nn.Module):
             raise ValueError(f"network.windows_per_call={windows_per_call} must be at least 1, or 0 for all at once")
         if fusion != "none" and fusion not in fusion_times:
             raise ValueError(f"fusion={fusion!r} is unknown: use none, {', '.join(fusion_times)}")
+        self.ablations = ("global_tokens", *(() if backbone.control is None else (NAME,)))
         self.width = backbone.width
         self.backbone = backbone
         self.interface = interface
@@ -87,82 +89,56 @@ class VideoInterfaceNetwork(nn.Module):
         self.local_frames = local_frames
         self.fusion: Fusion = fusion
         self.fusion_times = {part: (lowest, highest) for part, (lowest, highest) in fusion_times.items()}
-        self.token_dropout = token_dropout
-        self.context_loss_rate = context_loss_rate
+        self.event_probs = {"global_tokens_dropped": token_dropout, "next_chunk_owns_overlap": context_loss_rate}
         self.windows_per_call = windows_per_call
-        self.use_global_tokens = True
-        self.rows: Sequence[torch.Generator] | None = None
-        """What the next training batch draws from, a generator a row; None: all from torch's own."""
 
-    @contextmanager
-    def without(self, ablation: str) -> Iterator[None]:
-        """Runs the same weights without one of `ablations`."""
-        assert ablation == "global_tokens"
-        before, self.use_global_tokens = self.use_global_tokens, False
-        try:
-            yield
-        finally:
-            self.use_global_tokens = before
+    @property
+    def over_windows(self) -> VideoNetwork:
+        """The DiT alone."""
+        found: VideoNetwork = self.get_submodule("backbone")  # type: ignore[assignment]
+        return found
+
+    def encode_context(self, condition: Condition) -> Condition:
+        """Its control embedded, once for all steps."""
+        return embed_control(self.backbone.control, condition)
 
     def read(self, noisy: Tensor, time: Tensor, condition: Condition) -> GlobalTokens:
         """One read of the whole noisy canvas b c f h w at time b f, or 1 1."""
         index = self.interface.keyframes(noisy.shape[2], noisy.device)
-        keyframes = self.backbone.embed(noisy[:, :, index], condition.frame_index[:, index])
+        read = condition.frames(index)
+        keyframes = self.backbone.embed(noisy[:, :, index], read.frame_index)
         frame_times = self.backbone.time(cut_rows(time, index.unsqueeze(0)))
+        frame_times = add_frames(frame_times, read)
         clock = self.backbone.time(time.amax(dim=1))
-        mask = None if condition.frame_mask is None else condition.frame_mask[:, index]
-        tokens = self.interface(keyframes, frame_times, clock, condition.text, condition.text_mask, mask)
+        tokens = self.interface(keyframes, frame_times, clock, read.text, read.text_mask, read.frame_mask)
         plan = self.plan(tokens, index) if self.plan is not None and self.training else None
         return GlobalTokens(tokens, plan)
 
-    def forward(self, noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
-        """noisy: b c f h w, any f; time: b f in [0, 1], or 1 1; returns the target's prediction b c f h w."""
-        return self.predict(noisy, time, condition)[0]
-
-    def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> tuple[Tensor, Tensor | None]:
-        """The prediction, and in training the plan that the global tokens hold (None without a plan head)."""
-        keep, handed = self._draw(noisy) if self.training else (None, None)
-        if not self.use_global_tokens:
-            return self._denoise_chunks(noisy, time, condition, None, None, handed), None
+    def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> Prediction:
+        """noisy: b c f h w, any f; time: b f in [0, 1], or 1 1; the loss "plan" is of the plan in the global tokens."""
+        condition = self.encode_context(condition)._replace(context=())  # segments are for networks with memory
+        if "global_tokens" in condition.left_out:
+            return Prediction(self._denoise_chunks(noisy, time, condition, None))
         tokens, plan = self.read(noisy, time, condition)
-        return self._denoise_chunks(noisy, time, condition, tokens, keep, handed), plan
+        losses = {} if plan is None else {"plan": partial(self._plan_loss, plan)}
+        return Prediction(self._denoise_chunks(noisy, time, condition, tokens), losses)
 
-    def _draw(self, noisy: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Which rows keep their global tokens, b, and whose overlaps the next chunk is scored on, b 1 1."""
-        rows, self.rows = self.rows, None
-        shape, device = (2,), noisy.device
-        if rows is None:
-            draws = torch.rand(len(noisy), *shape, device=device)
-        else:
-            draws = torch.stack([torch.rand(shape, device=device, generator=row) for row in rows])
-        keep = draws[:, 0] >= self.token_dropout if self.token_dropout > 0 else None
-        handed = draws[:, 1, None, None] < self.context_loss_rate if self.context_loss_rate > 0 else None
-        return keep, handed
-
-    def plan_loss(self, plan: Tensor, clean: Tensor) -> Tensor:
+    def _plan_loss(self, plan: Tensor, clean: Tensor) -> Tensor:
         """Mean squared error of a plan b c f 2 2 against the clean canvas b c f h w."""
         assert self.plan is not None
         index = self.interface.keyframes(clean.shape[2], clean.device)
         return nn.functional.mse_loss(plan.float(), self.plan.target(clean[:, :, index]))
 
-    def _denoise_chunks(
-        self,
-        noisy: Tensor,
-        time: Tensor,
-        condition: Condition,
-        tokens: Tensor | None,
-        keep: Tensor | None,
-        handed: Tensor | None,
-    ) -> Tensor:
+    def _denoise_chunks(self, noisy: Tensor, time: Tensor, condition: Condition, tokens: Tensor | None) -> Tensor:
         local_frames = self.train_local_frames if self.training else self.local_frames
         canvas = torch.zeros_like(noisy, dtype=torch.float32)
         plan = plan_windows(noisy.shape[2], self.chunk_frames, local_frames, noisy.device)
         for place, windows in enumerate(plan):
-            weights = self._weights(windows, time, handed)
+            weights = self._weights(windows, time, condition.events.get("next_chunk_owns_overlap"))
             sizes = call_sizes(len(windows.frames), 0 if self.training else self.windows_per_call)
             for *slots, share in zip(*(x.split(sizes) for x in windows), weights.split(sizes, dim=1), strict=True):
                 part = Windows(*slots)
-                prediction = self._denoise_windows(part, noisy, time, condition, tokens, keep, has_context=place > 0)
+                prediction = self._denoise_windows(part, noisy, time, condition, tokens, has_context=place > 0)
                 canvas = paste(canvas, prediction.float(), part.frames, share)
         return canvas
 
@@ -170,7 +146,7 @@ class VideoInterfaceNetwork(nn.Module):
         """Weight of every slot of every window: owner's prediction or cross-fade, decided by each video's time.
 
         b k j, or 1 k j where videos share their time. A clean context frame does not count: the canvas's time is that
-        of its noisiest frame. handed: b 1 1, whose overlaps the following chunk alone is scored on, in training.
+        of its noisiest frame. handed: b, whose overlaps the following chunk alone is scored on, in training.
         """
         own = windows.own.float().expand(time.shape[0], -1, -1)
         if self.training:
@@ -178,7 +154,7 @@ class VideoInterfaceNetwork(nn.Module):
                 return own
             follows = (windows.fused > 0) & ~windows.own
             yielded = windows.own & (windows.fused < 1)
-            return torch.where(handed, torch.where(follows, 1.0, torch.where(yielded, 0.0, own)), own)
+            return torch.where(handed[:, None, None], torch.where(follows, 1.0, torch.where(yielded, 0.0, own)), own)
         if self.fusion == "none":
             return own
         lowest, highest = self.fusion_times[self.fusion]
@@ -193,7 +169,6 @@ class VideoInterfaceNetwork(nn.Module):
         time: Tensor,
         condition: Condition,
         tokens: Tensor | None,
-        keep: Tensor | None,
         has_context: bool,
     ) -> Tensor:
         """Windows folded into the batch, one DiT call: (b k) c j h w."""
@@ -204,25 +179,16 @@ class VideoInterfaceNetwork(nn.Module):
 
         extra, pooled = None, None
         if tokens is not None:
-            mask = None if keep is None else spread(keep[:, None].expand(-1, tokens.shape[1]))
+            dropped = condition.events.get("global_tokens_dropped")
+            mask = None if dropped is None else spread(~dropped[:, None].expand(-1, tokens.shape[1]))
             extra = ContextTokens(spread(tokens + self.type_embedding), mask=mask)
             if self.pool is not None:
                 summary = self.pool(tokens.mean(dim=1))
-                pooled = spread(summary if keep is None else summary * keep[:, None])
-        known = None if condition.frame_mask is None else cut_rows(condition.frame_mask, windows.frames)
-        memory = condition.memory
-        if memory is not None:
-            memory = Memory(tuple((spread(key), spread(value)) for key, value in memory.layers), spread(memory.mask))
+                pooled = spread(summary if dropped is None else summary * ~dropped[:, None])
         return self.backbone(
             cut(noisy, windows.frames),
             cut_rows(time, windows.frames),
-            Condition(
-                frame_index=cut_rows(condition.frame_index, windows.frames),
-                text=spread(condition.text),
-                text_mask=spread(condition.text_mask),
-                frame_mask=known,
-                memory=memory,
-            ),
+            condition.fold(windows.frames),
             extra=extra,
             pooled=pooled,
             frozen_frames=repeat(~windows.own, "k j -> (b k) j", b=batch) if has_context else None,

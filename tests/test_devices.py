@@ -106,8 +106,7 @@ def test_training_and_validation_stay_on_their_device():
     batch = inputs(cfg)
     # Generators of a device that is not there cannot be made.
     drawn = SampledTime(torch.rand(2, FRAMES, device=DEVICE), torch.ones(2, FRAMES, dtype=torch.bool, device=DEVICE))
-    kept = torch.ones(2, 1, dtype=torch.bool, device=DEVICE)
-    draw = patch.object(module, "_draw", lambda *_: (drawn, torch.randn_like(batch.video), kept))
+    draw = patch.object(module, "_draw", lambda *_: (drawn, torch.randn_like(batch.video), condition_of(batch)))
     with draw, patch.object(module, "log"):
         assert module.training_step(batch, 0).device.type == DEVICE
     module.eval()

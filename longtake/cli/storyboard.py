@@ -41,7 +41,7 @@ def limits_of(take: Take, cfg: DictConfig) -> ModelLimits:
         ValueError: if they have no memory, which every storyboard needs, or the rollout uses none.
     """
     rollout = take.rollout_config
-    if not hasattr(take.network, "remember"):
+    if not take.network.has_memory:
         raise ValueError(
             f"storyboard={cfg.storyboard} needs weights with a memory, of network=lovic or vin_lovic; "
             f"weights={cfg.weights} have none"
@@ -100,6 +100,7 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
             window_frames=rollout.window_frames,
             memory_level=rollout.memory_level,
             on_step=lambda *_: progress.advance(bar),
+            without=take.pipeline.without,
         )
         reader = GivenReader(take.codec, read_frames, take.height, take.width, take.config.video.fps, take.device)
         latents = make_storyboard(made, store, maker, reader)
@@ -134,7 +135,7 @@ def print_plan(take: Take, made: Plan, limits: ModelLimits, store: SegmentStore,
         )
     context = max(sum(spent[source.name, source.rate].tokens for source in step.sources) for step in made.steps)
     weights = sum(each.numel() * each.element_size() for each in take.module.parameters()) / 2**20
-    kept = context * network.dit.depth * 2 * network.dit.width * 4 / 2**20
+    kept = context * network.backbone.depth * 2 * network.backbone.width * 4 / 2**20
     log.info(
         f"memory, at least: weights {weights:.0f} MiB, keys and values of the longest context {kept:.1f} MiB; "
         "activations, codec, text encoder and libraries are not counted and come on top"
@@ -157,7 +158,7 @@ def remembering_costs(
     Whole tokens in a grid are rarely exactly as many as the rate asks for. size: c h w of the latents.
     """
     latents = {step.name: step.latents for step in made.steps}
-    text = torch.zeros(1, NUM_TEXT, network.dit.text_features, device=device)
+    text = torch.zeros(1, NUM_TEXT, network.backbone.text_features, device=device)
     mask = torch.ones(1, NUM_TEXT, dtype=torch.bool, device=device)
     nowhere = Condition(torch.zeros(1, 1, device=device), text, mask)
     found: dict[tuple[str, float], RememberingCost] = {}
@@ -165,8 +166,9 @@ def remembering_costs(
         video = torch.zeros(1, size[0], latents[name], *size[1:], device=device)
         context = remembered(Piece(video, 0, text, mask, 0, rate), 0.0)
         with flop_counter() as counter:
-            memory = network.remember(nowhere._replace(context=(context,)))
-        tokens = int(memory.mask.sum()) - 1  # all but the null memory
+            memory = network.encode_context(nowhere._replace(context=(context,))).memory
+        assert memory is not None
+        tokens = memory.layers[0][0].shape[2] - 1  # all but the null memory
         found[name, rate] = RememberingCost(tokens, float(counter.get_total_flops()))
     return found
 

@@ -5,7 +5,6 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ from rich.progress import Progress
 from torch import Tensor
 
 from lightning_modules.denoising import DenoisingModule
+from longtake.control import control_for
+from longtake.generation import part_of
 from longtake.pipeline import Pipeline
 from longtake.process import peak_resident_gib, set_matmul_precision
 from longtake.releases.disclosure import public_name, refuse_secrets
@@ -130,14 +131,17 @@ class Take:
         self.config, self.module = load_run(cfg.weights, changes, bases=bases_of(cfg))
         if not isinstance(self.module, DenoisingModule):
             raise ValueError(f"weights={cfg.weights} hold a compressor, which makes no videos: give those of a network")
-        self.network: Any = self.module.get_submodule("network")
+        self.network = self.module.network
         self.rollout_config = rollout_of(cfg, trained)
         check_memory(self.rollout_config, trained.get("rollout"), self.network, cfg.weights)
         self.hash = weights_hash(self.module)
         self.without = cfg.without
-        self._ablation = ExitStack()  # holds for as long as the take does
-        if cfg.without is not None:
-            self._ablate(cfg.without)
+        if cfg.without is not None and cfg.without not in self.network.ablations:
+            choices = ", ".join(self.network.ablations) or "nothing"
+            raise ValueError(f"without={cfg.without}: these weights can go without {choices}")
+        if cfg.control is not None and cfg.storyboard is not None:
+            raise ValueError(f"control={cfg.control} goes with one video: leave it out with a storyboard")
+        self.control = control_for(self.network, cfg.control, cfg.num_frames)
         self.codec = instantiate(self.config.codec)
         self.height = self.config.video.height if cfg.height is None else cfg.height
         self.width = self.config.video.width if cfg.width is None else cfg.width
@@ -161,13 +165,8 @@ class Take:
             height=self.height,
             width=self.width,
             fps=self.config.video.fps,
+            without=() if cfg.without is None else (cfg.without,),
         )
-
-    def _ablate(self, ablation: str) -> None:
-        if ablation not in self.network.ablations:
-            choices = ", ".join(self.network.ablations) or "nothing"
-            raise ValueError(f"without={ablation}: these weights can go without {choices}")
-        self._ablation.enter_context(self.network.without(ablation))
 
     def fingerprint(self, *more: Any) -> str:
         """Short hash of the weights, of all that changes what they make but prompt and seed, and of `more`.
@@ -180,6 +179,8 @@ class Take:
             settings["matmul_precision"] = self.matmul_precision
         for part in (settings["network"], settings["network"].get("window") or {}):
             part.pop("windows_per_call", None)
+        if self.control is not None:
+            settings["control"] = hashlib.sha256(self.control.numpy().tobytes()).hexdigest()
         described = [self.hash, self.without, self.height, self.width, settings, *more]
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -190,7 +191,9 @@ class Take:
 
     def latents(self, prompt: str, seed: int, on_step: Callable[..., None], keep: KeptWindows | None = None) -> Tensor:
         """One video's latents, 1 c f h w; the same seed gives the same video whatever else is made."""
-        return self.pipeline.latents([prompt], num_frames=self.num_frames, seed=seed, on_step=on_step, keep=keep)
+        return self.pipeline.latents(
+            [prompt], num_frames=self.num_frames, seed=seed, on_step=on_step, keep=keep, control=self.control
+        )
 
     def frames(self, latents: Tensor) -> Iterator[Tensor]:
         """Pixels 3 f h w, piece by piece; NaN and infinity raise ValueError before the first."""
@@ -249,8 +252,7 @@ def _finished(output: Path, wanted: Sequence[tuple[str, str, int]], settings: st
 
 def _manifest_line(cfg: DictConfig, take: Take, name: str, prompt: str, seed: int, seconds: float) -> dict[str, Any]:
     factor = take.codec.time_factor
-    called = getattr(take.network, take.rollout.network_part or "", take.network)
-    chunk = getattr(getattr(called, "window", called), "chunk_frames", None)
+    chunk = part_of(take.network, take.rollout).chunk_frames
     starts = piece_starts(take.rollout_config, take.num_latents, chunk)
     on_cuda = take.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated() / 2**30 if on_cuda else peak_resident_gib()
@@ -261,6 +263,7 @@ def _manifest_line(cfg: DictConfig, take: Take, name: str, prompt: str, seed: in
         "seed": seed,
         "rollout": OmegaConf.to_container(take.rollout_config),
         "without": cfg.without,
+        **({} if cfg.control is None else {"control": Path(cfg.control).name}),
         "num_inference_steps": sampler.num_inference_steps,
         "guidance_scales": take.guidance.scales,
         "fps": take.config.video.fps,

@@ -21,8 +21,8 @@ from networks.reading import UNREADABLE, WrongFileError, read_text
 from networks.saving import most_of, own_network
 
 PARTS = (
-    "codec", "text", "backbone", "interface", "compressor", "network", "objective", "sampler", "guidance", "rollout",
-    "lightning_module",
+    "codec", "text", "control", "backbone", "interface", "compressor", "network", "objective", "sampler", "guidance",
+    "rollout", "lightning_module",
 )  # fmt: skip
 """Groups that are built from weights' config, each a folder of conf/."""
 

@@ -55,21 +55,25 @@ class Anchored:
         noise, condition = canvas
         assert condition.frame_mask is None, "a canvas to be filled holds all its frames"
         num_frames, first = noise.shape[2], self.window_frames
-        opening = condition._replace(frame_index=condition.frame_index[:, :first])
-        video = generate(noise[:, :, :first], opening, None)
+        video = generate(noise[:, :, :first], condition.frames(slice(first)), None)
         anchor = video[:, :, : self.anchor_frames]
         while video.shape[2] < num_frames:
             start = video.shape[2] - self.context_frames
             end = min(start + self.window_frames - self.anchor_frames, num_frames)
             known = torch.cat([anchor, video[:, :, start:]], dim=2)
             window = torch.cat([noise[:, :, : self.anchor_frames], noise[:, :, start:end]], dim=2)
-            place = condition._replace(frame_index=self._places(condition.frame_index, start, end))
-            new = generate(window, place, in_front(known, window))[:, :, known.shape[2] :]
+            seen = condition.frames(self._frames(start, end, noise.device))
+            seen = seen._replace(frame_index=self._places(condition.frame_index, start, end))
+            new = generate(window, seen, in_front(known, window))[:, :, known.shape[2] :]
             video = torch.cat([video, new], dim=2)
         return video
+
+    def _frames(self, start: int, end: int, device: torch.device) -> Tensor:
+        """Canvas frames of anchor, context and new frames: j."""
+        return torch.cat([torch.arange(self.anchor_frames), torch.arange(start, end)]).to(device)
 
     def _places(self, frame_index: Tensor, start: int, end: int) -> Tensor:
         """Places of anchor, context and new frames: b j; frame_index: b f, the canvas's."""
         if self.anchor_place == "adjacent":
             return frame_index[:, start - self.anchor_frames : end]
-        return torch.cat([frame_index[:, : self.anchor_frames], frame_index[:, start:end]], dim=1)
+        return frame_index[:, self._frames(start, end, frame_index.device)]

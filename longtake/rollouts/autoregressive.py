@@ -48,8 +48,7 @@ class Autoregressive:
 
     @staticmethod
     def _window(generate: Generate, canvas: Canvas, context: Tensor | None, start: int, end: int) -> Tensor:
-        condition = canvas.condition._replace(frame_index=canvas.condition.frame_index[:, start:end])
-        noise = canvas.noise[:, :, start:end]
+        condition, noise = canvas.condition.frames(slice(start, end)), canvas.noise[:, :, start:end]
         return generate(noise, condition, None if context is None else in_front(context, noise))
 
 

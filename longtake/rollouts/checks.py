@@ -4,6 +4,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from networks.interfaces import VideoNetwork
+
 log = logging.getLogger("longtake")
 
 
@@ -13,7 +15,7 @@ def rollout_name(rollout: Mapping[str, Any]) -> str:
     return "full" if name == "whole" and rollout.get("network_part") else name
 
 
-def check_backbone(network_part: str, fusion: str | None, network: Any, rollout: Mapping[str, Any]) -> None:
+def check_backbone(network_part: str, fusion: str | None, network: VideoNetwork, rollout: Mapping[str, Any]) -> None:
     """A rollout that runs the backbone alone fuses no chunks, and over a whole video needs a network that has one.
 
     The hybrid's DiT lies within its window: rollouts of windows run that window, but `full` would be `whole`.
@@ -26,16 +28,18 @@ def check_backbone(network_part: str, fusion: str | None, network: Any, rollout:
     if not network_part:
         return
     name = rollout_name(rollout)
-    if name == "full" and hasattr(getattr(network, "window", None), network_part):
+    if name == "full" and network.has_memory and network.chunk_frames is not None:
         raise ValueError(
             "rollout=full runs the DiT alone, which in the hybrid lies within the window: use rollout=whole, or "
             "weights of network=vin or lovic"
         )
-    if fusion not in (None, "none") and hasattr(network, network_part):
+    if fusion not in (None, "none") and network.over_windows is not network:
         raise ValueError(f"network.fusion={fusion} joins VIN's chunks, and rollout={name} makes none: leave one out")
 
 
-def check_memory(rollout: Mapping[str, Any], trained: Mapping[str, Any] | None, network: Any, weights: str) -> None:
+def check_memory(
+    rollout: Mapping[str, Any], trained: Mapping[str, Any] | None, network: VideoNetwork, weights: str
+) -> None:
     """A rollout that remembers segments needs a network that can, and segments no longer than those of its training.
 
     VIN inside the window sees chunks of its training's length whatever the segment's, so that a longer segment is
@@ -47,7 +51,7 @@ def check_memory(rollout: Mapping[str, Any], trained: Mapping[str, Any] | None, 
     """
     if "max_context" not in rollout:
         return
-    if not hasattr(network, "remember"):
+    if not network.has_memory:
         raise ValueError(
             f"rollout={rollout_name(rollout)} needs weights with a memory, of network=lovic or vin_lovic, "
             f"but weights={weights} have none: leave rollout out, or use rollout=autoregressive"
@@ -56,7 +60,7 @@ def check_memory(rollout: Mapping[str, Any], trained: Mapping[str, Any] | None, 
     if most is None or frames <= most:
         return
     longer = f"rollout.segment_frames={frames}: weights={weights} were trained with segments of {most} latent frames"
-    if not hasattr(network.window, "chunk_frames"):
+    if network.chunk_frames is None:
         raise ValueError(f"{longer}, and their attention has seen no longer ones: use at most {most}")
     log.warning(f"{longer}, and their compressor has not seen longer ones")
 

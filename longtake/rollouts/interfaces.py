@@ -5,13 +5,16 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from networks.interfaces import Condition, VideoNetwork
+from networks.interfaces import Condition
 
-Wrap = Callable[[VideoNetwork], VideoNetwork]
+Predict = Callable[[Tensor, Tensor, Condition], Tensor]
+"""A network as a sampler calls it: noisy video, time and condition to the prediction."""
+
+Wrap = Callable[[Predict], Predict]
 """A network for the canvas made of one for windows: where predictions are merged at every step, and not in the end."""
 
 
-def unwrapped(network: VideoNetwork) -> VideoNetwork:
+def unwrapped(network: Predict) -> Predict:
     """The network as it is."""
     return network
 

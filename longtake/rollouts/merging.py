@@ -10,9 +10,9 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from longtake.rollouts.interfaces import Wrap
+from longtake.rollouts.interfaces import Predict, Wrap
 from networks.chunks import call_sizes, cut, cut_rows, paste
-from networks.interfaces import Condition, Memory, SelfAttentionMixing, TokenGrid, VideoNetwork
+from networks.interfaces import Condition, SelfAttentionMixing, TokenGrid
 
 Profile = Literal["uniform", "triangular"]
 
@@ -63,7 +63,7 @@ class SlidingWindows:
         total = torch.zeros(num_frames, device=device).index_add(0, frames.flatten(), weights.flatten())
         return frames, weights / total[frames]
 
-    def __call__(self, network: VideoNetwork) -> VideoNetwork:
+    def __call__(self, network: Predict) -> Predict:
         """The network for a canvas of any length; on at most one window it is the given network's own call."""
 
         def merged(noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
@@ -74,7 +74,7 @@ class SlidingWindows:
             sizes = call_sizes(len(frames), self.windows_per_call)
             canvas = torch.zeros_like(noisy, dtype=torch.float32)
             for part, shares in zip(frames.split(sizes), weights.split(sizes), strict=True):
-                prediction = network(cut(noisy, part), cut_rows(time, part), in_windows(condition, part))
+                prediction = network(cut(noisy, part), cut_rows(time, part), condition.fold(part))
                 canvas = paste(canvas, prediction.float(), part, repeat(shares, "k j -> b k j", b=len(noisy)))
             return canvas
 
@@ -88,7 +88,7 @@ def inside_attention(mixing: SelfAttentionMixing, window_frames: int) -> Wrap:
         ValueError: when called with a network that attends to memory.
     """
 
-    def wrap(network: VideoNetwork) -> VideoNetwork:
+    def wrap(network: Predict) -> Predict:
         def mixed(noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
             if condition.memory is not None:
                 raise ValueError(
@@ -111,22 +111,3 @@ def token_windows(tokens: Tensor, grid: TokenGrid, size: int, stride: int) -> Te
     """
     frames = rearrange(tokens.contiguous(), "b a (f s) d -> (b a) f s d", f=grid.frames).unfold(1, size, stride)
     return rearrange(frames, "m k s d j -> m k (j s) d")
-
-
-def in_windows(condition: Condition, frames: Tensor) -> Condition:
-    """The condition of windows that are folded into the batch, (b k); frames: k j, on the canvas."""
-    assert not condition.context or condition.memory is not None, "a context is remembered before it is windowed"
-
-    def spread(x: Tensor) -> Tensor:
-        return repeat(x, "b ... -> (b k) ...", k=len(frames))
-
-    mask, memory = condition.frame_mask, condition.memory
-    return Condition(
-        frame_index=cut_rows(condition.frame_index, frames),
-        text=spread(condition.text),
-        text_mask=spread(condition.text_mask),
-        frame_mask=None if mask is None else cut_rows(mask, frames),
-        memory=None
-        if memory is None
-        else Memory(tuple((spread(key), spread(value)) for key, value in memory.layers), spread(memory.mask)),
-    )

@@ -3,7 +3,7 @@
 Axes: b batch, c channels, f frames, h height, w width (latents); l text tokens, e text features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,7 +16,10 @@ from networks.ranges import Count, Rate, Size, Time
 
 
 class Piece(NamedTuple):
-    """A finished segment: latents b c f h w, its first place on the timeline, its text, its shot and its rate."""
+    """A finished segment: latents b c f h w, its first place on the timeline, its text, its shot and its rate.
+
+    per_frame: its further inputs, b f d each, as in Condition.
+    """
 
     video: Tensor
     start: int
@@ -24,6 +27,7 @@ class Piece(NamedTuple):
     text_mask: Tensor
     shot: int
     rate: float
+    per_frame: Mapping[str, Tensor] = {}
 
 
 class Window(NamedTuple):
@@ -48,12 +52,14 @@ def open_window(
     after: Tensor | None,
     window_frames: int,
     memory_level: float,
+    per_frame: Mapping[str, Tensor] | None = None,
 ) -> Window:
     """The canvas of one segment, with room on both sides as in training.
 
     noise: b c f h w, the segment's; start: its first place on the timeline; before, after: clean frames b c m h w that
     directly adjoin it within the shot, None at a cut; memory_level: time of the small noise on what is remembered,
-    which keeps errors from adding up (LoViC open point 6.11).
+    which keeps errors from adding up (LoViC open point 6.11). per_frame: inputs of the canvas, the room on both sides
+    included, b f d each.
     """
     batch, _, count = noise.shape[:3]
     sides = (window_frames, window_frames)
@@ -76,6 +82,7 @@ def open_window(
         frame_mask=exists,
         shot=torch.full((batch,), shot, device=noise.device),
         context=tuple(remembered(piece, memory_level) for piece in memory),
+        per_frame=per_frame or {},
     )
     given = Given(known, video) if bool(known.any()) else None
     return Window(canvas, condition, given, window_frames, count)
@@ -95,6 +102,7 @@ def remembered(piece: Piece, level: float) -> Context:
         text_mask=piece.text_mask.unsqueeze(1),
         shot=torch.full((batch, 1), piece.shot, device=device),
         valid=torch.ones(batch, 1, dtype=torch.bool, device=device),
+        per_frame={name: values.unsqueeze(1) for name, values in piece.per_frame.items()},
     )
     return Context(segments, levels.unsqueeze(1), piece.rate)
 
@@ -166,23 +174,32 @@ class Segmentwise:
 
     def __call__(self, generate: Generate, canvas: Canvas) -> Tensor:
         """Fills the canvas: b c f h w."""
-        text, text_mask = canvas.condition.text, canvas.condition.text_mask
+        condition = canvas.condition
         pieces: list[Piece] = []
         for start in range(0, canvas.noise.shape[2], self.segment_frames):
+            noise = canvas.noise[:, :, start : start + self.segment_frames]
+            own = condition.frames(slice(start, start + self.segment_frames))
             window = open_window(
-                canvas.noise[:, :, start : start + self.segment_frames],
+                noise,
                 start=start,
-                text=text,
-                text_mask=text_mask,
+                text=own.text,
+                text_mask=own.text_mask,
                 shot=0,
                 memory=self._memory(pieces, start),
                 before=pieces[-1].video if pieces else None,
                 after=None,
                 window_frames=self.window_frames,
                 memory_level=self.memory_level,
+                per_frame=condition.frames(self._with_sides(start, noise.shape[2], condition)).per_frame,
             )
-            pieces.append(Piece(denoise_window(generate, window), start, text, text_mask, 0, self.rate))
+            made = denoise_window(generate, window)
+            pieces.append(Piece(made, start, own.text, own.text_mask, 0, self.rate, own.per_frame))
         return torch.cat([piece.video for piece in pieces], dim=2)
+
+    def _with_sides(self, start: int, count: int, condition: Condition) -> Tensor:
+        """Frames of a segment with the room on both sides; where the canvas ends, its first or last stands in."""
+        index = torch.arange(start - self.window_frames, start + count + self.window_frames)
+        return index.clamp(0, condition.frame_index.shape[1] - 1).to(condition.frame_index.device)
 
     def _memory(self, pieces: Sequence[Piece], start: int) -> list[Piece]:
         if self.max_context == 0:

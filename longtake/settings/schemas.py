@@ -49,6 +49,7 @@ class TrainSettings(TypedDict):
     datamodule: Part
     codec: Part
     text: Part
+    control: Part | None
     backbone: NotRequired[Part | None]
     interface: NotRequired[Part | None]
     compressor: Part | None
@@ -107,7 +108,8 @@ class GenerateSettings(TypedDict):
     rate: Rate | None
     network: ChangedNetwork
     matmul_precision: MatmulPrecision
-    without: Literal["global_tokens", "memory"] | None
+    without: Literal["global_tokens", "memory", "control"] | None
+    control: Text | None
     text: Base
     codec: Base
     backbone: Base
@@ -152,6 +154,7 @@ class EvaluateSettings(TypedDict):
     paths: Mapping[str, Text]
     codec: Part
     text: Part
+    control: Part | None
     backbone: Part
     interface: NotRequired[Part | None]
     compressor: Part | None

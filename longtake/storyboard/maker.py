@@ -17,7 +17,7 @@ from longtake.rollouts.segmentwise import Piece, denoise_window, open_window
 from longtake.samplers.guidance import Guidance
 from longtake.samplers.interfaces import OnStep
 from longtake.storyboard.schema import FinishedSegment, PlanStep
-from networks.interfaces import Condition, Memory, TextEncoder
+from networks.interfaces import Condition, ContextCache, TextEncoder
 
 NUM_TEXT = 20
 """Tokens of a prompt whose cost is asked for before it is encoded."""
@@ -36,9 +36,14 @@ class SegmentMaker:
         window_frames: int,
         memory_level: float,
         on_step: OnStep | None,
+        without: Sequence[str] = (),
     ) -> None:
-        """size: c h w of the latents; window_frames, memory_level: as in rollout=segmentwise."""
+        """size: c h w of the latents; window_frames, memory_level: as in rollout=segmentwise.
+
+        without: names that every condition goes without, see Condition.without.
+        """
         self.module = module.eval()
+        self.without = without
         self.guidance = guidance
         self.text_encoder = text_encoder
         self.size = size
@@ -69,7 +74,8 @@ class SegmentMaker:
             memory_level=self.memory_level,
         )
         network: Any = self.module.get_submodule("network")
-        return denoise_window(window_generator(self.module, network, self.guidance, None, self.on_step), window)
+        generate = window_generator(self.module, network, self.guidance, None, self.on_step, self.without)
+        return denoise_window(generate, window)
 
     def _encode(self, prompt: str) -> tuple[Tensor, Tensor]:
         text, mask = self.text_encoder.encode([prompt])
@@ -97,7 +103,7 @@ class StepFlops:
         """Of all calls of the network; what making the memory costs, once a segment, is not in it."""
         channels, height, width = self.size
         frames = step.latents + 2 * self.window_frames
-        dit = self.network.dit
+        dit = self.network.backbone
         shape = (1, dit.num_heads, 1 + context_tokens, dit.width // dit.num_heads)
         layers = tuple((torch.empty(shape, device="meta"), torch.empty(shape, device="meta")) for _ in range(dit.depth))
         known = torch.ones(1, 1 + context_tokens, dtype=torch.bool, device="meta")
@@ -105,7 +111,7 @@ class StepFlops:
             torch.zeros(1, frames, device="meta"),
             torch.empty(1, NUM_TEXT, dit.text_features, device="meta"),
             torch.ones(1, NUM_TEXT, dtype=torch.bool, device="meta"),
-            memory=Memory(layers, known),
+            memory=ContextCache(layers, known),
         )
         noisy = torch.empty(1, channels, frames, height, width, device="meta")
         with flop_counter() as counter:

@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from networks.blocks import KeyValue, whole_groups
+from networks.control import NAME, FrameControl, add_frames, embed_control
 from networks.embeddings import PlaceEmbedding
-from networks.interfaces import Condition, ContextTokens, TokenGrid
+from networks.interfaces import Backbone, Condition, ContextTokens, TokenGrid, VideoNetwork
 from networks.pretrained.wan_blocks import THETA, WanRope, denoise, modulated, remember
 from networks.ranges import Count, Dtype, Positive, Size, Text
 from networks.reading import check_pretrained, reason_of
@@ -31,7 +32,7 @@ ADAPTED = ["to_q", "to_k", "to_v", "to_out.0"]
 """What LoRA is put into, in self- and cross-attention. Source: diffusers' examples for Wan and other transformers."""
 
 
-class WanBackbone(nn.Module):
+class WanBackbone(VideoNetwork):
     """Predicts noise minus video for a window of frames, each at its own time, as Wan was trained to for one time.
 
     The contract is that of `networks.dit.VideoDiT`; take objective=rectified_flow, whose target is Wan's own. At the
@@ -43,8 +44,6 @@ class WanBackbone(nn.Module):
     which has to be there as it was in training, and then replaces each of its weights.
     Source: Wan (arXiv 2503.20314); a time for every frame enters as a time for every token does in Wan 2.2.
     """
-
-    ablations: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -61,6 +60,7 @@ class WanBackbone(nn.Module):
         lora_rank: Count,
         lora_alpha: Size,
         checkpoint_activations: bool,
+        control: FrameControl | None = None,
     ) -> None:
         """Loads a WanTransformer3DModel in the format of diffusers.
 
@@ -68,7 +68,8 @@ class WanBackbone(nn.Module):
         dtype: of the loaded weights; what is added to them is float32. lora_rank: 0 trains all weights, above 0
         freezes the loaded ones and trains adapters of that rank, which weigh lora_alpha / lora_rank.
         channels, width, num_heads, text_features, rope_theta: what the rest of the configuration counts on; checked
-        against the model's. latent_fps: latent frames a second, by which places are counted.
+        against the model's. latent_fps: latent frames a second, by which places are counted. control: what embeds the
+        numbers of every frame, None where there are none; it learns in float32 whatever lora_rank is.
 
         Raises:
             ValueError: if nothing can be loaded from there, it is another kind of model than a text-to-video one with
@@ -87,9 +88,20 @@ class WanBackbone(nn.Module):
         self.place = PlaceEmbedding(width=width, latent_fps=latent_fps)
         nn.init.zeros_(self.place.project.weight)
         nn.init.zeros_(self.place.project.bias)
+        self.control = control
+        self.ablations = () if control is None else (NAME,)
         self.rope = WanRope(head_width=width // num_heads)
         if lora_rank > 0:
             _add_lora(self.model, lora_rank, lora_alpha)
+
+    @property
+    def backbone(self) -> Backbone:
+        """Itself."""
+        return self
+
+    def encode_context(self, condition: Condition) -> Condition:
+        """Its control embedded, once for all steps."""
+        return embed_control(self.control, condition)
 
     def patches(self, patches: Tensor) -> Tensor:
         """Flattened patches `... (c p q)` to tokens `... d`, float32: Wan's convolution as a linear map."""
@@ -160,7 +172,8 @@ class WanBackbone(nn.Module):
         sequence = join(frames, rotation, grid, condition, extra, frozen_frames)
         tokens, layout, rotation, key_mask, mixing = sequence
         tokens = tokens.to(self._flowing(tokens.device))
-        embedded = self.time(group_times(time))
+        condition = self.encode_context(condition)
+        embedded = add_frames(self.time(group_times(time)), condition, others=1)
         if pooled is not None:
             embedded = embedded + pooled.unsqueeze(1)
         modulation = whole_groups(self._modulation(embedded), layout, tokens.shape[1])

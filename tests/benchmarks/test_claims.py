@@ -101,8 +101,9 @@ def test_flops_of_a_canvas_without_tokens_are_those_that_run(releases):
     nodes = OmegaConf.to_container(config, resolve=True)
     network = instantiate(config.network).eval().requires_grad_(False)
     index, mask = torch.arange(20.0).unsqueeze(0), torch.ones(1, 7, dtype=torch.bool)
-    with torch.no_grad(), flop_counter() as counter, network.without("global_tokens"):
-        network(torch.randn(1, 16, 20, 8, 8), torch.full((1, 20), 0.5), Condition(index, torch.randn(1, 7, 384), mask))
+    with torch.no_grad(), flop_counter() as counter:
+        condition = Condition(index, torch.randn(1, 7, 384), mask).without("global_tokens")
+        network(torch.randn(1, 16, 20, 8, 8), torch.full((1, 20), 0.5), condition)
     size, video = network_size(nodes["network"]), VideoSize(20, 8, 8, 7)
     found = cost.sampling_flops(size, nodes["rollout"], video, calls=1, without="global_tokens")
     assert found == pytest.approx(counter.get_total_flops(), rel=0.02)

@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections import Counter
+from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -176,7 +177,7 @@ def same(one, other):
     """Equal, whatever longest text each was padded to."""
     shortest = min(one.text.shape[2], other.text.shape[2])
     cut = [x._replace(text=x.text[:, :, :shortest], text_mask=x.text_mask[:, :, :shortest]) for x in (one, other)]
-    return all(torch.equal(x, y) for x, y in zip(*cut, strict=True))
+    return all(torch.equal(x, y) for x, y in zip(*(x[:6] for x in cut), strict=True))
 
 
 def latents(data):
@@ -242,7 +243,7 @@ def test_processes_share_the_rows_that_one_would_have(folder, world_size, accumu
     parts = [some(ready(folder, rank=rank, **share), accumulate) for rank in range(world_size)]
     shared = [parts[rank][micro] for micro in range(accumulate) for rank in range(world_size)]
     for place, part in enumerate(shared):
-        assert same(part, type(whole)(*(x[place * size : (place + 1) * size] for x in whole)))
+        assert same(part, whole.map(itemgetter(slice(place * size, (place + 1) * size))))
 
 
 def test_workers_change_nothing(folder):

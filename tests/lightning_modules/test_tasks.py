@@ -142,7 +142,7 @@ def test_a_row_depends_on_its_own_generator_alone():
     whole = sampler()(batch(8), generators(8))
     half = sampler()(batch(4), generators(4, first=4))
     for one, other in zip(
-        (*whole[:1], *whole.context, *whole[2:5]), (*half[:1], *half.context, *half[2:5]), strict=True
+        (*whole[:1], *whole.context[:6], *whole[2:5]), (*half[:1], *half.context[:6], *half[2:5]), strict=True
     ):
         assert torch.equal(one[4:], other)
 

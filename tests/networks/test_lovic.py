@@ -1,7 +1,7 @@
 """LoViC's invariants on the side of the DiT: what memory must change, and what it must not."""
 
-from contextlib import ExitStack
 from itertools import combinations
+from operator import itemgetter
 
 import pytest
 import torch
@@ -45,8 +45,7 @@ BRANCH = pytest.mark.parametrize("low_resolution", [False, True], ids=["tokens",
 def test_memory_is_seen_and_a_shift_of_all_places_is_not(window, low_resolution):
     network, noisy, time, condition = _setup(window(), low_resolution)
     made = network(noisy, time, condition)
-    with network.without("memory"):
-        assert (network(noisy, time, condition) - made).abs().max() > 1e-3
+    assert (network(noisy, time, condition.without("memory")) - made).abs().max() > 1e-3
     torch.testing.assert_close(network(noisy, time, _shifted(condition, 37.0)), made, atol=1e-4, rtol=1e-4)
     farther = _with_segments(condition, lambda s: s._replace(frame_index=s.frame_index - 2))
     assert (network(noisy, time, farther) - made).abs().max() > 1e-4
@@ -55,7 +54,7 @@ def test_memory_is_seen_and_a_shift_of_all_places_is_not(window, low_resolution)
 @WINDOWS
 def test_memory_made_once_is_memory_made_at_every_step(window):
     network, noisy, time, condition = _setup(window())
-    kept = condition._replace(memory=network.remember(condition))
+    kept = network.encode_context(condition)
     for level in (0.9, 0.4):
         at = torch.full_like(time, level)
         torch.testing.assert_close(network(noisy, at, kept), network(noisy, at, condition))
@@ -63,8 +62,8 @@ def test_memory_made_once_is_memory_made_at_every_step(window):
 
 def test_memory_does_not_depend_on_the_noisy_video():
     network, _, _, condition = _setup()
-    memory = network.remember(condition)
-    again = network.remember(condition._replace(text=torch.randn_like(condition.text)))
+    memory = network.encode_context(condition).memory
+    again = network.encode_context(condition._replace(text=torch.randn_like(condition.text))).memory
     for first, second in zip(memory.layers, again.layers, strict=True):
         assert torch.equal(first[0], second[0])
         assert torch.equal(first[1], second[1])
@@ -75,7 +74,7 @@ def test_memory_does_not_depend_on_the_noisy_video():
 def test_order_of_segments_is_irrelevant(low_resolution):
     network, noisy, time, condition = _setup(low_resolution=low_resolution)
     made = network(noisy, time, condition)
-    shuffled = _with_segments(condition, lambda s: s._replace(**{k: x[:, [2, 0, 1]] for k, x in s._asdict().items()}))
+    shuffled = _with_segments(condition, lambda s: s.map(lambda x: x[:, [2, 0, 1]]))
     torch.testing.assert_close(network(noisy, time, shuffled), made, atol=1e-5, rtol=1e-5)
 
 
@@ -84,19 +83,18 @@ def test_segments_of_other_lengths_and_rates_stand_side_by_side():
     whole = network(noisy, time, condition)
     each = condition.context[0]
     apart = tuple(
-        Context(type(each.segments)(*(x[:, i : i + 1] for x in each.segments)), each.level[:, i : i + 1], each.rate)
+        Context(each.segments.map(itemgetter((slice(None), slice(i, i + 1)))), each.level[:, i : i + 1], each.rate)
         for i in range(3)
     )
     torch.testing.assert_close(network(noisy, time, condition._replace(context=apart)), whole, atol=1e-5, rtol=1e-5)
     faster = (*apart[:2], apart[2]._replace(rate=2.0))
-    assert network.remember(condition._replace(context=faster)).mask.shape[1] == 1 + 4 + 4 + 8
+    assert network.encode_context(condition._replace(context=faster)).memory.mask.shape[1] == 1 + 4 + 4 + 8
 
 
 def test_an_empty_slot_is_no_memory():
     network, noisy, time, condition = _setup()
     nothing = _with_segments(condition, lambda s: s._replace(valid=torch.zeros_like(s.valid)))
-    with network.without("memory"):
-        null = network(noisy, time, condition)
+    null = network(noisy, time, condition.without("memory"))
     torch.testing.assert_close(network(noisy, time, nothing), null)
     torch.testing.assert_close(network(noisy, time, condition._replace(context=())), null)
     assert torch.isfinite(null).all()
@@ -112,7 +110,7 @@ def test_what_pads_is_not_encoded(low_resolution):
     made = network(noisy, time, padded)
     assert encoded == [3]
     # The same as a row that holds these segments alone.
-    alone = _with_segments(condition, lambda s: type(s)(*(x[:1, [0, 2]] for x in s)))
+    alone = _with_segments(condition, lambda s: s.map(lambda x: x[:1, [0, 2]]))
     alone = condition._replace(
         **{key: getattr(condition, key)[:1] for key in ("frame_index", "text", "text_mask", "shot")},
         context=tuple(each._replace(level=each.level[:1, [0, 2]]) for each in alone.context),
@@ -125,12 +123,9 @@ def test_the_hybrid_goes_without_memory_tokens_or_both():
     assert network.ablations == ("memory", "global_tokens")
     made = [network(noisy, time, condition)]
     for ablations in (["memory"], ["global_tokens"], ["memory", "global_tokens"]):
-        with ExitStack() as stack:
-            for ablation in ablations:
-                stack.enter_context(network.without(ablation))
-                with network.without(ablation):  # leaves the outer one as it was
-                    pass
-            made.append(network(noisy, time, condition))
+        made.append(network(noisy, time, condition.without(*ablations)))
+        encoded = network.encode_context(condition)  # what was made beforehand can be left out, too
+        torch.testing.assert_close(network(noisy, time, encoded.without(*ablations)), made[-1])
     for one, other in combinations(made, 2):
         assert (one - other).abs().max() > 1e-4
     torch.testing.assert_close(network(noisy, time, condition), made[0])
@@ -141,8 +136,7 @@ def test_the_low_resolution_branch_speaks_before_the_compressor():
     fresh = tiny_lovic(low_resolution=True)
     assert not any(parameter.any() for parameter in fresh.adapter[1].parameters())
     network.adapter[1].load_state_dict(fresh.adapter[1].state_dict())
-    with network.without("memory"):
-        null = network(noisy, time, condition)
+    null = network(noisy, time, condition.without("memory"))
     assert (network(noisy, time, condition) - null).abs().max() > 1e-3
 
 

@@ -1,10 +1,12 @@
 """One battery over every network, and what is particular to the DiT."""
 
+from operator import itemgetter
+
 import pytest
 import torch
 from builders import CHANNELS, awake, example, remembering_example, tiny_dit, tiny_lovic, tiny_vin
 
-from networks.interfaces import Condition, Context, ContextTokens, SegmentBatch, VideoBatch
+from networks.interfaces import Condition, Context, ContextTokens, VideoBatch
 from networks.lovic import LoViCNetwork
 from networks.rope import RotaryEmbedding3D, rotate, with_unplaced
 
@@ -39,7 +41,7 @@ def remembers(network):
 
 def rows_of(condition, rows):
     own = [None if x is None else x[rows] for x in condition[:5]]
-    context = [Context(SegmentBatch(*(x[rows] for x in c.segments)), c.level[rows], c.rate) for c in condition.context]
+    context = [Context(c.segments.map(itemgetter(rows)), c.level[rows], c.rate) for c in condition.context]
     return Condition(*own, context=tuple(context))
 
 
@@ -53,9 +55,8 @@ def padded(text, mask):
 
 def loss_of(network, noisy, time, condition):
     """What training adds up: prediction, plan, and a segment compressed and restored."""
-    predict = getattr(network, "predict", None)
-    prediction, plan = predict(noisy, time, condition) if predict else (network(noisy, time, condition), None)
-    loss = prediction.square().mean() + (0 if plan is None else plan.square().mean())
+    prediction = network.predict(noisy, time, condition)
+    loss = prediction.target.square().mean() + sum(each(noisy) for each in prediction.losses.values())
     if remembers(network):
         context = condition.context[0]
         restored = network.compressor(VideoBatch(*(x[:, 0] for x in context.segments[:4])), context.level[:, 0], 4.0)
@@ -131,7 +132,7 @@ def test_masked_frames_and_segments_are_not_attended_to(network, inputs):
     torch.testing.assert_close(network(noisy, time, with_segments(condition, fill))[:, :, 2:], kept, **CLOSE)
     # The last row's second slot is one of these: without it, that row is the same.
     last = rows_of(condition, [1])
-    fewer = with_segments(last, lambda s: SegmentBatch(*(x[:, :1] for x in s)))
+    fewer = with_segments(last, lambda s: s.map(lambda x: x[:, :1]))
     fewer = fewer._replace(context=tuple(each._replace(level=each.level[:, :1]) for each in fewer.context))
     torch.testing.assert_close(network(noisy[1:], time[1:], fewer)[:, :, 2:], kept[1:], **CLOSE)
 

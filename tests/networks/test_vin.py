@@ -8,6 +8,7 @@ from einops import rearrange
 from longtake.compat.torch import flop_counter
 from networks.chunks import call_sizes, cut, paste, plan_windows
 from networks.interfaces import Condition, ContextTokens
+from networks.vin import GlobalTokens
 
 CPU = torch.device("cpu")
 
@@ -89,8 +90,7 @@ def test_chunks_in_parallel_equal_chunks_in_a_loop(fusion, frames):
 def test_without_tokens_and_overlap_chunks_are_independent():
     network = awake(tiny_vin(local_frames=0)).eval()
     noisy, time, condition = example(12)
-    with network.without("global_tokens"):
-        whole = network(noisy, time, condition)
+    whole = network(noisy, time, condition.without("global_tokens"))
     for start in (0, 4, 8):
         piece = slice(start, start + 4)
         alone = network.backbone(
@@ -105,9 +105,8 @@ def test_global_tokens_carry_the_far_end_of_the_canvas():
     changed = noisy.clone()
     changed[:, :, 10] += 1
     assert (network(changed, time, condition) - network(noisy, time, condition))[:, :, :4].abs().max() > 1e-4
-    with network.without("global_tokens"):
-        assert torch.equal(network(changed, time, condition)[:, :, :4], network(noisy, time, condition)[:, :, :4])
-    assert network.use_global_tokens
+    without = condition.without("global_tokens")
+    assert torch.equal(network(changed, time, without)[:, :, :4], network(noisy, time, without)[:, :, :4])
 
 
 @pytest.mark.parametrize("chunk", [0, 1, 2])
@@ -124,23 +123,22 @@ def test_no_gradient_through_context_embeddings():
     network = awake(tiny_vin()).train()
     noisy, time, condition = example(12)
     noisy.requires_grad_()
-    with network.without("global_tokens"):
-        network(noisy, time, condition)[:, :, 4:8].sum().backward()
+    condition = condition.without("global_tokens")
+    network(noisy, time, condition)[:, :, 4:8].sum().backward()
     assert noisy.grad[:, :, 4:8].abs().sum() > 0
     assert noisy.grad[:, :, :4].abs().sum() == 0  # frames 2 and 3 are attended to as context
-    with network.without("global_tokens"):
-        changed = noisy.detach().clone()
-        changed[:, :, 3] += 1
-        difference = network(changed, time, condition) - network(noisy, time, condition)
+    changed = noisy.detach().clone()
+    changed[:, :, 3] += 1
+    difference = network(changed, time, condition) - network(noisy, time, condition)
     assert difference[:, :, 4:8].abs().max() > 1e-4
 
 
 def test_first_chunk_ignores_its_missing_context():
     network = awake(tiny_vin(local_frames=3)).eval()
     noisy, time, condition = example(8)
-    with network.without("global_tokens"):
-        whole = network(noisy, time, condition)[:, :, :4]
-        alone = network(noisy[:, :, :4], time[:, :4], Condition(condition.frame_index[:, :4], *condition[1:]))
+    condition = condition.without("global_tokens")
+    whole = network(noisy, time, condition)[:, :, :4]
+    alone = network(noisy[:, :, :4], time[:, :4], condition.frames(slice(4)))
     torch.testing.assert_close(whole, alone, rtol=1e-4, atol=1e-5)
 
 
@@ -200,21 +198,21 @@ def test_a_negative_number_of_windows_is_refused():
 
 
 def test_dropped_tokens_equal_no_tokens():
-    network = awake(tiny_vin(plan=True, token_dropout=1.0))
-    inputs = example(8)
-    network.train()
-    dropped = network(*inputs)
-    with network.without("global_tokens"):
-        without = network(*inputs)
-    torch.testing.assert_close(dropped, without, rtol=1e-4, atol=1e-5)
+    network = awake(tiny_vin(plan=True)).train()
+    noisy, time, condition = example(8)
+    first = {"global_tokens_dropped": torch.tensor([True, False])}
+    dropped = network(noisy, time, condition._replace(events=first))
+    without = network(noisy, time, condition.without("global_tokens"))
+    torch.testing.assert_close(dropped[:1], without[:1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(dropped[1:], network(noisy, time, condition)[1:], rtol=1e-4, atol=1e-5)
 
 
 def test_context_loss_hands_the_overlap_to_the_following_chunk():
-    network = awake(tiny_vin(context_loss_rate=1.0)).train()
-    inputs = example(8)
-    handed = network(*inputs)
-    network.context_loss_rate = 0.0
-    own = network(*inputs)
+    network = awake(tiny_vin()).train()
+    noisy, time, condition = example(8)
+    events = {"next_chunk_owns_overlap": torch.tensor([True, True])}
+    handed = network(noisy, time, condition._replace(events=events))
+    own = network(noisy, time, condition)
     assert not torch.allclose(handed[:, :, 2:4], own[:, :, 2:4])
     torch.testing.assert_close(handed[:, :, [0, 1, 4, 5, 6, 7]], own[:, :, [0, 1, 4, 5, 6, 7]])
 
@@ -234,9 +232,10 @@ def test_attention_map_is_a_distribution_over_keyframe_tokens():
 def test_plan_is_pooled_clean_keyframes():
     network = awake(tiny_vin(plan=True)).train()
     noisy, time, condition = example(8)
-    _, plan = network.predict(noisy, time, condition)
+    plan = network.read(noisy, time, condition).plan
     assert plan.shape == (2, 4, 4, 2, 2)
     clean = torch.arange(16.0).view(4, 4).expand(2, 4, 8, 4, 4)
     target = network.plan.target(clean)
     torch.testing.assert_close(target[0, 0, 0], torch.tensor([[2.5, 4.5], [10.5, 12.5]]))
-    assert network.plan_loss(target[:, :, :4], clean) == 0
+    network.read = lambda *_: GlobalTokens(torch.zeros(2, 5, 32), target[:, :, :4])
+    assert network.predict(noisy, time, condition).losses["plan"](clean) == 0

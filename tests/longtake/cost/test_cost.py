@@ -104,9 +104,11 @@ def test_flops_of_memory_are_those_that_run(compressor, low_resolution):
     context = tuple(Context(segments_of(size, 1, 10), torch.zeros(1, 1), rate) for rate in rates)
     condition = condition._replace(context=context, shot=torch.zeros(1, dtype=torch.long))
     segments = [(10, rate) for rate in rates]
-    assert remember_flops(size, segments, video_of(10)) == pytest.approx(counted(network.remember, condition), rel=0.02)
+    assert remember_flops(size, segments, video_of(10)) == pytest.approx(
+        counted(network.encode_context, condition), rel=0.02
+    )
     with torch.no_grad():
-        keys = network.remember(condition).mask.shape[1]
+        keys = network.encode_context(condition).memory.mask.shape[1]
     assert num_memory_keys(size, segments, video_of(10)) == keys
 
 

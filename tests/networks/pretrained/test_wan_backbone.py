@@ -305,10 +305,9 @@ def test_gradient_reaches_all_that_learns(wan, name, checkpointed):
                 awake(module)
     network.train()
     noisy, time, condition = inputs_of(network)
-    predict = getattr(network, "predict", None)
-    prediction, plan = predict(noisy, time, condition) if predict else (network(noisy, time, condition), None)
-    assert prediction.shape == noisy.shape
-    loss = prediction.square().mean() + (0 if plan is None else plan.square().mean())
+    prediction = network.predict(noisy, time, condition)
+    assert prediction.target.shape == noisy.shape
+    loss = prediction.target.square().mean() + sum(each(noisy) for each in prediction.losses.values())
     if isinstance(network, LoViCNetwork):
         segments = condition.context[0].segments
         level = condition.context[0].level[:, 0]

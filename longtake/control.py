@@ -1,0 +1,126 @@
+"""Files of control: a row of numbers for every frame of a video, as .csv, .csv.gz or .npy."""
+
+import csv
+import gzip
+import logging
+import math
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from networks.control import NAME
+from networks.interfaces import VideoNetwork
+from networks.reading import check_download
+
+log = logging.getLogger("longtake")
+
+MOST_BYTES = 64 << 20
+"""Of an unpacked table: some hundred thousand frames."""
+
+
+def control_for(network: VideoNetwork, path: str | Path | None, num_frames: int) -> Tensor | None:
+    """The numbers of every pixel frame that a network takes, F n, from a file; None where no file is given.
+
+    Raises:
+        ValueError: if the network takes none, or the file does not fit.
+    """
+    takes = network.backbone.control if NAME in network.ablations else None
+    if path is None:
+        if takes is not None:
+            log.info(f"these weights take control ({', '.join(takes.columns)}), and none is given: control=… gives it")
+        return None
+    if takes is None:
+        raise ValueError(f"control={path}: these weights take no control, so leave it out")
+    return read_control(path, takes.columns, num_frames)
+
+
+def read_control(path: str | Path, columns: Sequence[str], num_frames: int) -> Tensor:
+    """Numbers of the first num_frames pixel frames of a video, F n.
+
+    Args:
+        path: a table whose first line names its columns, of which those in `columns` are read, and `frame`, where it
+            is there, must count 0, 1, 2, …; or an array F n of NumPy with just these columns.
+        columns: what the weights take, in this order.
+        num_frames: pixel frames that are to be made; a file may have more rows.
+
+    Raises:
+        ValueError: if it cannot be read, lacks a column or rows, or a value is no finite number, with file and line.
+    """
+    path = Path(path)
+    check_download(path)
+    rows = _array(path, columns) if path.suffix == ".npy" else _table(path, columns)
+    if len(rows) < num_frames:
+        raise ValueError(
+            f"control={path} has {len(rows)} rows, but {num_frames} frames are to be made: give a row for each frame, "
+            f"or num_frames={len(rows)} or fewer"
+        )
+    return rows[:num_frames]
+
+
+def _array(path: Path, columns: Sequence[str]) -> Tensor:
+    import numpy as np
+
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"control={path} is no array of NumPy: write it with numpy.save, as numbers") from error
+    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiub":
+        raise ValueError(f"control={path} must hold one array of numbers, frames by columns")
+    if values.shape[1] != len(columns):
+        raise ValueError(
+            f"control={path} has {values.shape[1]} columns, but these weights take {len(columns)}: {', '.join(columns)}"
+        )
+    found = torch.from_numpy(values.astype("float32"))
+    wrong = (~torch.isfinite(found)).any(dim=1).nonzero()
+    if len(wrong):
+        raise ValueError(f"control={path}: row {int(wrong[0])} holds NaN or infinity; every frame needs its numbers")
+    return found
+
+
+def _table(path: Path, columns: Sequence[str]) -> Tensor:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        text = data.decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ValueError(f"control={path} cannot be read as a table: give a .csv, .csv.gz or .npy") from error
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"control={path} is larger than {MOST_BYTES >> 20} MiB: give the rows of one video")
+    lines = csv.reader(text.splitlines())
+    names = next(lines, [])
+    lacking = [name for name in columns if name not in names]
+    if lacking:
+        raise ValueError(
+            f"control={path}, line 1: no column {', '.join(lacking)}; these weights take {', '.join(columns)}"
+        )
+    rows = []
+    try:
+        for cells in lines:
+            if cells:
+                rows.append(_row(f"control={path}, line {lines.line_num}", names, cells, columns, len(rows)))
+    except csv.Error as error:
+        raise ValueError(
+            f"control={path}, line {lines.line_num}: {error}; write one line of numbers a frame"
+        ) from error
+    return torch.tensor(rows, dtype=torch.float32).reshape(len(rows), len(columns))
+
+
+def _row(where: str, names: Sequence[str], cells: Sequence[str], columns: Sequence[str], number: int) -> list[float]:
+    """The numbers of one line."""
+    if len(cells) != len(names):
+        raise ValueError(f"{where}: {len(cells)} values, but line 1 names {len(names)} columns")
+    values = dict(zip(names, cells, strict=True))
+    if "frame" in values and values["frame"].strip() != str(number):
+        raise ValueError(f"{where}: frame is {values['frame']!r}, but frames count 0, 1, 2, …: here comes {number}")
+    row = []
+    for name in columns:
+        try:
+            row.append(float(values[name]))
+        except ValueError as error:
+            raise ValueError(f"{where}: {name} is {values[name]!r}, no number") from error
+        if not math.isfinite(row[-1]):
+            raise ValueError(f"{where}: {name} is {values[name]!r}; every frame needs its numbers")
+    return row

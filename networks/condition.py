@@ -1,0 +1,141 @@
+"""What a network may know beside the noisy video.
+
+Axes: b batch, c channels, f frames, h height, w width, n tokens, d width of tokens, l text tokens, e text features.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+import torch
+from einops import repeat
+from torch import Tensor
+
+from networks.batches import SegmentBatch
+from networks.chunks import cut_rows
+
+
+class Context(NamedTuple):
+    """Finished segments that are compressed alike.
+
+    level: b s in [0, 1], time of the noise that was added to them, 0 for none; rate: video tokens a context token.
+    """
+
+    segments: SegmentBatch
+    level: Tensor
+    rate: float
+
+
+class ContextCache(NamedTuple):
+    """Context tokens as the DiT's layers attend to them: they depend on no diffusion time, so once serves all steps.
+
+    layers: (keys, values) of each block, b heads n d, keys rotated; mask: b n, True where there is a token. The first
+    token is the learned null memory, which stands for no context.
+    """
+
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    mask: Tensor
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "ContextCache":
+        """The same with every tensor replaced."""
+        return ContextCache(tuple((function(key), function(value)) for key, value in self.layers), function(self.mask))
+
+    @property
+    def null(self) -> "ContextCache":
+        """The null memory alone."""
+        return ContextCache(tuple((key[:, :, :1], value[:, :, :1]) for key, value in self.layers), self.mask[:, :1])
+
+
+class TokenGrid(NamedTuple):
+    """A video's tokens, in this order: frames, then rows, then columns of patches."""
+
+    frames: int
+    rows: int
+    columns: int
+
+
+class SelfAttentionMixing(Protocol):
+    """What takes the place of the softmax attention among a video's tokens in every block of the DiT."""
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, grid: TokenGrid) -> Tensor:
+        """Queries, keys (rotated already) and values b heads n d, n = f h w of the grid; returns b heads n d."""
+        ...
+
+
+class Condition(NamedTuple):
+    """What a network may know beside the noisy video, and how its tokens are to see one another.
+
+    A condition is a value: it cuts, folds and leaves out by itself, and no caller need know what it holds.
+
+    frame_index: b f; text: b l e; text_mask: b l. frame_mask: b f, False where the canvas holds no frame; None for
+    all. shot: b, the canvas's, among those of the context. context: finished segments before, after or between.
+    memory: what the network made of the context, where it was asked before the first step.
+    mixing: in place of full self-attention, on a canvas without masks, memory and tokens that have no place; None for
+    full attention. Set by rollouts, in sampling.
+    per_frame: further inputs by name, b f d each, such as "control" (see networks.control).
+    left_out: names of what the network is to go without, see `without`. events: by name, b, the rows of a training
+    batch that something befalls (VideoNetwork.event_probs); what befalls none has no entry. frame_embedding: b f d,
+    what the backbone made of per_frame["control"], for all steps (VideoNetwork.encode_context).
+    """
+
+    frame_index: Tensor
+    text: Tensor
+    text_mask: Tensor
+    frame_mask: Tensor | None = None
+    shot: Tensor | None = None
+    context: tuple[Context, ...] = ()
+    memory: ContextCache | None = None
+    mixing: SelfAttentionMixing | None = None
+    per_frame: Mapping[str, Tensor] = {}
+    left_out: frozenset[str] = frozenset()
+    events: Mapping[str, Tensor] = {}
+    frame_embedding: Tensor | None = None
+
+    def without(self, *names: str) -> "Condition":
+        """The condition that lacks some of what it says, for guidance and ablations.
+
+        names: "text"; "memory", of which the learned null memory stays; "control"; or what a network makes itself, such
+        as VIN's "global_tokens". What is not there is left out already.
+        """
+        left = self._replace(
+            per_frame={name: values for name, values in self.per_frame.items() if name not in names},
+            left_out=self.left_out.union(names),
+        )
+        if "control" in names:
+            left = left._replace(frame_embedding=None)
+        if "text" in names:
+            left = left._replace(text_mask=torch.zeros_like(self.text_mask))
+        if "memory" in names:
+            left = left._replace(context=(), memory=None if self.memory is None else self.memory.null)
+        return left
+
+    def frames(self, index: Tensor | slice) -> "Condition":
+        """The condition of some of the frames, in the order of `index`: integers j, or a slice."""
+        return self._of_frames(lambda x: x[:, index])
+
+    def fold(self, windows: Tensor) -> "Condition":
+        """The condition of windows that are folded into the batch, (b k); windows: k j, frames of each.
+
+        A context has to be encoded first, since a segment's place among the windows is not known here.
+        """
+        assert not self.context or self.memory is not None, "a context is encoded before it is folded into windows"
+
+        def spread(x: Tensor) -> Tensor:
+            return repeat(x, "b ... -> (b k) ...", k=len(windows))
+
+        return self._of_frames(lambda x: cut_rows(x, windows))._replace(
+            text=spread(self.text),
+            text_mask=spread(self.text_mask),
+            shot=None if self.shot is None else spread(self.shot),
+            context=(),
+            memory=None if self.memory is None else self.memory.map(spread),
+            events={name: spread(rows) for name, rows in self.events.items()},
+        )
+
+    def _of_frames(self, cut: Callable[[Tensor], Tensor]) -> "Condition":
+        """With everything that has a value a frame cut alike."""
+        return self._replace(
+            frame_index=cut(self.frame_index),
+            frame_mask=None if self.frame_mask is None else cut(self.frame_mask),
+            per_frame={name: cut(values) for name, values in self.per_frame.items()},
+            frame_embedding=None if self.frame_embedding is None else cut(self.frame_embedding),
+        )

@@ -1,0 +1,129 @@
+"""What every video network is: everything that training, sampling, checks and rollouts ask of one stands here.
+
+Axes: b batch, c channels, f frames, h height, w width, n tokens, d width of tokens.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from networks.batches import ContextTokens
+from networks.condition import Condition
+from networks.control import FrameControl
+
+
+class Places(Protocol):
+    """Absolute places of tokens, embedded."""
+
+    def at(self, positions: Tensor) -> Tensor:
+        """positions: `... 3` as (frame, row, column), fractional; returns `... d`."""
+        ...
+
+
+class Backbone(Protocol):
+    """`backbone=…`: the transformer that denoises a window, by itself or inside VIN and LoViC, as networks.dit says."""
+
+    width: int
+    depth: int
+    num_heads: int
+    text_features: int
+    control: FrameControl | None
+
+    @property
+    def patches(self) -> Callable[[Tensor], Tensor]:
+        """Flattened patches `... (c p q)` to tokens `... d`."""
+        ...
+
+    @property
+    def place(self) -> Places:
+        """What `embed` adds to patches."""
+        ...
+
+    @property
+    def time(self) -> Callable[[Tensor], Tensor]:
+        """Diffusion times `...` to `... d`."""
+        ...
+
+    def embed(self, video: Tensor, frame_index: Tensor) -> Tensor:
+        """Patches with their absolute place. video: b c f h w; frame_index: b f; returns b f s d."""
+        ...
+
+    def key_values(self, tokens: Tensor, positions: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Keys and values of context tokens b n d at b n 3 in every block, for any diffusion time."""
+        ...
+
+    def __call__(
+        self,
+        noisy: Tensor,
+        time: Tensor,
+        condition: Condition,
+        *,
+        extra: ContextTokens | None = None,
+        pooled: Tensor | None = None,
+        frozen_frames: Tensor | None = None,
+    ) -> Tensor:
+        """noisy: b c f h w; time: b f in [0, 1], or 1 1; extra and pooled (b d): VIN's; frozen_frames: b f."""
+        ...
+
+
+class Prediction(NamedTuple):
+    """What a network says in training.
+
+    target: b c f h w, the objective's target; losses: by name, what else it learns from, each a function of the clean
+    canvas b c f h w.
+    """
+
+    target: Tensor
+    losses: Mapping[str, Callable[[Tensor], Tensor]] = {}
+
+
+class VideoNetwork(nn.Module):
+    """`network=…`: predicts the objective's target for a whole canvas.
+
+    A network is a function of its arguments: it draws nothing, and what it is to go without is said by the condition.
+    Implement `forward`, or `predict` where there are losses of the network's own; the rest has defaults.
+    """
+
+    ablations: tuple[str, ...] = ()
+    """What `Condition.without` can leave out of this network that validation should look at."""
+    chunk_frames: int | None = None
+    """Latent frames of the chunks in which a canvas is denoised; None where all frames see one another."""
+    has_memory: bool = False
+    """Whether `condition.context` is attended to."""
+    event_probs: Mapping[str, float] = {}
+    """What befalls a video of training at random, by name, and how probable it is: `condition.events` says to whom."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """The DiT, however deep; a submodule of this name is found in its place."""
+        raise AttributeError(f"{type(self).__name__} names no backbone")
+
+    @property
+    def over_windows(self) -> "VideoNetwork":
+        """The same weights for rollouts that cut the canvas themselves: without chunks and what guides them."""
+        return self
+
+    def encode_context(self, condition: Condition) -> Condition:
+        """The condition with what is the same at all steps made once: its control embedded, its context as keys.
+
+        What is made already stays as it is. Without either there is nothing to make.
+        """
+        return condition
+
+    def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> Prediction:
+        """The prediction, and in training the network's own losses; arguments as forward's."""
+        return Prediction(self(noisy, time, condition))
+
+    def forward(self, noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
+        """The prediction alone.
+
+        Args:
+            noisy: b c f h w.
+            time: b f in [0, 1], 0 on clean frames; or 1 1 where all frames share it.
+            condition: of the canvas.
+
+        Returns:
+            b c f h w.
+        """
+        return self.predict(noisy, time, condition).target
