@@ -14,6 +14,7 @@ from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, c
 from lightning_modules.randomness import draw_events, row_generators
 from longtake.objectives.objective import Objective, SampledTime
 from longtake.samplers.interfaces import Sampler
+from networks.batches import mask_of
 from networks.control import NAME as CONTROL
 from networks.interfaces import Condition, Prediction, SegmentBatch, VideoBatch, VideoNetwork
 from networks.ranges import NotNegative, Seed, Share, Times
@@ -66,7 +67,10 @@ class DenoisingModule(LightningModule):
         times = [self.objective.sample_time(1, shape[1], device=device, generator=row) for row in rows.device]
         noise = [torch.randn(shape, device=device, generator=row) for row in rows.device]
         kept = torch.stack([torch.rand(1, generator=row) >= self.text_dropout for row in rows.host])
-        condition = self._condition(batch._replace(text_mask=batch.text_mask & kept.to(device)))
+        if not bool(kept.all()):
+            text_mask = kept.to(device) if batch.text_mask is None else batch.text_mask & kept.to(device)
+            batch = batch._replace(text_mask=text_mask.expand(batch.text.shape[:2]))
+        condition = self._condition(batch)
         condition = condition._replace(events=draw_events(self._event_probs(), rows, device))
         return SampledTime(*(torch.cat(x) for x in zip(*times, strict=True))), torch.stack(noise), condition
 
@@ -90,6 +94,10 @@ class DenoisingModule(LightningModule):
                 "control=null"
             )
         return batch.per_frame
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Lightning's hook, still on the host: a mask that masks nothing is none."""
+        return batch if batch.text_mask is None else batch._replace(text_mask=mask_of(batch.text_mask))
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """batch.video: latents b c f h w of unit variance."""

@@ -79,13 +79,14 @@ def reconstruction_errors(made: Reconstruction, clean: VideoBatch) -> Reconstruc
     Source: LoViC open point 6.9.
     """
     video = (made.video.float() - clean.video).square().mean(dim=(1, 2, 3, 4)) / clean.video.var()
-    known = clean.text_mask.unsqueeze(-1).float()
+    text_mask = torch.ones_like(clean.text[..., 0], dtype=torch.bool) if clean.text_mask is None else clean.text_mask
+    known = text_mask.unsqueeze(-1).float()
     count = known.sum(dim=1).clamp(min=1) * clean.text.shape[-1]
-    real = clean.text[clean.text_mask]
+    real = clean.text[text_mask]
     variance = real.var() if len(real) else torch.ones((), device=known.device)
     text = ((made.text.float() - clean.text).square() * known).sum(dim=(1, 2)) / count.squeeze(1) / variance
     cosine = nn.functional.cosine_similarity(made.text.float(), clean.text, dim=-1)
-    cosine = (cosine * clean.text_mask).sum(dim=1) / clean.text_mask.sum(dim=1).clamp(min=1)
+    cosine = (cosine * text_mask).sum(dim=1) / text_mask.sum(dim=1).clamp(min=1)
     return ReconstructionErrors(video, text, cosine)
 
 

@@ -30,10 +30,12 @@ def control_for(network: VideoNetwork, path: str | Path | None, num_frames: int)
     takes = network.backbone.control if NAME in network.ablations else None
     if path is None:
         if takes is not None:
-            log.info(f"these weights take control ({', '.join(takes.columns)}), and none is given: control=… gives it")
+            log.info(
+                f"these weights take control ({', '.join(takes.columns)}), and none is given: control_file=… gives it"
+            )
         return None
     if takes is None:
-        raise ValueError(f"control={path}: these weights take no control, so leave it out")
+        raise ValueError(f"control_file={path}: these weights take no control, so leave it out")
     return read_control(path, takes.columns, num_frames)
 
 
@@ -54,7 +56,7 @@ def read_control(path: str | Path, columns: Sequence[str], num_frames: int) -> T
     rows = _array(path, columns) if path.suffix == ".npy" else _table(path, columns)
     if len(rows) < num_frames:
         raise ValueError(
-            f"control={path} has {len(rows)} rows, but {num_frames} frames are to be made: give a row for each frame, "
+            f"control_file={path} has {len(rows)} rows, but {num_frames} frames are to be made: give a row for each frame, "
             f"or num_frames={len(rows)} or fewer"
         )
     return rows[:num_frames]
@@ -66,17 +68,19 @@ def _array(path: Path, columns: Sequence[str]) -> Tensor:
     try:
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"control={path} is no array of NumPy: write it with numpy.save, as numbers") from error
+        raise ValueError(f"control_file={path} is no array of NumPy: write it with numpy.save, as numbers") from error
     if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiub":
-        raise ValueError(f"control={path} must hold one array of numbers, frames by columns")
+        raise ValueError(f"control_file={path} must hold one array of numbers, frames by columns")
     if values.shape[1] != len(columns):
         raise ValueError(
-            f"control={path} has {values.shape[1]} columns, but these weights take {len(columns)}: {', '.join(columns)}"
+            f"control_file={path} has {values.shape[1]} columns, but these weights take {len(columns)}: {', '.join(columns)}"
         )
     found = torch.from_numpy(values.astype("float32"))
     wrong = (~torch.isfinite(found)).any(dim=1).nonzero()
     if len(wrong):
-        raise ValueError(f"control={path}: row {int(wrong[0])} holds NaN or infinity; every frame needs its numbers")
+        raise ValueError(
+            f"control_file={path}: row {int(wrong[0])} holds NaN or infinity; every frame needs its numbers"
+        )
     return found
 
 
@@ -86,24 +90,24 @@ def _table(path: Path, columns: Sequence[str]) -> Tensor:
             data = file.read(MOST_BYTES + 1)
         text = data.decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"control={path} cannot be read as a table: give a .csv, .csv.gz or .npy") from error
+        raise ValueError(f"control_file={path} cannot be read as a table: give a .csv, .csv.gz or .npy") from error
     if len(data) > MOST_BYTES:
-        raise ValueError(f"control={path} is larger than {MOST_BYTES >> 20} MiB: give the rows of one video")
+        raise ValueError(f"control_file={path} is larger than {MOST_BYTES >> 20} MiB: give the rows of one video")
     lines = csv.reader(text.splitlines())
     names = next(lines, [])
     lacking = [name for name in columns if name not in names]
     if lacking:
         raise ValueError(
-            f"control={path}, line 1: no column {', '.join(lacking)}; these weights take {', '.join(columns)}"
+            f"control_file={path}, line 1: no column {', '.join(lacking)}; these weights take {', '.join(columns)}"
         )
     rows = []
     try:
         for cells in lines:
             if cells:
-                rows.append(_row(f"control={path}, line {lines.line_num}", names, cells, columns, len(rows)))
+                rows.append(_row(f"control_file={path}, line {lines.line_num}", names, cells, columns, len(rows)))
     except csv.Error as error:
         raise ValueError(
-            f"control={path}, line {lines.line_num}: {error}; write one line of numbers a frame"
+            f"control_file={path}, line {lines.line_num}: {error}; write one line of numbers a frame"
         ) from error
     return torch.tensor(rows, dtype=torch.float32).reshape(len(rows), len(columns))
 

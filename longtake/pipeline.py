@@ -16,6 +16,7 @@ from longtake.generation import generate
 from longtake.rollouts.interfaces import Generate, Rollout
 from longtake.samplers.guidance import Guidance
 from longtake.samplers.interfaces import OnStep
+from networks.batches import mask_of
 from networks.codecs.rules import check_lengths
 from networks.control import NAME as CONTROL
 from networks.control import to_latent_frames
@@ -149,7 +150,9 @@ class Pipeline:
         text, mask = self.text_encoder.encode(list(prompts))
         index = torch.arange(num_latents, device=self.device, dtype=torch.float32).expand(len(prompts), -1)
         per_frame = {} if control is None else self._per_frame(control, len(prompts), num_latents)
-        condition = Condition(index, text.to(self.device), mask.to(self.device), per_frame=per_frame)
+        known = mask_of(mask)
+        known = None if known is None else known.to(self.device)
+        condition = Condition(index, text.to(self.device), known, per_frame=per_frame)
         return generate(
             self.module,
             noise,

@@ -9,12 +9,21 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 
+def mask_of(known: Tensor) -> Tensor | None:
+    """A mask as it is, or None where it masks nothing, so that attention runs without one.
+
+    It looks at the values: call it on the host, before they move to a device that would have to be waited for.
+    """
+    return None if bool(known.all()) else known
+
+
 class VideoBatch(NamedTuple):
     """One clip (or segment) per row.
 
     video: b c f h w, pixels in [-1, 1] or latents of unit variance per channel.
     frame_index: b f, place of each frame in its source video, in frames of `video`.
-    text: b l e, text features; text_mask: b l, True where a token is real. A row may be all False (no text).
+    text: b l e, text features; text_mask: b l, True where a token is real, or None where all are, of which the host has
+    to know (`mask_of`). A row may be all False (no text).
     shot: b f integers, equal within a shot; None when the whole clip is one shot.
     per_frame: further inputs by name, b f d each, such as "control" (see networks.control).
     """
@@ -22,7 +31,7 @@ class VideoBatch(NamedTuple):
     video: Tensor
     frame_index: Tensor
     text: Tensor
-    text_mask: Tensor
+    text_mask: Tensor | None
     shot: Tensor | None = None
     per_frame: Mapping[str, Tensor] = {}
 

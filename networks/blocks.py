@@ -248,7 +248,7 @@ class DiTBlock(nn.Module):
         rotation: Rotation,
         key_mask: Tensor | None,
         text: Tensor,
-        text_mask: Tensor,
+        text_mask: Tensor | None,
         memory: KeyValue | None = None,
         mixing: Mixing | None = None,
     ) -> Tensor:

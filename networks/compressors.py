@@ -66,7 +66,9 @@ class MeanPool(ContextCompressor):
         grid = query_grid(sizes, rate, strategy=self.strategy, rule="centre", device=video.device)
         weights = [cell_weights(s, m).to(video) for s, m in zip(sizes, grid.counts, strict=True)]
         pooled = torch.einsum("nfhwd,af,bh,cw->nabcd", video, *weights)
-        known = segment.text_mask.unsqueeze(-1).to(text.dtype)
+        known = torch.ones_like(text[..., :1])
+        if segment.text_mask is not None:
+            known = segment.text_mask.unsqueeze(-1).to(text.dtype)
         mean = (text * known).sum(dim=1, keepdim=True) / known.sum(dim=1, keepdim=True).clamp(min=1)
         tokens = self.out(rearrange(pooled, "n a b c d -> n (a b c) d") + mean)
         return ContextTokens(tokens, repeat(grid.positions, "m p -> b m p", b=len(video)))

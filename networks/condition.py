@@ -6,7 +6,6 @@ Axes: b batch, c channels, f frames, h height, w width, n tokens, d width of tok
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-import torch
 from einops import repeat
 from torch import Tensor
 
@@ -18,31 +17,34 @@ class Context(NamedTuple):
     """Finished segments that are compressed alike.
 
     level: b s in [0, 1], time of the noise that was added to them, 0 for none; rate: video tokens a context token.
+    complete: the host knows that every slot holds a segment and every token of its text is real: nothing is masked.
     """
 
     segments: SegmentBatch
     level: Tensor
     rate: float
+    complete: bool = False
 
 
 class ContextCache(NamedTuple):
     """Context tokens as the DiT's layers attend to them: they depend on no diffusion time, so once serves all steps.
 
-    layers: (keys, values) of each block, b heads n d, keys rotated; mask: b n, True where there is a token. The first
-    token is the learned null memory, which stands for no context.
+    layers: (keys, values) of each block, b heads n d, keys rotated; mask: b n, True where there is a token,
+    or None where all are. The first token is the learned null memory, which stands for no context.
     """
 
     layers: tuple[tuple[Tensor, Tensor], ...]
-    mask: Tensor
+    mask: Tensor | None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "ContextCache":
         """The same with every tensor replaced."""
-        return ContextCache(tuple((function(key), function(value)) for key, value in self.layers), function(self.mask))
+        mask = None if self.mask is None else function(self.mask)
+        return ContextCache(tuple((function(key), function(value)) for key, value in self.layers), mask)
 
     @property
     def null(self) -> "ContextCache":
         """The null memory alone."""
-        return ContextCache(tuple((key[:, :, :1], value[:, :, :1]) for key, value in self.layers), self.mask[:, :1])
+        return ContextCache(tuple((key[:, :, :1], value[:, :, :1]) for key, value in self.layers), None)
 
 
 class TokenGrid(NamedTuple):
@@ -66,9 +68,9 @@ class Condition(NamedTuple):
 
     A condition is a value: it cuts, folds and leaves out by itself, and no caller need know what it holds.
 
-    frame_index: b f; text: b l e; text_mask: b l. frame_mask: b f, False where the canvas holds no frame; None for
-    all. shot: b, the canvas's, among those of the context. context: finished segments before, after or between.
-    memory: what the network made of the context, where it was asked before the first step.
+    frame_index: b f; text: b l e; text_mask: b l, None where all are real. frame_mask: b f, False where the canvas
+    holds no frame; None for all. shot: b, the canvas's, among those of the context. context: finished segments before,
+    after or between. memory: what the network made of the context, where it was asked before the first step.
     mixing: in place of full self-attention, on a canvas without masks, memory and tokens that have no place; None for
     full attention. Set by rollouts, in sampling.
     per_frame: further inputs by name, b f d each, such as "control" (see networks.control).
@@ -79,7 +81,7 @@ class Condition(NamedTuple):
 
     frame_index: Tensor
     text: Tensor
-    text_mask: Tensor
+    text_mask: Tensor | None
     frame_mask: Tensor | None = None
     shot: Tensor | None = None
     context: tuple[Context, ...] = ()
@@ -103,7 +105,7 @@ class Condition(NamedTuple):
         if "control" in names:
             left = left._replace(frame_embedding=None)
         if "text" in names:
-            left = left._replace(text_mask=torch.zeros_like(self.text_mask))
+            left = left._replace(text=self.text[:, :0], text_mask=None)
         if "memory" in names:
             left = left._replace(context=(), memory=None if self.memory is None else self.memory.null)
         return left
@@ -124,7 +126,7 @@ class Condition(NamedTuple):
 
         return self._of_frames(lambda x: cut_rows(x, windows))._replace(
             text=spread(self.text),
-            text_mask=spread(self.text_mask),
+            text_mask=None if self.text_mask is None else spread(self.text_mask),
             shot=None if self.shot is None else spread(self.shot),
             context=(),
             memory=None if self.memory is None else self.memory.map(spread),

@@ -86,8 +86,9 @@ class TextEmbedding(nn.Module):
         self.project = nn.Sequential(nn.Linear(features, width), nn.GELU(approximate="tanh"), nn.Linear(width, width))
         self.null = nn.Parameter(0.02 * torch.randn(1, 1, width))
 
-    def forward(self, text: Tensor, text_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """text: b l e; text_mask: b l; returns b 1+l d and b 1+l."""
+    def forward(self, text: Tensor, text_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """text: b l e; text_mask: b l, or None where all are real; returns b 1+l d and b 1+l, or None."""
         tokens = self.project(text.to(self.null.dtype))
         null = repeat(self.null, "1 1 d -> b 1 d", b=text.shape[0]).to(tokens.dtype)
-        return torch.cat([null, tokens], dim=1), nn.functional.pad(text_mask, (1, 0), value=True)
+        mask = None if text_mask is None else nn.functional.pad(text_mask, (1, 0), value=True)
+        return torch.cat([null, tokens], dim=1), mask

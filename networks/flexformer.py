@@ -78,7 +78,7 @@ class ContextDecoder(nn.Module):
     ) -> Reconstruction:
         """context: tokens b m d with places; sizes in latents. Returns b c f h w and b num_text e."""
         assert context.positions is not None
-        batch, count = context.tokens.shape[:2]
+        batch = len(context.tokens)
         device = context.tokens.device
         sizes = (num_frames, height // PATCH, width // PATCH)
         grid = query_grid(sizes, 1.0, strategy="uniform", rule="centre", device=device).positions
@@ -86,8 +86,7 @@ class ContextDecoder(nn.Module):
         copies = (repeat(query, "1 1 d -> b n d", b=batch, n=n) for query, n in self._copies(len(grid), num_text))
         queries, others = torch.cat(list(copies), dim=1), self.read(context.tokens)
         query_at, other_at = self.rope(places), self.rope(context.positions)
-        mask = torch.ones(batch, count, dtype=torch.bool, device=device) if context.mask is None else context.mask
-        queries = self.norm(run(self.blocks, queries, others, query_at, other_at, mask))
+        queries = self.norm(run(self.blocks, queries, others, query_at, other_at, context.mask))
         video = rearrange(
             self.to_video(queries[:, : len(grid)]),
             "b (f h w) (c p q) -> b c f (h p) (w q)",
@@ -211,13 +210,12 @@ def encode_with(
     query_at: Rotation,
     video: Tensor,
     text: Tensor,
-    text_mask: Tensor,
+    text_mask: Tensor | None,
 ) -> Tensor:
     """Runs queries b m d against [video; text] at their own places; padded text is not attended to. Returns b m d."""
-    batch, sizes = len(video), sizes_of(video)
+    sizes = sizes_of(video)
     places = torch.cartesian_prod(*(torch.arange(size, dtype=torch.float32, device=video.device) for size in sizes))
     places = torch.cat([places, text_positions(text.shape[1], video.device)]).unsqueeze(0)
     others = torch.cat([rearrange(video, "b f h w d -> b (f h w) d"), text], dim=1)
-    known = torch.ones(batch, others.shape[1] - text.shape[1], dtype=torch.bool, device=video.device)
-    mask = torch.cat([known, text_mask], dim=1)
+    mask = None if text_mask is None else nn.functional.pad(text_mask, (others.shape[1] - text.shape[1], 0), value=True)
     return run(blocks, queries, others, query_at, rope(places), mask)

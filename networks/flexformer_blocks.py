@@ -33,13 +33,17 @@ class JointBlock(nn.Module):
         self.mlp = Mlp(width, 4 * width)
 
     def forward(
-        self, queries: Tensor, others: Tensor, query_at: Rotation, other_at: Rotation, mask: Tensor, last: bool
+        self, queries: Tensor, others: Tensor, query_at: Rotation, other_at: Rotation, mask: Tensor | None, last: bool
     ) -> tuple[Tensor, Tensor]:
-        """queries: b m d; others: b n d; mask: b n. Returns both, refined; in the last block the queries alone."""
+        """queries: b m d; others: b n d; mask: b n, None for all.
+
+        Returns both, refined; in the last block the queries alone.
+        """
         count = queries.shape[1]
         x = torch.cat([queries, others], dim=1)
         keys, key_at = self.norm(x), beside(query_at, other_at)
-        mask = nn.functional.pad(mask, (count, 0), value=True)
+        if mask is not None:
+            mask = nn.functional.pad(mask, (count, 0), value=True)
         if last:
             x = queries + self.attention(keys[:, :count], keys, mask, query_at, key_at)
             return x + self.mlp(self.mlp_norm(x)), others
@@ -62,7 +66,7 @@ class QFormerBlock(nn.Module):
         self.mlp = Mlp(width, 4 * width)
 
     def forward(
-        self, queries: Tensor, others: Tensor, query_at: Rotation, other_at: Rotation, mask: Tensor, last: bool
+        self, queries: Tensor, others: Tensor, query_at: Rotation, other_at: Rotation, mask: Tensor | None, last: bool
     ) -> tuple[Tensor, Tensor]:
         """As JointBlock; the others come back as they were, in every block."""
         y = self.norm(queries)
@@ -84,9 +88,9 @@ def blocks_of(block: Block, depth: int, width: int, num_heads: int, qk_gain: flo
 
 
 def run(
-    blocks: nn.ModuleList, queries: Tensor, others: Tensor, query_at: Rotation, other_at: Rotation, mask: Tensor
+    blocks: nn.ModuleList, queries: Tensor, others: Tensor, query_at: Rotation, other_at: Rotation, mask: Tensor | None
 ) -> Tensor:
-    """Queries b m d through blocks, reading others b n d where mask (b n) lets them."""
+    """Queries b m d through blocks, reading others b n d where mask (b n, None for all) lets them."""
     for number, layer in enumerate(blocks, start=1):
         queries, others = layer(queries, others, query_at, other_at, mask, number == len(blocks))
     return queries

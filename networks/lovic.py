@@ -3,6 +3,8 @@
 Axes: b batch, s segments of the context, f frames, h height, w width (latents); m context tokens of a segment, d width.
 """
 
+from operator import itemgetter
+
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
@@ -86,15 +88,17 @@ class LoViCNetwork(VideoNetwork):
         null = repeat(self.null_memory, "d -> b 1 d", b=batch)
         origin = torch.zeros(batch, 1, 3, device=null.device)
         layers = self.backbone.key_values(null, origin)
-        mask = torch.ones(batch, 1, dtype=torch.bool, device=null.device)
-        for context in condition.context if self.compressor is not None else ():
+        contexts = condition.context if self.compressor is not None else ()
+        masks = [torch.ones(batch, 1, dtype=torch.bool, device=null.device)]
+        for context in contexts:
             tokens, positions, known = self._compress(condition, context)
             added = self.backbone.key_values(tokens, positions)
             layers = tuple(
                 (_append(keys, more[0], batch), _append(values, more[1], batch))
                 for (keys, values), more in zip(layers, added, strict=True)
             )
-            mask = torch.cat([mask, known], dim=1)
+            masks.append(known)
+        mask = None if all(context.complete for context in contexts) else torch.cat(masks, dim=1)
         return condition._replace(memory=ContextCache(layers, mask))
 
     def _compress(self, condition: Condition, context: Context) -> tuple[Tensor, Tensor, Tensor]:
@@ -106,11 +110,14 @@ class LoViCNetwork(VideoNetwork):
         assert self.compressor is not None
         assert self.adapter is not None
         assert self.cut is not None
-        exists = rearrange(segments.valid, "b s -> (b s)")
-        # What pads is not encoded; one segment always is, so that every process trains the same parameters.
-        picked = torch.nonzero(exists).flatten() if bool(exists.any()) else exists.new_zeros(1, dtype=torch.long)
-        folded = segments.fold().map(lambda x: x[picked])
-        level = rearrange(context.level, "b s -> (b s)")[picked]
+        exists, folded, level = segments.valid.flatten(), segments.fold(), context.level.flatten()
+        picked: Tensor | None = None
+        if context.complete:
+            folded = folded._replace(text_mask=None)
+        else:
+            # What pads is not encoded; one segment always is, so that every process trains the same parameters.
+            picked = torch.nonzero(exists).flatten() if bool(exists.any()) else exists.new_zeros(1, dtype=torch.long)
+            folded, level = folded.map(itemgetter(picked)), level[picked]
         encoded = self.compressor.encode(folded, level, context.rate)
         assert encoded.positions is not None
         places = _scatter(encoded.positions, picked, len(exists))
@@ -159,8 +166,10 @@ def nearest_means(video: Tensor, places: Tensor) -> Tensor:
     return share.mT @ rearrange(patches.float(), "n f h w d -> n (f h w) d")
 
 
-def _scatter(values: Tensor, picked: Tensor, count: int) -> Tensor:
-    """Rows p m d back to their places among `count`; zero elsewhere."""
+def _scatter(values: Tensor, picked: Tensor | None, count: int) -> Tensor:
+    """Rows p m d back to their places among `count`; zero elsewhere. All rows where none were picked."""
+    if picked is None:
+        return values
     return values.new_zeros(count, *values.shape[1:]).index_copy(0, picked, values)
 
 

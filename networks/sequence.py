@@ -92,7 +92,7 @@ def _attended_keys(condition: Condition, extra: ContextTokens | None, layout: La
     if extra is not None:
         parts.append((extra.tokens.shape[1], extra.mask))
     if memory is not None:
-        parts.append((memory.mask.shape[1], memory.mask))
+        parts.append((memory.layers[0][0].shape[2], memory.mask))
     if all(mask is None for _, mask in parts):
         return None
     batch = len(condition.frame_index)

@@ -84,7 +84,7 @@ class VideoInterface(nn.Module):
         frame_times: Tensor,
         time: Tensor,
         text: Tensor,
-        text_mask: Tensor,
+        text_mask: Tensor | None,
         frame_mask: Tensor | None = None,
     ) -> Tensor:
         """Reads keyframes into global tokens.

@@ -114,7 +114,7 @@ def test_the_null_memory_is_the_first_token_of_every_memory():
     condition = condition._replace(shot=torch.zeros(2, dtype=torch.long))
     alone = network.encode_context(condition).memory
     full = network.encode_context(condition._replace(context=(context([-8]),))).memory
-    assert full.mask.shape[1] > 1
+    assert full.layers[0][0].shape[2] > 1
     for (key, value), (null_key, null_value) in zip(full.null.layers, alone.layers, strict=True):
         assert torch.equal(key, null_key)
         assert torch.equal(value, null_value)

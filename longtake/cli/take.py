@@ -139,9 +139,9 @@ class Take:
         if cfg.without is not None and cfg.without not in self.network.ablations:
             choices = ", ".join(self.network.ablations) or "nothing"
             raise ValueError(f"without={cfg.without}: these weights can go without {choices}")
-        if cfg.control is not None and cfg.storyboard is not None:
-            raise ValueError(f"control={cfg.control} goes with one video: leave it out with a storyboard")
-        self.control = control_for(self.network, cfg.control, cfg.num_frames)
+        if cfg.control_file is not None and cfg.storyboard is not None:
+            raise ValueError(f"control_file={cfg.control_file} goes with one video: leave it out with a storyboard")
+        self.control = control_for(self.network, cfg.control_file, cfg.num_frames)
         self.codec = instantiate(self.config.codec)
         self.height = self.config.video.height if cfg.height is None else cfg.height
         self.width = self.config.video.width if cfg.width is None else cfg.width
@@ -263,7 +263,7 @@ def _manifest_line(cfg: DictConfig, take: Take, name: str, prompt: str, seed: in
         "seed": seed,
         "rollout": OmegaConf.to_container(take.rollout_config),
         "without": cfg.without,
-        **({} if cfg.control is None else {"control": Path(cfg.control).name}),
+        **({} if cfg.control_file is None else {"control": Path(cfg.control_file).name}),
         "num_inference_steps": sampler.num_inference_steps,
         "guidance_scales": take.guidance.scales,
         "fps": take.config.video.fps,

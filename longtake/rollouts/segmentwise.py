@@ -24,7 +24,7 @@ class Piece(NamedTuple):
     video: Tensor
     start: int
     text: Tensor
-    text_mask: Tensor
+    text_mask: Tensor | None
     shot: int
     rate: float
     per_frame: Mapping[str, Tensor] = {}
@@ -45,7 +45,7 @@ def open_window(
     *,
     start: int,
     text: Tensor,
-    text_mask: Tensor,
+    text_mask: Tensor | None,
     shot: int,
     memory: Sequence[Piece],
     before: Tensor | None,
@@ -94,17 +94,19 @@ def remembered(piece: Piece, level: float) -> Context:
     device = piece.video.device
     levels = torch.full((batch,), level, device=device)
     generator = torch.Generator(device).manual_seed(piece.start & 0x7FFFFFFF)  # the same whoever remembers it
+    complete = piece.text_mask is None
+    known = torch.ones(piece.text.shape[:2], dtype=torch.bool, device=device) if complete else piece.text_mask
     index = piece.start + torch.arange(count, device=device, dtype=torch.float32)
     segments = SegmentBatch(
         video=add_noise(piece.video, levels, generator).unsqueeze(1),
         frame_index=index.expand(batch, 1, -1),
         text=piece.text.unsqueeze(1),
-        text_mask=piece.text_mask.unsqueeze(1),
+        text_mask=known.unsqueeze(1),
         shot=torch.full((batch, 1), piece.shot, device=device),
         valid=torch.ones(batch, 1, dtype=torch.bool, device=device),
         per_frame={name: values.unsqueeze(1) for name, values in piece.per_frame.items()},
     )
-    return Context(segments, levels.unsqueeze(1), piece.rate)
+    return Context(segments, levels.unsqueeze(1), piece.rate, complete)
 
 
 def denoise_window(generate: Generate, window: Window) -> Tensor:

@@ -109,7 +109,7 @@ class GenerateSettings(TypedDict):
     network: ChangedNetwork
     matmul_precision: MatmulPrecision
     without: Literal["global_tokens", "memory", "control"] | None
-    control: Text | None
+    control_file: Text | None
     text: Base
     codec: Base
     backbone: Base

@@ -17,6 +17,7 @@ from longtake.rollouts.segmentwise import Piece, denoise_window, open_window
 from longtake.samplers.guidance import Guidance
 from longtake.samplers.interfaces import OnStep
 from longtake.storyboard.schema import FinishedSegment, PlanStep
+from networks.batches import mask_of
 from networks.interfaces import Condition, ContextCache, TextEncoder
 
 NUM_TEXT = 20
@@ -77,9 +78,10 @@ class SegmentMaker:
         generate = window_generator(self.module, network, self.guidance, None, self.on_step, self.without)
         return denoise_window(generate, window)
 
-    def _encode(self, prompt: str) -> tuple[Tensor, Tensor]:
-        text, mask = self.text_encoder.encode([prompt])
-        return text.to(self.module.device), mask.to(self.module.device)
+    def _encode(self, prompt: str) -> tuple[Tensor, Tensor | None]:
+        text, known = self.text_encoder.encode([prompt])
+        mask = mask_of(known)
+        return text.to(self.module.device), None if mask is None else mask.to(self.module.device)
 
     def _piece(self, source: Any, segment: FinishedSegment) -> Piece:
         text, mask = self._encode(segment.step.prompt)

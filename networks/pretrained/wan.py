@@ -138,7 +138,7 @@ class WanBackbone(VideoNetwork):
         projected = embedder.time_proj(F.silu(embedded).to(embedder.time_proj.weight.dtype))
         return rearrange(projected, "... (six d) -> ... six d", six=6)
 
-    def _text(self, text: Tensor, text_mask: Tensor) -> Tensor:
+    def _text(self, text: Tensor, text_mask: Tensor | None) -> Tensor:
         """Text features b l e to b 512 d.
 
         Wan attends to all of its 512 places without a mask: it was trained with features of zero behind the caption,
@@ -149,7 +149,7 @@ class WanBackbone(VideoNetwork):
                 f"a caption of {text.shape[1]} text tokens is longer than the {TEXT_TOKENS} that Wan reads: set "
                 f"text.max_length={TEXT_TOKENS}"
             )
-        known = torch.where(text_mask.unsqueeze(-1), text, 0.0)
+        known = text if text_mask is None else torch.where(text_mask.unsqueeze(-1), text, 0.0)
         embedder = self.model.condition_embedder.text_embedder
         padded = F.pad(known, (0, 0, 0, TEXT_TOKENS - text.shape[1]))
         tokens: Tensor = embedder(padded.to(embedder.linear_1.weight.dtype))

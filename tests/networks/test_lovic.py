@@ -67,7 +67,7 @@ def test_memory_does_not_depend_on_the_noisy_video():
     for first, second in zip(memory.layers, again.layers, strict=True):
         assert torch.equal(first[0], second[0])
         assert torch.equal(first[1], second[1])
-    assert memory.mask.shape[1] == 1 + 3 * 4  # the null, and 16 tokens at rate 4 of each of 3 segments
+    assert memory.layers[0][0].shape[2] == 1 + 3 * 4  # the null, and 16 tokens at rate 4 of each of 3 segments
 
 
 @BRANCH
@@ -88,7 +88,7 @@ def test_segments_of_other_lengths_and_rates_stand_side_by_side():
     )
     torch.testing.assert_close(network(noisy, time, condition._replace(context=apart)), whole, atol=1e-5, rtol=1e-5)
     faster = (*apart[:2], apart[2]._replace(rate=2.0))
-    assert network.encode_context(condition._replace(context=faster)).memory.mask.shape[1] == 1 + 4 + 4 + 8
+    assert network.encode_context(condition._replace(context=faster)).memory.layers[0][0].shape[2] == 1 + 4 + 4 + 8
 
 
 def test_an_empty_slot_is_no_memory():

@@ -108,7 +108,7 @@ def test_flops_of_memory_are_those_that_run(compressor, low_resolution):
         counted(network.encode_context, condition), rel=0.02
     )
     with torch.no_grad():
-        keys = network.encode_context(condition).memory.mask.shape[1]
+        keys = network.encode_context(condition).memory.layers[0][0].shape[2]
     assert num_memory_keys(size, segments, video_of(10)) == keys
 
 

@@ -538,7 +538,7 @@ def test_a_given_video_is_continued_led_to_and_filled(tmp_path, window, place):
     for noisy, time, condition in canvases:  # one frame of window on each side of the segment's three
         exists = [before is not None, True, True, True, after is not None]
         assert condition.frame_mask[0].tolist() == exists
-        assert condition.memory.mask.shape[1] > 1, "the video is remembered"
+        assert condition.memory.layers[0][0].shape[2] > 1, "the video is remembered"
         if before is not None:
             assert torch.equal(noisy[:, :, 0], latents[before][:, :, -1])
             assert float(time[0, 0]) == 0

@@ -1,0 +1,65 @@
+"""Control from a batch to a video: training, release, and a file of poses."""
+
+import json
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from test_training import ROOT, config
+from test_training import videos as videos
+
+from datamodules.video_datamodule import VideoDataModule
+from longtake.cli.take import make_videos
+from longtake.cli.training import train
+from longtake.releases.writing import release
+from longtake.video import write_video
+from networks.control import to_latent_frames
+
+pytestmark = pytest.mark.slow
+
+
+def with_poses(batch_of):
+    """A batch as a table with poses would give it: each pixel frame goes one further along."""
+
+    def batch(self, *args, **kwargs):
+        made = batch_of(self, *args, **kwargs)
+        count = 4 * (made.video.shape[2] - 1) + 1
+        poses = torch.arange(count, dtype=torch.float32)[:, None] * torch.tensor([1.0, 0.0, 5.0])
+        control = to_latent_frames(poses, 4).expand(len(made.video), -1, -1)
+        return made._replace(per_frame={"control": control})
+
+    return batch
+
+
+def make(run, output, *overrides):
+    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
+        cfg = compose(
+            "generate",
+            overrides=[
+                *(f"weights={run}", f"output={output}", f"paths.root_dir={ROOT}", "num_frames=9", "prompt=a square"),
+                *overrides,
+            ],
+        )
+    return make_videos(cfg, write_video)
+
+
+def test_control_is_trained_released_and_given_by_a_file(videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(VideoDataModule, "batch", with_poses(VideoDataModule.batch))
+    run, folder = tmp_path / "run", tmp_path / "release"
+    assert train(config(videos, run, "control=pose", "optimizer.lr=0.01")) is not None
+    assert "val_without_control/loss" in (run / "csv" / "metrics.csv").read_text().splitlines()[0]
+    release(run, folder, torch.float32)
+    walk = tmp_path / "walk.csv"
+    walk.write_text("frame,x,y,angle\n" + "".join(f"{n},{n},0,{5 * n}\n" for n in range(9)))
+    make(folder, tmp_path / "with", f"control_file={walk}")
+    line = json.loads((tmp_path / "with" / "manifest.jsonl").read_text())
+    assert line["control"] == "walk.csv"
+    make(folder, tmp_path / "without")
+    assert json.loads((tmp_path / "without" / "manifest.jsonl").read_text())["settings"] != line["settings"]
+    with pytest.raises(ValueError, match=r"walk\.csv has 9 rows, but 13 frames are to be made"):
+        make(folder, tmp_path / "longer", f"control_file={walk}", "num_frames=13")
+
+
+def test_control_without_a_column_is_refused_in_training(videos, tmp_path):
+    with pytest.raises(ValueError, match="this network takes control, which the data does not have"):
+        train(config(videos, tmp_path / "run", "control=pose"))

@@ -1,0 +1,126 @@
+"""No mask where nothing is masked, and nothing in a step that a device would have to be waited for."""
+
+from unittest.mock import patch
+
+import pytest
+import torch
+from builders import context, example, tiny_dit, tiny_lovic, tiny_vin
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.nn import functional as F
+
+from networks.interfaces import Context, VideoBatch
+
+NETWORKS = {
+    "dit": tiny_dit,
+    "vin": lambda: tiny_vin(plan=True, token_dropout=0.1, context_loss_rate=0.5),
+    "lovic": lambda: tiny_lovic(low_resolution=True),
+    "vin_lovic": lambda: tiny_lovic(tiny_vin()),
+}
+ALL = pytest.mark.parametrize("name", NETWORKS)
+GUIDED = ("text", "memory", "global_tokens")
+
+
+def complete(frames: int = 8):
+    """Inputs without padding: every frame, segment and token is there."""
+    noisy, time, condition = example(frames)
+    before = context([-8, -4])
+    return (
+        noisy,
+        time,
+        condition._replace(
+            text_mask=None, shot=torch.zeros(2, dtype=torch.long), context=(before._replace(complete=True),)
+        ),
+    )
+
+
+def on_meta(value):
+    """The same on the device meta, where attention is never written out and no value can be looked at."""
+    if isinstance(value, torch.Tensor):
+        return value.to("meta")
+    if isinstance(value, Context):
+        segments = value.segments.map(on_meta)
+        return value._replace(segments=segments, level=on_meta(value.level))
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(on_meta(each) for each in value))
+    return tuple(on_meta(each) for each in value) if isinstance(value, tuple) else value
+
+
+def masked_calls(run) -> tuple[int, int]:
+    """How many calls of attention have a mask, and how many there are."""
+    found = []
+    attend = F.scaled_dot_product_attention
+
+    def counting(query, key, value, attn_mask=None, **more):
+        found.append(attn_mask is not None)
+        return attend(query, key, value, attn_mask=attn_mask, **more)
+
+    with patch.object(F, "scaled_dot_product_attention", counting):
+        run()
+    return sum(found), len(found)
+
+
+def training_step(network, noisy, time, condition):
+    made = network.predict(noisy, time, condition)
+    loss = made.target.square().mean() + sum(each(noisy) for each in made.losses.values())
+    loss.backward()
+
+
+def sampling_step(network, noisy, time, condition):
+    with torch.no_grad():
+        encoded = network.encode_context(condition)
+        for names in ((), ("text",), GUIDED):
+            network(noisy, time, encoded.without(*names))
+
+
+@ALL
+def test_a_step_without_padding_has_no_mask(name):
+    network = NETWORKS[name]().to("meta")
+    noisy, time, condition = (on_meta(each) for each in complete())
+    for mode, step in ((True, training_step), (False, sampling_step)):
+        network.train(mode)
+        masked, calls = masked_calls(lambda step=step: step(network, noisy, time, condition))
+        assert calls >= 4
+        assert masked == 0
+
+
+@ALL
+def test_what_pads_is_masked(name):
+    network = NETWORKS[name]().to("meta")
+    noisy, time, condition = complete()
+    condition = condition._replace(text_mask=torch.ones(2, 3, dtype=torch.bool))
+    inputs = [on_meta(each) for each in (noisy, time, condition)]
+    assert masked_calls(lambda: training_step(network, *inputs))[0] > 0
+
+
+def test_tokens_that_are_dropped_are_masked_and_others_are_not():
+    network = NETWORKS["vin"]().to("meta").train()
+    noisy, time, condition = (on_meta(each) for each in complete())
+    dropped = condition._replace(events={"global_tokens_dropped": torch.ones(2, dtype=torch.bool, device="meta")})
+    blocks = 2 * len(network.backbone.blocks)  # of the opening window, and of the others
+    assert masked_calls(lambda: training_step(network, noisy, time, dropped))[0] == blocks
+
+
+def test_a_compressor_restores_without_a_mask():
+    compressor = tiny_lovic().compressor.to("meta")
+    _, _, condition = complete()
+    segment: VideoBatch = on_meta(condition.context[0].segments.fold()._replace(text_mask=None))
+    level = torch.zeros(len(segment.video), device="meta")
+    masked, calls = masked_calls(lambda: compressor(segment, level, 4.0).video.mean().backward())
+    assert calls == 2
+    assert masked == 0
+
+
+@ALL
+def test_a_step_waits_for_no_device(name):
+    with FakeTensorMode():
+        network = NETWORKS[name]()
+        inputs = complete()
+        for mode, step in ((True, training_step), (False, sampling_step)):
+            step(network.train(mode), *inputs)
+
+
+def test_a_wait_is_seen():
+    with FakeTensorMode():
+        _, time, _ = complete()
+        with pytest.raises(DataDependentOutputException):
+            bool(time.any())
