@@ -172,7 +172,7 @@ def main() -> None:
         short = [options["captions"] == "short"] * len(chosen)
         batch = data.batch(chosen, data.num_frames[-1], [0] * len(chosen), short)
         if options["captions"] == "none":
-            batch = batch._replace(text=batch.text[:, :0], text_mask=None)
+            batch = batch._replace(text_mask=torch.zeros(batch.text.shape[:2], dtype=torch.bool))
         generator = torch.Generator().manual_seed(int(options["seed"]) * 1000 + begin)
         noise = torch.randn(batch.video.shape, generator=generator)
         made["real"].append(batch.video)

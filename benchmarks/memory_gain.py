@@ -45,7 +45,7 @@ from benchmarks.trained import (
     rows_of,
     segment_data,
 )
-from lightning_modules.remembering import MemoryModule
+from lightning_modules.memory import MemoryModule
 from lightning_modules.tasks import WINDOWLESS, SegmentTask, fixed_task
 from longtake.cli.user_errors import explain
 from longtake.releases.reading import load_run

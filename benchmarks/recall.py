@@ -41,7 +41,7 @@ from benchmarks.trained import (
     rows_of,
     segment_data,
 )
-from lightning_modules.remembering import MemoryModule
+from lightning_modules.memory import MemoryModule
 from longtake.cli.user_errors import explain
 from longtake.releases.reading import load_run
 

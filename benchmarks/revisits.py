@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.trained import decode, frames_of_latents, num_slots, psnr, real_pixels, rows_of
 from datamodules.cache import Clip
 from datamodules.segments import SegmentDataModule
-from lightning_modules.remembering import MemoryModule
+from lightning_modules.memory import MemoryModule
 from lightning_modules.tasks import Choice, SegmentTask, build_task
 from longtake.generation import window_generator
 from longtake.rollouts.interfaces import Given

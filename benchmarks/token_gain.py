@@ -60,7 +60,7 @@ def choose_clips(data: VideoDataModule, split: str, count: int) -> list[Clip]:
 def batch_of(data: VideoDataModule, clips: Sequence[Clip], text: str) -> VideoBatch:
     """The clips with one of TEXTS."""
     batch = data.batch(clips, data.num_frames[-1], [0] * len(clips), [text == "short"] * len(clips))
-    return batch._replace(text=batch.text[:, :0], text_mask=None) if text == "none" else batch
+    return batch._replace(text_mask=torch.zeros(batch.text.shape[:2], dtype=torch.bool)) if text == "none" else batch
 
 
 @torch.no_grad()

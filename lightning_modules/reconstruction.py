@@ -15,7 +15,7 @@ from networks.ranges import Rate
 from networks.sequence import PATCH
 
 
-class RateLaw:
+class RatioSampler:
     """Rates drawn log-uniformly, one for a whole batch so that nothing is padded. Source: LoViC open point 6.10."""
 
     def __init__(self, *, lowest: Rate, highest: Rate) -> None:

@@ -65,30 +65,30 @@ class TaskSampler:
     def __init__(
         self,
         *,
-        past_share: Share,
-        future_share: Share,
+        past_prob: Share,
+        future_prob: Share,
         max_context: Size,
-        neighbour_gap_share: Share,
+        neighbour_gap_prob: Share,
         window_frames: Count,
     ) -> None:
-        """past_share, future_share: of rows that know something before, and after; max_context: segments known at most.
+        """past_prob, future_prob: of rows that know something before, and after; max_context: segments known at most.
 
-        neighbour_gap_share: how often, on either side, the nearest segment is withheld where there are others;
+        neighbour_gap_prob: how often, on either side, the nearest segment is withheld where there are others;
         window_frames: clean latent frames of a known segment that directly adjoins the target, on each side.
 
         Raises:
             ValueError: if a share or a count is out of range.
         """
-        shares = {"past": past_share, "future": future_share, "neighbour_gap": neighbour_gap_share}
+        shares = {"past": past_prob, "future": future_prob, "neighbour_gap": neighbour_gap_prob}
         for name, share in shares.items():
             if not 0 <= share <= 1:
-                raise ValueError(f"tasks.{name}_share={share} must be between 0 and 1")
+                raise ValueError(f"tasks.{name}_prob={share} must be between 0 and 1")
         if max_context < 2:
             raise ValueError(f"tasks.max_context={max_context} must be at least 2: one segment before and one after")
         if window_frames < 0:
             raise ValueError(f"tasks.window_frames={window_frames} must be at least 0")
-        self.past_share, self.future_share = past_share, future_share
-        self.max_context, self.neighbour_gap_share = max_context, neighbour_gap_share
+        self.past_prob, self.future_prob = past_prob, future_prob
+        self.max_context, self.neighbour_gap_prob = max_context, neighbour_gap_prob
         self.window_frames = window_frames
 
     def __call__(self, batch: SegmentBatch, rows: Sequence[torch.Generator]) -> SegmentTask:
@@ -105,7 +105,7 @@ class TaskSampler:
 
     def choose(self, valid: Sequence[bool], uniform: Sequence[float]) -> Choice:
         """A row's task from numbers uniform in [0, 1): six, and one for each slot."""
-        keeps_past, keeps_future = uniform[0] < self.past_share, uniform[1] < self.future_share
+        keeps_past, keeps_future = uniform[0] < self.past_prob, uniform[1] < self.future_prob
         targets = _targets(valid, keeps_past, keeps_future)
         if not targets:  # too few slots for both sides, or for one
             targets = _targets(valid, keeps_past, False) or _targets(valid, False, False)
@@ -116,7 +116,7 @@ class TaskSampler:
         order = uniform[6:]
         known, others = [], []
         for side, gap in zip(sides, uniform[3:5], strict=False):
-            withheld = len(side) > 1 and gap < self.neighbour_gap_share
+            withheld = len(side) > 1 and gap < self.neighbour_gap_prob
             left = side[1:] if withheld else side
             first = min(left, key=lambda slot: order[slot]) if withheld else left[0]
             known.append(first)

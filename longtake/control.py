@@ -56,7 +56,7 @@ def read_control(path: str | Path, columns: Sequence[str], num_frames: int) -> T
     rows = _array(path, columns) if path.suffix == ".npy" else _table(path, columns)
     if len(rows) < num_frames:
         raise ValueError(
-            f"control_file={path} has {len(rows)} rows, but {num_frames} frames are to be made: give a row for each frame, "
+            f"control_file={path} has {len(rows)} rows, but {num_frames} frames are to be made: give a row for each, "
             f"or num_frames={len(rows)} or fewer"
         )
     return rows[:num_frames]
@@ -73,7 +73,8 @@ def _array(path: Path, columns: Sequence[str]) -> Tensor:
         raise ValueError(f"control_file={path} must hold one array of numbers, frames by columns")
     if values.shape[1] != len(columns):
         raise ValueError(
-            f"control_file={path} has {values.shape[1]} columns, but these weights take {len(columns)}: {', '.join(columns)}"
+            f"control_file={path} has {values.shape[1]} columns, but these weights take {len(columns)}: "
+            f"{', '.join(columns)}"
         )
     found = torch.from_numpy(values.astype("float32"))
     wrong = (~torch.isfinite(found)).any(dim=1).nonzero()

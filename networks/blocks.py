@@ -17,7 +17,7 @@ from networks.rope import Rotation, rotate
 KeyValue = tuple[Tensor, Tensor]
 """Keys and values of one layer, b heads n d/heads each."""
 
-Mixing = Callable[[Tensor, Tensor, Tensor], Tensor]
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Queries, keys and values, b heads n d/heads each, to what the tokens take from one another, in that shape."""
 
 
@@ -98,16 +98,16 @@ class Attention(nn.Module):
         rotation: Rotation | None = None,
         key_rotation: Rotation | None = None,
         memory: KeyValue | None = None,
-        mixing: Mixing | None = None,
+        attend: Attend | None = None,
     ) -> Tensor:
         """queries: b n d; keys: b m d; rotation: of queries, and of keys where they have none of their own.
 
         memory: keys and values that are attended to beside these, b heads p d/heads each, rotated already.
-        key_mask: b m+p, True where attended. mixing: in place of softmax attention, without mask and memory.
+        key_mask: b m+p, True where attended. attend: in place of softmax attention, without mask and memory.
         """
         query, key, value = self._heads(queries, keys, rotation, key_rotation)
-        if mixing is not None:
-            return self.out(mixing(query, key, value).transpose(1, 2).flatten(2))
+        if attend is not None:
+            return self.out(attend(query, key, value).transpose(1, 2).flatten(2))
         if memory is not None:
             key, value = torch.cat([key, memory[0]], dim=2), torch.cat([value, memory[1]], dim=2)
         return self._mix(query, key, value, key_mask)
@@ -250,16 +250,16 @@ class DiTBlock(nn.Module):
         text: Tensor,
         text_mask: Tensor | None,
         memory: KeyValue | None = None,
-        mixing: Mixing | None = None,
+        attend: Attend | None = None,
     ) -> Tensor:
         """x: b n d; modulation: b g 6 d, groups as in `by_group`; key_mask: b n or None; text: b l d; text_mask: b l.
 
         modulation may be 1 1 6 d, where all tokens share a time. memory: what `key_values` gave for p context tokens;
-        key_mask is then b n+p. mixing: as in Attention.
+        key_mask is then b n+p. attend: as in Attention.
         """
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (modulation + self.table).unbind(2)
         y = modulated(self.norm, x, layout, shift, scale)
-        x = by_group(layout, add_gated, (x, self.attention(y, y, key_mask, rotation, None, memory, mixing)), (gate,))
+        x = by_group(layout, add_gated, (x, self.attention(y, y, key_mask, rotation, None, memory, attend)), (gate,))
         video = x[:, : layout.num_frames * layout.per_frame]
         x = add_to_first(x, self.text_attention(self.text_norm(video), text, text_mask))
         y = modulated(self.norm, x, layout, mlp_shift, mlp_scale)

@@ -55,7 +55,7 @@ class TokenGrid(NamedTuple):
     columns: int
 
 
-class SelfAttentionMixing(Protocol):
+class AttentionOverride(Protocol):
     """What takes the place of the softmax attention among a video's tokens in every block of the DiT."""
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, grid: TokenGrid) -> Tensor:
@@ -71,8 +71,8 @@ class Condition(NamedTuple):
     frame_index: b f; text: b l e; text_mask: b l, None where all are real. frame_mask: b f, False where the canvas
     holds no frame; None for all. shot: b, the canvas's, among those of the context. context: finished segments before,
     after or between. memory: what the network made of the context, where it was asked before the first step.
-    mixing: in place of full self-attention, on a canvas without masks, memory and tokens that have no place; None for
-    full attention. Set by rollouts, in sampling.
+    attention_override: in place of full self-attention, on a canvas without masks, memory and tokens that have no
+    place; None for full attention. Set by rollouts, in sampling.
     per_frame: further inputs by name, b f d each, such as "control" (see networks.control).
     left_out: names of what the network is to go without, see `without`. events: by name, b, the rows of a training
     batch that something befalls (VideoNetwork.event_probs); what befalls none has no entry. frame_embedding: b f d,
@@ -86,7 +86,7 @@ class Condition(NamedTuple):
     shot: Tensor | None = None
     context: tuple[Context, ...] = ()
     memory: ContextCache | None = None
-    mixing: SelfAttentionMixing | None = None
+    attention_override: AttentionOverride | None = None
     per_frame: Mapping[str, Tensor] = {}
     left_out: frozenset[str] = frozenset()
     events: Mapping[str, Tensor] = {}
@@ -105,7 +105,9 @@ class Condition(NamedTuple):
         if "control" in names:
             left = left._replace(frame_embedding=None)
         if "text" in names:
-            left = left._replace(text=self.text[:, :0], text_mask=None)
+            # Masked and not cut off: products of one row round otherwise, and released videos stay as they are.
+            none = torch.zeros(self.text.shape[:2], dtype=torch.bool, device=self.text.device)
+            left = left._replace(text_mask=none)
         if "memory" in names:
             left = left._replace(context=(), memory=None if self.memory is None else self.memory.null)
         return left

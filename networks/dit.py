@@ -94,35 +94,35 @@ class VideoDiT(VideoNetwork):
         time: Tensor,
         condition: Condition,
         *,
-        extra: ContextTokens | None = None,
-        pooled: Tensor | None = None,
-        frozen_frames: Tensor | None = None,
+        extra_tokens: ContextTokens | None = None,
+        global_embedding: Tensor | None = None,
+        detached_frames: Tensor | None = None,
     ) -> Tensor:
         """Predicts the target for every frame.
 
-        noisy: b c f h w; time: b f in [0, 1], or 1 1 for all; extra: tokens of width d without a place, joined in
-        self-attention. pooled: b d, added to the time embedding of every block. frozen_frames: b f, True where no
-        gradient may reach the embedded frame. Frames outside condition.frame_mask are not attended to;
+        noisy: b c f h w; time: b f in [0, 1], or 1 1 for all; extra_tokens: of width d without a place, joined in
+        self-attention. global_embedding: b d, added to the time embedding of every block. detached_frames: b f, True
+        where no gradient may reach the embedded frame. Frames outside condition.frame_mask are not attended to;
         condition.memory is.
-        condition.mixing takes the place of self-attention, of the video alone. Returns b c f h w.
+        condition.attention_override takes the place of self-attention, of the video alone. Returns b c f h w.
         """
         grid = TokenGrid(noisy.shape[2], noisy.shape[3] // PATCH, noisy.shape[4] // PATCH)
         rotation = self.rope(positions_of(condition.frame_index, grid.rows, grid.columns))
         # No name for what is embedded: it would be held until the end.
-        tokens, layout, rotation, key_mask, mixing = join(
-            self.embed(noisy, condition.frame_index), rotation, grid, condition, extra, frozen_frames
+        tokens, layout, rotation, key_mask, attend = join(
+            self.embed(noisy, condition.frame_index), rotation, grid, condition, extra_tokens, detached_frames
         )
         condition = self.encode_context(condition)
         embedded = add_frames(self.time(group_times(time)), condition, others=1)
-        if pooled is not None:
-            embedded = embedded + pooled.unsqueeze(1)
+        if global_embedding is not None:
+            embedded = embedded + global_embedding.unsqueeze(1)
         modulation = rearrange(self.modulation(nn.functional.silu(embedded)), "b g (six d) -> b g six d", six=6)
         modulation = whole_groups(modulation, layout, tokens.shape[1])
         text, text_mask = self.text(condition.text, condition.text_mask)
         memory = condition.memory
         for number, block in enumerate(self.blocks):
             remembered = None if memory is None else memory.layers[number]
-            arguments = (tokens, layout, modulation, rotation, key_mask, text, text_mask, remembered, mixing)
+            arguments = (tokens, layout, modulation, rotation, key_mask, text, text_mask, remembered, attend)
             if self.checkpoint_activations and self.training:
                 tokens = checkpoint(block, *arguments, use_reentrant=False)
             else:

@@ -15,7 +15,7 @@ from networks.rope import Rotation
 Block = Literal["joint", "qformer"]
 
 
-def beside(first: Rotation, second: Rotation) -> Rotation:
+def concat_rotations(first: Rotation, second: Rotation) -> Rotation:
     """Rotations of tokens that stand in a row; one of a single row holds for all."""
     batch = max(len(first.cos), len(second.cos))
     pairs = zip(first, second, strict=True)
@@ -41,7 +41,7 @@ class JointBlock(nn.Module):
         """
         count = queries.shape[1]
         x = torch.cat([queries, others], dim=1)
-        keys, key_at = self.norm(x), beside(query_at, other_at)
+        keys, key_at = self.norm(x), concat_rotations(query_at, other_at)
         if mask is not None:
             mask = nn.functional.pad(mask, (count, 0), value=True)
         if last:

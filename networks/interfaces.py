@@ -11,10 +11,11 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from networks.batches import ContextTokens, SegmentBatch, VideoBatch
-from networks.condition import Condition, Context, ContextCache, SelfAttentionMixing, TokenGrid
+from networks.condition import AttentionOverride, Condition, Context, ContextCache, TokenGrid
 from networks.video_network import Backbone, Places, Prediction, VideoNetwork
 
 __all__ = [
+    "AttentionOverride",
     "Backbone",
     "Codec",
     "Compressor",
@@ -27,7 +28,6 @@ __all__ = [
     "Prediction",
     "Reconstruction",
     "SegmentBatch",
-    "SelfAttentionMixing",
     "TextEncoder",
     "TokenGrid",
     "VideoBatch",

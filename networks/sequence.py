@@ -10,7 +10,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from networks.blocks import Layout, Mixing
+from networks.blocks import Attend, Layout
 from networks.interfaces import Condition, ContextTokens, TokenGrid
 from networks.rope import Rotation, with_unplaced
 
@@ -49,7 +49,7 @@ class TokenSequence(NamedTuple):
     layout: Layout
     rotation: Rotation
     key_mask: Tensor | None
-    mixing: Mixing | None
+    attend: Attend | None
 
 
 def join(
@@ -57,23 +57,23 @@ def join(
     rotation: Rotation,
     grid: TokenGrid,
     condition: Condition,
-    extra: ContextTokens | None,
-    frozen_frames: Tensor | None,
+    extra_tokens: ContextTokens | None,
+    detached_frames: Tensor | None,
 ) -> TokenSequence:
     """Embedded frames b f s d, of which frozen ones take no gradient, and behind them the extra tokens."""
-    if frozen_frames is not None and torch.is_grad_enabled():
-        frames = torch.where(frozen_frames[:, :, None, None], frames.detach(), frames)
+    if detached_frames is not None and torch.is_grad_enabled():
+        frames = torch.where(detached_frames[:, :, None, None], frames.detach(), frames)
     tokens = rearrange(frames, "b f s d -> b (f s) d")
     layout = Layout(grid.frames, grid.rows * grid.columns)
-    if extra is not None:
-        tokens = torch.cat([tokens, extra.tokens.to(tokens.dtype)], dim=1)
-        rotation = with_unplaced(rotation, extra.tokens.shape[1])
-    key_mask, mixing = _attended_keys(condition, extra, layout), None
-    if condition.mixing is not None:
+    if extra_tokens is not None:
+        tokens = torch.cat([tokens, extra_tokens.tokens.to(tokens.dtype)], dim=1)
+        rotation = with_unplaced(rotation, extra_tokens.tokens.shape[1])
+    key_mask, attend = _attended_keys(condition, extra_tokens, layout), None
+    if condition.attention_override is not None:
         assert key_mask is None, "mixed self-attention knows neither masks nor memory"
-        assert extra is None, "mixed self-attention knows the video's tokens alone"
-        mixing = partial(condition.mixing, grid=grid)
-    return TokenSequence(tokens, layout, rotation, key_mask, mixing)
+        assert extra_tokens is None, "mixed self-attention knows the video's tokens alone"
+        attend = partial(condition.attention_override, grid=grid)
+    return TokenSequence(tokens, layout, rotation, key_mask, attend)
 
 
 def group_times(time: Tensor) -> Tensor:
@@ -84,13 +84,13 @@ def group_times(time: Tensor) -> Tensor:
     return time if time.shape == (1, 1) else torch.cat([time, time.amax(dim=1, keepdim=True)], dim=1)
 
 
-def _attended_keys(condition: Condition, extra: ContextTokens | None, layout: Layout) -> Tensor | None:
+def _attended_keys(condition: Condition, extra_tokens: ContextTokens | None, layout: Layout) -> Tensor | None:
     """Which keys are attended to, of the video, of extra tokens and of the memory in a row; None where all are."""
     frames, memory, device = condition.frame_mask, condition.memory, condition.frame_index.device
     video = None if frames is None else repeat(frames, "b f -> b (f s)", s=layout.per_frame)
     parts = [(layout.num_frames * layout.per_frame, video)]
-    if extra is not None:
-        parts.append((extra.tokens.shape[1], extra.mask))
+    if extra_tokens is not None:
+        parts.append((extra_tokens.tokens.shape[1], extra_tokens.mask))
     if memory is not None:
         parts.append((memory.layers[0][0].shape[2], memory.mask))
     if all(mask is None for _, mask in parts):

@@ -59,11 +59,14 @@ class Backbone(Protocol):
         time: Tensor,
         condition: Condition,
         *,
-        extra: ContextTokens | None = None,
-        pooled: Tensor | None = None,
-        frozen_frames: Tensor | None = None,
+        extra_tokens: ContextTokens | None = None,
+        global_embedding: Tensor | None = None,
+        detached_frames: Tensor | None = None,
     ) -> Tensor:
-        """noisy: b c f h w; time: b f in [0, 1], or 1 1; extra and pooled (b d): VIN's; frozen_frames: b f."""
+        """noisy: b c f h w; time: b f in [0, 1], or 1 1; returns b c f h w.
+
+        extra_tokens, global_embedding (b d): VIN's; detached_frames: b f, True where no gradient may reach the frame.
+        """
         ...
 
 

@@ -142,19 +142,19 @@ class VideoInterfaceNetwork(VideoNetwork):
                 canvas = paste(canvas, prediction.float(), part.frames, share)
         return canvas
 
-    def _weights(self, windows: Windows, time: Tensor, handed: Tensor | None) -> Tensor:
+    def _weights(self, windows: Windows, time: Tensor, next_owns: Tensor | None) -> Tensor:
         """Weight of every slot of every window: owner's prediction or cross-fade, decided by each video's time.
 
         b k j, or 1 k j where videos share their time. A clean context frame does not count: the canvas's time is that
-        of its noisiest frame. handed: b, whose overlaps the following chunk alone is scored on, in training.
+        of its noisiest frame. next_owns: b, whose overlaps the following chunk alone is scored on, in training.
         """
         own = windows.own.float().expand(time.shape[0], -1, -1)
         if self.training:
-            if handed is None:
+            if next_owns is None:
                 return own
             follows = (windows.fused > 0) & ~windows.own
             yielded = windows.own & (windows.fused < 1)
-            return torch.where(handed[:, None, None], torch.where(follows, 1.0, torch.where(yielded, 0.0, own)), own)
+            return torch.where(next_owns[:, None, None], torch.where(follows, 1.0, torch.where(yielded, 0.0, own)), own)
         if self.fusion == "none":
             return own
         lowest, highest = self.fusion_times[self.fusion]
@@ -177,19 +177,19 @@ class VideoInterfaceNetwork(VideoNetwork):
         def spread(x: Tensor) -> Tensor:
             return repeat(x, "b ... -> (b k) ...", k=count)
 
-        extra, pooled = None, None
+        extra_tokens, global_embedding = None, None
         if tokens is not None:
             dropped = condition.events.get("global_tokens_dropped")
             mask = None if dropped is None else spread(~dropped[:, None].expand(-1, tokens.shape[1]))
-            extra = ContextTokens(spread(tokens + self.type_embedding), mask=mask)
+            extra_tokens = ContextTokens(spread(tokens + self.type_embedding), mask=mask)
             if self.pool is not None:
                 summary = self.pool(tokens.mean(dim=1))
-                pooled = spread(summary if dropped is None else summary * ~dropped[:, None])
+                global_embedding = spread(summary if dropped is None else summary * ~dropped[:, None])
         return self.backbone(
             cut(noisy, windows.frames),
             cut_rows(time, windows.frames),
             condition.fold(windows.frames),
-            extra=extra,
-            pooled=pooled,
-            frozen_frames=repeat(~windows.own, "k j -> (b k) j", b=batch) if has_context else None,
+            extra_tokens=extra_tokens,
+            global_embedding=global_embedding,
+            detached_frames=repeat(~windows.own, "k j -> (b k) j", b=batch) if has_context else None,
         )

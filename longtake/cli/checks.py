@@ -75,7 +75,7 @@ def check_parts(cfg: DictConfig, codec: Codec) -> None:
     if network == "LoViCNetwork" and module != "MemoryModule":
         raise ValueError(
             "network=lovic and vin_lovic learn from rows of segments: use experiment=lovic_freedoom or "
-            "vin_lovic_freedoom, or add lightning_module=remembering datamodule=freedoom_segments compressor=flexformer"
+            "vin_lovic_freedoom, or add lightning_module=memory datamodule=freedoom_segments compressor=flexformer"
         )
     dtype = "float32" if cfg.get("backbone") is None else cfg.backbone.get("dtype", "float32")
     if "fsdp" in str(cfg.trainer.strategy) and dtype != "float32":

@@ -35,7 +35,7 @@ def next_command(config: DictConfig, folder: Path) -> str:
     """What a release is for, as it is typed: a codec and a compressor are trained upon, all else makes videos."""
     if config.get("network") is None:
         return command("train.py", [argument("codec.folder", folder), f"codec.channels={config.codec.channels}"])
-    if str(config.lightning_module._target_).endswith(".CompressingModule"):
+    if str(config.lightning_module._target_).endswith(".CompressionModule"):
         return command("train.py", ["experiment=lovic_freedoom", argument("pretrained.compressor", folder)])
     return command("generate.py", [argument("weights", folder), argument("output", f"outputs/{folder.name}")])
 

@@ -19,6 +19,7 @@ from longtake.arguments import KEY, argument, as_typed
 from longtake.configs import CONF, weights_folder
 from longtake.failures import explain_failure
 from longtake.process import settle
+from longtake.releases.renamed import renamed_setting
 from longtake.stopping import stopping_tidily
 
 _ABOUT_ONE_ARGUMENT = re.compile(
@@ -70,6 +71,8 @@ def sentence(error: BaseException) -> str | None:
     if (failed := explain_failure(error)) is not None:
         return _one_line(failed)
     name, module = type(error).__name__, type(error).__module__
+    if module.startswith(("hydra.errors", "omegaconf.errors")) and (answer := renamed_setting(sys.argv[1:])):
+        return answer
     if name == "InstantiationException" and error.__cause__ is not None:
         return _failed_target(error, error.__cause__)
     in_hydra = isinstance(error, TypeError) and _raised_in(error.__traceback__).startswith("hydra._internal.")

@@ -9,7 +9,7 @@ from longtake.objectives.predictions import (
     Prediction,
     VPrediction,
 )
-from longtake.objectives.times import LogitNormal, Shifted, TimeLaw, Uniform, shift_time
+from longtake.objectives.times import LogitNormal, Shifted, TimestepSampler, Uniform, shift_time
 from longtake.objectives.weights import MinSNR, NoWeight, Weight
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "Prediction",
     "SampledTime",
     "Shifted",
-    "TimeLaw",
+    "TimestepSampler",
     "Uniform",
     "VPrediction",
     "Weight",

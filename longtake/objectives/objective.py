@@ -11,7 +11,7 @@ from torch import Tensor
 
 from longtake.objectives.paths import Coefficients, Path
 from longtake.objectives.predictions import Prediction
-from longtake.objectives.times import TimeLaw, clean_prefix
+from longtake.objectives.times import TimestepSampler, clean_prefix
 from longtake.objectives.weights import Weight
 from networks.interfaces import Estimate
 from networks.ranges import Count, Share
@@ -35,7 +35,7 @@ class Objective:
         *,
         path: Path,
         prediction: Prediction,
-        times: TimeLaw,
+        times: TimestepSampler,
         weight: Weight,
         context_rate: Share = 0.0,
         max_context_frames: Count = 0,

@@ -22,7 +22,7 @@ def shift_time(time: Time, shift: float) -> Time:
     return shift * time / (1 + (shift - 1) * time)
 
 
-class TimeLaw(Protocol):
+class TimestepSampler(Protocol):
     """`objective.times=…`."""
 
     def sample(
@@ -76,7 +76,7 @@ class Shifted:
     which global tokens matter are hardly ever drawn.
     """
 
-    def __init__(self, *, law: TimeLaw, shift: Positive) -> None:
+    def __init__(self, *, law: TimestepSampler, shift: Positive) -> None:
         """law: what is shifted; shift: above 1 towards noise, below 1 towards clean, 1 changes nothing.
 
         Raises:

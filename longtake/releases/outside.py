@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from longtake.configs import CONF
-from longtake.releases.renamed import renamed
+from longtake.releases.renamed import renamed, renamed_arguments
 from networks.reading import UNREADABLE, WrongFileError, read_text
 from networks.saving import most_of, own_network
 
@@ -147,7 +147,8 @@ class _Walk:
         if depth > MOST_DEPTH or self.count > MOST_NODES:
             raise ValueError(f"{self.where}: its config has more than {MOST_DEPTH} levels or {MOST_NODES:,} values")
         if isinstance(node, Mapping):
-            return {name: self(value, f"{key}.{name}", depth + 1) for name, value in self._entries(node, key)}
+            checked = {name: self(value, f"{key}.{name}", depth + 1) for name, value in self._entries(node, key)}
+            return renamed_arguments(checked)
         if isinstance(node, list | tuple):
             return [self(value, f"{key}.{number}", depth + 1) for number, value in enumerate(node)]
         if isinstance(node, str):

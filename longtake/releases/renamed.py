@@ -1,16 +1,58 @@
 """Names that have moved: configs of weights keep the ones that they were written with."""
 
+from collections.abc import Sequence
+from typing import Any
+
 MOVED = {
     "lightning_modules.objectives": "longtake.objectives",
     "lightning_modules.samplers": "longtake.samplers",
     "lightning_modules.rollouts": "longtake.rollouts",
+    "lightning_modules.reconstruction.RateLaw": "lightning_modules.reconstruction.RatioSampler",
+    "lightning_modules.remembering": "lightning_modules.memory",
+    "lightning_modules.compressing.CompressingModule": "lightning_modules.compression.CompressionModule",
 }
-"""Old packages and modules, and where their classes are now. An entry is never taken out."""
+"""Old packages, modules and classes, and what they are now. An entry is never taken out."""
+
+ARGUMENTS = {
+    "lightning_modules.tasks.TaskSampler": {
+        "past_share": "past_prob",
+        "future_share": "future_prob",
+        "neighbour_gap_share": "neighbour_gap_prob",
+    },
+    "lightning_modules.memory.MemoryModule": {"compressor_lr_share": "compressor_lr_scale"},
+}
+"""By today's class, old arguments and what they are called now."""
+
+TYPED = {
+    "lightning_module=remembering": "lightning_module=memory",
+    "lightning_module=compressing": "lightning_module=compression",
+    "lightning_module.tasks.past_share": "lightning_module.tasks.past_prob",
+    "lightning_module.tasks.future_share": "lightning_module.tasks.future_prob",
+    "lightning_module.tasks.neighbour_gap_share": "lightning_module.tasks.neighbour_gap_prob",
+    "lightning_module.compressor_lr_share": "lightning_module.compressor_lr_scale",
+}
+"""Old settings and choices of the command line, and what they are called now."""
 
 
 def renamed(target: str) -> str:
     """Today's dotted name of a class or function."""
     for old, new in MOVED.items():
-        if target.startswith(f"{old}."):
+        if target == old or target.startswith(f"{old}."):
             return new + target.removeprefix(old)
     return target
+
+
+def renamed_arguments(node: dict[str, Any]) -> dict[str, Any]:
+    """A part of a config with today's names of its arguments; `_target_` is today's already."""
+    names = ARGUMENTS.get(str(node.get("_target_")), {})
+    return {names.get(key, key): value for key, value in node.items()}
+
+
+def renamed_setting(typed: Sequence[str]) -> str | None:
+    """The answer to the first argument of a command line that has another name now; None where there is none."""
+    for argument in typed:
+        plain = argument.lstrip("+~")
+        for old, new in TYPED.items():
+            if plain == old or plain.partition("=")[0] == old:
+                return f"{old} is called {new} now: type {new}{plain.removeprefix(old)}"
+    return None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from longtake.rollouts.interfaces import Predict, Wrap
 from networks.chunks import call_sizes, cut, cut_rows, paste
-from networks.interfaces import Condition, SelfAttentionMixing, TokenGrid
+from networks.interfaces import AttentionOverride, Condition, TokenGrid
 
 Profile = Literal["uniform", "triangular"]
 
@@ -81,7 +81,7 @@ class SlidingWindows:
         return merged
 
 
-def inside_attention(mixing: SelfAttentionMixing, window_frames: int) -> Wrap:
+def inside_attention(attention_override: AttentionOverride, window_frames: int) -> Wrap:
     """A network whose self-attention is mixed so; on at most one window it is the given network's own call.
 
     Raises:
@@ -97,7 +97,7 @@ def inside_attention(mixing: SelfAttentionMixing, window_frames: int) -> Wrap:
                 )
             if noisy.shape[2] <= window_frames:
                 return network(noisy, time, condition)
-            return network(noisy, time, condition._replace(mixing=mixing))
+            return network(noisy, time, condition._replace(attention_override=attention_override))
 
         return mixed
 

@@ -11,20 +11,20 @@ def check_together(cfg: DictConfig) -> None:
     """
     names = ("lightning_module", "datamodule", "network", "rollout")
     module, data, network, rollout = (_class_of(cfg, name) for name in names)
-    chosen = {"AutoencodingModule": "autoencoding", "CompressingModule": "compressing", "MemoryModule": "remembering"}
+    chosen = {"AutoencodingModule": "autoencoding", "CompressionModule": "compressing", "MemoryModule": "remembering"}
     called = f"lightning_module={chosen.get(module, 'denoising')}"
     if module == "AutoencodingModule" and not cfg.datamodule.pixels:
         raise ValueError(
             f"{called} trains a codec on pixels, but datamodule.pixels=false: use experiment=codec_freedoom, or add "
             "datamodule=freedoom_pixels"
         )
-    if module in ("DenoisingModule", "MemoryModule", "CompressingModule") and cfg.datamodule.pixels:
+    if module in ("DenoisingModule", "MemoryModule", "CompressionModule") and cfg.datamodule.pixels:
         raise ValueError(
             f"{called} is trained on latents, but datamodule.pixels=true: add datamodule.pixels=false, and "
             "codec=pixels for a network that works on pixels"
         )
     rows = data == "SegmentDataModule"
-    if module in ("MemoryModule", "CompressingModule") and data == "VideoDataModule":
+    if module in ("MemoryModule", "CompressionModule") and data == "VideoDataModule":
         raise ValueError(
             f"{called} learns from rows of segments: add datamodule=freedoom_segments or folder_segments, as "
             "experiment=lovic_freedoom and flexformer_freedoom do"

@@ -161,27 +161,27 @@ class WanBackbone(VideoNetwork):
         time: Tensor,
         condition: Condition,
         *,
-        extra: ContextTokens | None = None,
-        pooled: Tensor | None = None,
-        frozen_frames: Tensor | None = None,
+        extra_tokens: ContextTokens | None = None,
+        global_embedding: Tensor | None = None,
+        detached_frames: Tensor | None = None,
     ) -> Tensor:
         """Predicts the target for every frame; arguments as VideoDiT's. Returns b c f h w in noisy's type."""
         grid = TokenGrid(noisy.shape[2], noisy.shape[3] // PATCH, noisy.shape[4] // PATCH)
         frames = self.embed(noisy, condition.frame_index)
         rotation = self.rope(positions_of(condition.frame_index, grid.rows, grid.columns))
-        sequence = join(frames, rotation, grid, condition, extra, frozen_frames)
-        tokens, layout, rotation, key_mask, mixing = sequence
+        sequence = join(frames, rotation, grid, condition, extra_tokens, detached_frames)
+        tokens, layout, rotation, key_mask, attend = sequence
         tokens = tokens.to(self._flowing(tokens.device))
         condition = self.encode_context(condition)
         embedded = add_frames(self.time(group_times(time)), condition, others=1)
-        if pooled is not None:
-            embedded = embedded + pooled.unsqueeze(1)
+        if global_embedding is not None:
+            embedded = embedded + global_embedding.unsqueeze(1)
         modulation = whole_groups(self._modulation(embedded), layout, tokens.shape[1])
         text = self._text(condition.text, condition.text_mask)
         memory = condition.memory
         for number, block in enumerate(self.model.blocks):
             remembered = None if memory is None else memory.layers[number]
-            arguments = (tokens, layout, modulation, rotation, key_mask, text, remembered, mixing)
+            arguments = (tokens, layout, modulation, rotation, key_mask, text, remembered, attend)
             if self.checkpoint_activations and self.training:
                 tokens = checkpoint(partial(self.step, block), *arguments, use_reentrant=False)
             else:

@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from networks.blocks import KeyValue, Layout, Mixing, add_gated, by_group, modulate, scaled_dot_product
+from networks.blocks import Attend, KeyValue, Layout, add_gated, by_group, modulate, scaled_dot_product
 from networks.rope import Rotation
 
 THETA = 10000.0
@@ -79,7 +79,7 @@ def denoise(
     key_mask: Tensor | None,
     text: Tensor,
     memory: KeyValue | None,
-    mixing: Mixing | None,
+    attend: Attend | None,
 ) -> Tensor:
     """One block; x: b n d; modulation: b g 6 d; key_mask: b n+p or None; text: b l d; memory: of p context tokens.
 
@@ -88,8 +88,8 @@ def denoise(
     shift, scale, gate, ff_shift, ff_scale, ff_gate = (modulation.float() + block.scale_shift_table.float()).unbind(2)
     y = modulated(block.norm1, x, layout, shift, scale)
     query, key, value = _heads(block.attn1, y, y, rotation)
-    if mixing is not None:
-        mixed = mixing(query, key, value)
+    if attend is not None:
+        mixed = attend(query, key, value)
     else:
         if memory is not None:
             key, value = torch.cat([key, memory[0]], dim=2), torch.cat([value, memory[1]], dim=2)

@@ -14,7 +14,7 @@ U, P, R, I = TaskName  # noqa: E741
 
 def sampler(**changes):
     settings = {
-        "past_share": 0.5, "future_share": 0.5, "max_context": 4, "neighbour_gap_share": 0.25, "window_frames": 2,
+        "past_prob": 0.5, "future_prob": 0.5, "max_context": 4, "neighbour_gap_prob": 0.25, "window_frames": 2,
     }  # fmt: skip
     return TaskSampler(**{**settings, **changes})
 
@@ -56,7 +56,7 @@ def many():
 
 @pytest.mark.parametrize(("past", "future"), [(0.5, 0.5), (0.8, 0.3), (1.0, 0.0)])
 def test_tasks_come_as_often_as_configured(past, future):
-    names = Counter(sampler(past_share=past, future_share=future)(batch(4000), generators(4000)).name.tolist())
+    names = Counter(sampler(past_prob=past, future_prob=future)(batch(4000), generators(4000)).name.tolist())
     shares = {U: (1 - past) * (1 - future), P: past * (1 - future), R: (1 - past) * future, I: past * future}
     for name, share in shares.items():
         assert within(names[name], 4000, share), name
@@ -89,7 +89,7 @@ def test_the_nearest_segment_is_withheld_as_often_as_configured(many):
     known = [row for row, chosen in zip(slots_of(many.context), far.tolist(), strict=True) if chosen]
     withheld = sum(target - 1 not in row for row, target in zip(known, many.target[far].tolist(), strict=True))
     assert within(withheld, len(known), 0.25)
-    never = sampler(neighbour_gap_share=0.0)(batch(500), generators(500))
+    never = sampler(neighbour_gap_prob=0.0)(batch(500), generators(500))
     assert never.frame_mask[never.name == I].all()
 
 
@@ -110,7 +110,7 @@ def test_the_canvas_is_the_target_between_its_neighbours_last_and_first_frames(m
 
 
 def test_a_cut_or_a_gap_ends_the_window_but_not_the_memory():
-    always = sampler(past_share=1.0, future_share=1.0, neighbour_gap_share=0.0, max_context=5)
+    always = sampler(past_prob=1.0, future_prob=1.0, neighbour_gap_prob=0.0, max_context=5)
     cut = always(batch(200, shot=[0, 0, 0, 1, 1, 1]), generators(200))
     gap = always(batch(200, places=[0, 3, 6, 15, 18, 21]), generators(200))
     for task in (cut, gap):
@@ -125,7 +125,7 @@ def test_a_cut_or_a_gap_ends_the_window_but_not_the_memory():
 
 
 def test_empty_slots_are_neither_target_nor_known():
-    task = sampler(past_share=1.0, future_share=1.0)(batch(300, valid=[True] * 3 + [False] * 3), generators(300))
+    task = sampler(past_prob=1.0, future_prob=1.0)(batch(300, valid=[True] * 3 + [False] * 3), generators(300))
     assert set(task.target.tolist()) == {1}
     assert {tuple(known) for known in slots_of(task.context)} == {(0, 2)}
 
@@ -133,7 +133,7 @@ def test_empty_slots_are_neither_target_nor_known():
 @pytest.mark.parametrize(("held", "name"), [(1, U), (2, P)])
 def test_a_row_too_short_for_its_task_does_what_it_can(held, name):
     valid = [slot < held for slot in range(SLOTS)]
-    task = sampler(past_share=1.0, future_share=1.0)(batch(20, valid=valid), generators(20))
+    task = sampler(past_prob=1.0, future_prob=1.0)(batch(20, valid=valid), generators(20))
     assert set(task.name.tolist()) == {name}
     assert set(task.target.tolist()) == {held - 1}
 
@@ -159,7 +159,7 @@ def test_windows_may_be_absent_or_whole_segments(frames):
     [("unconditional", []), ("prediction", [0, 1, 2]), ("retrodiction", [4, 5]), ("interpolation", [1, 2, 4, 5])],
 )
 def test_a_fixed_task_is_the_same_for_every_row(name, known):
-    task = fixed_task(name, batch(3), sampler(neighbour_gap_share=1.0))
+    task = fixed_task(name, batch(3), sampler(neighbour_gap_prob=1.0))
     assert task.target.tolist() == [3] * 3
     assert slots_of(task.context) == [known] * 3
     assert [TaskName(n).name.lower() for n in task.name.tolist()] == [name] * 3
@@ -193,8 +193,8 @@ def test_a_fixed_task_of_a_row_without_that_side_knows_nothing_of_it():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"past_share": 1.5}, "past_share=1.5 must be between 0 and 1"),
-        ({"neighbour_gap_share": -0.1}, "neighbour_gap_share=-0.1 must be"),
+        ({"past_prob": 1.5}, "past_prob=1.5 must be between 0 and 1"),
+        ({"neighbour_gap_prob": -0.1}, "neighbour_gap_prob=-0.1 must be"),
         ({"max_context": 1}, "max_context=1 must be at least 2"),
         ({"window_frames": -1}, "window_frames=-1 must be at least 0"),
     ],

@@ -34,7 +34,7 @@ def test_tables_and_arrays_say_the_same(tmp_path):
     ("lines", "sentence"),
     [
         (["frame,x,y", "0,1,2"], "line 1: no column angle; these weights take x, y, angle"),
-        (ROWS[:4], r"has 3 rows, but 5 frames are to be made: give a row for each frame, or num_frames=3 or fewer"),
+        (ROWS[:4], r"has 3 rows, but 5 frames are to be made: give a row for each, or num_frames=3 or fewer"),
         ([*ROWS[:3], "2,nan,0,0,a", *ROWS[4:]], "line 4: x is 'nan'; every frame needs its numbers"),
         ([*ROWS[:3], "2,1,0,1e999,a", *ROWS[4:]], "line 4: angle is '1e999'; every frame needs its numbers"),
         ([*ROWS[:3], "2,left,0,0,a", *ROWS[4:]], "line 4: x is 'left', no number"),

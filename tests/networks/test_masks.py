@@ -17,7 +17,7 @@ NETWORKS = {
     "vin_lovic": lambda: tiny_lovic(tiny_vin()),
 }
 ALL = pytest.mark.parametrize("name", NETWORKS)
-GUIDED = ("text", "memory", "global_tokens")
+GUIDED = ("memory", "global_tokens", "control")
 
 
 def complete(frames: int = 8):
@@ -68,7 +68,7 @@ def training_step(network, noisy, time, condition):
 def sampling_step(network, noisy, time, condition):
     with torch.no_grad():
         encoded = network.encode_context(condition)
-        for names in ((), ("text",), GUIDED):
+        for names in ((), *((name,) for name in GUIDED), GUIDED):
             network(noisy, time, encoded.without(*names))
 
 
@@ -90,6 +90,16 @@ def test_what_pads_is_masked(name):
     condition = condition._replace(text_mask=torch.ones(2, 3, dtype=torch.bool))
     inputs = [on_meta(each) for each in (noisy, time, condition)]
     assert masked_calls(lambda: training_step(network, *inputs))[0] > 0
+
+
+def test_without_text_the_text_alone_is_masked():
+    network = NETWORKS["vin"]().to("meta").eval()
+    noisy, time, condition = (on_meta(each) for each in complete())
+    silent = condition.without("text")
+    with torch.no_grad():
+        masked, _ = masked_calls(lambda: network(noisy, time, silent))
+    # The text of each block, in the opening window and the others, and in the interface's processor.
+    assert masked == 2 * len(network.backbone.blocks) + len(network.interface.processor)
 
 
 def test_tokens_that_are_dropped_are_masked_and_others_are_not():

@@ -239,8 +239,8 @@ def test_masked_extra_tokens_equal_none():
     tokens = torch.randn(2, 5, 32)
     masked = ContextTokens(tokens, mask=torch.zeros(2, 5, dtype=torch.bool))
     plain = network(noisy, time, condition)
-    torch.testing.assert_close(network(noisy, time, condition, extra=masked), plain, rtol=1e-4, atol=1e-5)
-    assert (network(noisy, time, condition, extra=ContextTokens(tokens)) - plain).abs().max() > 1e-3
+    torch.testing.assert_close(network(noisy, time, condition, extra_tokens=masked), plain, rtol=1e-4, atol=1e-5)
+    assert (network(noisy, time, condition, extra_tokens=ContextTokens(tokens)) - plain).abs().max() > 1e-3
 
 
 def test_rope_depends_on_distance_alone_and_takes_fractions():

@@ -72,7 +72,7 @@ def test_single_chunk_is_the_plain_dit_with_tokens():
     network = awake(tiny_vin()).eval()
     noisy, time, condition = example(4)
     tokens = network.read(noisy, time, condition).tokens + network.type_embedding
-    expected = network.backbone(noisy, time, condition, extra=ContextTokens(tokens))
+    expected = network.backbone(noisy, time, condition, extra_tokens=ContextTokens(tokens))
     torch.testing.assert_close(network(noisy, time, condition), expected)
 
 

@@ -110,7 +110,7 @@ def test_a_dry_run_is_logged_in_plain_lines():
     [
         ({"network": {}, "lightning_module": {"_target_": "a.MemoryModule"}}, "generate.py 'weights=\"my weights/x\"'"),
         (
-            {"network": {}, "lightning_module": {"_target_": "a.CompressingModule"}},
+            {"network": {}, "lightning_module": {"_target_": "a.CompressionModule"}},
             "'pretrained.compressor=\"my weights",
         ),
         ({"network": None, "codec": {"channels": 8}}, "train.py 'codec.folder=\"my weights/x\"' codec.channels=8"),

@@ -139,7 +139,7 @@ def test_self_attention_is_mixed_in_one_call_on_the_whole_canvas(make):
     ((noisy, time, condition),) = network.calls
     assert noisy is inputs[0]
     assert time is inputs[1]
-    assert condition == inputs[2]._replace(mixing=rollout.mix)
+    assert condition == inputs[2]._replace(attention_override=rollout.mix)
 
 
 @pytest.mark.parametrize("make", INSIDE)

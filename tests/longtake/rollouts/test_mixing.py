@@ -78,8 +78,10 @@ def test_in_the_network_a_window_as_long_as_the_canvas_is_full_attention(make):
     network = awake(tiny_dit()).eval()
     noisy, time, condition = example(6)
     plain = network(noisy, time, condition)
-    close(network(noisy, time, condition._replace(mixing=make(6).mix)), plain)
-    assert not torch.allclose(network(noisy, time, condition._replace(mixing=make(2).mix)), plain, atol=1e-3)
+    close(network(noisy, time, condition._replace(attention_override=make(6).mix)), plain)
+    assert not torch.allclose(
+        network(noisy, time, condition._replace(attention_override=make(2).mix)), plain, atol=1e-3
+    )
 
 
 def test_every_block_hands_over_its_own_queries_and_the_grid():
@@ -91,7 +93,7 @@ def test_every_block_hands_over_its_own_queries_and_the_grid():
         calls.append((query, grid))
         return dense(query, key, value, grid)
 
-    close(network(noisy, time, condition._replace(mixing=keep)), network(noisy, time, condition))
+    close(network(noisy, time, condition._replace(attention_override=keep)), network(noisy, time, condition))
     assert [grid for _, grid in calls] == [TokenGrid(5, 4, 2)] * 3
     assert all(query.shape == (2, 2, 40, 16) for query, _ in calls)
     assert not torch.equal(calls[0][0], calls[1][0])
@@ -101,14 +103,14 @@ def test_every_block_hands_over_its_own_queries_and_the_grid():
 def test_masks_memory_and_tokens_without_a_place_are_not_mixed(make):
     network = tiny_dit().eval()
     noisy, time, condition = example(6)
-    mixed = condition._replace(mixing=make().mix)
+    mixed = condition._replace(attention_override=make().mix)
     with pytest.raises(AssertionError, match="neither masks nor memory"):
         network(noisy, time, mixed._replace(frame_mask=torch.ones(2, 6, dtype=torch.bool)))
     memory = Memory(network.key_values(torch.randn(2, 1, 32), torch.zeros(2, 1, 3)), torch.ones(2, 1, dtype=torch.bool))
     with pytest.raises(AssertionError, match="neither masks nor memory"):
         network(noisy, time, mixed._replace(memory=memory))
     with pytest.raises(AssertionError, match="the video's tokens alone"):
-        network(noisy, time, mixed, extra=ContextTokens(torch.randn(2, 3, 32)))
+        network(noisy, time, mixed, extra_tokens=ContextTokens(torch.randn(2, 3, 32)))
 
 
 @pytest.mark.parametrize("make", [free_noise, spectral])
@@ -116,7 +118,7 @@ def test_masks_memory_and_tokens_without_a_place_are_not_mixed(make):
 def test_bfloat16_stays_so_and_near_to_float32(make, frames):
     network = awake(tiny_dit(), scale=0.1).eval()
     noisy, time, condition = example(frames)
-    condition = condition._replace(mixing=make().mix)
+    condition = condition._replace(attention_override=make().mix)
     expected = network(noisy, time, condition)
     with torch.autocast("cpu", torch.bfloat16):
         found = network(noisy, time, condition)

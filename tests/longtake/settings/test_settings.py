@@ -63,8 +63,8 @@ def test_the_schema_has_the_keys_of_conf(program):
 
 TOGETHER = {
     "lightning_module=autoencoding": ["experiment=codec_freedoom"],
-    "lightning_module=compressing": ["experiment=flexformer_freedoom"],
-    "lightning_module=remembering": ["experiment=lovic_freedoom"],
+    "lightning_module=compression": ["experiment=flexformer_freedoom"],
+    "lightning_module=memory": ["experiment=lovic_freedoom"],
     "network=compressor": ["experiment=flexformer_freedoom"],
     "rollout=segmentwise": ["experiment=lovic_freedoom"],
 }
@@ -128,10 +128,10 @@ def test_a_key_of_ones_own_that_others_refer_to_is_no_mistake():
         ("train +backbone.widht=3", "backbone.widht is not a setting; did you mean backbone.width?"),
         ("train ~backbone.depth", "backbone.depth is missing, which VideoDiT needs"),
         ("train optimizer._target_=nope.nope", "optimizer._target_=nope.nope cannot be used"),
-        ("train objective.times.law._target_=longtake.objectives.NoWeight", "takes TimeLaw"),
+        ("train objective.times.law._target_=longtake.objectives.NoWeight", "takes TimestepSampler"),
         ("train logger.csv=3", "logger.csv=3 must be a mapping with _target_"),
-        ("train lightning_module=remembering", "use network=lovic or vin_lovic"),
-        ("train lightning_module=compressing", "use network=compressor"),
+        ("train lightning_module=memory", "use network=lovic or vin_lovic"),
+        ("train lightning_module=compression", "use network=compressor"),
         ("train lightning_module=autoencoding", "add datamodule=freedoom_pixels"),
         ("train codec=pixels experiment=codec_freedoom codec=wan", "codec builds DiffusersCodec"),
         ("train network=compressor compressor=flexformer", "use network=dit, lovic, vin or vin_lovic"),

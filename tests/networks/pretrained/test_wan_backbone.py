@@ -182,8 +182,8 @@ def test_what_is_masked_is_not_attended_to(backbone):
     assert (backbone(changed, time, condition) - plain)[:, :, others].abs().max() > 1e-3
     tokens = torch.randn(2, 5, WIDTH, generator=torch.Generator().manual_seed(5))
     masked = ContextTokens(tokens, mask=torch.zeros(2, 5, dtype=torch.bool))
-    torch.testing.assert_close(backbone(noisy, time, condition, extra=masked), plain, **CLOSE)
-    assert (backbone(noisy, time, condition, extra=ContextTokens(tokens)) - plain).abs().max() > 1e-3
+    torch.testing.assert_close(backbone(noisy, time, condition, extra_tokens=masked), plain, **CLOSE)
+    assert (backbone(noisy, time, condition, extra_tokens=ContextTokens(tokens)) - plain).abs().max() > 1e-3
 
 
 @torch.no_grad()
@@ -261,10 +261,10 @@ def test_mixing_takes_the_place_of_attention(backbone):
         grids.append(tuple(grid))
         return scaled_dot_product(query, key, value, None)
 
-    made = backbone(noisy, time, condition._replace(mixing=attention))
+    made = backbone(noisy, time, condition._replace(attention_override=attention))
     torch.testing.assert_close(made, backbone(noisy, time, condition), **CLOSE)
     assert grids == [(4, 2, 3)] * 2
-    none = backbone(noisy, time, condition._replace(mixing=lambda query, key, value, grid: 0 * value))
+    none = backbone(noisy, time, condition._replace(attention_override=lambda query, key, value, grid: 0 * value))
     assert (none - made).abs().max() > 1e-3
 
 
@@ -273,7 +273,7 @@ def test_frozen_frames_get_no_gradient(wan):
     noisy, time, condition = example(3)
     noisy.requires_grad_()
     frozen = torch.tensor([[True, False, False]] * 2)
-    backbone(noisy, time, condition, frozen_frames=frozen).square().mean().backward()
+    backbone(noisy, time, condition, detached_frames=frozen).square().mean().backward()
     reached = noisy.grad.abs().sum(dim=(0, 1, 3, 4))
     assert reached[0] == 0
     assert (reached[1:] > 0).all()

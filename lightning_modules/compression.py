@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
 from lightning_modules.randomness import row_generators
 from lightning_modules.reconstruction import (
-    RateLaw,
+    RatioSampler,
     compress,
     mean_over,
     reconstruct,
@@ -22,7 +22,7 @@ from networks.ranges import NotNegative, Rates, Seed, Time
 from networks.sequence import PATCH
 
 
-class CompressingModule(LightningModule):
+class CompressionModule(LightningModule):
     """Reconstructs segments and their text from context tokens, at a rate drawn anew for every step.
 
     Source: LoViC open points 6.9 to 6.11: error over variance, text at a quarter, log-uniform rates, and noise of a
@@ -35,7 +35,7 @@ class CompressingModule(LightningModule):
         network: ContextCompressor,
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory,
-        rates: RateLaw,
+        rates: RatioSampler,
         validation_rates: Rates,
         text_weight: NotNegative,
         max_level: Time,

@@ -13,7 +13,7 @@ from lightning_modules.denoising import DenoisingModule
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, parameter_groups
 from lightning_modules.randomness import RowGenerators, draw_events, row_generators
 from lightning_modules.reconstruction import (
-    RateLaw,
+    RatioSampler,
     count_patches,
     mean_over,
     reconstruct,
@@ -47,13 +47,13 @@ class MemoryModule(DenoisingModule):
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory,
         tasks: TaskSampler,
-        rates: RateLaw,
+        rates: RatioSampler,
         text_dropout: Share,
         memory_dropout: Share,
         max_level: Time,
         reconstruction_weight: NotNegative,
         text_weight: NotNegative,
-        compressor_lr_share: NotNegative,
+        compressor_lr_scale: NotNegative,
         plan_weight: NotNegative,
         validation_tasks: Texts,
         validation_rate: Rate,
@@ -63,7 +63,7 @@ class MemoryModule(DenoisingModule):
     ) -> None:
         """memory_dropout: share of rows with the null memory; max_level: noise on memory and window frames, time.
 
-        reconstruction_weight: of the compressor's own loss; compressor_lr_share: of the learning rate.
+        reconstruction_weight: of the compressor's own loss; compressor_lr_scale: of the learning rate.
         """
         super().__init__(
             network=network,
@@ -83,7 +83,7 @@ class MemoryModule(DenoisingModule):
         self.max_level = max_level
         self.reconstruction_weight = reconstruction_weight
         self.text_weight = text_weight
-        self.compressor_lr_share = compressor_lr_share
+        self.compressor_lr_scale = compressor_lr_scale
         for name in validation_tasks:
             task_of(name)  # refused now, not at the first validation
         self.validation_tasks = validation_tasks
@@ -222,5 +222,5 @@ class MemoryModule(DenoisingModule):
                     groups.append({**group, "params": members, "slow": slow})
         optimizer = self.optimizer(groups)
         for built in optimizer.param_groups:
-            built["lr"] *= self.compressor_lr_share if built["slow"] else 1.0
+            built["lr"] *= self.compressor_lr_scale if built["slow"] else 1.0
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
