@@ -6,6 +6,7 @@ Axes: b batch, c channels, f frames, h height, w width, n tokens, d width of tok
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
+import torch
 from einops import repeat
 from torch import Tensor
 
