@@ -101,7 +101,7 @@ def _table(path: Path, columns: Sequence[str]) -> Tensor:
         raise ValueError(
             f"control_file={path}, line 1: no column {', '.join(lacking)}; these weights take {', '.join(columns)}"
         )
-    rows = []
+    rows: list[list[float]] = []
     try:
         for cells in lines:
             if cells:

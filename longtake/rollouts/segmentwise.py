@@ -94,8 +94,9 @@ def remembered(piece: Piece, level: float) -> Context:
     device = piece.video.device
     levels = torch.full((batch,), level, device=device)
     generator = torch.Generator(device).manual_seed(piece.start & 0x7FFFFFFF)  # the same whoever remembers it
-    complete = piece.text_mask is None
-    known = torch.ones(piece.text.shape[:2], dtype=torch.bool, device=device) if complete else piece.text_mask
+    known = piece.text_mask
+    if known is None:
+        known = torch.ones(piece.text.shape[:2], dtype=torch.bool, device=device)
     index = piece.start + torch.arange(count, device=device, dtype=torch.float32)
     segments = SegmentBatch(
         video=add_noise(piece.video, levels, generator).unsqueeze(1),
@@ -106,7 +107,7 @@ def remembered(piece: Piece, level: float) -> Context:
         valid=torch.ones(batch, 1, dtype=torch.bool, device=device),
         per_frame={name: values.unsqueeze(1) for name, values in piece.per_frame.items()},
     )
-    return Context(segments, levels.unsqueeze(1), piece.rate, complete)
+    return Context(segments, levels.unsqueeze(1), piece.rate, complete=piece.text_mask is None)
 
 
 def denoise_window(generate: Generate, window: Window) -> Tensor:

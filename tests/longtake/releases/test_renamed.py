@@ -1,0 +1,73 @@
+"""Old names go on working: in weights' configs as today's, on the command line with an answer."""
+
+import re
+from pathlib import Path
+from pkgutil import resolve_name
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+
+from longtake.cli import user_errors
+from longtake.configs import CONF
+from longtake.releases.outside import checked_config
+from longtake.releases.renamed import ARGUMENTS, MOVED, TYPED, renamed, renamed_arguments, renamed_setting
+
+OLD_MODULE = {
+    "_target_": "lightning_modules.remembering.MemoryModule",
+    "compressor_lr_share": 0.2,
+    "tasks": {"_target_": "lightning_modules.tasks.TaskSampler", "past_share": 0.5, "neighbour_gap_share": 0.1},
+    "rates": {"_target_": "lightning_modules.reconstruction.RateLaw", "lowest": 4.0, "highest": 32.0},
+}
+
+
+def test_every_moved_name_leads_to_what_is_there():
+    for new in MOVED.values():
+        resolve_name(new)
+    for target in ARGUMENTS:
+        resolve_name(target)
+
+
+def test_a_config_of_old_names_is_read_as_today_s():
+    codec = {"_target_": "networks.codecs.pixels.PixelCodec", "channels": 3}
+    module = checked_config({"codec": codec, "lightning_module": OLD_MODULE}, "weights=old")["lightning_module"]
+    assert module["_target_"] == "lightning_modules.memory.MemoryModule"
+    assert module["compressor_lr_scale"] == 0.2
+    assert module["tasks"]["past_prob"] == 0.5
+    assert module["rates"]["_target_"] == "lightning_modules.reconstruction.RatioSampler"
+    assert not re.search(r"(past|gap|lr)_share", str(module))
+
+
+def test_a_name_that_only_begins_alike_is_left_alone():
+    assert renamed("lightning_modules.rememberingmore.X") == "lightning_modules.rememberingmore.X"
+    assert renamed_arguments({"_target_": "networks.dit.VideoDiT", "past_share": 1}) == {
+        "_target_": "networks.dit.VideoDiT",
+        "past_share": 1,
+    }
+
+
+@pytest.mark.parametrize("old", TYPED)
+def test_an_old_setting_answers_with_its_new_name(old, monkeypatch):
+    typed = old if old.count("=") else f"{old}=0.3"
+    arguments = ["experiment=lovic_freedoom", typed]
+    monkeypatch.setattr("sys.argv", ["train.py", *arguments])
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)), pytest.raises(HydraException) as caught:
+        compose("train", overrides=arguments)
+    answer = user_errors.sentence(caught.value)
+    assert answer == f"{old} is called {TYPED[old]} now: type {TYPED[old]}{typed.removeprefix(old)}"
+    assert renamed_setting(["experiment=lovic_freedoom", "seed=3"]) is None
+
+
+def test_new_settings_are_there():
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        for new in TYPED.values():
+            typed = new if "=" in new else f"{new}=0.25"
+            compose("train", overrides=["experiment=lovic_freedoom", typed])
+
+
+def test_released_weights_name_classes_that_are_there():
+    for path in Path(__file__).parents[3].glob("weights/*/config.yaml"):
+        config = yaml.safe_load(path.read_text())
+        for target in re.findall(r"'_target_': '([\w.]+)'", str(config)):
+            resolve_name(renamed(target))
