@@ -10,7 +10,7 @@ from builders import awake, example, tiny_dit
 from longtake.rollouts.free_noise import FreeNoise
 from longtake.rollouts.merging import token_windows
 from longtake.rollouts.spectral_blending import SpectralBlending, banded_attention, blend_spectra
-from networks.interfaces import ContextTokens, Memory, TokenGrid
+from networks.interfaces import ContextCache, ContextTokens, TokenGrid
 
 HEADS, WIDTH = 2, 8
 
@@ -106,7 +106,9 @@ def test_masks_memory_and_tokens_without_a_place_are_not_mixed(make):
     mixed = condition._replace(attention_override=make().mix)
     with pytest.raises(AssertionError, match="neither masks nor memory"):
         network(noisy, time, mixed._replace(frame_mask=torch.ones(2, 6, dtype=torch.bool)))
-    memory = Memory(network.key_values(torch.randn(2, 1, 32), torch.zeros(2, 1, 3)), torch.ones(2, 1, dtype=torch.bool))
+    memory = ContextCache(
+        network.key_values(torch.randn(2, 1, 32), torch.zeros(2, 1, 3)), torch.ones(2, 1, dtype=torch.bool)
+    )
     with pytest.raises(AssertionError, match="neither masks nor memory"):
         network(noisy, time, mixed._replace(memory=memory))
     with pytest.raises(AssertionError, match="the video's tokens alone"):

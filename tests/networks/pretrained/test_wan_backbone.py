@@ -20,7 +20,7 @@ from longtake.generation import generate
 from longtake.releases.writing import network_config
 from longtake.storyboard.maker import StepFlops
 from networks.blocks import Layout, scaled_dot_product
-from networks.interfaces import Condition, ContextTokens, Memory, VideoBatch
+from networks.interfaces import Condition, ContextCache, ContextTokens, VideoBatch
 from networks.lovic import LoViCNetwork
 from networks.pretrained.wan import WanBackbone
 from networks.pretrained.wan_blocks import WanRope, denoise
@@ -226,7 +226,7 @@ def test_what_is_remembered_is_what_would_be_seen(tmp_path):
     together = backbone(noisy, time, condition)[:, :, 2:]
     tokens = backbone.embed(noisy[:, :, :2], condition.frame_index[:, :2]).flatten(1, 2)
     places = torch.cartesian_prod(*(torch.arange(float(size)) for size in (2, 2, 3))).expand(2, -1, -1)
-    memory = Memory(backbone.key_values(tokens, places), torch.ones(2, 12, dtype=torch.bool))
+    memory = ContextCache(backbone.key_values(tokens, places), torch.ones(2, 12, dtype=torch.bool))
     rest = condition._replace(frame_index=condition.frame_index[:, 2:])
     alone = backbone(noisy[:, :, 2:], time[:, 2:], rest)
     made = backbone(noisy[:, :, 2:], time[:, 2:], rest._replace(memory=memory))
@@ -243,7 +243,7 @@ def test_memory_knows_its_mask_and_no_order(backbone):
 
     def made(order, mask):
         layers = backbone.key_values(tokens[:, order], places[:, order])
-        return backbone(noisy, time, condition._replace(memory=Memory(layers, mask[:, order])))
+        return backbone(noisy, time, condition._replace(memory=ContextCache(layers, mask[:, order])))
 
     first, order = torch.arange(5), torch.tensor([3, 0, 4, 2, 1])
     torch.testing.assert_close(made(order, mask), made(first, mask), **CLOSE)
