@@ -14,7 +14,6 @@ from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, c
 from lightning_modules.randomness import draw_events, row_generators
 from longtake.objectives.objective import Objective, SampledTime
 from longtake.samplers.interfaces import Sampler
-from networks.batches import mask_of
 from networks.control import NAME as CONTROL
 from networks.interfaces import Condition, Prediction, SegmentBatch, VideoBatch, VideoNetwork
 from networks.ranges import NotNegative, Seed, Share, Times
@@ -94,10 +93,6 @@ class DenoisingModule(LightningModule):
                 "control=null"
             )
         return batch.per_frame
-
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Lightning's hook, still on the host: a mask that masks nothing is none."""
-        return batch if batch.text_mask is None else batch._replace(text_mask=mask_of(batch.text_mask))
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """batch.video: latents b c f h w of unit variance."""

@@ -107,10 +107,6 @@ class MemoryModule(DenoisingModule):
             per_frame=task.per_frame,
         )
 
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """As it is: a task's segments are padded."""
-        return batch
-
     def training_step(self, batch: SegmentBatch, batch_idx: int) -> Tensor:  # type: ignore[override]
         """batch.video: latents b s c f h w of unit variance."""
         rows = row_generators(self, self.seed, batch_idx, len(batch.video))
