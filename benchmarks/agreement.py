@@ -28,7 +28,6 @@ import torch
 from einops import rearrange
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from benchmarks.trained import RESAMPLES, cell, groups_of, interval
@@ -158,8 +157,8 @@ def main() -> None:
     if options["captions"] not in NAMES:
         raise ValueError(f"captions={options['captions']} is unknown: use {', '.join(NAMES)}")
     data = build_data(overrides, int(options["videos"]))
-    changes = OmegaConf.create({"sampler": {"num_inference_steps": int(options["steps"])}})
-    _, module = load_run(options["weights"], changes)
+    _, module = load_run(options["weights"])
+    module.sampler.num_inference_steps = int(options["steps"])  # type: ignore[union-attr]
     chunk = int(module.get_submodule("network").chunk_frames)  # type: ignore[arg-type]
     clips = [clip for clip in data.clips[options["split"]] if clip.num_frames == data.num_frames[-1]]
     step = max(len(clips) // int(options["videos"]), 1)

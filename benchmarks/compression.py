@@ -31,6 +31,7 @@ from benchmarks.restored import Made, cell_means, compress, compressor_of, kind_
 from benchmarks.trained import (
     cell,
     choose_walks,
+    compressor_config,
     decode,
     frames_of_latents,
     groups_of,
@@ -43,6 +44,7 @@ from benchmarks.trained import (
     real_pixels,
     rows_of,
     segment_data,
+    trained_rates,
 )
 from lightning_modules.reconstruction import reconstruction_errors
 from longtake.cli.user_errors import explain
@@ -137,7 +139,7 @@ def measure(name: str, compressors: Sequence[nn.Module | None], walks: Walks, ra
 
 def model_name(weights: str, config: Any) -> str:
     """A release's or run's name, its compressor, and how long a run was."""
-    released = label(weights, config) != config.name
+    released = label(weights, config) != config["name"]
     trained = {} if released else read_checkpoint(locate(weights, "weights"))[CONFIG_KEY]
     more = " more" if trained.get("pretrained") else ""
     steps = "" if released else f", {trained['trainer']['max_steps']:,} steps{more}"
@@ -187,15 +189,15 @@ def main() -> None:
         config = loaded[0][0]
         name = model_name(seeds[0], config)
         for each, (other, _) in zip(seeds, loaded, strict=True):
-            if (other.compressor, other.lightning_module.rates) != (config.compressor, config.lightning_module.rates):
+            if (compressor_config(other), trained_rates(other)) != (compressor_config(config), trained_rates(config)):
                 raise ValueError(
                     f"weights={weights}: {each} is another model than {seeds[0]}: give it a weights= of its own"
                 )
         compressors = [compressor_of(module) for _, module in loaded]
         walks = read_walks(config, request.overrides, request.options) if walks is None else walks
-        law = config.lightning_module.rates
+        lowest, highest = trained_rates(config)
         for record in measure(name, compressors, walks, rates):
-            records.append({**record, "trained": law.lowest <= record["rate"] <= law.highest})
+            records.append({**record, "trained": lowest <= record["rate"] <= highest})
     assert walks is not None
     records += [{**record, "trained": True} for record in measure("cell means", [None], walks, rates)]
     codec = walks.interval("psnr", walks.decoded(walks.segments.video))

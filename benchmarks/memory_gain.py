@@ -39,6 +39,7 @@ from benchmarks.trained import (
     groups_of,
     interval,
     label,
+    memory_module,
     num_slots,
     publish,
     read_request,
@@ -48,7 +49,6 @@ from benchmarks.trained import (
 from lightning_modules.memory import MemoryModule
 from lightning_modules.tasks import WINDOWLESS, SegmentTask, fixed_task
 from longtake.cli.user_errors import explain
-from longtake.releases.reading import load_run
 from networks.interfaces import Condition, SegmentBatch
 
 PLAIN = ("prediction", "retrodiction", "interpolation")
@@ -198,9 +198,7 @@ def main() -> None:
     results: dict[str, Any] = {"request": request._asdict()}
     sheets = []
     for weights in request.weights:
-        config, module = load_run(weights)
-        if not isinstance(module, MemoryModule):
-            raise ValueError(f"weights={weights} were not trained with a memory: give those of lovic or vin_lovic")
+        config, module = memory_module(weights)
         times = [float(t) for t in options["times"].split(",")] if options["times"] else module.validation_times
         data = segment_data(config, request.overrides)
         clips = choose_walks(data, options["split"], int(options["walks"]))

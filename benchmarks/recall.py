@@ -25,7 +25,6 @@ from longtake.process import settle
 settle()  # before torch loads; see docs/troubleshooting.md
 
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from benchmarks.colour import measure_colour, real_colour
 from benchmarks.report import Sheet
@@ -36,14 +35,14 @@ from benchmarks.trained import (
     choose_walks,
     interval,
     label,
+    memory_module,
     publish,
     read_request,
     rows_of,
     segment_data,
 )
-from lightning_modules.memory import MemoryModule
 from longtake.cli.user_errors import explain
-from longtake.releases.reading import load_run
+from longtake.releases.building import build
 
 OWN = {
     "parts": "colour,revisits",
@@ -100,20 +99,18 @@ def main() -> None:
     """Measures, shows and saves."""
     request = read_request(sys.argv[1:], OWN)
     options = request.options
-    changes = OmegaConf.create({"sampler": {"num_inference_steps": int(options["steps"])}})
     results: dict[str, Any] = {"request": request._asdict()}
     sheets = []
     for weights in request.weights:
-        config, module = load_run(weights, changes)
-        if not isinstance(module, MemoryModule):
-            raise ValueError(f"weights={weights} were not trained with a memory: give those of lovic or vin_lovic")
+        config, module = memory_module(weights)
+        module.sampler.num_inference_steps = int(options["steps"])
         name, found = label(weights, config), results.setdefault(str(weights), {})
         data = segment_data(config, request.overrides)
         clips = choose_walks(data, options["split"], 10**6)
-        rollout = instantiate(config.rollout, rate=float(options["rate"]))
+        rollout = instantiate(config["rollout"], rate=float(options["rate"]))
         if "colour" in options["parts"].split(","):
             roller = Roller(
-                module=module, guidance=instantiate(config.guidance), rollout=rollout, text_encoder=data.text_encoder
+                module=module, guidance=build(config["guidance"]), rollout=rollout, text_encoder=data.text_encoder
             )
             size = tuple(rows_of(data, clips[:1], 1, 0.0).video.shape[2:])
             takes, seeds = int(options["takes"]), int(options["seeds"])

@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from torch import nn
 
+from benchmarks.trained import compressor_config
 from networks.interfaces import Compressor, Reconstruction, VideoBatch
 from networks.interpolated_rope import cell_weights, query_grid
 from networks.sequence import PATCH
@@ -39,7 +40,7 @@ def compressor_of(module: Any) -> nn.Module:
 
 def kind_of(config: Any) -> str:
     """A compressor's class and its variant, as the config of its weights says."""
-    kind = config.compressor
+    kind = compressor_config(config)
     said = [str(kind[key]) for key in ("block", "strategy", "rule") if key in kind]
     return " ".join([kind["_target_"].rsplit(".", 1)[-1], *said])
 

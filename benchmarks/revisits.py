@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from hydra.utils import instantiate
 from torch import Tensor
 
 from benchmarks.trained import decode, frames_of_latents, num_slots, psnr, real_pixels, rows_of
@@ -19,6 +18,7 @@ from datamodules.segments import SegmentDataModule
 from lightning_modules.memory import MemoryModule
 from lightning_modules.tasks import Choice, SegmentTask, build_task
 from longtake.generation import window_generator
+from longtake.releases.building import build
 from longtake.rollouts.interfaces import Given
 from longtake.samplers.guidance import Guidance
 from networks.interfaces import Condition
@@ -136,11 +136,12 @@ def measure_revisits(
     ends: bool,
 ) -> list[Record]:
     """A record for each frame of the generated segments: its walk, age, and PSNR of each way, over seeds."""
-    chosen = choose_revisits(data, clips, options, most=config.rollout.max_context, ends=ends)
+    chosen = choose_revisits(data, clips, options, most=config["rollout"]["max_context"], ends=ends)
     slots, frames = num_slots(data, clips[0]), data.rule.segment_frames
     batch = rows_of(data, [clip for clip, _ in chosen], slots, 0.0)
-    task = build_task(batch, [t.choice for _, t in chosen], config.rollout.max_context, module.tasks.window_frames)
-    guidance, level = instantiate(config.guidance), config.rollout.memory_level
+    most = config["rollout"]["max_context"]
+    task = build_task(batch, [t.choice for _, t in chosen], most, module.tasks.window_frames)
+    guidance, level = build(config["guidance"]), config["rollout"]["memory_level"]
     made: dict[str, list[Tensor]] = {"memory": [], "window only": []}
     for seed in range(int(options["seeds"])):
         noise = torch.randn(task.video.shape, generator=torch.Generator().manual_seed(seed))

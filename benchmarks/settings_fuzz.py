@@ -11,6 +11,7 @@ the default, or no number. `case` runs one alone and shows its trace; `programs=
 Writes settings_fuzz.json into output=benchmarks/results.
 """
 
+import copy
 import json
 import logging
 import os
@@ -40,14 +41,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from longtake.cli import schemas
+from longtake.cli.changes import with_changes
 from longtake.cli.checks import check_parts, check_sizes, refuse_sharded
+from longtake.cli.composed import check_settings, plain
 from longtake.cli.evaluate import predict_cost
-from longtake.cli.take import overrides, reach_window, rollout_of
+from longtake.cli.together import check_together
 from longtake.cli.user_errors import sentence
-from longtake.releases.reading import override
-from longtake.settings import schemas
-from longtake.settings.check import check_groups, check_settings
-from longtake.settings.together import check_together
 
 CONF = ROOT / "conf"
 SECONDS = 20
@@ -127,10 +127,10 @@ def cases(program: str, per_key: int, dice: random.Random) -> Iterator[Case]:
 
 
 @cache
-def trained_config(change: str) -> DictConfig:
+def trained_config(change: str) -> dict[str, Any]:
     """What the config of weights would be, resolved."""
     cfg = compose("train", ["paths.root_dir=ROOT", change])
-    return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[return-value]
+    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
 
 
 def go(case: Case) -> None:
@@ -142,12 +142,10 @@ def go(case: Case) -> None:
     elif case.program == "generate":
         for change in TRAINED:
             config = trained_config(change)
-            changes = reach_window(overrides(cfg), config, cfg.weights)
-            merged = override(config, changes)
-            check_groups(merged, list(map(str, changes)))
+            merged = with_changes(copy.deepcopy(config), cfg)
             build_network(merged, "network")
-            for node in (rollout_of(cfg, config), merged.guidance, merged.sampler):
-                instantiate(node)
+            for name in ("rollout", "guidance", "sampler"):
+                instantiate(merged[name])
     elif case.program == "evaluate":
         if not case.changes[-1].startswith(("metrics", "features", "background", "video_f", "flow")):
             predict_cost(cfg)
@@ -173,9 +171,9 @@ def go_to_training(cfg: DictConfig) -> None:
         instantiate(cfg.text)
 
 
-def build_network(cfg: DictConfig, key: str) -> None:
+def build_network(cfg: Any, key: str) -> None:
     """On `meta`; pretrained parts, which would be read, are left out."""
-    text = json.dumps(OmegaConf.to_container(cfg[key], resolve=True))
+    text = json.dumps(plain(cfg[key]))
     if "pretrained" not in text and "load_pretrained" not in text:
         with torch.device("meta"):
             instantiate(cfg[key])

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import OmegaConf
 from rich.console import Console
 from torch import Tensor
 
@@ -20,7 +20,9 @@ from benchmarks.setups import compose_config
 from datamodules.cache import Clip
 from datamodules.rows import Row, fixed_row
 from datamodules.segments import SegmentDataModule
-from longtake.releases.reading import RELEASE_CONFIG
+from lightning_modules.remembering import MemoryModule
+from longtake.releases.building import build
+from longtake.releases.reading import RELEASE_CONFIG, load_run
 from networks.interfaces import SegmentBatch
 
 RESAMPLES = 2000
@@ -54,12 +56,46 @@ def read_request(arguments: Sequence[str], defaults: Mapping[str, str]) -> Reque
     return Request(weights, options, overrides)
 
 
-def label(weights: str, config: DictConfig) -> str:
+def label(weights: str, config: Mapping[str, Any]) -> str:
     """What a table calls weights: a release by its folder, a run by the run's name."""
-    return Path(weights).name if (Path(weights) / RELEASE_CONFIG).is_file() else str(config.name)
+    return Path(weights).name if (Path(weights) / RELEASE_CONFIG).is_file() else str(config["name"])
 
 
-def segment_data(config: DictConfig, overrides: Sequence[str]) -> SegmentDataModule:
+def memory_module(weights: str) -> tuple[dict[str, Any], Any]:
+    """The config of weights with a memory, and the module that trains such: by the run's settings, or by conf's.
+
+    Raises:
+        ValueError: if they have no memory.
+    """
+    config, module = load_run(weights)
+    if not isinstance(module, MemoryModule):
+        if not hasattr(module.network, "remember"):
+            raise ValueError(f"weights={weights} were not trained with a memory: give those of lovic or vin_lovic")
+        cfg = compose_config(("experiment=lovic_freedoom", f"paths.root_dir={ROOT}", "paths.run_dir=."))
+        node: Any = OmegaConf.to_container(cfg.lightning_module, resolve=True)
+        built = {name: getattr(module, name) for name in ("network", "objective", "sampler")}
+        trains_compressor = getattr(module.network.compressor, "decoder", None) is not None
+        rest = {key: value for key, value in node.items() if key not in (*built, "optimizer", "scheduler")}
+        rest["reconstruction_weight"] *= trains_compressor
+        module = instantiate(rest, **built, optimizer=None, scheduler=None).eval()
+    return config, module
+
+
+def compressor_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the config of weights says of the compressor, alone or inside a network."""
+    found: dict[str, Any] = config["network"]["compressor"]
+    return found
+
+
+def trained_rates(config: Mapping[str, Any]) -> tuple[float, float]:
+    """The lowest and highest rate that a compressor was trained at, as a run or a release says it."""
+    if "rates" in config:
+        return tuple(config["rates"])
+    law = config["lightning_module"]["rates"]
+    return law["lowest"], law["highest"]
+
+
+def segment_data(config: Mapping[str, Any], overrides: Sequence[str]) -> SegmentDataModule:
     """The videos of the overrides (by default Freedoom's) as latents of the weights' codec, in their segments.
 
     config: of trained weights.
@@ -69,8 +105,8 @@ def segment_data(config: DictConfig, overrides: Sequence[str]) -> SegmentDataMod
     rollout = config.get("rollout") or {}
     data: SegmentDataModule = instantiate(
         cfg.datamodule,
-        codec=instantiate(config.codec).eval(),
-        text_encoder=instantiate(config.text),
+        codec=build(config["codec"]).eval(),
+        text_encoder=build(config["text"]),
         segment_frames=rollout.get("segment_frames", cfg.datamodule.segment_frames),
         global_batch_size=1,
         batch_size=1,

@@ -80,21 +80,27 @@ class Pipeline:
         Raises:
             ValueError: if they cannot be loaded, cannot be trusted, or make no videos.
         """
+        from longtake.releases.bases import rename_base
+        from longtake.releases.reading import read_run
+
+        config, state = read_run(weights)
+        for part, name in (bases or {}).items():
+            rename_base(config, part, name)
+        return cls.from_config(config, state, f"weights={weights}", device=device)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], state: Any, where: str, *, device: Any = None) -> Self:
+        """Builds the pipeline of weights that were read; see `sampling_parts`.
+
+        Raises:
+            ValueError: if they make no videos, or do not fit their config.
+        """
         from longtake.releases.parts import sampling_parts
 
-        parts = sampling_parts(weights, bases=bases)
+        parts = sampling_parts(config, state, where)
         found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         parts.module.to(found).requires_grad_(False)
-        return cls(
-            module=parts.module,
-            guidance=parts.guidance,
-            rollout=parts.rollout,
-            codec=parts.codec,
-            text_encoder=parts.text_encoder,
-            height=parts.config.video.height,
-            width=parts.config.video.width,
-            fps=parts.config.video.fps,
-        )
+        return cls(**parts._asdict(), **config["video"])
 
     def replace(self, **changes: Any) -> Self:
         """The same pipeline with other parts; weights are shared.

@@ -23,7 +23,9 @@ MAY_IMPORT = {
     ),
 }
 """Programs import longtake.cli alone, which may import everything; nothing else imports longtake.cli."""
-MAY_READ_A_CONFIG = ("longtake/cli/", "longtake/settings/", "longtake/releases/")
+MAY_READ_A_CONFIG = ("longtake/cli/",)
+MAY_NAME_TARGETS = (*MAY_READ_A_CONFIG, "longtake/settings/", "longtake/releases/")
+"""Where `_target_` may stand: what is built, checked and released; nothing else asks what a config would build."""
 CONFIG_LIBRARIES = ("hydra", "omegaconf")
 FOREIGN_TO_NETWORKS = (*CONFIG_LIBRARIES, "lightning", "torchmetrics", "av", "cv2", "vizdoom")
 LATE = ("av", "cv2", "diffusers", "peft", "scenedetect", "transformers", "vizdoom")

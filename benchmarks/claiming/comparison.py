@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from benchmarks.claiming.claims import CLAIMS
@@ -32,8 +30,9 @@ from benchmarks.claiming.videos import (
     score,
 )
 from benchmarks.report import save
-from longtake.cli.take import overrides, rollout_of
-from longtake.releases.reading import load_run, override, read_run, weights_hash
+from longtake.cli.changes import with_changes
+from longtake.releases.building import build
+from longtake.releases.reading import load_run, read_run, weights_hash
 
 log = logging.getLogger("longtake")
 
@@ -105,7 +104,7 @@ class Comparison:
         """Of the method's weights and of the codec that decodes it; those of each folder are read once."""
         if method.weights not in self.hashes:
             config, module = load_run(weights_of(method, self.options))
-            codec = instantiate(config.codec)
+            codec = build(config["codec"])
             self.hashes[method.weights] = {"weights_hash": weights_hash(module), "codec_hash": weights_hash(codec)}
         return self.hashes[method.weights]
 
@@ -113,10 +112,9 @@ class Comparison:
         """All that determines the method's videos beside prompts and noise, defaults of its rollout included."""
         weights = weights_of(method, self.options)
         cfg = config_of(method, self.size, weights=weights, output="", seed=0, prompts=())
-        rollout = rollout_of(cfg, override(read_run(weights)[0], overrides(cfg)))
         return {
             "overrides": overrides_of(method, self.size),
-            "rollout": OmegaConf.to_container(rollout, resolve=True),
+            "rollout": with_changes(read_run(weights)[0], cfg)["rollout"],
             **self.hashes_of(method),
         }
 

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from longtake.cli.take import overrides, rollout_of
+from longtake.cli.changes import with_changes
 from longtake.cost.codec import codec_size
 from longtake.cost.flops import chunk_calls, dit_flops
 from longtake.cost.rollouts import plan, sampling_cost
 from longtake.cost.sizes import NetworkSize, VideoSize, network_size
-from longtake.releases.reading import override, read_run
+from longtake.releases.reading import read_run
 
 TEXT_TOKENS = 20
 """Of a caption. Source: as in conf/evaluate.yaml."""
@@ -34,8 +34,7 @@ def sampling_flops(
 
 def video_tflop(cfg: DictConfig) -> float:
     """10¹² FLOP of one video, decoding included, by a config of generate.py; no network is built."""
-    config = override(read_run(cfg.weights)[0], overrides(cfg))
-    nodes: Any = OmegaConf.to_container(config, resolve=True)
+    nodes = with_changes(read_run(cfg.weights)[0], cfg)
     codec = codec_size(nodes["codec"])
     height, width = (nodes["video"][side] if cfg[side] is None else cfg[side] for side in ("height", "width"))
     video = VideoSize(
@@ -44,8 +43,7 @@ def video_tflop(cfg: DictConfig) -> float:
         width=width // codec.space_factor,
         text_tokens=TEXT_TOKENS,
     )
-    rollout: Any = OmegaConf.to_container(rollout_of(cfg, config), resolve=True)
     calls = nodes["sampler"]["num_inference_steps"] * (1 if nodes["guidance"]["scale"] == 1 else 2)
-    flops = sampling_flops(network_size(nodes["network"]), rollout, video, calls=calls, without=cfg.without)
+    flops = sampling_flops(network_size(nodes["network"]), nodes["rollout"], video, calls=calls, without=cfg.without)
     decode = (codec.decode_flops or 0) * video.num_latents * video.height * video.width
     return (flops + decode) / 1e12

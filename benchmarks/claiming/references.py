@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 from einops import rearrange
-from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from benchmarks.claiming.videos import Change
+from longtake.releases.building import build
 from longtake.releases.reading import read_run, weights_hash
 
 SIGMA = 0.7
@@ -40,7 +40,7 @@ def through_codec(video: Tensor, weights: Path) -> Tensor:
 
 @cache
 def _codec(weights: Path) -> nn.Module:
-    codec: nn.Module = instantiate(read_run(str(weights))[0].codec)
+    codec: nn.Module = build(read_run(str(weights))[0]["codec"])
     return codec.eval()
 
 

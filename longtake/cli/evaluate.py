@@ -217,7 +217,7 @@ def priced_parts(cfg: DictConfig) -> dict[str, Any]:
     from longtake.releases.reading import read_run
     from longtake.rollouts.checks import rollout_name
 
-    trained: Any = OmegaConf.to_container(read_run(cfg.weights)[0], resolve=True)
+    trained = read_run(cfg.weights)[0]
     rollout = trained.get("rollout")
     if rollout is None:
         raise ValueError(
@@ -254,8 +254,8 @@ def show_cost(record: dict[str, Any], output: Path | None) -> None:
 
 def run(cfg: DictConfig) -> None:
     """Checks, then predicts a cost, lays videos out for VBench, or scores them."""
-    from longtake.settings.check import check_settings
-    from longtake.settings.schemas import EvaluateSettings
+    from longtake.cli.composed import check_settings
+    from longtake.cli.schemas import EvaluateSettings
 
     check_settings(cfg, EvaluateSettings)
     if cfg.cost:

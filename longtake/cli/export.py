@@ -1,7 +1,9 @@
 """Writes a run as a release folder: `python export.py run=runs/NAME/… output=weights/NAME`."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -13,8 +15,8 @@ log = logging.getLogger("longtake")
 
 def run(cfg: DictConfig) -> None:
     """Checks, loads the run's averaged weights and saves them in the diffusers format."""
-    from longtake.settings.check import check_settings
-    from longtake.settings.schemas import ExportSettings
+    from longtake.cli.composed import check_settings
+    from longtake.cli.schemas import ExportSettings
 
     check_settings(cfg, ExportSettings)
     import torch
@@ -31,11 +33,11 @@ def run(cfg: DictConfig) -> None:
     log.info(f"next: {next_command(config, folder)}")
 
 
-def next_command(config: DictConfig, folder: Path) -> str:
+def next_command(config: Mapping[str, Any], folder: Path) -> str:
     """What a release is for, as it is typed: a codec and a compressor are trained upon, all else makes videos."""
     if config.get("network") is None:
-        return command("train.py", [argument("codec.folder", folder), f"codec.channels={config.codec.channels}"])
-    if str(config.lightning_module._target_).endswith(".CompressionModule"):
+        return command("train.py", [argument("codec.folder", folder), f"codec.channels={config['codec']['channels']}"])
+    if config.get("sampler") is None:
         return command("train.py", ["experiment=lovic_freedoom", argument("pretrained.compressor", folder)])
     return command("generate.py", [argument("weights", folder), argument("output", f"outputs/{folder.name}")])
 

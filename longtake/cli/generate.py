@@ -7,8 +7,8 @@ from longtake.cli.user_errors import start
 
 def run(cfg: DictConfig) -> None:
     """Checks, loads weights, samples, writes mp4 files and manifest.jsonl."""
-    from longtake.settings.check import check_settings
-    from longtake.settings.schemas import GenerateSettings
+    from longtake.cli.composed import check_settings
+    from longtake.cli.schemas import GenerateSettings
 
     check_settings(cfg, GenerateSettings)
     from longtake.video import write_video

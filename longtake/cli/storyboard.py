@@ -53,14 +53,14 @@ def limits_of(take: Take, cfg: DictConfig) -> ModelLimits:
         )
     side = take.codec.space_factor
     return ModelLimits(
-        fingerprint=take.fingerprint(rollout.window_frames, rollout.memory_level),
-        max_latents=rollout.segment_frames,
+        fingerprint=take.fingerprint(rollout["window_frames"], rollout["memory_level"]),
+        max_latents=rollout["segment_frames"],
         tokens_per_latent=(take.height // side) * (take.width // side) // PATCH_AREA,
         time_factor=take.codec.time_factor,
-        max_context_segments=rollout.max_context,
-        rate=rollout.rate,
-        rate_growth=rollout.rate_growth,
-        max_rate=rollout.max_rate,
+        max_context_segments=rollout["max_context"],
+        rate=rollout["rate"],
+        rate_growth=rollout["rate_growth"],
+        max_rate=rollout["max_rate"],
     )
 
 
@@ -78,7 +78,7 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
     board = read_storyboard(Path(cfg.storyboard), limits)
     refuse_secrets({segment.name: segment.prompt for segment in board.segments}, f"storyboard={cfg.storyboard}")
     check_given_rate(board, cfg.rate)
-    made = plan(board, limits, VideoProbe(take.config.video.fps))
+    made = plan(board, limits, VideoProbe(take.fps))
     silent = [segment.name for segment in board.segments if not segment.prompt]
     if silent:
         log.warning(f"{', '.join(silent)}: no prompt, so the null text is used")
@@ -97,16 +97,16 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
             guidance=take.guidance,
             text_encoder=take.text_encoder,
             size=size,
-            window_frames=rollout.window_frames,
-            memory_level=rollout.memory_level,
+            window_frames=rollout["window_frames"],
+            memory_level=rollout["memory_level"],
             on_step=lambda *_: progress.advance(bar),
             without=take.pipeline.without,
         )
-        reader = GivenReader(take.codec, read_frames, take.height, take.width, take.config.video.fps, take.device)
+        reader = GivenReader(take.codec, read_frames, take.height, take.width, take.fps, take.device)
         latents = make_storyboard(made, store, maker, reader)
         path = Path(cfg.output) / "000.mp4"
         remove_unfinished(cfg.output)
-        write_video(path, take.frames(whole_take(latents).to(take.device)), fps=take.config.video.fps)
+        write_video(path, take.frames(whole_take(latents).to(take.device)), fps=take.fps)
     _write_manifest(cfg, take, made, path, time.perf_counter() - began)
     log.info(f"{len(made.timeline)} segments in {path}")
     return path
@@ -120,7 +120,7 @@ def print_plan(take: Take, made: Plan, limits: ModelLimits, store: SegmentStore,
         log.info("nothing is compressed: a segment knows the frames that adjoin it and nothing further away")
     sampler: Any = take.module.sampler
     passes = 1 + sum(scale != 1 for scale in take.guidance.scales.values())
-    calls = StepFlops(take.module, size, take.rollout_config.window_frames, sampler.num_inference_steps * passes)
+    calls = StepFlops(take.module, size, take.rollout_config["window_frames"], sampler.num_inference_steps * passes)
     spent = remembering_costs(network, made, size, take.device)
 
     def flops(step: PlanStep, tokens: int, context: int) -> float:
@@ -178,7 +178,7 @@ def _write_manifest(cfg: DictConfig, take: Take, made: Plan, path: Path, seconds
     line = {
         "file": path.name,
         "storyboard": public_name(cfg.storyboard),
-        "fps": take.config.video.fps,
+        "fps": take.fps,
         "num_frames": sum(step.num_frames for step in made.steps),
         "boundaries": boundaries(made),
         "cuts": cuts(made),

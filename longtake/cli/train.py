@@ -7,9 +7,9 @@ from longtake.cli.user_errors import start
 
 def run(cfg: DictConfig) -> float | None:
     """Checks, trains; returns the validation loss, which sweepers minimise."""
-    from longtake.settings.check import check_settings
-    from longtake.settings.schemas import TrainSettings  # after Hydra has parsed: --help needs no torch
-    from longtake.settings.together import check_together
+    from longtake.cli.composed import check_settings
+    from longtake.cli.schemas import TrainSettings  # after Hydra has parsed: --help needs no torch
+    from longtake.cli.together import check_together
 
     check_settings(cfg, TrainSettings)
     check_together(cfg)

@@ -1,8 +1,9 @@
 """Configs that come with weights: read within bounds, freed of references, and built from one list of names.
 
-A release, a run and a checkpoint carry a config, of which Hydra would make any object of Python. Whoever made them may
-be a stranger, however they reached this disk. So a config's text is read without aliases, tags and interpolations, and
-each `_target_` in it must be a name that `conf/` gives to a part of a release, or a network class of ours.
+A release, a run and a checkpoint carry a config, whose `_target_` could name any object of Python. Whoever made them
+may be a stranger, however they reached this disk. So a config's text is read as plain values, without aliases, tags and
+interpolations, and each `_target_` in it must be a name that `conf/` gives to a part of a release, or a network class
+of ours. Hydra takes no part in it.
 """
 
 import functools
@@ -12,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from longtake.configs import CONF
+from longtake.releases.plain_yaml import PlainLoader
 from longtake.releases.renamed import renamed, renamed_arguments
 from networks.reading import UNREADABLE, WrongFileError, read_text
 from networks.saving import most_of, own_network
@@ -26,7 +26,7 @@ PARTS = (
 )  # fmt: skip
 """Groups that are built from weights' config, each a folder of conf/."""
 
-PLAIN = ("name", "seed", "video", "prompts", "global_batch_size")
+PLAIN = ("name", "seed", "video", "prompts", "rates", "global_batch_size")
 """Further keys that are read from it: numbers and texts."""
 
 WITHOUT_A_FILE = (
@@ -51,6 +51,11 @@ def allowed() -> frozenset[str]:
     return frozenset(target for target in found if _NAME.fullmatch(target))
 
 
+def may_build(name: str) -> bool:
+    """Whether a config from outside may call what has this dotted name."""
+    return name in allowed() or own_network(name) is not None
+
+
 def _targets(node: Any) -> Iterator[str]:
     """Every `_target_` within a node."""
     if isinstance(node, dict):
@@ -69,14 +74,19 @@ def read_config_file(path: Path) -> dict[str, Any]:
     text = read_text(path, MOST_CONFIG_BYTES)
     try:
         _check_events(yaml.parse(text, Loader=yaml.SafeLoader), path)
-        node = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-    except (yaml.YAMLError, OmegaConfBaseException, *UNREADABLE) as error:
+        node = yaml.load(text, Loader=PlainLoader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, *UNREADABLE) as error:
         if isinstance(error, WrongFileError):
             raise
         reason = " ".join(str(error).split())[:200]
         raise WrongFileError(
             f"{path} is no YAML that a release could hold ({reason}): download it again, for example by `hf download`"
         ) from error
+    if isinstance(node, str | int | float):
+        raise WrongFileError(
+            f"{path} is no YAML that a release could hold (one {type(node).__name__}): download it again, for example "
+            "by `hf download`"
+        )
     if not isinstance(node, dict):
         raise WrongFileError(f"{path} holds no mapping: download it again, for example by `hf download`")
     return {str(key): value for key, value in node.items()}
@@ -108,7 +118,8 @@ def checked_config(tree: Mapping[str, Any], where: str) -> dict[str, Any]:
         where: the setting and weights that the config belongs to, for messages.
 
     Returns:
-        Those of PARTS and PLAIN that it has; `lightning_module` without its optimizer and scheduler.
+        Those of PARTS and PLAIN that it has; `lightning_module`, which runs and older releases name, without its
+        optimizer and scheduler.
 
     Raises:
         ValueError: if something in it is none of the plain values, calls a name that is not allowed, reads a setting
@@ -118,13 +129,16 @@ def checked_config(tree: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise ValueError(f"{where}: its config is no mapping but a {type(tree).__name__}: take the weights anew")
     parts = {key: tree[key] for key in (*PARTS, *PLAIN) if key in tree}
     module = parts.get("lightning_module")
-    if not isinstance(module, Mapping):
-        raise ValueError(f"{where}: its config has no lightning_module, as train.py and export.py write one")
+    if "network" not in parts and module is None:
+        raise ValueError(f"{where}: its config has no network, as train.py and export.py write one")
+    if module is not None and not isinstance(module, Mapping):
+        raise ValueError(f"{where}: its config has no lightning_module, as train.py writes one")
     if not isinstance(parts.get("codec"), Mapping):
         raise ValueError(f"{where}: its config has no codec, as train.py and export.py write one")
-    parts["lightning_module"] = {
-        key: _referred(value, parts) for key, value in module.items() if key not in ("optimizer", "scheduler")
-    }
+    if module is not None:
+        parts["lightning_module"] = {
+            key: _referred(value, parts) for key, value in module.items() if key not in ("optimizer", "scheduler")
+        }
     walk = _Walk(where)
     return {key: walk(value, key, 0) for key, value in parts.items()}
 
@@ -177,7 +191,7 @@ class _Walk:
 
     def _checked_target(self, target: Any, key: str) -> str:
         today = renamed(target) if isinstance(target, str) else ""
-        if not (today in allowed() or own_network(today) is not None):
+        if not may_build(today):
             raise ValueError(
                 f"{self.where}: not loaded, since {key} in its config would call {str(target)[:80]}, which is no part "
                 f"of this project. If it is yours, name it in a file of conf/{key.split('.')[0]}/"

@@ -1,37 +1,37 @@
 """Everything that weights are sampled by, built from their checked config."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig
+from torch import nn
 
-from longtake.releases.reading import load_run
+from longtake.releases.building import build
+from longtake.releases.reading import State, Trained, check_size, load_state
 
 
 class SamplingParts(NamedTuple):
-    """config: of the weights, checked; module: in evaluation mode, with network, objective and sampler."""
+    """module: in evaluation mode, with network, objective and sampler."""
 
-    config: DictConfig
-    module: Any
+    module: nn.Module
     codec: Any
     text_encoder: Any
     guidance: Any
     rollout: Any
 
 
-def sampling_parts(
-    weights: str | Path, overrides: DictConfig | None = None, *, bases: Mapping[str, str] | None = None
-) -> SamplingParts:
-    """Loads the module of weights, and its codec, text encoder, guidance and rollout; see `load_run`.
+def sampling_parts(config: Mapping[str, Any], state: State, where: str) -> SamplingParts:
+    """Builds network, codec, text encoder, sampler, guidance and rollout, and loads the weights.
+
+    config, state: as `read_run` gives them, with changes; what is no mapping in it is taken for a part that is built;
+    where: the setting and weights, for messages.
 
     Raises:
-        ValueError: if the weights make no videos.
+        ValueError: if the weights make no videos, or do not fit their config.
     """
-    config, module = load_run(weights, overrides, bases=bases)
-    if config.get("network") is None or getattr(module, "sampler", None) is None:
+    if config.get("network") is None or config.get("sampler") is None:
         kind = "a codec" if config.get("network") is None else "a compressor"
-        raise ValueError(f"weights={weights} hold {kind}, which makes no videos: give those of a network")
-    names = ("codec", "text", "guidance", "rollout")
-    return SamplingParts(config, module, *(instantiate(config[name]) for name in names))
+        raise ValueError(f"{where} hold {kind}, which makes no videos: give those of a network")
+    check_size(config, state, where)
+    module = Trained(config)
+    load_state(module, state)
+    return SamplingParts(module.eval(), *(build(config[name]) for name in ("codec", "text", "guidance", "rollout")))

@@ -1,4 +1,4 @@
-"""From a config to objects, and from a run, checkpoint or release folder back to a trained network."""
+"""From a run, checkpoint or release folder back to a trained network: configs are plain values, checked first."""
 
 import hashlib
 import logging
@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
-from lightning import LightningModule
-from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from longtake.configs import weights_folder
+from longtake.releases.building import build
 from longtake.releases.checkpoints import CONFIG_KEY, last_checkpoint, read_checkpoint
 from longtake.releases.hub import PREFIX, on_disk, repository_of
 from longtake.releases.outside import PARTS, checked_config, read_config_file
-from longtake.settings.check import check_groups
+from longtake.settings.check import Tree, check_groups, check_tree
+from longtake.settings.kinds import Shown
 from networks.reading import check_finite, load_tensors, tensor_shapes
 from networks.saving import WEIGHTS, differing, load_weights, shapes_of
 
@@ -27,9 +26,15 @@ log = logging.getLogger("longtake")
 RELEASE_CONFIG = "config.yaml"
 NETWORK_FOLDER = "network"
 
+Config = dict[str, Any]
+"""Of weights: plain values, checked; see `checked_config`."""
 
-def read_run(weights: str | Path, key: str = "weights") -> tuple[DictConfig, dict[str, torch.Tensor] | Path]:
-    """The config of trained weights, checked, and their state (a checkpoint's) or folder (a release's).
+State = dict[str, torch.Tensor] | Path
+"""Tensors by name, of a checkpoint, or the folder of a release that holds them."""
+
+
+def read_run(weights: str | Path, key: str = "weights") -> tuple[Config, State]:
+    """The config of trained weights, checked, and their state.
 
     weights: a .ckpt, a run folder, or a release folder, also hub:USER/REPO/FOLDER; key: what the setting is called
     that names it.
@@ -40,28 +45,30 @@ def read_run(weights: str | Path, key: str = "weights") -> tuple[DictConfig, dic
     path = locate(weights, key)
     if path.is_dir():
         config = trusted(read_config_file(path / RELEASE_CONFIG), f"{key}={weights}")
-        if "folder" in config.codec:
-            config.codec.folder = str(codec_folder(path, config.codec.folder, weights, key))
+        if "folder" in config["codec"]:
+            config["codec"]["folder"] = str(codec_folder(path, config["codec"]["folder"], weights, key))
         return config, path / NETWORK_FOLDER
     checkpoint = read_checkpoint(path)
     return trusted(checkpoint[CONFIG_KEY], f"{key}={weights}"), state_of(checkpoint, path)
 
 
-def trusted(tree: Mapping[str, Any], where: str) -> DictConfig:
+def trusted(tree: Mapping[str, Any], where: str) -> Config:
     """A config from outside, of which every name, type and range has been looked at.
 
     Raises:
         ValueError: for the first that is not as it should be.
     """
-    config = OmegaConf.create(checked_config(tree, where))
+    config = checked_config(tree, where)
     try:
-        check_groups(config, [part for part in PARTS if config.get(part) is not None])
+        check_groups(Tree(config), [part for part in PARTS if config.get(part) is not None])
+        if config.get("sampler") is not None:
+            check_tree(Tree({"video": config.get("video")}), Shown)
     except ValueError as error:
         raise ValueError(f"{where}: in its config, {error}") from error
     return config
 
 
-def read_state(weights: str | Path, key: str) -> dict[str, torch.Tensor] | Path:
+def read_state(weights: str | Path, key: str) -> State:
     """The state (a checkpoint's) or folder (a release's) of trained weights, whose config is not read.
 
     Raises:
@@ -129,8 +136,10 @@ def codec_folder(release: Path, folder: Any, weights: str | Path, key: str) -> P
     return (release / folder).resolve()
 
 
-def load_state(module: LightningModule, state: dict[str, torch.Tensor] | Path) -> None:
+def load_state(module: nn.Module, state: State) -> None:
     """Puts trained weights into a freshly built module (averaged ones, where the run kept an average).
+
+    module: with `network`, or `codec`.
 
     Raises:
         ValueError: if they do not fit.
@@ -148,7 +157,7 @@ def load_state(module: LightningModule, state: dict[str, torch.Tensor] | Path) -
     module.load_state_dict(state)
 
 
-def load_parts(module: LightningModule, parts: Mapping[str, str | Sequence[str]]) -> None:
+def load_parts(module: nn.Module, parts: Mapping[str, str | Sequence[str]]) -> None:
     """Puts trained weights into parts of a module's network; parts that it goes without are left out.
 
     parts: name of a part, such as "compressor" or "window", to weights, such as "weights/NAME", or
@@ -206,71 +215,38 @@ def network_state(weights: str | Path, key: str) -> dict[str, torch.Tensor]:
     return {key.removeprefix("network."): x for key, x in state.items() if key.startswith("network.")}
 
 
-def override(config: DictConfig, overrides: DictConfig) -> DictConfig:
-    """A resolved config with some keys of its groups changed; a group that brings its own `_target_` is replaced."""
-    replaced = [key for key in overrides if "_target_" in overrides[key]]
-    kept = OmegaConf.masked_copy(config, [str(key) for key in config if key not in replaced])
-    merged = OmegaConf.merge(kept, overrides)
-    assert isinstance(merged, DictConfig)
-    for key in merged.lightning_module:  # resolved configs repeat each group where it is used
-        if key in merged and isinstance(merged[key], DictConfig):
-            merged.lightning_module[key] = merged[key]
-    return merged
-
-
-def rename_base(config: Any, part: str, name: str) -> None:
-    """Gives a part that loads a pretrained model another folder or hub name of it, wherever the config repeats it.
-
-    Args:
-        config: of weights; a mapping that is changed in place.
-        part: text, codec or backbone.
-        name: a folder, or a name on the hub.
-
-    Raises:
-        ValueError: if that part loads no pretrained model.
-    """
-    original = config.get(part)
-    if not isinstance(original, Mapping) or "pretrained" not in original:
-        raise ValueError(f"{part}.pretrained={name}: the {part} of these weights has no pretrained model: leave it out")
-    target = original["_target_"]
-    nodes = [config[part], *([config["network"]] if part == "backbone" else [])]
-    while nodes:
-        node = nodes.pop()
-        if node.get("_target_") == target:
-            node["pretrained"] = name
-        nodes += [value for value in node.values() if isinstance(value, Mapping)]
-
-
-def load_run(
-    weights: str | Path,
-    overrides: DictConfig | None = None,
-    *,
-    key: str = "weights",
-    bases: Mapping[str, str] | None = None,
-) -> tuple[DictConfig, LightningModule]:
-    """The module of a run or release, rebuilt and ready to generate.
+def load_run(weights: str | Path, *, key: str = "weights") -> tuple[Config, nn.Module]:
+    """The module that trained these weights, with them, in evaluation mode; of a release, which names none, `Trained`.
 
     Args:
         weights: a .ckpt, a run folder, a release folder, or hub:USER/REPO/FOLDER.
-        overrides: merged into the config first.
         key: what the setting is called that names the weights.
-        bases: by part (text, codec, backbone), another folder or hub name of the pretrained model that it loads.
 
     Raises:
         ValueError: if they do not fit together, or cannot be trusted; see `read_run`.
     """
     config, state = read_run(weights, key)
-    for part, name in (bases or {}).items():
-        rename_base(config, part, name)
-    if overrides is not None:
-        config = override(config, overrides)
     check_size(config, state, f"{key}={weights}")
-    module: LightningModule = instantiate(config.lightning_module, optimizer=None, scheduler=None)
+    if "lightning_module" in config:
+        module: nn.Module = build({**config["lightning_module"], "optimizer": None, "scheduler": None})
+    else:
+        module = Trained(config)
     load_state(module, state)
     return config, module.eval()
 
 
-def check_size(config: DictConfig, state: dict[str, torch.Tensor] | Path, where: str) -> None:
+class Trained(nn.Module):
+    """What weights are sampled with: their network, objective and sampler; the last two are None for a compressor."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        """config: of weights with a network, checked; parts in it may be built already."""
+        super().__init__()
+        self.network: Any = build(config["network"])
+        self.objective: Any = build(config.get("objective"))
+        self.sampler: Any = build(config.get("sampler"))
+
+
+def check_size(config: Mapping[str, Any], state: State, where: str) -> None:
     """Builds the network on the device `meta`, where sizes cost nothing, before a wrong size fills the memory.
 
     A network that loads a pretrained base is not looked at: its sizes are the base's.
@@ -278,11 +254,11 @@ def check_size(config: DictConfig, state: dict[str, torch.Tensor] | Path, where:
     Raises:
         ValueError: if the config asks for far more weights than there are.
     """
-    part = "codec" if config.get("network") is None else "network"
-    if "pretrained" in OmegaConf.to_yaml(config[part]) or "folder" in config[part]:
+    part = config["codec" if config.get("network") is None else "network"]
+    if "'pretrained'" in str(part) or "folder" in part:
         return
     with torch.device("meta"):
-        network: nn.Module = instantiate(config[part])
+        network: nn.Module = build(part)
     asked = sum(value.numel() for value in network.state_dict().values())
     shapes = tensor_shapes(state / WEIGHTS) if isinstance(state, Path) else shapes_of(state)
     there = sum(math.prod(shape) for shape in shapes.values())

@@ -6,19 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
+from longtake.releases.bases import rename_base
 from longtake.releases.disclosure import refuse_paths, refuse_secrets
-from longtake.releases.outside import PARTS
-from longtake.releases.reading import NETWORK_FOLDER, RELEASE_CONFIG, load_run, rename_base
+from longtake.releases.plain_yaml import dumped
+from longtake.releases.reading import NETWORK_FOLDER, RELEASE_CONFIG, load_run
 from networks.files import whole
 from networks.saving import read_config, save_pretrained
 
-RELEASED = ("name", "seed", *PARTS, "video", "prompts")
+RELEASED = (
+    "name", "seed", "codec", "text", "compressor", "network", "objective", "sampler", "guidance", "rollout", "rates",
+    "video", "prompts",
+)  # fmt: skip
+"""What a release's config says: all that makes videos, and nothing of the training that led there."""
 
 
 def network_config(node: Any) -> Any:
-    """A resolved Hydra node as a config.json: `_target_` becomes `_class_name`."""
+    """A config's node as a config.json: `_target_` becomes `_class_name`."""
     if isinstance(node, list):
         return [network_config(value) for value in node]
     if not isinstance(node, dict):
@@ -48,8 +52,7 @@ def release(
         ValueError: if there is no such compressor to leave the decoder out of, or the config would carry a path or a
             secret of this machine.
     """
-    config, module = load_run(weights, key="run")
-    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    resolved, module = load_run(weights, key="run")
     for part, name in (bases or {}).items():
         rename_base(resolved, part, name)
     if not decoder:
@@ -66,14 +69,14 @@ def release(
         made_of = network_config(resolved["codec"]) if begun is None else read_config(Path(begun))
         save_pretrained(network, made_of, folder)
         return
+    trained_at = resolved.get("lightning_module", {}).get("rates")  # what a compressor can be asked for
+    if trained_at is not None:
+        resolved["rates"] = [trained_at["lowest"], trained_at["highest"]]
     kept = {key: resolved[key] for key in RELEASED if key in resolved}
-    for key in kept["lightning_module"]:  # said once: the module refers to the groups
-        if isinstance(kept.get(key), dict):
-            kept["lightning_module"][key] = f"${{{key}}}"
     if "folder" in kept["codec"]:  # relative, so that a release can be moved together with its codec
         kept["codec"]["folder"] = os.path.relpath(kept["codec"]["folder"], folder.resolve())
     refuse_secrets(kept, "the release's config")
     refuse_paths({key: value for key, value in kept.items() if key != "prompts"}, "the release's config")
     save_pretrained(network, network_config(resolved["network"]), folder / NETWORK_FOLDER)
     with whole(folder / RELEASE_CONFIG) as unfinished:
-        unfinished.write_text(OmegaConf.to_yaml(kept), encoding="utf-8")
+        unfinished.write_text(dumped(kept), encoding="utf-8")

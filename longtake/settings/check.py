@@ -1,24 +1,22 @@
-"""Every setting of a composed config against its type and range, before anything is built.
+"""Every setting of a config against its type and range, before anything is built.
 
-A group is checked by the signature of its `_target_`, all else by the program's schema in longtake.settings.schemas.
+A group is checked by the signature of its `_target_`, all else by the program's schema. Configs are plain values; what
+`${…}` in one stands for is asked of the `Tree` that it comes in, so that this package knows no library of configs.
 """
 
 import inspect
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from annotated_types import Le
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from longtake.arguments import argument
 from longtake.settings.fitting import any_of, fits, hints_of, options_of, target
-from longtake.settings.schemas import Later
+from longtake.settings.kinds import Later
 from longtake.settings.wording import describe, is_mapping, is_scalar, is_sequence, members, shown
 from networks.ranges import LARGE, LARGEST
 
@@ -41,25 +39,45 @@ OF_HYDRA = {
 """Keys of a part that Hydra reads itself."""
 
 
-def check_settings(cfg: DictConfig, schema: type) -> None:
-    """Every key of a composed config; keys that are missing (`???`) and may be are left to the program.
+MISSING = "???"
+"""What stands where a value has to be given."""
 
-    schema: one of longtake.settings.schemas.
+
+def _unresolved(key: str) -> Any:
+    raise LookupError("nothing is referred to here")
+
+
+class Tree(NamedTuple):
+    """A config.
+
+    values: plain, with `${…}` as written; resolve: what stands at a key once its reference is followed, as plain
+    values, or LookupError with the reason; typed: the values that were typed on the command line, by key, as texts.
+    """
+
+    values: Mapping[str, Any]
+    resolve: Callable[[str], Any] = _unresolved
+    typed: Mapping[str, str] = {}
+
+
+def check_tree(tree: Tree, schema: type) -> None:
+    """Every key of a program's config; keys that are missing (`???`) and may be are left to the program.
+
+    schema: a TypedDict of annotated settings.
 
     Raises:
         ValueError: for the first that cannot be, named as it is typed, with what would do.
     """
-    _refuse(_of_schema(cfg, schema, "", _Roots(cfg)))
+    _refuse(_of_schema(tree.values, schema, "", _Roots(tree)))
 
 
-def check_groups(cfg: DictConfig, groups: list[str]) -> None:
-    """Some groups of a config that was put together after composing, such as that of weights with changes.
+def check_groups(tree: Tree, groups: Sequence[str]) -> None:
+    """Some groups of a config, such as those of weights with changes.
 
     Raises:
-        ValueError: as check_settings.
+        ValueError: as check_tree.
     """
-    roots = _Roots(cfg)
-    _refuse(fault for group in groups for fault in _child(cfg, group, Any, group, roots))
+    roots = _Roots(tree)
+    _refuse(fault for group in groups for fault in _child(tree.values, group, Any, group, roots))
 
 
 def _refuse(faults: Iterator[str]) -> None:
@@ -71,16 +89,16 @@ def _refuse(faults: Iterator[str]) -> None:
 class _Roots:
     """The config as a whole: where a value that another key refers to stands, and which groups are chosen."""
 
-    def __init__(self, cfg: DictConfig) -> None:
-        self.cfg = cfg
-        self.plain: Any = OmegaConf.to_container(cfg, resolve=False)
+    def __init__(self, tree: Tree) -> None:
+        self.resolve, self.typed = tree.resolve, tree.typed
+        self.plain: Any = tree.values
         self.text = json.dumps(self.plain, default=str)
 
     def at(self, key: str) -> Any:
         """What stands at a key, with its `${…}`; None where nothing does."""
         node = self.plain
         for name in re.findall(r"[^.\[\]]+", key):
-            if isinstance(node, dict):
+            if isinstance(node, Mapping):
                 node = node.get(name)
             elif isinstance(node, list):
                 node = node[int(name)]
@@ -99,7 +117,7 @@ class _Roots:
         return key
 
 
-def _of_schema(node: DictConfig, schema: type, place: str, roots: _Roots) -> Iterator[str]:
+def _of_schema(node: Mapping[str, Any], schema: type, place: str, roots: _Roots) -> Iterator[str]:
     """A mapping whose keys are known."""
     hints = get_type_hints(schema, include_extras=True)
     optional: frozenset[str] = schema.__optional_keys__  # type: ignore[attr-defined]
@@ -108,7 +126,7 @@ def _of_schema(node: DictConfig, schema: type, place: str, roots: _Roots) -> Ite
         if key not in hints:
             if place or f"${{{key}" not in roots.text:  # a key of one's own that others refer to is no mistake
                 yield _unknown(name, key, list(hints), place.rstrip(".") or "the config")
-        elif not (OmegaConf.is_missing(node, key) and key in optional) and Later not in get_args(hints[key]):
+        elif not (node[key] == MISSING and key in optional) and Later not in get_args(hints[key]):
             yield from _child(node, key, hints[key], name, roots)
     for key in hints.keys() - optional - {str(key) for key in node}:
         yield f"{place}{key} is missing: give {place}{key}=…"
@@ -116,19 +134,19 @@ def _of_schema(node: DictConfig, schema: type, place: str, roots: _Roots) -> Ite
 
 def _child(node: Any, key: Any, hint: Any, name: str, roots: _Roots) -> Iterator[str]:
     """One value: it is found, then checked; named by the key that it comes from."""
-    if OmegaConf.is_missing(node, key):
+    value = node[key]
+    if value == MISSING:
         yield f"{name} is missing: give {name}=…"
         return
-    try:
-        value = node[key]
-    except OmegaConfBaseException as error:
-        reason = " ".join(str(error).split("full_key")[0].split())
-        text = roots.at(name)
-        advice = f"for this very text type {argument(name, text)}" if isinstance(text, str) else "look at the name"
-        yield f"{name}={shown(text)} refers to what is not there ({reason}): {advice}"
-        return
+    if isinstance(value, str) and "${" in value:
+        try:
+            value = roots.resolve(name)
+        except LookupError as error:
+            advice = f"for this very text type {argument(name, value)}"
+            yield f"{name}={shown(value)} refers to what is not there ({error.args[0]}): {advice}"
+            return
     origin = roots.origin(name)
-    if isinstance(value, DictConfig) and "_target_" in value:
+    if isinstance(value, Mapping) and "_target_" in value:
         yield from fits(value, hint, name, origin)
         if origin == name:  # what is referred to is checked where it stands
             yield from _part(value, name, roots)
@@ -141,10 +159,10 @@ def _value(value: Any, hint: Any, name: str, roots: _Roots, used_as: str = "") -
     options = list(members(hint))
     if any(each is Any or each is object for each, _ in options):
         return
-    if isinstance(value, DictConfig):
+    if isinstance(value, Mapping):
         found = next(((each, beside) for each, beside in options if is_mapping(each)), None)
         if found is None:
-            yield _wrong(name, OmegaConf.to_container(value), hint, used_as)
+            yield _wrong(name, value, hint, used_as, roots)
         elif is_typeddict(found[0]):
             yield from _of_schema(value, found[0], f"{name}.", roots)
         else:
@@ -154,24 +172,24 @@ def _value(value: Any, hint: Any, name: str, roots: _Roots, used_as: str = "") -
                 else:
                     inner = (*get_args(found[0]), Any, Any)[1]
                     yield from _child(value, key, inner, f"{name}.{key}", roots)
-    elif isinstance(value, ListConfig):
+    elif isinstance(value, list):
         found = next(((each, beside) for each, beside in options if is_sequence(each)), None)
         if found is None:
-            yield _wrong(name, OmegaConf.to_container(value), hint, used_as)
+            yield _wrong(name, value, hint, used_as, roots)
             return
         inner = get_args(found[0]) or (Any,)
         is_tuple = get_origin(found[0]) is tuple and Ellipsis not in inner
         if is_tuple and len(inner) != len(value):
-            yield _wrong(name, OmegaConf.to_container(value), hint, used_as)
+            yield _wrong(name, value, hint, used_as, roots)
             return
         for n in range(len(value)):
             yield from _child(value, n, inner[n] if is_tuple else inner[0], f"{name}[{n}]", roots)
         if not _is_valid([None] * len(value), list[Any], found[1]):
-            yield _wrong(name, OmegaConf.to_container(value), hint, used_as)
+            yield _wrong(name, value, hint, used_as, roots)
     else:
         scalars = [Annotated[each, *beside] if beside else each for each, beside in options if is_scalar(each)]
         if not scalars or not _is_valid(value, Union[tuple(scalars)], ()):  # noqa: UP007 - made here
-            yield _wrong(name, value, hint, used_as)
+            yield _wrong(name, value, hint, used_as, roots)
 
 
 def _is_valid(value: Any, hint: Any, beside: tuple[Any, ...]) -> bool:
@@ -184,7 +202,7 @@ def _is_valid(value: Any, hint: Any, beside: tuple[Any, ...]) -> bool:
     return True
 
 
-def _wrong(name: str, value: Any, hint: Any, used_as: str) -> str:
+def _wrong(name: str, value: Any, hint: Any, used_as: str, roots: _Roots) -> str:
     """The sentence for a value of another type or out of range."""
     options = list(members(hint))
     said = f"{name}={shown(value)} must be {describe(hint)}"
@@ -197,19 +215,9 @@ def _wrong(name: str, value: Any, hint: Any, used_as: str) -> str:
     if choices and any(not is_scalar(each) for each, _ in options):
         return f"{said}: use {name}={any_of(choices)}"
     if any(each is str for each, _ in options) and value is not None and not isinstance(value, str | list | dict):
-        typed = "quote it" if "[" in name else f"type {argument(name, _typed(name, value))}"
+        typed = "quote it" if "[" in name else f"type {argument(name, roots.typed.get(name, shown(value)))}"
         said += f": for this very text {typed}"
     return said
-
-
-def _typed(name: str, value: Any) -> str:
-    """A value as it was typed, before Hydra read a number in it."""
-    if HydraConfig.initialized():
-        for change in map(str, HydraConfig.get().overrides.task):
-            key, _, text = change.lstrip("+").partition("=")
-            if key == name:
-                return text
-    return shown(value)
 
 
 def _unknown(name: str, key: str, known: list[str], place: str) -> str:
@@ -218,7 +226,7 @@ def _unknown(name: str, key: str, known: list[str], place: str) -> str:
     return f"{name} is not a setting{meant} {place} has {', '.join(known) or 'none'}"
 
 
-def _part(node: DictConfig, name: str, roots: _Roots) -> Iterator[str]:
+def _part(node: Mapping[str, Any], name: str, roots: _Roots) -> Iterator[str]:
     """A mapping with `_target_`, by the signature of what it names."""
     called = target(node)
     if isinstance(called, str):

@@ -1,19 +1,19 @@
 """What the parts of a config call, what these take, and whether what they build fits where it is used."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pkgutil import resolve_name
 from typing import Any, get_type_hints
 
-from omegaconf import DictConfig, OmegaConf
+import yaml
 from torch import nn
 
 from longtake.configs import CONF
-from longtake.settings.schemas import FOREIGN, Part
+from longtake.settings.kinds import FOREIGN, Part
 from longtake.settings.wording import describe, is_scalar, members, shown
 
 
-def target(node: DictConfig) -> Any:
+def target(node: Mapping[str, Any]) -> Any:
     """What a part calls, or a sentence that begins with `_target_`."""
     name = node.get("_target_")
     if not isinstance(name, str) or not name:
@@ -40,7 +40,7 @@ def _is_forward(hint: Any) -> bool:
     return isinstance(hint, str) or "ForwardRef" in repr(hint)
 
 
-def fits(node: DictConfig, hint: Any, name: str, origin: str) -> Iterator[str]:
+def fits(node: Mapping[str, Any], hint: Any, name: str, origin: str) -> Iterator[str]:
     """Whether what a part builds is what is wanted here; where that cannot be known it is taken to be."""
     options = list(members(hint))
     wanted = [each for each, _ in options if not is_scalar(each)]
@@ -87,8 +87,8 @@ def options_of(group: str) -> list[str]:
 
 def _builds(group: str, option: str, kinds: list[Any]) -> bool:
     """Whether an option of a group builds one of these."""
-    node = OmegaConf.load(CONF / group / f"{option}.yaml")
-    called = target(node) if isinstance(node, DictConfig) and "_target_" in node else ""
+    node = yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))
+    called = target(node) if isinstance(node, Mapping) and "_target_" in node else ""
     return not isinstance(called, str) and any(all(_is_kind(_made_by(called), each) for each in kind) for kind in kinds)
 
 

@@ -15,12 +15,12 @@ from benchmarks.claiming.methods import METHODS, Size, choose, config_of, weight
 from benchmarks.claiming.tables import claim_sheet, method_sheet
 from benchmarks.setups import compose_config
 from datamodules.tables import Entry
-from longtake.cli.take import overrides, rollout_of
+from longtake.cli.changes import with_changes
 from longtake.compat.torch import flop_counter
 from longtake.cost.sizes import VideoSize, network_size
 from longtake.metrics.frame_difference import SeamScore, TemporalFlicker
 from longtake.metrics.frechet import FrechetFrameDistance
-from longtake.releases.reading import override, read_run
+from longtake.releases.reading import read_run
 from longtake.reports.scorer import Scorer
 from longtake.video import read_frames, write_video
 from networks.interfaces import Condition
@@ -57,7 +57,7 @@ def merged(name, releases):
         weights = weights_of(METHODS[name], releases)
         cfg = config_of(METHODS[name], SIZE, weights=weights, output="out", seed=3, prompts=texts)
         assert (list(cfg.prompt), cfg.seed) == (texts, 3)
-        COMPOSED[name] = cfg, override(read_run(cfg.weights)[0], overrides(cfg))
+        COMPOSED[name] = cfg, with_changes(read_run(cfg.weights)[0], cfg)
     return COMPOSED[name]
 
 
@@ -65,9 +65,9 @@ def merged(name, releases):
 def test_every_method_composes_and_its_parts_are_built(name, releases):
     cfg, config = merged(name, releases)
     with torch.device("meta"):
-        network = instantiate(config.network)
-    rollout = instantiate(rollout_of(cfg, config))
-    sampler, guidance = instantiate(config.sampler), instantiate(config.guidance)
+        network = instantiate(config["network"])
+    rollout = instantiate(config["rollout"])
+    sampler, guidance = instantiate(config["sampler"]), instantiate(config["guidance"])
     assert (sampler.num_inference_steps, guidance.scales) == (20, {"text": 1.5})
     assert sampler is not None
     assert callable(rollout)
@@ -98,16 +98,15 @@ def test_names_are_chosen_or_refused():
 
 def test_flops_of_a_canvas_without_tokens_are_those_that_run(releases):
     _, config = merged("vin_without_tokens", releases)
-    nodes = OmegaConf.to_container(config, resolve=True)
-    network = instantiate(config.network).eval().requires_grad_(False)
+    network = instantiate(config["network"]).eval().requires_grad_(False)
     index, mask = torch.arange(20.0).unsqueeze(0), torch.ones(1, 7, dtype=torch.bool)
     with torch.no_grad(), flop_counter() as counter:
         condition = Condition(index, torch.randn(1, 7, 384), mask).without("global_tokens")
         network(torch.randn(1, 16, 20, 8, 8), torch.full((1, 20), 0.5), condition)
-    size, video = network_size(nodes["network"]), VideoSize(20, 8, 8, 7)
-    found = cost.sampling_flops(size, nodes["rollout"], video, calls=1, without="global_tokens")
+    size, video = network_size(config["network"]), VideoSize(20, 8, 8, 7)
+    found = cost.sampling_flops(size, config["rollout"], video, calls=1, without="global_tokens")
     assert found == pytest.approx(counter.get_total_flops(), rel=0.02)
-    whole = cost.sampling_flops(size, nodes["rollout"], video, calls=1, without=None)
+    whole = cost.sampling_flops(size, config["rollout"], video, calls=1, without=None)
     assert whole > found
 
 

@@ -15,6 +15,7 @@ from test_training import ROOT, TINY
 from benchmarks import colour, compression, memory_gain, recall, restored, revisits, scenes, trained
 from benchmarks.setups import compose_config
 from lightning_modules.tasks import fixed_task
+from longtake.releases.building import build
 from longtake.releases.checkpoints import CONFIG_KEY
 from longtake.releases.reading import load_run
 from longtake.video import write_video
@@ -227,8 +228,8 @@ def test_scenes_are_seen_along_the_shot_or_along_the_take():
 
 def test_memory_tells_a_return_what_the_window_cannot(lovic):
     config, module = load_run(lovic)
-    rollout, guidance = instantiate(config.rollout), instantiate(config.guidance)
-    roller = scenes.Roller(module=module, guidance=guidance, rollout=rollout, text_encoder=instantiate(config.text))
+    rollout, guidance = build(config["rollout"]), build(config["guidance"])
+    roller = scenes.Roller(module=module, guidance=guidance, rollout=rollout, text_encoder=build(config["text"]))
     noise = list(torch.randn(3, 2, 4, 2, 4, 4))
     other = [noise[0] + 1, *noise[1:]]
     for start, window_knows in ((2, True), (4, False)):

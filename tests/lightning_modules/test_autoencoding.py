@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch.nn import functional as F
 
 from lightning_modules.autoencoding import AutoencodingModule
@@ -87,7 +86,7 @@ def test_a_shipped_codec_that_comes_frozen_learns_on_and_is_released_alone(tmp_p
     learns = {name.split(".")[0] for name, parameter in part.codec.named_parameters() if parameter.requires_grad}
     assert learns == {"decoder"}
     assert all(parameter.requires_grad for parameter in module(codec=part.codec).parameters())
-    named = OmegaConf.create({"codec": {"_target_": "networks.saving.load_pretrained", **source}, "network": None})
+    named = {"codec": {"_target_": "networks.saving.load_pretrained", **source}, "network": None}
     monkeypatch.setattr("longtake.releases.writing.load_run", lambda *_, **__: (named, part))
     release("a run", tmp_path / "release", torch.float32)
     assert read_config(tmp_path / "release") == config

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 
 import longtake
 from longtake.cli.take import Take
-from longtake.releases.parts import sampling_parts
+from longtake.releases.reading import read_run
 from longtake.rollouts.autoregressive import Autoregressive
 from longtake.samplers import Euler
 
@@ -24,11 +24,10 @@ def pipe():
 def test_weights_are_found_by_name_wherever_the_shell_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LONGTAKE_WEIGHTS", raising=False)
-    parts = sampling_parts("vin_freedoom_64")
-    assert parts.config.name == "vin_freedoom"
+    assert read_run("vin_freedoom_64")[0]["name"] == "vin_freedoom"
     monkeypatch.setenv("LONGTAKE_WEIGHTS", str(tmp_path))
     with pytest.raises(ValueError, match="weights=vin_freedoom_64: no such file or folder"):
-        sampling_parts("vin_freedoom_64")
+        read_run("vin_freedoom_64")
 
 
 def test_a_call_makes_the_video_of_the_program(tmp_path):

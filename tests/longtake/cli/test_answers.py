@@ -108,11 +108,8 @@ def test_a_dry_run_is_logged_in_plain_lines():
 @pytest.mark.parametrize(
     ("config", "command"),
     [
-        ({"network": {}, "lightning_module": {"_target_": "a.MemoryModule"}}, "generate.py 'weights=\"my weights/x\"'"),
-        (
-            {"network": {}, "lightning_module": {"_target_": "a.CompressionModule"}},
-            "'pretrained.compressor=\"my weights",
-        ),
+        ({"network": {}, "sampler": {"_target_": "a.Euler"}}, "generate.py 'weights=\"my weights/x\"'"),
+        ({"network": {}}, "'pretrained.compressor=\"my weights"),
         ({"network": None, "codec": {"channels": 8}}, "train.py 'codec.folder=\"my weights/x\"' codec.channels=8"),
     ],
 )
@@ -120,8 +117,8 @@ def test_an_export_says_where_it_is_and_what_comes_next(config, command, tmp_pat
     from networks.saving import WEIGHTS
 
     export = program("export")
-    assert command in export.next_command(OmegaConf.create(config), Path("my weights/x"))
-    monkeypatch.setattr("longtake.releases.reading.read_run", lambda *_, **__: (OmegaConf.create(config), {}))
+    assert command in export.next_command(config, Path("my weights/x"))
+    monkeypatch.setattr("longtake.releases.reading.read_run", lambda *_, **__: (config, {}))
     place = tmp_path / WEIGHTS if config["network"] is None else tmp_path / "network" / WEIGHTS
     place.parent.mkdir(exist_ok=True)
     monkeypatch.setattr("longtake.releases.writing.release", lambda *_, **__: place.touch())

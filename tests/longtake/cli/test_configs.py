@@ -14,8 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from longtake.cli.take import overrides, rollout_of
-from longtake.releases.reading import override
+from longtake.cli.changes import with_changes
 from networks.interfaces import Condition
 
 ROOT = Path(__file__).parents[3]
@@ -72,12 +71,7 @@ def as_used(program: str, *changes: str) -> Any:
     cfg = composed(program, *changes)
     if program != "generate":
         return OmegaConf.to_container(cfg, resolve=True)
-    weights = override(OmegaConf.create(as_used("train")), overrides(cfg))
-    return {
-        "weights": OmegaConf.to_container(weights, resolve=True),
-        "rollout": OmegaConf.to_container(rollout_of(cfg, weights), resolve=True),
-        "output": OmegaConf.to_container(cfg)["output"],
-    }
+    return {"weights": with_changes(as_used("train"), cfg), "output": OmegaConf.to_container(cfg)["output"]}
 
 
 def nodes(tree: Any) -> Iterator[dict[str, Any]]:

@@ -187,7 +187,8 @@ def test_release_round_trip_and_long_takes(videos, trained, tmp_path):
         assert torch.equal(value, after.state_dict()[name]), name
     saved = json.loads((tmp_path / "weights" / "network" / "config.json").read_text())
     assert saved["_class_name"] == "networks.vin.VideoInterfaceNetwork"
-    assert config_after.objective == config_before.objective
+    assert {"lightning_module", "optimizer", "backbone"}.isdisjoint(config_after)  # nothing of the training
+    assert config_after["objective"] == config_before["objective"]
 
 
 @pytest.mark.parametrize("rollout", ["whole", "full", "autoregressive"])

@@ -204,7 +204,7 @@ def test_trained_weights_are_priced_as_they_were_trained(tmp_path):
     config, module = load_run(folder)
     assert record["parameters"] == sum(p.numel() for p in module.get_submodule("network").parameters())
     priced = program.priced_parts(cfg)["rollouts"]["segmentwise"]
-    assert priced["segment_frames"] == config.rollout.segment_frames == 20
+    assert priced["segment_frames"] == config["rollout"]["segment_frames"] == 20
     (row,) = (row for row in record["rollouts"] if row["rollout"] == "segmentwise")
     assert row["network_calls"] == 30 * 2  # 40 latents
     cfg.weights = str(ROOT / "weights" / "flexformer_freedoom_64")

@@ -28,7 +28,7 @@ def cached(tmp_path, monkeypatch):
 def test_a_release_comes_with_the_codec_beside_it(cached):
     config, folder = read_run("hub:someone/takes/flexformer_freedoom_64")
     assert folder == cached / "flexformer_freedoom_64" / "network"
-    assert Path(config.codec.folder) == (cached / "codec_freedoom_64").resolve()
+    assert Path(config["codec"]["folder"]) == (cached / "codec_freedoom_64").resolve()
     there = network_state("hub:someone/takes/flexformer_freedoom_64", "pretrained.compressor")
     here = network_state(ROOT / "weights" / "flexformer_freedoom_64", "pretrained.compressor")
     assert there.keys() == here.keys()

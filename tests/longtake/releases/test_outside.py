@@ -8,9 +8,10 @@ import torch
 import yaml
 
 from benchmarks.hostile import configs
+from longtake.releases.bases import rename_base
 from longtake.releases.checkpoints import RESTORED, refuse_incomplete
 from longtake.releases.outside import CONF, PARTS, WITHOUT_A_FILE, allowed, checked_config, read_config_file
-from longtake.releases.reading import load_run, read_run, rename_base, state_of
+from longtake.releases.reading import load_run, read_run, state_of
 from networks.reading import check_pretrained, load_tensors, read_json, tensor_shapes
 from networks.saving import build, own_network
 
@@ -28,9 +29,9 @@ def test_releases_are_read_as_before():
         config, _ = read_run(folder)
         written = yaml.safe_load((folder / "config.yaml").read_text())
         assert {key: config[key] for key in ("name", "seed")} == {key: written[key] for key in ("name", "seed")}
-        assert config.network == written["network"]
-        assert config.lightning_module.network == written["network"]
-        assert list(config.prompts) == written["prompts"]
+        assert config["network"] == written["network"]
+        assert config["lightning_module"]["network"] == written["network"]
+        assert config["prompts"] == written["prompts"]
 
 
 @pytest.mark.parametrize(("name", "config"), list(configs.calls(shipped(), "{evil}")), ids=lambda each: str(each)[:50])

@@ -21,6 +21,9 @@ from test_configs import CHOICES, PROGRAMS, ROOT, as_used, composed
 
 from datamodules.tables import read_entries
 from longtake.arguments import argument, as_typed
+from longtake.cli import schemas
+from longtake.cli.composed import check_settings
+from longtake.cli.together import check_together
 from longtake.cli.user_errors import sentence
 from longtake.finite import NotFinite, check_finite
 from longtake.generation import window_generator
@@ -28,9 +31,7 @@ from longtake.process import check_device
 from longtake.reports.beside import find_videos
 from longtake.rollouts.kept import KeptWindows
 from longtake.samplers import DiffusersSolver
-from longtake.settings import schemas
-from longtake.settings.check import check_groups, check_settings
-from longtake.settings.together import check_together
+from longtake.settings.check import Tree, check_groups
 from longtake.settings.wording import describe
 from longtake.video import read_frames, shape_of, write_video
 from networks.interfaces import Condition
@@ -190,9 +191,10 @@ def test_settings_of_a_diffusers_scheduler_are_checked_when_it_is_chosen(setting
 
 
 def test_what_changes_the_config_of_weights_is_checked_with_it():
-    trained = OmegaConf.create(as_used("train", "experiment=lovic_freedoom"))
-    check_groups(trained, ["sampler", "guidance", "rollout", "network"])
-    changed = OmegaConf.merge(trained, {"guidance": {"scales": {"text": math.nan}}, "sampler": {"eta": 2}})
+    trained = as_used("train", "experiment=lovic_freedoom")
+    check_groups(Tree(trained), ["sampler", "guidance", "rollout", "network"])
+    more = {"guidance": {"scales": {"text": math.nan}}, "sampler": {"eta": 2}}
+    changed = Tree({**trained, **{key: {**trained[key], **each} for key, each in more.items()}})
     with pytest.raises(ValueError, match=r"guidance\.scales\.text=nan must be a number"):
         check_groups(changed, ["guidance"])
     with pytest.raises(ValueError, match=r"sampler\.eta is not a setting; DiffusersSolver has"):

@@ -1,35 +1,18 @@
 """The settings of the four programs beside their groups: names, types and ranges of conf/train.yaml and its like.
 
-A group's settings are the keyword arguments of its `_target_`; here stands what no constructor takes, and what this
-project asks of arguments of other libraries' constructors beyond their own annotations.
+A group's settings are the keyword arguments of its `_target_`; here stands what no constructor takes.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Literal, NotRequired, TypedDict
 
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Gt, Le, MinLen
 
-from networks.ranges import LARGEST, Count, Dtype, Folder, NotNegative, Positive, Rate, Seed, Share, Size, Text
-
-
-class Part:
-    """A mapping with `_target_`: what an option of a group is, whatever it builds."""
-
-
-class Later:
-    """A group that is checked together with the config of the weights that it changes, which it may refer to."""
-
+from longtake.settings.kinds import Later, Part, Video
+from networks.ranges import Count, Dtype, Folder, Positive, Rate, Seed, Size, Text
 
 Parts = Mapping[str, Part | None]
 MatmulPrecision = Literal["highest", "high", "medium"]
-
-
-class Video(TypedDict):
-    """`video`: what weights make by default; sides in pixels, frames a second."""
-
-    height: Size
-    width: Size
-    fps: Positive
 
 
 class TrainSettings(TypedDict):
@@ -172,29 +155,3 @@ class ExportSettings(TypedDict):
     text: Base
     codec: Base
     backbone: Base
-
-
-FOREIGN: dict[str, dict[str, Any]] = {
-    "lightning.pytorch.trainer.trainer.Trainer": {
-        "devices": Annotated[int, Ge(-1), Le(LARGEST)] | Annotated[Sequence[Count], MinLen(1)] | Text,
-        "max_steps": Annotated[int, Ge(-1), Le(LARGEST)],
-        "val_check_interval": Size,  # in optimizer steps: a share of an epoch means nothing to an endless loader
-        "check_val_every_n_epoch": Size | None,
-        "num_sanity_val_steps": Annotated[int, Ge(-1), Le(LARGEST)],
-        "log_every_n_steps": Count,
-        "gradient_clip_val": NotNegative | None,
-        "limit_val_batches": Size | Share | None,
-        "limit_train_batches": Size | Share | None,
-        "overfit_batches": Count | Share,
-        "default_root_dir": Text,
-    },
-    "lightning.pytorch.callbacks.progress.tqdm_progress.TQDMProgressBar": {"refresh_rate": Count},
-    "torch.optim.adamw.AdamW": {
-        "lr": NotNegative,
-        "betas": tuple[Share, Share],
-        "weight_decay": NotNegative,
-        "eps": NotNegative,
-    },
-    "timm.optim.muon.Muon": {"lr": NotNegative, "weight_decay": NotNegative, "momentum": Share},
-}
-"""By a constructor's module and name: arguments of it, and what they may be here."""

@@ -1,0 +1,51 @@
+"""Composed configs as the rest of longtake takes them: plain values. Hydra and OmegaConf stay in this package."""
+
+import re
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from longtake.settings import check
+from longtake.settings.check import Tree
+
+
+def plain(cfg: Any) -> Any:
+    """A config, or a value in one, as plain values with every reference followed."""
+    return OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
+
+
+def check_settings(cfg: DictConfig, schema: type) -> None:
+    """Every key of a composed config, see `longtake.settings.check`; schema: one of longtake.cli.schemas.
+
+    Raises:
+        ValueError: for the first that cannot be, named as it is typed, with what would do.
+    """
+    check.check_tree(tree_of(cfg), schema)
+
+
+def tree_of(cfg: DictConfig) -> Tree:
+    """The config for `longtake.settings.check`."""
+
+    def resolve(key: str) -> Any:
+        node: Any = cfg
+        try:
+            for name in re.findall(r"[^.\[\]]+", key):
+                node = node[int(name)] if OmegaConf.is_list(node) else node[name]
+        except OmegaConfBaseException as error:
+            raise LookupError(" ".join(str(error).split("full_key")[0].split())) from error
+        except RecursionError as error:
+            raise LookupError("it refers to itself") from error
+        return OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node
+
+    values: Any = OmegaConf.to_container(cfg, resolve=False)
+    return Tree(values, resolve, typed())
+
+
+def typed() -> dict[str, str]:
+    """The values of the command line by key, before Hydra read numbers in them."""
+    if not HydraConfig.initialized():
+        return {}
+    changes = (text.lstrip("+").partition("=") for text in map(str, HydraConfig.get().overrides.task))
+    return {key: text for key, _, text in changes}

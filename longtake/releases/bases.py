@@ -1,0 +1,31 @@
+"""Pretrained models that weights were trained upon, under the name or in the folder where a user has them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def rename_base(config: dict[str, Any], part: str, name: str) -> None:
+    """Gives a part that loads a pretrained model another folder or hub name of it, wherever the config repeats it.
+
+    Args:
+        config: of weights; changed in place.
+        part: text, codec or backbone; the last one is of the network.
+        name: a folder, or a name on the hub.
+
+    Raises:
+        ValueError: if that part loads no pretrained model.
+    """
+    nodes = list(_with_base(config.get("network" if part == "backbone" else part)))
+    if not nodes:
+        raise ValueError(f"{part}.pretrained={name}: the {part} of these weights has no pretrained model: leave it out")
+    for node in nodes + list(_with_base(config.get(part))):
+        node["pretrained"] = name
+
+
+def _with_base(node: Any) -> Iterator[dict[str, Any]]:
+    """Every mapping at any depth that names a pretrained model."""
+    if isinstance(node, dict):
+        if "pretrained" in node:
+            yield node
+        for value in node.values():
+            yield from _with_base(value)
