@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from datamodules.recording import write_whole
+from networks.files import remove_unfinished, scratch
 
 _RENDERING = threading.Lock()  # held while a process renders a walk
 _LOG = logging.getLogger(__name__)
@@ -67,10 +68,11 @@ def render_missing(
     columns = (TextColumn(world), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     failures = 0
+    remove_unfinished(plans[0].root)  # scratch folders of renderings that were killed
     _LOG.info("rendering %d walks into %s", len(plans), plans[0].root)
     with (
         _ended_by_sigterm(),
-        tempfile.TemporaryDirectory() as scratch,
+        scratch(plans[0].root) as folder,
         Progress(*columns, console=console, disable=not console.is_terminal) as progress,
     ):
         task = progress.add_task("walks", total=len(plans))
@@ -88,7 +90,7 @@ def render_missing(
         left, processes = list(plans), num_workers
         while left:
             lost = _render_in_pool(
-                plans=left, render_walk=render_walk, num_workers=processes, scratch=scratch, finish=finish
+                plans=left, render_walk=render_walk, num_workers=processes, scratch=str(folder), finish=finish
             )
             if lost and processes == 1:  # then it was the first of them that was being rendered
                 fail(lost.pop(0), "the game does not take its level and ended the process that had started it")

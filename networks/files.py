@@ -4,6 +4,7 @@ import errno
 import os
 import platform
 import re
+import shutil
 import time
 import uuid
 import zlib
@@ -30,17 +31,18 @@ _SECONDS_KEPT = 24 * 3600
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
+def whole(path: str | Path, *, within: Path | None = None) -> Iterator[Path]:
     """A name beside a file to write to, which takes the file's name when the block ends, and is removed if it fails.
 
     path: the file, in a folder that is there; what stood there before stays until the new one is on the disk. The name
-    is no other writer's, and says whose it is, so that `remove_unfinished` knows what a killed process left.
+    is no other writer's, and says whose it is, so that `remove_unfinished` knows what a killed process left. within:
+    another folder of the same disk for it, where the file's own must hold nothing else.
 
     Raises:
         OSError: if the disk is full, with the file's name, whatever the writer raised; the old file is as it was.
     """
     path = Path(path)
-    part = path.with_name(f"{path.name}.{_place()}-{os.getpid()}-{uuid.uuid4().hex[:6]}{PART}")
+    part = unfinished_name(path if within is None else within / path.name)
     try:
         yield part
         with part.open("rb+") as file:  # a disk, a quota or a server may refuse what it took before
@@ -52,6 +54,40 @@ def whole(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def unfinished_name(path: Path) -> Path:
+    """A name beside a file or folder that no other writer has, and that says which process writes it."""
+    return path.with_name(f"{path.name}.{_place()}-{os.getpid()}-{uuid.uuid4().hex[:6]}{PART}")
+
+
+@contextmanager
+def scratch(folder: str | Path) -> Iterator[Path]:
+    """A folder of this process within another, for what is only needed while it lasts.
+
+    A kill leaves it there, by a name that `remove_unfinished` knows.
+    """
+    made = unfinished_name(Path(folder).resolve() / "scratch")
+    made.mkdir(parents=True)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Gives a whole folder the name of another, which it replaces; a kill in between leaves one or both, each whole.
+
+    old: with a suffix, such as last.ckpt; while it is replaced it lies beside as last.old.ckpt.
+    """
+    aside = old.with_name(f"{old.stem}.old{old.suffix}")
+    if old.is_dir():
+        shutil.rmtree(aside, ignore_errors=True)
+        old.rename(aside)
+    elif old.exists():
+        old.unlink()
+    new.rename(old)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -97,7 +133,7 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def remove_unfinished(folder: str | Path) -> int:
-    """Removes what killed processes left in a folder, not below it; returns how many files.
+    """Removes what killed processes left in a folder, files and scratch folders, not below it; returns how many.
 
     Files of a live process stay, and those of another machine until they are a day old.
     """
@@ -105,7 +141,7 @@ def remove_unfinished(folder: str | Path) -> int:
     for part in folder.glob(f"*{PART}") if folder.is_dir() else ():
         if (named := _NAMED.search(part.name)) and _is_left(part, named["place"], int(named["pid"])):
             with suppress(OSError):  # another process may tidy up as well, or own the file
-                part.unlink()
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
                 removed += 1
     return removed
 

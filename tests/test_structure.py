@@ -26,6 +26,10 @@ MAY_IMPORT = {
 MAY_READ_A_CONFIG = ("longtake/cli/",)
 MAY_NAME_TARGETS = (*MAY_READ_A_CONFIG, "longtake/settings/", "longtake/releases/")
 """Where `_target_` may stand: what is built, checked and released; nothing else asks what a config would build."""
+COUNTED_BY_CONFIG = ("longtake/cost/", "longtake/rollouts/checks.py")
+"""Where costs are still told by the config; counting on `meta` takes them off this list."""
+IN_A_SCRATCH_FOLDER = ("datamodules/mazes/game.py",)
+"""Writes what no one reads after it: a level for the game that it starts."""
 CONFIG_LIBRARIES = ("hydra", "omegaconf")
 FOREIGN_TO_NETWORKS = (*CONFIG_LIBRARIES, "lightning", "torchmetrics", "av", "cv2", "vizdoom")
 LATE = ("av", "cv2", "diffusers", "peft", "scenedetect", "transformers", "vizdoom")
@@ -72,7 +76,40 @@ def faults(place: str, source: str) -> list[str]:
         found += [f"imports {name}" for name in first if under(name, FOREIGN_TO_NETWORKS)]
     if not place.startswith(MAY_READ_A_CONFIG):
         found += [f"imports {name}" for name in every if under(name, CONFIG_LIBRARIES)]
+    if area is not None and not place.startswith((*MAY_NAME_TARGETS, *COUNTED_BY_CONFIG)):
+        found += ["asks what a config builds (_target_)"] * names_targets(tree)
+    if place not in IN_A_SCRATCH_FOLDER:
+        found += [f"writes a file in place, line {line}" for line in writes_in_place(tree)]
     return sorted(found)
+
+
+def names_targets(tree: ast.AST) -> bool:
+    """Whether a text other than a docstring is `_target_`."""
+    return any(isinstance(node, ast.Constant) and node.value == "_target_" for node in ast.walk(tree))
+
+
+WRITES = ("write_text", "write_bytes", "copyfile", "copy2", "save_file", "savefig", "to_csv")
+"""Calls that write a file by name: each to a name that `networks.files.whole` gives, or with its `write_text`."""
+WRITERS = ("whole", "write_text", "write_whole", "TemporaryDirectory")
+
+
+def writes_in_place(tree: ast.AST) -> list[int]:
+    """Lines of a call that writes a file outside of any `with whole(…)`."""
+    inside = {
+        id(inner)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.With) and any(called(item.context_expr) in WRITERS for item in block.items)
+        for inner in ast.walk(block)
+    }
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and id(node) not in inside]
+    own = [node for node in calls if isinstance(node.func, ast.Name) and node.func.id == "write_text"]
+    return [node.lineno for node in calls if called(node) in WRITES and node not in own]
+
+
+def called(node: ast.AST) -> str:
+    """The last name of what a call calls."""
+    function = node.func if isinstance(node, ast.Call) else None
+    return getattr(function, "attr", "") or getattr(function, "id", "")
 
 
 def long_functions(source: str) -> list[str]:
@@ -130,6 +167,11 @@ def test_the_programs_are_their_library_s():
         ("train.py", "import longtake.video", "imports longtake.video"),
         ("lightning_modules/denoising.py", "import omegaconf", "imports omegaconf"),
         ("lightning_modules/denoising.py", "from . import runs", "imports . relatively"),
+        ("longtake/releases/reading.py", "from omegaconf import OmegaConf", "imports omegaconf"),
+        ("longtake/settings/check.py", "import hydra", "imports hydra"),
+        ("longtake/rollouts/whole.py", "x = node['_target_']", "asks what a config builds (_target_)"),
+        ("longtake/video.py", "x = 1\npath.write_text('a')", "writes a file in place, line 2"),
+        ("longtake/video.py", "shutil.copyfile(a, b)", "writes a file in place, line 1"),
     ],
 )
 def test_a_planted_import_is_caught(place, source, fault):
@@ -146,6 +188,8 @@ def test_a_planted_import_is_caught(place, source, fault):
         ("longtake/cli/take.py", "from omegaconf import DictConfig\nfrom networks import vin"),
         ("longtake/cli/take.py", "from lightning_modules import tasks\nimport datamodules.tables"),
         ("train.py", "from longtake.cli.train import main"),
+        ("longtake/video.py", "with whole(path) as part:\n    part.write_text('a')"),
+        ("longtake/releases/writing.py", "x = node['_target_']"),
     ],
 )
 def test_what_is_allowed_passes(place, source):

@@ -20,6 +20,9 @@ CONFIG_KEY = "longtake_config"
 
 LAST = "last.ckpt"
 
+META = "meta.pt"
+"""In a checkpoint that is a folder of pieces (longtake.releases.sharded): all but weights and optimizer."""
+
 
 class WholeCheckpoints(TorchCheckpointIO):
     """Lightning's files, written beside their target: Lightning itself goes through the folder of temporary files, and
@@ -89,7 +92,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ValueError: if the file is not one.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        checkpoint = _load(path)
     except Exception as error:  # torch raises half a dozen kinds for foreign files
         beside = _whole_beside(path)
         raise ValueError(
@@ -104,6 +107,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def _load(path: Path) -> Any:
+    """What a checkpoint holds, its tensors still on the disk; of one in pieces the part that is not in them."""
+    return torch.load(path / META if path.is_dir() else path, map_location="cpu", weights_only=True, mmap=True)
+
+
 RESTORED = {"global_step": int, "loops": dict, "optimizer_states": list, "lr_schedulers": list, "callbacks": dict}
 """What Lightning restores of a checkpoint, beside the weights."""
 
@@ -115,6 +123,8 @@ def refuse_incomplete(checkpoint: Mapping[str, Any], path: Path) -> None:
         ValueError: naming what is not there.
     """
     for key, kind in RESTORED.items():
+        if key == "optimizer_states" and path.is_dir():  # in the pieces
+            continue
         if not isinstance(checkpoint.get(key), kind):
             raise ValueError(
                 f"resume={path} holds no {key} of a run, which resuming needs: give a .ckpt as train.py wrote it, or "
@@ -160,9 +170,9 @@ def find_resume(resume: str | None, run_folder: Path) -> Path | None:
         return None
     if resume != "last":
         path = Path(resume)
-        if path.is_dir():
+        if path.is_dir() and not (path / META).is_file():
             return last_checkpoint(path)
-        if not path.is_file():
+        if not path.is_file() and not (path / META).is_file():
             raise ValueError(f"resume={resume}: no such file; give a .ckpt, a run folder, or `last`")
         return path
     runs = [run for run in run_folder.parent.glob("*") if any((run / "checkpoints").glob("*.ckpt"))]
@@ -196,7 +206,7 @@ def _sorted_out(run_folder: Path) -> tuple[dict[Path, int], list[Path]]:
 def _step(path: Path) -> int | None:
     """The step of a checkpoint that can be read, None for any other file; tensors stay on the disk."""
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        checkpoint = _load(path)
     except Exception:  # as in read_checkpoint
         return None
     return int(checkpoint.get("global_step", 0)) if isinstance(checkpoint, dict) and CONFIG_KEY in checkpoint else None

@@ -1,7 +1,6 @@
 """Copies videos to a folder as VBench wants them: `videos/{prompt}-{index}.mp4`, and beside it what to type."""
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from longtake.reports.report_files import write_whole
 from longtake.reports.vbench.disk import ignores_case
 from longtake.reports.vbench.preflight import Fault, Length, length_faults, lengths_of, name_faults, preflight
 from longtake.reports.vbench.rules import Rules, commands, split_name
+from networks.files import remove_unfinished, whole
 
 
 class Exported(NamedTuple):
@@ -55,10 +55,10 @@ def export(videos: Path, output: Path, rules: Rules, length_of: Callable[[Path],
         raise ValueError(f"VBench would score none of the {len(files)} videos; {faults[0].file} {faults[0].reason}")
     folder = output / "videos"
     folder.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(output)
     for file, name in track(good.items(), description=f"copying {len(good)} videos"):
-        part = output / "copying.part"  # not beside the videos, where VBench-Long might take it for one
-        shutil.copyfile(videos / file, part)
-        os.replace(part, folder / name)
+        with whole(folder / name, within=output) as part:  # VBench-Long might take one beside the videos for a video
+            shutil.copyfile(videos / file, part)
     after = preflight(folder, rules, length_of, in_order=True)  # as videos_first.py sees to it
     faults += [fault for fault in after if not fault.file or fault.grave]
     exported = Exported(good, faults, commands(rules, output))

@@ -102,3 +102,12 @@ def test_a_training(small_disk, tmp_path, kib, place):
     own = ["datamodule=folder", f"datamodule.root={tmp_path / 'videos'}", "datamodule.validation_share=0.3"]
     short = [each for each in SHORT["train.py"] if "datamodule.make" not in each]
     check(run("train.py", *own, *short, cwd=tmp_path, **folders), disk)
+
+
+def test_a_folder_for_vbench(small_disk, tmp_path):
+    disk = small_disk(60)
+    (tmp_path / "videos").mkdir()
+    for number in range(8):
+        shutil.copy(ROOT / "storyboards" / "walk.mp4", tmp_path / "videos" / f"a walk {number}-0.mp4")
+    arguments = (f"videos={tmp_path / 'videos'}", f"output={disk / 'out'}", "vbench=custom")
+    check(run("evaluate.py", *arguments, cwd=tmp_path), disk)
