@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 from lightning import Callback
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from test_training import ROOT, config, train, videos  # noqa: F401
 
 from datamodules.cache import ClipCache
@@ -180,13 +179,6 @@ def test_all_processes_save_at_the_same_step_and_go_on_from_it(videos, tmp_path)
 def test_a_signal_to_any_process_ends_all(videos, tmp_path):  # noqa: F811
     assert two_processes(tmp_path, videos, tmp_path / "run", *bomb(2, signal.SIGUSR1, rank=1)) == 143
     assert state(tmp_path / "run")["global_step"] == 2
-
-
-def test_what_slurm_queues_again_is_left_to_lightning(monkeypatch):
-    with stopping_tidily([signal.SIGINT]):
-        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL  # so that Lightning puts its own there
-        assert callable(signal.getsignal(signal.SIGINT))
-    assert isinstance(SLURMEnvironment.detect(), bool)
 
 
 def test_only_the_first_of_repeated_signals_counts():
