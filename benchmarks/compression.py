@@ -140,9 +140,9 @@ def measure(name: str, compressors: Sequence[nn.Module | None], walks: Walks, ra
 def model_name(weights: str, config: Any) -> str:
     """A release's or run's name, its compressor, and how long a run was."""
     released = label(weights, config) != config["name"]
-    trained = {} if released else read_checkpoint(locate(weights, "weights"))[CONFIG_KEY]
-    more = " more" if trained.get("pretrained") else ""
-    steps = "" if released else f", {trained['trainer']['max_steps']:,} steps{more}"
+    checkpoint = {} if released else read_checkpoint(locate(weights, "weights"))
+    more = " more" if checkpoint.get(CONFIG_KEY, {}).get("pretrained") else ""
+    steps = "" if released else f", {checkpoint['global_step']:,} steps{more}"
     return f"{label(weights, config)}, {kind_of(config)}{steps}"
 
 

@@ -26,6 +26,7 @@ class Stopped(SystemExit):
         """number: of the signal; code: another exit code than its own."""
         super().__init__(exit_code(number) if code is None else code)
         self.number = number
+        self.told = self.code == 0  # whether somebody has said it, or another process does
 
 
 def exit_code(number: int) -> int:

@@ -1,8 +1,11 @@
 """Makes long videos: `python generate.py num_frames=257 seed=0 output=DIR`, from a video, or from a storyboard."""
 
+import sys
+
 from omegaconf import DictConfig
 
-from longtake.cli.user_errors import start
+from longtake.cli.defaults import asked_for, show_settings
+from longtake.cli.user_errors import explain, start
 
 
 def run(cfg: DictConfig) -> None:
@@ -35,4 +38,8 @@ def run(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The program, as it is started from a command line."""
+    if asked_for(sys.argv[1:]):
+        with explain():
+            show_settings(sys.argv[1:])
+        return
     start(run, "generate")

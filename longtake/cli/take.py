@@ -21,6 +21,7 @@ from longtake.generation import part_of
 from longtake.pipeline import Pipeline
 from longtake.process import peak_resident_gib, set_matmul_precision
 from longtake.releases.disclosure import public_name, refuse_secrets
+from longtake.releases.parts import refuse_no_videos
 from longtake.releases.reading import Config, read_run, weights_hash
 from longtake.rollouts.checks import check_backbone, check_memory, check_rates
 from longtake.rollouts.kept import KeptWindows
@@ -57,8 +58,7 @@ def pipeline_of(cfg: DictConfig) -> tuple[Pipeline, Config]:
     """
     where = f"weights={cfg.weights}"
     trained, state = read_run(cfg.weights)
-    if trained.get("network") is None:
-        raise ValueError(f"{where} hold a codec, which makes no videos: give those of a network")
+    refuse_no_videos(trained, where)
     config = with_changes(trained, cfg)
     # Groups of the command line are the user's own, and Hydra builds what they name; weights build what they may.
     own = {name: instantiate(config[name]) for name in ("sampler", "guidance", "rollout") if cfg.get(name) is not None}
@@ -94,7 +94,7 @@ class Take:
         self.pipeline, self.config = pipeline_of(cfg)
         self.rollout_config: dict[str, Any] = self.config["rollout"]
         self.module, self.codec = self.pipeline.module, self.pipeline.codec
-        self.network = self.module.network
+        self.network: Any = self.module.network
         self.rollout = self.pipeline.rollout
         self.guidance: Any = self.pipeline.guidance
         self.text_encoder, self.device = self.pipeline.text_encoder, self.pipeline.device

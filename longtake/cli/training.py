@@ -9,17 +9,18 @@ from typing import Any
 
 from hydra.utils import instantiate
 from lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger, WandbLogger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_modules.callbacks.provenance import Provenance
 from lightning_modules.callbacks.resuming import Recount, Retune
+from longtake.cli import slurm
 from longtake.cli.checks import check_parts, check_sizes, refuse_ddp_sweep, refuse_sharded, refuse_untrained
 from longtake.cli.results import report, say_stopped
 from longtake.cli.resume import changed_rates, nothing_to_train, refuse_other_batch
+from longtake.compat.lightning import end_as_the_first_that_failed, failed_process
 from longtake.cost.advice import out_of_memory
 from longtake.failures import is_out_of_memory
 from longtake.process import set_matmul_precision
@@ -33,7 +34,7 @@ from longtake.releases.checkpoints import (
     refuse_no_numbers,
 )
 from longtake.releases.reading import load_parts, load_state, read_state, state_of
-from longtake.stopping import SIGNALS, Stopped, asked, stopping_tidily
+from longtake.stopping import Stopped, asked, stopping_tidily
 from networks.files import claimed, remove_unfinished
 
 log = logging.getLogger("longtake")
@@ -76,10 +77,13 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> tuple[Trainer, 
         f"global batch {cfg.global_batch_size} = {probe.world_size} device(s) x {batch} clips "
         f"x {accumulate} accumulated"
     )
+    plugins = [*(instantiate(node) for node in cfg.trainer.get("plugins") or []), WholeCheckpoints()]
+    if (job := slurm.environment()) is not None and not any(isinstance(each, ClusterEnvironment) for each in plugins):
+        plugins.append(job)
     trainer: Trainer = instantiate(
         cfg.trainer,
         callbacks=callbacks,
-        plugins=[*(instantiate(node) for node in cfg.trainer.get("plugins") or []), WholeCheckpoints()],
+        plugins=plugins,
         logger=loggers,
         accumulate_grad_batches=accumulate,
         val_check_interval=cfg.trainer.val_check_interval * accumulate,
@@ -107,7 +111,7 @@ def begin_from(module: LightningModule, pretrained: Any, before: Mapping[str, An
         )
     if pretrained is not None:
         refuse_no_numbers(module.state_dict(), "pretrained")
-    if before:
+    if before and "state_dict" in before:  # one in pieces is read by the strategy, which refuses what does not fit
         load_state(module, state_of(before, "resume"))
         refuse_no_numbers({key: before.get(key) for key in ("state_dict", "current_model_state")}, "resume")
         refuse_no_numbers(before.get("optimizer_states"), "resume: the optimizer")
@@ -146,11 +150,12 @@ def train(cfg: DictConfig) -> float | None:
             f"paths.run_dir={cfg.paths.run_dir}: what follows ${{ is read as a reference; give another name"
         )
     run_dir, first = Path(cfg.paths.run_dir), getattr(rank_zero_only, "rank", 0) == 0
-    # SLURM's own signals are Lightning's to answer, where it saves the job and queues it again.
-    signals = (signal.SIGINT,) if SLURMEnvironment.detect() else SIGNALS
-    with claimed(run_dir) if first else nullcontext(), stopping_tidily(signals):
+    with claimed(run_dir) if first else nullcontext(), stopping_tidily():
+        before = slurm.run_before(run_dir)
+        if first:
+            slurm.note_job(run_dir)
         try:
-            resume = find_resume(cfg.resume, run_dir)
+            resume = (before and newest_checkpoint(before)) or find_resume(cfg.resume, run_dir)
             loss = fit(cfg, run_dir, resume)
             if number := asked():  # too late to change anything
                 raise Stopped(number)
@@ -158,6 +163,9 @@ def train(cfg: DictConfig) -> float | None:
         except Stopped as stopped:
             if first:
                 say_stopped(stopped.number, newest_checkpoint(run_dir) or resume)
+                stopped.told = True
+                if stopped.number == signal.SIGUSR1:
+                    slurm.queue_again()
             raise
 
 
@@ -202,13 +210,15 @@ def fit(cfg: DictConfig, run_dir: Path, resume: Path | None) -> float | None:
     if resume is not None:
         log.info(f"resuming from {resume}")
     start_wandb(trainer.loggers)
+    end_as_the_first_that_failed()
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
-    except SIGTERMException as error:  # Lightning's own, where SLURM queues the job again
-        raise Stopped(signal.SIGTERM) from error
     except BaseException as error:
         if trainer.strategy.launcher is not None and not isinstance(error, Stopped):
+            failed = 0 if isinstance(error, ValueError) else failed_process(trainer)
             trainer.strategy.launcher.kill(signal.SIGKILL)  # they wait for this process, which has left
+            if failed:  # and has said why; what is wrong here is that it is gone
+                raise SystemExit(failed) from error
         if is_out_of_memory(error):
             raise ValueError(out_of_memory(cfg, module, codec, batch)) from error
         raise

@@ -4,6 +4,7 @@ import functools
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -16,16 +17,18 @@ from hydra.errors import OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from longtake.arguments import KEY, argument, as_typed
+from longtake.cli.stopped import say_early, say_kept
 from longtake.configs import CONF, weights_folder
 from longtake.failures import explain_failure
 from longtake.process import settle
 from longtake.releases.renamed import renamed_setting
-from longtake.stopping import stopping_tidily
+from longtake.stopping import Stopped, stopping_tidily
 
 _ABOUT_ONE_ARGUMENT = re.compile(
     "Ambiguous value for argument|requires --multirun|group override must be|Could not override ''"
 )
 """Hydra's words where one argument is not as it should be."""
+_SECONDS = 3.0
 
 
 def start(main: Callable[[Any], Any], config: str) -> None:
@@ -40,10 +43,18 @@ def start(main: Callable[[Any], Any], config: str) -> None:
     @functools.wraps(main)
     def answered(cfg: Any) -> Any:
         with explain():
-            return main(cfg)
+            try:
+                return main(cfg)
+            except Stopped as stopped:
+                say_kept(config, cfg, stopped)
+                raise
 
     with explain(), stopping_tidily():
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(answered)()
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(answered)()
+        except Stopped as stopped:
+            say_early(stopped)
+            raise
 
 
 @contextmanager
@@ -59,11 +70,18 @@ def explain() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        _let_the_first_speak()
         cause = sentence(error)
         if cause is None:
             raise
         sys.stderr.write(f"error: {cause}\n")
         sys.exit(2)
+
+
+def _let_the_first_speak() -> None:
+    """Of several processes that meet the same error the first says it, and ends the others meanwhile."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        time.sleep(_SECONDS)
 
 
 def sentence(error: BaseException) -> str | None:

@@ -3,11 +3,17 @@
 `LastStepCheckpoint` overrides one more, ModelCheckpoint._save_checkpoint, to know when a checkpoint was written.
 """
 
+import os
+import signal
+import sys
+import time
 from typing import Any
 
 from lightning import Trainer
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from lightning.pytorch.strategies.launchers import subprocess_script
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -62,3 +68,50 @@ def recount(checkpoint: dict[str, Any], batches: int) -> None:
     for counts in (progress["total"], progress["current"]):
         ended = counts["processed"] - counts["completed"]  # 1 where it was saved before its step was quite over
         counts.update(ready=batches, started=batches, processed=batches, completed=batches - ended)
+
+
+_SECONDS = 5.0
+"""How long a process that lost another one waits to see how that one ended."""
+
+
+def failed_process(trainer: Trainer) -> int:
+    """The exit status of a process that this one started and that failed by itself, 0 if none did.
+
+    A process that fails closes its connections first: for a while it is waited for.
+    """
+    processes = getattr(trainer.strategy.launcher, "procs", [])
+    until = time.monotonic() + _SECONDS
+    while processes and time.monotonic() < until:
+        if failed := next((process.returncode for process in processes if process.poll()), 0):
+            return _status(failed)
+        time.sleep(0.1)
+    return 0
+
+
+def end_as_the_first_that_failed() -> None:
+    """From here on, where a started process fails, this one ends with its exit status.
+
+    Lightning would kill it, and its status would be 137 whatever was wrong.
+    """
+    subprocess_script._launch_process_observer = _observe  # type: ignore[attr-defined]
+
+
+def _observe(child_processes: Any) -> None:
+    _Observer(child_processes=child_processes, main_pid=os.getpid(), sleep_period=1).start()
+
+
+class _Observer(_ChildProcessObserver):
+    def _terminate_all(self) -> None:
+        """Lightning's hook, in a thread of its own, once a process has ended with another status than 0."""
+        time.sleep(_SECONDS)  # the main thread most often learns of it by itself, and leaves in order
+        failed = next(process.returncode for process in self._child_processes if process.returncode)
+        for process in self._child_processes:
+            process.send_signal(signal.SIGKILL)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_status(failed))
+
+
+def _status(returncode: int) -> int:
+    """What a shell shows for it."""
+    return returncode if returncode > 0 else 128 - returncode

@@ -22,6 +22,13 @@ def rename_base(config: dict[str, Any], part: str, name: str) -> None:
         node["pretrained"] = name
 
 
+def base_of(config: dict[str, Any], part: str) -> str | None:
+    """The pretrained model that a part names, None where it has none; see `rename_base`."""
+    return next(
+        (node["pretrained"] for node in _with_base(config.get("network" if part == "backbone" else part))), None
+    )
+
+
 def _with_base(node: Any) -> Iterator[dict[str, Any]]:
     """Every mapping at any depth that names a pretrained model."""
     if isinstance(node, dict):

@@ -19,6 +19,17 @@ class SamplingParts(NamedTuple):
     rollout: Any
 
 
+def refuse_no_videos(config: Mapping[str, Any], where: str) -> None:
+    """Refuses weights of a codec or of a compressor alone.
+
+    Raises:
+        ValueError: for these.
+    """
+    if config.get("network") is None or config.get("sampler") is None:
+        kind = "a codec" if config.get("network") is None else "a compressor"
+        raise ValueError(f"{where} hold {kind}, which makes no videos: give those of a network")
+
+
 def sampling_parts(config: Mapping[str, Any], state: State, where: str) -> SamplingParts:
     """Builds network, codec, text encoder, sampler, guidance and rollout, and loads the weights.
 
@@ -28,9 +39,7 @@ def sampling_parts(config: Mapping[str, Any], state: State, where: str) -> Sampl
     Raises:
         ValueError: if the weights make no videos, or do not fit their config.
     """
-    if config.get("network") is None or config.get("sampler") is None:
-        kind = "a codec" if config.get("network") is None else "a compressor"
-        raise ValueError(f"{where} hold {kind}, which makes no videos: give those of a network")
+    refuse_no_videos(config, where)
     check_size(config, state, where)
     module = Trained(config)
     load_state(module, state)

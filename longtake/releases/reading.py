@@ -13,7 +13,7 @@ from torch import nn
 
 from longtake.configs import weights_folder
 from longtake.releases.building import build
-from longtake.releases.checkpoints import CONFIG_KEY, last_checkpoint, read_checkpoint
+from longtake.releases.checkpoints import CONFIG_KEY, META, last_checkpoint, read_checkpoint
 from longtake.releases.hub import PREFIX, on_disk, repository_of
 from longtake.releases.outside import PARTS, checked_config, read_config_file
 from longtake.settings.check import Tree, check_groups, check_tree
@@ -43,7 +43,7 @@ def read_run(weights: str | Path, key: str = "weights") -> tuple[Config, State]:
         ValueError: if it is none of these, is broken, or has a config that would run what is not of this project.
     """
     path = locate(weights, key)
-    if path.is_dir():
+    if path.is_dir() and not (path / META).is_file():
         config = trusted(read_config_file(path / RELEASE_CONFIG), f"{key}={weights}")
         if "folder" in config["codec"]:
             config["codec"]["folder"] = str(codec_folder(path, config["codec"]["folder"], weights, key))
@@ -75,7 +75,8 @@ def read_state(weights: str | Path, key: str) -> State:
         ValueError: if there is none, or it is broken.
     """
     path = locate(weights, key)
-    return path / NETWORK_FOLDER if path.is_dir() else state_of(read_checkpoint(path), path)
+    is_release = (path / NETWORK_FOLDER).is_dir()
+    return path / NETWORK_FOLDER if is_release else state_of(read_checkpoint(path), path)
 
 
 def locate(weights: str | Path, key: str) -> Path:
@@ -90,9 +91,9 @@ def locate(weights: str | Path, key: str) -> Path:
         path = named
     if (path / NETWORK_FOLDER / WEIGHTS).exists():
         return path
-    if path.is_dir():
+    if path.is_dir() and not (path / META).is_file():
         path = last_checkpoint(path)
-    if not path.is_file():
+    if not path.is_file() and not (path / META).is_file():
         raise ValueError(f"{key}={weights}: no such file or folder; give a .ckpt, a run folder or a release folder")
     return path
 
@@ -106,6 +107,11 @@ def state_of(checkpoint: Mapping[str, Any], where: object) -> dict[str, torch.Te
         ValueError: if it holds none, or something else, or a tensor that is no number.
     """
     state = checkpoint.get("state_dict")
+    if state is None and isinstance(where, Path) and where.is_dir():
+        raise ValueError(
+            f"{where} is a checkpoint in pieces, one of each process: join them first, by "
+            f"`python -m lightning.fabric.utilities.consolidate_checkpoint {where}`"
+        )
     if not isinstance(state, dict) or not all(isinstance(name, str) and is_plain(x) for name, x in state.items()):
         raise ValueError(f"{where} holds no weights of a module: expected a .ckpt that train.py wrote")
     check_finite(state, where)

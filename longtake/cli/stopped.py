@@ -1,0 +1,49 @@
+"""What a program says where a signal ends it: what is kept, and how to go on."""
+
+import logging
+import shlex
+import signal
+import sys
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from longtake.arguments import command
+from longtake.stopping import Stopped
+
+log = logging.getLogger("longtake")
+
+_KEPT = {
+    "generate": "finished videos, windows and segments are kept in {output}; the same command goes on from there",
+    "evaluate": "videos that were scored are kept in {output}; the same command goes on from there",
+    "export": "no file in {output} is half written; the same command replaces what is there",
+}
+
+
+def say_kept(program: str, cfg: Any, stopped: Stopped) -> None:
+    """For programs that write into a folder `output`; a training says by itself what it saved."""
+    kept = _KEPT.get(program)
+    if kept is None or stopped.told:
+        return
+    stopped.told = True
+    name = signal.Signals(stopped.number).name
+    if OmegaConf.is_missing(cfg, "output"):
+        log.info(f"stopped by {name}; nothing was to be kept; start again with")
+    else:
+        log.info(f"stopped by {name}; {kept.format(output=cfg.output)}")
+    log.info(f"             {command(f'{program}.py', typed())}")
+
+
+def say_early(stopped: Stopped) -> None:
+    """For a signal before a program has read its settings, or after all was done."""
+    if not stopped.told:
+        stopped.told = True
+        sys.stderr.write(f"stopped by {signal.Signals(stopped.number).name}; nothing is half written\n")
+
+
+def typed() -> list[str]:
+    """What was typed, quoted for a shell once more."""
+    if not HydraConfig.initialized():
+        return []
+    return [shlex.quote(text) for text in HydraConfig.get().overrides.task]
