@@ -64,7 +64,7 @@ def filled(cfg: Any) -> dict[str, Any]:
     except ValueError as error:
         sys.stderr.write(f"note: null stands for what these weights would say ({error})\n")
         return settings
-    brought = {group: config[group] for group in ("rollout", "sampler", "guidance") if group in config}
+    brought: dict[str, Any] = {group: config[group] for group in ("rollout", "sampler", "guidance") if group in config}
     brought |= {key: config["video"][key] for key in ("height", "width") if settings[key] is None}
     brought["num_inference_steps"] = config["sampler"]["num_inference_steps"]
     brought["guidance_scale"] = config["guidance"].get("scale")

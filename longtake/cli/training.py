@@ -9,18 +9,19 @@ from typing import Any
 
 from hydra.utils import instantiate
 from lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
-from lightning.fabric.plugins.environments import ClusterEnvironment
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
+from lightning_modules.callbacks.ending import EndOthers
 from lightning_modules.callbacks.provenance import Provenance
 from lightning_modules.callbacks.resuming import Recount, Retune
 from longtake.cli import slurm
 from longtake.cli.checks import check_parts, check_sizes, refuse_ddp_sweep, refuse_sharded, refuse_untrained
 from longtake.cli.results import report, say_stopped
 from longtake.cli.resume import changed_rates, nothing_to_train, refuse_other_batch
-from longtake.compat.lightning import end_as_the_first_that_failed, failed_process
+from longtake.compat.lightning import end_as_the_first_that_failed, end_processes, failed_process
 from longtake.cost.advice import out_of_memory
 from longtake.failures import is_out_of_memory
 from longtake.process import set_matmul_precision
@@ -195,7 +196,7 @@ def fit(cfg: DictConfig, run_dir: Path, resume: Path | None) -> float | None:
     if resume is not None:  # after the weights: those of another network are the likelier mistake
         refuse_incomplete(before, resume)
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
-    callbacks += [Provenance(config=resolved), Recount(), Retune(changes=changes)]
+    callbacks += [Provenance(config=resolved), Recount(), Retune(changes=changes), EndOthers()]
     trainer, batch = build_trainer(cfg, callbacks)
     datamodule: LightningDataModule = instantiate(
         cfg.datamodule,
@@ -214,9 +215,9 @@ def fit(cfg: DictConfig, run_dir: Path, resume: Path | None) -> float | None:
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     except BaseException as error:
-        if trainer.strategy.launcher is not None and not isinstance(error, Stopped):
+        if not isinstance(error, Stopped):
             failed = 0 if isinstance(error, ValueError) else failed_process(trainer)
-            trainer.strategy.launcher.kill(signal.SIGKILL)  # they wait for this process, which has left
+            end_processes(trainer)  # they wait for this process, which has left
             if failed:  # and has said why; what is wrong here is that it is gone
                 raise SystemExit(failed) from error
         if is_out_of_memory(error):

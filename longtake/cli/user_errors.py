@@ -28,7 +28,7 @@ _ABOUT_ONE_ARGUMENT = re.compile(
     "Ambiguous value for argument|requires --multirun|group override must be|Could not override ''"
 )
 """Hydra's words where one argument is not as it should be."""
-_SECONDS = 3.0
+_SECONDS = 5.0
 
 
 def start(main: Callable[[Any], Any], config: str) -> None:

@@ -6,6 +6,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 from typing import Any
 
@@ -70,6 +71,7 @@ def recount(checkpoint: dict[str, Any], batches: int) -> None:
         counts.update(ready=batches, started=batches, processed=batches, completed=batches - ended)
 
 
+_LEAVING = threading.Event()
 _SECONDS = 5.0
 """How long a process that lost another one waits to see how that one ended."""
 
@@ -88,11 +90,19 @@ def failed_process(trainer: Trainer) -> int:
     return 0
 
 
+def end_processes(trainer: Trainer) -> None:
+    """Ends the processes that this one started, which leaves by itself and with an exit status of its own."""
+    if trainer.strategy.launcher is not None:
+        _LEAVING.set()
+        trainer.strategy.launcher.kill(signal.SIGKILL)
+
+
 def end_as_the_first_that_failed() -> None:
     """From here on, where a started process fails, this one ends with its exit status.
 
     Lightning would kill it, and its status would be 137 whatever was wrong.
     """
+    _LEAVING.clear()
     subprocess_script._launch_process_observer = _observe  # type: ignore[attr-defined]
 
 
@@ -103,6 +113,8 @@ def _observe(child_processes: Any) -> None:
 class _Observer(_ChildProcessObserver):
     def _terminate_all(self) -> None:
         """Lightning's hook, in a thread of its own, once a process has ended with another status than 0."""
+        if _LEAVING.is_set():
+            return
         time.sleep(_SECONDS)  # the main thread most often learns of it by itself, and leaves in order
         failed = next(process.returncode for process in self._child_processes if process.returncode)
         for process in self._child_processes:
