@@ -82,7 +82,7 @@ def test_two_processes_that_are_killed_while_they_save_leave_a_whole_checkpoint(
     until = time.monotonic() + 20
     while (
         list(tmp_path.glob("*.part")) and time.monotonic() < until
-    ):  # a dead process has its number until it is reaped
+    ):  # dead, and not yet reaped
         remove_unfinished(tmp_path)
         time.sleep(0.2)
     assert not list(tmp_path.glob("*.part"))
