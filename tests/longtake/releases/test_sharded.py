@@ -80,9 +80,7 @@ def test_two_processes_that_are_killed_while_they_save_leave_a_whole_checkpoint(
         assert left
         assert max(map(read, left)) >= last
     until = time.monotonic() + 20
-    while (
-        list(tmp_path.glob("*.part")) and time.monotonic() < until
-    ):  # dead, and not yet reaped
+    while list(tmp_path.glob("*.part")) and time.monotonic() < until:  # dead, and not yet reaped
         remove_unfinished(tmp_path)
         time.sleep(0.2)
     assert not list(tmp_path.glob("*.part"))
