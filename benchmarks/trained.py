@@ -20,7 +20,7 @@ from benchmarks.setups import compose_config
 from datamodules.cache import Clip
 from datamodules.rows import Row, fixed_row
 from datamodules.segments import SegmentDataModule
-from lightning_modules.remembering import MemoryModule
+from lightning_modules.memory import MemoryModule
 from longtake.releases.building import build
 from longtake.releases.reading import RELEASE_CONFIG, load_run
 from networks.interfaces import SegmentBatch
