@@ -11,7 +11,7 @@ def check_together(cfg: DictConfig) -> None:
     """
     names = ("lightning_module", "datamodule", "network", "rollout")
     module, data, network, rollout = (_class_of(cfg, name) for name in names)
-    chosen = {"AutoencodingModule": "autoencoding", "CompressionModule": "compressing", "MemoryModule": "remembering"}
+    chosen = {"AutoencodingModule": "autoencoding", "CompressionModule": "compression", "MemoryModule": "memory"}
     called = f"lightning_module={chosen.get(module, 'denoising')}"
     if module == "AutoencodingModule" and not cfg.datamodule.pixels:
         raise ValueError(
