@@ -9,7 +9,21 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from annotated_types import Ge, Gt, Le, MinLen
 
-from networks.ranges import LARGEST, Count, Dtype, Folder, NotNegative, Positive, Rate, Seed, Share, Size, Text
+from networks.ranges import (
+    LARGEST,
+    Count,
+    Dtype,
+    Folder,
+    NotNegative,
+    Positive,
+    Rate,
+    Seed,
+    Share,
+    Size,
+    Sizes,
+    Text,
+    Texts,
+)
 
 
 class Part:
@@ -172,6 +186,34 @@ class ExportSettings(TypedDict):
     text: Base
     codec: Base
     backbone: Base
+
+
+class MakeTestbedSettings(TypedDict):
+    """conf/testbed_make.yaml."""
+
+    output: Folder
+    mazes: Size
+    size: Size
+    frames: Size
+    lengths: Sizes
+    seed: Seed
+    most_cells: Annotated[int, Ge(2), Le(LARGEST)]
+    patterned: bool
+    num_workers: Size
+
+
+class ScoreTestbedSettings(TypedDict):
+    """conf/testbed_score.yaml."""
+
+    testbed: Text
+    predictions: Text
+    output: Folder
+    floor: Text | None
+    ceiling: Text | None
+    controls: Sequence[Text]
+    tolerance: NotNegative
+    kinds: Texts | None
+    seed: Seed
 
 
 FOREIGN: dict[str, dict[str, Any]] = {
