@@ -138,7 +138,7 @@ def show(scores: "Scores", *, tolerance: float, output: Path) -> None:
     width = console.measure(table, options=console.options.update(width=1000)).maximum
     Console(width=max(width, console.width)).print(table)  # numbers are never cut
     for said in findings(scores, tolerance=tolerance):
-        console.print(said.removeprefix("! "), markup=False, highlight=False, soft_wrap=True)
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
     console.print(f"see {output / PAGE}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -17,7 +17,7 @@ EDGES = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, math.inf)
 _LEAST_FRAMES = 20  # of a class that is drawn
 _MOST_POINTS = 40
 _WIDTH, _HEIGHT = 560, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 24, 24, 40
 COLOURS = ("#0b6e99", "#d9480f", "#2b8a3e", "#9c36b5", "#c2255c", "#e67700", "#1864ab", "#5c940d", "#495057", "#087f5b")
 DASHES = ("", "6 3", "2 3")
 
@@ -89,6 +89,7 @@ def draw(curves: Mapping[str, Curve], *, across: str, names: Mapping[float, str]
     parts = [f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(v):.1f}" y2="{y(v):.1f}"/>' for v in up]
     parts += [f'<text x="{_LEFT - 6}" y="{y(v):.1f}" dy="4" text-anchor="end">{v:g}</text>' for v in up]
     parts += [f'<text x="{x(p):.1f}" y="{_HEIGHT - 22}" text-anchor="middle">{t}</text>' for p, t in ticks.items()]
+    parts.append(f'<text x="{_LEFT}" y="12" text-anchor="middle">PSNR, dB</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 5}" text-anchor="middle">{html.escape(across)}</text>')
     for place, (method, curve) in enumerate(curves.items()):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from longtake.testbed.poses import Poses, nearest_poses
-from longtake.testbed.questions import Question, Span
+from longtake.testbed.questions import Question, Span, order
 
 _LEAST_UNVISITED = 13  # frames
 
@@ -53,7 +53,7 @@ def draft_questions(walks: Sequence[Walk], *, lengths: Sequence[int]) -> list[Qu
         for draft in _drafts(those, lengths):
             drafts[draft.task].append((maze, draft))
     questions = []
-    for task, found in sorted(drafts.items()):
+    for task, found in sorted(drafts.items(), key=lambda each: order(each[0])):
         for place, (maze, draft) in enumerate(found):
             other = f"{found[(place + 1) % len(found)][0]}-{task}" if len(found) > 1 else None
             questions.append(_question(maze, draft, other, mazes[maze]))

@@ -29,6 +29,13 @@ figure { margin: 1rem 0; } .strip { display: grid; grid-template-columns: 11rem 
 pre { overflow-x: auto; font-size: .85em; }
 """
 
+_READING = """<p>PSNR (dB) and SSIM say how near predictions come to the true frames, LPIPS how far off they are: means
+over frames, then over mazes, with 95 % intervals over mazes. The share is how much of the way a method goes from the
+floor, a model that sees no history, to the ceiling, the same model with all of it in view.</p>
+<p>The baselines remember nothing: nearest_pose copies what was seen from the nearest pose, last_frame repeats the end
+of the context. Where nearest_pose is far ahead, a task is recall; where it falls behind, copying is no answer.</p>
+"""
+
 
 def curves_of(scores: Scores) -> dict[str, dict[str, dict[str, Curve]]]:
     """By task, then `since_context` or `from_seen`, then method."""
@@ -61,8 +68,8 @@ def score_page(scores: Scores, *, name: str, tolerance: float, settings: Mapping
     parts = [
         f"<h1>Memory testbed {html.escape(name)}</h1>",
         f"<p>{len(scores.measures) - len(BASELINES)} methods and {len(BASELINES)} baselines at "
-        f"{len(scores.questions)} questions in {mazes} unseen mazes. Nearness to the true frames: mean over frames, "
-        "then over mazes, with 95 % intervals over mazes. PSNR in dB and SSIM: higher is nearer.</p>",
+        f"{len(scores.questions)} questions in {mazes} unseen mazes.</p>",
+        _READING,
         "<h2>What the figures say</h2>",
         _findings(scores, tolerance),
         "<h2>All tasks: PSNR</h2>",
@@ -77,48 +84,77 @@ def score_page(scores: Scores, *, name: str, tolerance: float, settings: Mapping
     )
 
 
-def findings(scores: Scores, *, tolerance: float) -> list[str]:
-    """Sentences: whether history is necessary, who uses it, whether controls hold. Those that warn begin with "!"."""
-    found = []
+def warnings(scores: Scores) -> list[str]:
+    """Sentences about what is missing for a claim about memory."""
     if scores.floor is None or scores.ceiling is None:
-        found.append(
-            "! There is no span: give the method without memory as floor=METHOD and the one that sees everything as "
+        return [
+            "There is no span: give the method without memory as floor=METHOD and the one that sees everything as "
             "ceiling=METHOD, on the same weights. Absolute decibels say little about memory."
-        )
+        ]
+    if not scores.controls:
+        return [
+            "No control was given: add METHOD.other_maze, METHOD.shuffled or METHOD.unvisited, which show whether it "
+            "is memory that helps."
+        ]
+    return []
+
+
+def findings(scores: Scores, *, tolerance: float) -> list[str]:
+    """Sentences: whether history is necessary, how much of it is used, whether controls hold."""
+    found = warnings(scores)
     for task in tasks_of(scores):
-        rows = {row.method: row for row in scores.rows if row.task == task}
+        rows = rows_of(scores, task)
         if scores.floor is not None and scores.ceiling is not None:
-            found.append(_span_finding(task, rows, scores.floor, scores.ceiling))
+            said = f"{task}: from {scores.floor} to {scores.ceiling}, history is worth {_span(scores, rows)}"
+            best = _best(scores, rows)
+            found.append(f"{said}; {best}." if best else f"{said}.")
         for method, why in scores.controls.items():
-            said = verdict(rows[method], tolerance=tolerance)
-            found.append(f"{'! ' if 'not the' in said else ''}{task}: {method}, which {why}: {said}.")
-    if scores.floor is not None and not scores.controls:
-        found.append(
-            "! No control was given: add METHOD.other_maze, METHOD.shuffled or METHOD.unvisited, so that it shows "
-            "whether it is memory that helps."
-        )
+            found.append(f"{task}: {method}, which {why}: {verdict(rows[method], tolerance=tolerance)}.")
     return found
 
 
-def _span_finding(task: str, rows: Mapping[str, Row], floor: str, ceiling: str) -> str:
-    span = rows[ceiling].above_floor
-    assert span is not None
-    if rows[ceiling].share is None:
-        return f"! {task}: from {floor} to {ceiling} is {told(span, 2)} dB, not surely above 0: no share is given."
-    others = [row for row in rows.values() if row.method not in (floor, ceiling, *BASELINES) and row.share is not None]
-    best = max(others, key=lambda row: row.share.mean if row.share else 0.0, default=None)
-    said = f"{task}: history is worth {told(span, 2)} dB, from {floor} to {ceiling}"
-    if best is not None and best.share is not None:
-        said += f"; {best.method} closes {told(best.share, 0, 100)} % of it"
-    return said + "."
+def rows_of(scores: Scores, task: str) -> dict[str, Row]:
+    """Of one task, by method."""
+    return {row.method: row for row in scores.rows if row.task == task}
+
+
+def _span(scores: Scores, rows: Mapping[str, Row]) -> str:
+    assert scores.ceiling is not None
+    ceiling = rows[scores.ceiling]
+    return f"{told(ceiling.above_floor, 2)} dB{'' if ceiling.share else ', not surely above 0: no share is given'}"
+
+
+def _best(scores: Scores, rows: Mapping[str, Row]) -> str:
+    """Who closes most of the span, of methods that are no limit, control or baseline."""
+    apart = {scores.floor, scores.ceiling, *scores.controls, *BASELINES}
+    shares = [(row.share, row.method) for row in rows.values() if row.method not in apart and row.share is not None]
+    if not shares:
+        return ""
+    share, method = max(shares)
+    return f"{method} closes {told(share, 0, 100)} % of it"
 
 
 def _findings(scores: Scores, tolerance: float) -> str:
-    items = [
-        f"<li class=bad>{html.escape(said[2:])}</li>" if said.startswith("! ") else f"<li>{html.escape(said)}</li>"
-        for said in findings(scores, tolerance=tolerance)
-    ]
-    return f"<ul>{''.join(items)}</ul>"
+    said = "".join(f"<p class=bad>{html.escape(each)}</p>" for each in warnings(scores))
+    spanned = scores.floor is not None and scores.ceiling is not None
+    if not spanned and not scores.controls:
+        return said
+    heads = ["task", *(["history is worth", "most of it"] if spanned else []), *scores.controls]
+    lines = []
+    for task in tasks_of(scores):
+        rows = rows_of(scores, task)
+        cells = [task, *([_span(scores, rows), _best(scores, rows) or "–"] if spanned else [])]
+        line = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+        for method in scores.controls:
+            told_ = verdict(rows[method], tolerance=tolerance)
+            line += f"<td{' class=bad' if 'not the explanation' in told_ else ''}>{html.escape(told_)}</td>"
+        lines.append(f"<tr>{line}</tr>")
+    whys = "".join(f"<li>{html.escape(method)} {html.escape(why)}.</li>" for method, why in scores.controls.items())
+    note = (
+        f"<p>Controls must not rise above the floor by more than {tolerance:g} dB:</p><ul>{whys}</ul>" if whys else ""
+    )
+    head = "".join(f"<th>{html.escape(each)}</th>" for each in heads)
+    return f"{said}{note}<div class=wide><table><tr>{head}</tr>{''.join(lines)}</table></div>"
 
 
 def told(value: Estimate | None, digits: int, scale: float = 1.0) -> str:
@@ -134,8 +170,9 @@ def told(value: Estimate | None, digits: int, scale: float = 1.0) -> str:
 def _label(scores: Scores, method: str) -> str:
     """A method's name with its colour and its part."""
     colour, _ = style_of(list(scores.measures).index(method))
-    parts = {scores.floor: "floor", scores.ceiling: "ceiling", **dict.fromkeys(BASELINES, "baseline")}
-    part = "control" if method in scores.controls else parts.get(method, "")
+    is_it = {"floor": method == scores.floor, "ceiling": method == scores.ceiling}
+    is_it |= {"control": method in scores.controls, "baseline": method in BASELINES}
+    part = next((name for name, holds in is_it.items() if holds), "")
     return f'<span class=key style="background:{colour}"></span>{html.escape(method)} <small>{part}</small>'
 
 
@@ -161,7 +198,7 @@ def _summary(scores: Scores) -> str:
 def _task(scores: Scores, task: str, curves: Mapping[str, Mapping[str, Curve]], tolerance: float) -> str:
     own = [question for question in scores.questions if question.task == task]
     far = {place for curve in curves["from_seen"].values() for place in curve.at}
-    plots = [draw(curves["since_context"], across="frames since the context's end; PSNR in dB")]
+    plots = [draw(curves["since_context"], across="frames since the context's end")]
     if len(far) > 1:
         names = {float(place): class_name(place) for place in range(len(EDGES) - 1)}
         across = "steps to the nearest pose that was seen (one: 11 map units or 4 degrees)"
@@ -169,7 +206,7 @@ def _task(scores: Scores, task: str, curves: Mapping[str, Mapping[str, Curve]], 
     return "\n".join(
         [
             f"<h2>{html.escape(task)}</h2><p>{html.escape(KINDS[own[0].kind])} {_lengths(own)}</p>",
-            _table(scores, [row for row in scores.rows if row.task == task], tolerance),
+            _table(scores, list(rows_of(scores, task).values()), tolerance),
             f"<div class=beside>{''.join(f'<figure>{plot}</figure>' for plot in plots)}</div>",
             *(_strip(strip) for strip in scores.strips[task]),
         ]

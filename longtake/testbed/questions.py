@@ -71,6 +71,12 @@ class Question(BaseModel):
         return json.dumps(self.model_dump()) + "\n"
 
 
+def order(task: str) -> tuple[int, int]:
+    """Where a task stands among others: by its kind, then by its length."""
+    kind, _, length = task.partition("-")
+    return list(KINDS).index(kind), int(length or 0)
+
+
 def read_questions(path: Path, *, num_frames: dict[str, int]) -> list[Question]:
     """Read questions.jsonl.
 

@@ -34,7 +34,7 @@ def write_scores(scores: Scores, output: Path, *, name: str, tolerance: float, s
         "testbed": name,
         "floor": scores.floor,
         "ceiling": scores.ceiling,
-        "findings": [said.removeprefix("! ") for said in findings(scores, tolerance=tolerance)],
+        "findings": findings(scores, tolerance=tolerance),
         "rows": lines,
         "questions": {
             method: {question: _means(measured) for question, measured in found.items()}

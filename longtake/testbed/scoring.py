@@ -8,7 +8,7 @@ import numpy as np
 
 from longtake.testbed.folder import Pictures, Testbed
 from longtake.testbed.measures import Measured, Truth
-from longtake.testbed.predictions import Predictions, check_methods, find_predictions, read_prediction
+from longtake.testbed.predictions import check_methods, find_predictions, read_prediction
 from longtake.testbed.questions import Question, chosen
 from longtake.testbed.spans import Row, control_of, make_rows
 from longtake.testbed.strips import Strip, draw_strip
@@ -72,30 +72,28 @@ def score_predictions(
     check_methods([floor, ceiling, *controls], methods=list(found))
     floor = floor or (FLOOR if FLOOR in found else None)
     ceiling = ceiling or (CEILING if CEILING in found else None)
-    measures: dict[str, dict[str, Measured]] = {name: {} for name in (*found, *BASELINES)}
+    wrong = {method: why for method in found if (why := control_of(method, controls))}
+    others = [method for method in found if method not in (floor, ceiling, *wrong)]
+    shown_first = [method for method in (ceiling, *others, floor, *wrong) if method is not None]
+    measures: dict[str, dict[str, Measured]] = {name: {} for name in (*shown_first, *BASELINES)}
     strips: dict[str, list[Strip]] = {}
     # By video, so that each is decoded once.
     for question in progress(sorted(asked, key=lambda each: (each.target.video, each.context.video, each.id))):
         frames = testbed.frames(question.target)
         truth, shown = Truth(frames), {"real": frames}
-        for method, predicted in _predictions(testbed, question, found, frames.shape[:3]):
+        for method in measures:
+            predicted = (
+                BASELINES[method](testbed, question)
+                if method in BASELINES
+                else read_prediction(found[method][question.id], shape=frames.shape[:3])
+            )
             measures[method][question.id] = truth.measure(predicted)
             shown[method] = predicted
         those = strips.setdefault(question.task, [])
         if len(those) < _STRIPS:
             those.append(Strip(question.id, {name: draw_strip(each) for name, each in shown.items()}))
     rows = [row for task in _tasks(asked) for row in _rows_of(task, asked, measures, floor, ceiling, seed)]
-    wrong = {method: control_of(method, controls) for method in found}
-    return Scores(asked, measures, rows, strips, floor, ceiling, {name: why for name, why in wrong.items() if why})
-
-
-def _predictions(
-    testbed: Testbed, question: Question, found: Predictions, shape: tuple[int, int, int]
-) -> Iterator[tuple[str, Pictures]]:
-    for method, files in found.items():
-        yield method, read_prediction(files[question.id], shape=shape)
-    for name, baseline in BASELINES.items():
-        yield name, baseline(testbed, question)
+    return Scores(asked, measures, rows, strips, floor, ceiling, wrong)
 
 
 def _tasks(questions: Sequence[Question]) -> list[str]:

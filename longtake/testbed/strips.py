@@ -30,9 +30,9 @@ def draw_strip(frames: Pictures) -> str:
     height, width = frames.shape[1:3]
     scale = min(1.0, _MOST_SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    row = np.concatenate(
-        [cv2.resize(frames[place], size, interpolation=cv2.INTER_AREA) for place in places(len(frames))], axis=1
-    )
+    shown = [cv2.resize(frames[place], size, interpolation=cv2.INTER_AREA) for place in places(len(frames))]
+    gap = np.full((size[1], 1, 3), 255, np.uint8)  # pictures without one are hard to tell apart
+    row = np.concatenate([part for picture in shown for part in (picture, gap)], axis=1)
     # Colours at full resolution: small pictures have no pixel to spare.
     options = [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     _, data = cv2.imencode(".jpg", row[..., ::-1], options)
