@@ -16,7 +16,8 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.8rem; } p, li { max-width: 52rem; }
 table { border-collapse: collapse; } .wide { overflow-x: auto; }
-td:first-child { white-space: nowrap; } th, td { padding: .2rem 1rem .2rem 0; border-bottom: 1px solid var(--line); text-align: left; }
+td:first-child { white-space: nowrap; }
+th, td { padding: .2rem 1rem .2rem 0; border-bottom: 1px solid var(--line); text-align: left; }
 td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 small, .quiet { opacity: .65; } .bad { color: #d9480f; } .key { display: inline-block; width: .8em; height: .8em;
 margin-right: .5em; border-radius: 2px; }

@@ -190,6 +190,7 @@ def test_the_nearest_pose_weighs_way_and_turn_and_takes_the_latest_of_equals():
 # Files
 
 
+@pytest.mark.slow
 def test_rendered_files_are_whole_and_the_same_again(tmp_path, monkeypatch, capsys):
     first, second = tmp_path / "first", tmp_path / "second"
     program.make(composed("make", f"output={first}", *SMALL))
