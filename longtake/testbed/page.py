@@ -21,7 +21,7 @@ th, td { padding: .2rem 1rem .2rem 0; border-bottom: 1px solid var(--line); text
 td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 small, .quiet { opacity: .65; } .bad { color: #d9480f; } .key { display: inline-block; width: .8em; height: .8em;
 margin-right: .5em; border-radius: 2px; }
-.beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1rem; }
+.beside { display: grid; grid-template-columns: repeat(auto-fill, minmax(26rem, 1fr)); gap: 1rem; }
 svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: currentColor; opacity: .75; stroke: none; }
 svg line { stroke: var(--line); } polyline { fill: none; stroke-width: 1.8; } g:hover polyline { stroke-width: 3.5; }
 figure { margin: 1rem 0; } .strip { display: grid; grid-template-columns: 11rem 1fr; align-items: center; }
