@@ -6,10 +6,23 @@ A group's settings are the keyword arguments of its `_target_`; here stands what
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, NotRequired, TypedDict
 
-from annotated_types import Gt, Le, MinLen
+from annotated_types import Ge, Gt, Le, MinLen
 
 from longtake.settings.kinds import Later, Part, Video
-from networks.ranges import Count, Dtype, Folder, Positive, Rate, Seed, Size, Text
+from networks.ranges import (
+    LARGEST,
+    Count,
+    Dtype,
+    Folder,
+    NotNegative,
+    Positive,
+    Rate,
+    Seed,
+    Size,
+    Sizes,
+    Text,
+    Texts,
+)
 
 Parts = Mapping[str, Part | None]
 MatmulPrecision = Literal["highest", "high", "medium"]
@@ -155,3 +168,31 @@ class ExportSettings(TypedDict):
     text: Base
     codec: Base
     backbone: Base
+
+
+class MakeTestbedSettings(TypedDict):
+    """conf/testbed_make.yaml."""
+
+    output: Folder
+    mazes: Size
+    size: Size
+    frames: Size
+    lengths: Sizes
+    seed: Seed
+    most_cells: Annotated[int, Ge(2), Le(LARGEST)]
+    patterned: bool
+    num_workers: Size
+
+
+class ScoreTestbedSettings(TypedDict):
+    """conf/testbed_score.yaml."""
+
+    testbed: Text
+    predictions: Text
+    output: Folder
+    floor: Text | None
+    ceiling: Text | None
+    controls: Sequence[Text]
+    tolerance: NotNegative
+    kinds: Texts | None
+    seed: Seed
