@@ -17,8 +17,8 @@ from datamodules.mazes import testbed as maze_testbed
 from datamodules.mazes.layout import split_of
 from datamodules.mazes.testbed import plan_walks
 from longtake.cli import testbed as program
-from longtake.settings import schemas
-from longtake.settings.check import check_settings
+from longtake.cli import schemas
+from longtake.cli.composed import check_settings
 from longtake.testbed.drafting import Walk, draft_questions
 from longtake.testbed.folder import open_testbed
 from longtake.testbed.poses import Poses, nearest_poses, steps
