@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from longtake.compat.torch import backward
 from longtake.cost.counting import Cost, Counting, MixedPrecision
 from longtake.generation import part_of
 from longtake.rollouts.interfaces import Canvas, Given, Wrap, unwrapped
@@ -260,5 +261,6 @@ def training_cost(network: VideoNetwork, video: VideoSize, dtype: torch.dtype) -
     ):
         prediction = network(noisy, time, condition)
         forward = counting.cost
-        prediction.float().square().mean().backward()
+        loss = prediction.float().square().mean()
+        backward(loss)
     return Cost(forward.flops, counting.cost.bytes)
