@@ -8,22 +8,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from benchmarks import ROOT
 from benchmarks.probes import Peak
 from benchmarks.setups import SETUPS, compose_config, num_latents
-from longtake.cost.flops import step_flops
-from longtake.cost.memory import step_bytes
-from longtake.cost.remembering import Segment, num_memory_keys
-from longtake.cost.rollouts import plan, sampling_cost
-from longtake.cost.sizes import VideoSize, network_size
+from longtake.cost.sampling import VideoSize, sampling_cost
+from longtake.cost.segments import segment_costs
 from longtake.generation import generate
+from longtake.rollouts.plan import CanvasPlan, RememberedSegment, consecutive
 from networks.interfaces import Condition, Context, SegmentBatch
 
 STEPS, PASSES = 2, 1
@@ -32,7 +30,7 @@ SHORT = 49
 """Pixel frames of a video that is longer than a window of any rollout."""
 OWN_MAPPINGS = {"MALLOC_MMAP_THRESHOLD_": "4096", "MKL_DISABLE_FAST_MM": "1"}
 """glibc: allocations from so many bytes on are mapped and unmapped one by one. MKL: buffers are freed at once."""
-REMEMBERED: tuple[Segment, ...] = ((10, 8.0),) * 5
+REMEMBERED = ((10, 8.0),) * 5
 """What LoViC's steps remember: segments of ten latent frames at rate 8."""
 
 
@@ -69,21 +67,20 @@ def config_of(job: Job) -> DictConfig:
 
 
 def predicted(job: Job) -> dict[str, float]:
-    """FLOPs and bytes above the weights in float32; nothing is built."""
+    """FLOPs and bytes above the weights in float32; the network is built without them."""
     setup, cfg, latents = SETUPS[job.preset], config_of(job), num_latents(job.frames)
-    size = network_size(_resolved(cfg.network))
-    video = VideoSize(latents, setup.height, setup.width, setup.text_tokens)
+    with torch.device("meta"):
+        network: nn.Module = instantiate(cfg.network).requires_grad_(False)
+    size = (int(cfg.backbone.channels), setup.height, setup.width)
+    video = VideoSize(latents, *size, setup.text_tokens, int(cfg.text.features))
     if job.rollout:
-        made = plan(size, _resolved(cfg.rollout), latents)
-        cost = sampling_cost(made, video, calls_per_canvas=STEPS * PASSES, element=4)
+        rollout = instantiate(cfg.rollout)
+        cost = sampling_cost(network, rollout, video, calls_per_canvas=STEPS * PASSES, dtype=torch.float32)
         return {"flops": cost.network, "live": cost.activations}
-    keys = num_memory_keys(size, REMEMBERED, video) if size.remembers else 0
-    live = step_bytes(size, latents, video, memory=keys, element=4)
-    return {"flops": step_flops(size, latents, video, memory=keys), "live": live}
-
-
-def _resolved(node: DictConfig) -> Any:
-    return OmegaConf.to_container(node, resolve=True)
+    starts = range(-len(REMEMBERED) * REMEMBERED[0][0], 0, REMEMBERED[0][0]) if CASES[job.case].remembers else ()
+    segments = tuple(RememberedSegment(start, *each) for start, each in zip(starts, REMEMBERED, strict=False))
+    (found,) = segment_costs(network, [CanvasPlan(consecutive(0, latents), remembered=segments)], video)
+    return {"flops": found.canvas.step.flops, "live": found.canvas.step.bytes}
 
 
 def parameters_of(job: Job) -> int:

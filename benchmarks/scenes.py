@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from longtake.generation import window_generator
-from longtake.rollouts.segmentwise import Piece, Segmentwise, denoise_window, open_window, within_budget
+from longtake.rollouts.canvas import PastSegment, denoise, open_canvas
+from longtake.rollouts.plan import RememberedSegment
+from longtake.rollouts.segmentwise import Segmentwise, segment_canvas
 from longtake.samplers.guidance import Guidance
-from networks.interfaces import TextEncoder
+from networks.interfaces import Condition, TextEncoder
 
 _NAMED = re.compile(
     r" in (?:a )?(?P<worn>grey|blue|green|red) (?:armour|suit)\b"
@@ -67,32 +69,35 @@ class Roller:
         texts = [self.text_encoder.encode(scene.captions) for scene in scenes]
         made: list[Tensor] = []
         for place, scene in enumerate(scenes):
-            seen = [
-                _piece(scenes, place, other, made[other], texts[other], self.rollout.rate) for other in range(place)
-            ]
+            ratio = self.rollout.memory.compression_ratio
+            seen = [_remembered(scenes, place, other, made[other].shape[2], ratio) for other in range(place)]
             touching = [other for other in range(place) if scenes[other].shot == scene.shot]
             before = [x for x in touching if scenes[x].start + made[x].shape[2] == scene.start]
-            window = open_window(
-                noise[place],
-                start=0,
-                text=texts[place][0],
-                text_mask=texts[place][1],
-                shot=0,
-                memory=within_budget(seen, near=0, most=self.rollout.max_context) if remembers else [],
-                before=made[before[0]] if before else None,
-                after=None,
-                window_frames=self.rollout.window_frames,
-                memory_level=self.rollout.memory_level,
+            picked = self.rollout.memory.select([abs(each.start) for each in seen], first=0) if remembers else []
+            canvas = segment_canvas(
+                0,
+                noise[place].shape[2],
+                before=made[before[0]].shape[2] if before else 0,
+                after=0,
+                overlap_frames=self.rollout.overlap_frames,
             )
-            made.append(denoise_window(generate, window))
+            canvas = canvas._replace(remembered=tuple(seen[other] for other in picked))
+            index = torch.arange(noise[place].shape[2], device=noise[place].device, dtype=torch.float32)
+            opened = open_canvas(
+                canvas,
+                noise=noise[place],
+                condition=Condition(index.expand(len(noise[place]), -1), *texts[place]),
+                known=made[before[0]][:, :, -len(canvas.known) :] if before else None,
+                past=[PastSegment(made[other], *texts[other]) for other in picked],
+                noise_level=self.rollout.memory.noise_level,
+            )
+            made.append(denoise(generate, opened, canvas))
         return made
 
 
-def _piece(
-    scenes: Sequence[Scene], place: int, other: int, video: Tensor, text: tuple[Tensor, Tensor], rate: float
-) -> Piece:
+def _remembered(scenes: Sequence[Scene], place: int, other: int, frames: int, ratio: float) -> RememberedSegment:
     """An earlier scene as a later one sees it: along the shot where both are of one, else along the take."""
     if scenes[other].shot == scenes[place].shot:
-        return Piece(video, scenes[other].start - scenes[place].start, *text, 0, rate)
+        return RememberedSegment(scenes[other].start - scenes[place].start, frames, ratio)
     cuts = sum(a.shot != b.shot for a, b in pairwise(scenes[other : place + 1]))
-    return Piece(video, (other - place) * video.shape[2], *text, -cuts, rate)
+    return RememberedSegment((other - place) * frames, frames, ratio, -cuts)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from longtake.finite import NOT_FINITE, check_finite
-from longtake.rollouts.interfaces import Canvas, Generate, Given, Predict, Rollout, Wrap, unwrapped
+from longtake.rollouts.interfaces import Canvas, Generate, Given, Predict, Wrap, unwrapped
+from longtake.rollouts.rollout import Rollout
 from longtake.samplers.guidance import Guidance
 from longtake.samplers.interfaces import Denoise, OnStep
 from networks.interfaces import Condition, Estimate, VideoNetwork

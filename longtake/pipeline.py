@@ -13,7 +13,8 @@ from torch import Tensor
 
 from longtake.finite import NOT_FINITE, check_finite
 from longtake.generation import generate
-from longtake.rollouts.interfaces import Generate, Rollout
+from longtake.rollouts.interfaces import Generate
+from longtake.rollouts.rollout import Rollout
 from longtake.samplers.guidance import Guidance
 from longtake.samplers.interfaces import OnStep
 from networks.batches import mask_of

@@ -26,8 +26,8 @@ MAY_IMPORT = {
 MAY_READ_A_CONFIG = ("longtake/cli/",)
 MAY_NAME_TARGETS = (*MAY_READ_A_CONFIG, "longtake/settings/", "longtake/releases/")
 """Where `_target_` may stand: what is built, checked and released; nothing else asks what a config would build."""
-COUNTED_BY_CONFIG = ("longtake/cost/", "longtake/rollouts/checks.py")
-"""Where costs are still told by the config; counting on `meta` takes them off this list."""
+COUNTED_BY_CONFIG = ("longtake/cost/codec.py",)
+"""Where costs are still told by the config: a codec may lie behind the hub."""
 IN_A_SCRATCH_FOLDER = ("datamodules/mazes/game.py",)
 """Writes what no one reads after it: a level for the game that it starts."""
 CONFIG_LIBRARIES = ("hydra", "omegaconf")

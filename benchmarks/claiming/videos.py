@@ -23,7 +23,8 @@ from longtake.metrics.frechet import FrechetFrameDistance
 from longtake.reports.beside import Beside, read_manifest
 from longtake.reports.report_card import score_folder
 from longtake.reports.scorer import Scorer
-from longtake.rollouts.pieces import piece_starts
+from longtake.rollouts.gen_l_video import GenLVideo
+from longtake.rollouts.plan import chunk_boundaries
 from longtake.video import read_frames, write_video
 
 log = logging.getLogger("longtake")
@@ -155,7 +156,9 @@ def boundaries_of(line: dict[str, Any]) -> list[int]:
     if "overlap_frames" not in rollout:
         return list(line["boundaries"])
     latents = (line["num_frames"] - 1) // TIME_FACTOR + 1
-    return [1 + (start - 1) * TIME_FACTOR for start in piece_starts(rollout, latents, None)]
+    sizes = {key: rollout[key] for key in ("window_frames", "overlap_frames")}
+    made = GenLVideo(**sizes, profile="uniform", windows_per_call=0)
+    return [1 + (start - 1) * TIME_FACTOR for start in chunk_boundaries(made.plan(latents), None)]
 
 
 def make_scorer(kept: Path) -> Scorer:

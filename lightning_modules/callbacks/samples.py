@@ -14,7 +14,7 @@ from torch import Tensor
 from longtake.compat.tensorboard import add_summary
 from longtake.finite import NotFinite
 from longtake.pipeline import Pipeline
-from longtake.rollouts.interfaces import Rollout
+from longtake.rollouts.rollout import Rollout
 from longtake.samplers.guidance import Guidance
 from networks.files import write_text
 from networks.ranges import Seed, Size, Text

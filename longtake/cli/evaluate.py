@@ -5,11 +5,12 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -185,37 +186,48 @@ def show_faults(faults: list["Fault"]) -> None:
 
 
 def predict_cost(cfg: DictConfig) -> dict[str, Any]:
-    """FLOPs, memory and time of a video by the config: nothing is built but names and shapes of the weights.
+    """FLOPs, memory and time of a video by the config: the network is built on the device meta, without its weights.
 
     Where no speed is given, one short step of the network is timed.
     """
     import torch
 
-    from longtake.cost.report import Settings, predict
-    from longtake.cost.sizes import network_size
+    from longtake.cost.codec import codec_size
+    from longtake.cost.report import Settings, check, predict
+    from networks.interfaces import VideoNetwork
 
-    resolved = priced_parts(cfg)
-    network_size(resolved["network"])  # refuses what it does not know before anything is built
+    parts = priced_parts(cfg)
     settings = Settings(**{key: cfg[key] for key in Settings._fields})
+    check(settings)
+    codec = codec_size(parts["codec"])
     with torch.device("meta"):
-        network = instantiate(resolved["network"])
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return predict(settings, **resolved, parameters=parameters, build=instantiate)
+        network = instantiate(parts["network"])
+    if not isinstance(network, VideoNetwork):
+        raise ValueError("cost=true is of networks that make videos: use network=vin, vin_plan, dit, lovic, vin_lovic")
+    return predict(
+        settings,
+        network=network,
+        codec=codec,
+        rollouts={name: instantiate(node) for name, node in parts["rollouts"].items()},
+        text_features=int(parts["text"]["features"]),
+    )
 
 
 def priced_parts(cfg: DictConfig) -> dict[str, Any]:
-    """Configs of the network, the codec and each rollout: those of the groups, or of weights as they were trained.
+    """Configs of the network, the codec, the text encoder and each rollout.
+
+    Those of the groups, of which every rollout that the search path has is priced; or of weights as they were trained.
 
     Raises:
         ValueError: if weights=… are those of a codec or compressor alone, or none.
     """
     parts: dict[str, Any] = {
-        key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("network", "codec", "rollouts")
+        key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("network", "codec", "text", "rollouts")
     }
+    parts["rollouts"] = {**parts["rollouts"], **_other_rollouts(parts["rollouts"])}
     if cfg.weights is None:
         return parts
     from longtake.releases.reading import read_run
-    from longtake.rollouts.checks import rollout_name
 
     trained = read_run(cfg.weights)[0]
     rollout = trained.get("rollout")
@@ -223,8 +235,20 @@ def priced_parts(cfg: DictConfig) -> dict[str, Any]:
         raise ValueError(
             f"weights={cfg.weights} make no videos by themselves: give those of vin, dit, lovic, vin_lovic"
         )
-    rollouts = {**parts["rollouts"], rollout_name(rollout): rollout}
-    return {"network": trained["network"], "codec": trained["codec"], "rollouts": rollouts}
+    rollouts = {**parts["rollouts"], instantiate(rollout).name: rollout}
+    return {**{key: trained[key] for key in ("network", "codec", "text")}, "rollouts": rollouts}
+
+
+def _other_rollouts(known: Collection[str]) -> dict[str, Any]:
+    """Rollouts of one's own: those on Hydra's search path that conf/evaluate.yaml does not list."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    if not GlobalHydra.instance().is_initialized():
+        return {}
+    loader = GlobalHydra.instance().config_loader()
+    names = [name for name in loader.get_group_options("rollout") if name not in known]
+    nodes = {name: loader.load_configuration(f"rollout/{name}", [], RunMode.RUN).rollout for name in names}
+    return {name: OmegaConf.to_container(node, resolve=True) for name, node in nodes.items()}
 
 
 def show_cost(record: dict[str, Any], output: Path | None) -> None:

@@ -1,8 +1,9 @@
 """Makes long videos: `python generate.py num_frames=257 seed=0 output=DIR`, from a video, or from a storyboard."""
 
 import sys
+from tempfile import TemporaryDirectory
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from longtake.cli.defaults import asked_for, show_settings
 from longtake.cli.user_errors import explain, start
@@ -14,6 +15,18 @@ def run(cfg: DictConfig) -> None:
     from longtake.cli.schemas import GenerateSettings
 
     check_settings(cfg, GenerateSettings)
+    if not OmegaConf.is_missing(cfg, "output"):
+        make(cfg)
+        return
+    if not cfg.dry_run:
+        raise ValueError("output is missing: give output=…")
+    with TemporaryDirectory() as folder:  # nothing is made, and nothing was made before
+        cfg.output = folder
+        make(cfg)
+
+
+def make(cfg: DictConfig) -> None:
+    """Loads weights, samples, writes; with dry_run=true says what that would be."""
     from longtake.video import write_video
 
     if cfg.given is not None:
@@ -27,10 +40,10 @@ def run(cfg: DictConfig) -> None:
         make_storyboard_video(cfg, write_video, read_frames)
         return
     if cfg.dry_run:
-        raise ValueError(
-            "dry_run=true prints the plan of a storyboard: add storyboard=FILE.yaml or given=VIDEO; for other videos "
-            "`python evaluate.py cost=true` says the cost"
-        )
+        from longtake.cli.dry_run import print_plan
+
+        print_plan(cfg)
+        return
     from longtake.cli.take import make_videos
 
     make_videos(cfg, write_video)

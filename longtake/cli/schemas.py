@@ -89,7 +89,7 @@ class GenerateSettings(TypedDict):
     """conf/generate.yaml."""
 
     weights: Text
-    output: Folder
+    output: NotRequired[Folder]
     storyboard: Text | None
     given: Text | None
     dry_run: bool

@@ -6,21 +6,19 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from omegaconf import DictConfig
 from rich.progress import Progress
 
 from longtake.cli.take import Take
-from longtake.compat.torch import flop_counter
+from longtake.cost.sampling import TEXT_TOKENS, VideoSize
+from longtake.cost.segments import segment_costs
 from longtake.releases.disclosure import public_name, refuse_secrets
-from longtake.rollouts.checks import rollout_name
-from longtake.rollouts.segmentwise import Piece, remembered
 from longtake.storyboard.continuation import write_continuation
 from longtake.storyboard.describe import describe
 from longtake.storyboard.given import GivenReader, ReadFrames, VideoProbe
-from longtake.storyboard.maker import NUM_TEXT, SegmentMaker, StepFlops
+from longtake.storyboard.maker import SegmentMaker
 from longtake.storyboard.parse import read_storyboard
 from longtake.storyboard.plan import plan
 from longtake.storyboard.run import boundaries, cuts, make_storyboard, whole_take
@@ -29,7 +27,6 @@ from longtake.storyboard.sizes import check_given_rate
 from longtake.storyboard.store import SegmentStore
 from networks.codecs.rules import PATCH_AREA
 from networks.files import remove_unfinished, whole
-from networks.interfaces import Condition
 
 log = logging.getLogger("longtake")
 
@@ -40,27 +37,25 @@ def limits_of(take: Take, cfg: DictConfig) -> ModelLimits:
     Raises:
         ValueError: if they have no memory, which every storyboard needs, or the rollout uses none.
     """
-    rollout = take.rollout_config
+    memory = take.rollout.memory
     if not take.network.has_memory:
         raise ValueError(
             f"storyboard={cfg.storyboard} needs weights with a memory, of network=lovic or vin_lovic; "
             f"weights={cfg.weights} have none"
         )
-    if "max_context" not in rollout:
+    if memory is None or take.rollout.segment_frames is None:
         raise ValueError(
-            f"storyboard={cfg.storyboard} is made segment by segment, which rollout={rollout_name(rollout)} does not: "
+            f"storyboard={cfg.storyboard} is made segment by segment, which rollout={take.rollout.name} does not: "
             "use rollout=segmentwise"
         )
     side = take.codec.space_factor
     return ModelLimits(
-        fingerprint=take.fingerprint(rollout["window_frames"], rollout["memory_level"]),
-        max_latents=rollout["segment_frames"],
+        fingerprint=take.fingerprint(take.rollout.overlap_frames, memory.noise_level),
+        max_latents=take.rollout.segment_frames,
         tokens_per_latent=(take.height // side) * (take.width // side) // PATCH_AREA,
         time_factor=take.codec.time_factor,
-        max_context_segments=rollout["max_context"],
-        rate=rollout["rate"],
-        rate_growth=rollout["rate_growth"],
-        max_rate=rollout["max_rate"],
+        memory=memory,
+        overlap_frames=take.rollout.overlap_frames,
     )
 
 
@@ -86,10 +81,9 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
     side = take.codec.space_factor
     size = (take.codec.channels, take.height // side, take.width // side)
     if cfg.dry_run:
-        print_plan(take, made, limits, store, size)
+        print_plan(take, made, limits, store.has, size)
         return None
     began = time.perf_counter()
-    rollout = take.rollout_config
     with Progress() as progress:
         bar = progress.add_task("denoising steps", total=None)
         maker = SegmentMaker(
@@ -97,8 +91,7 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
             guidance=take.guidance,
             text_encoder=take.text_encoder,
             size=size,
-            window_frames=rollout["window_frames"],
-            memory_level=rollout["memory_level"],
+            noise_level=limits.memory.noise_level,
             on_step=lambda *_: progress.advance(bar),
             without=take.pipeline.without,
         )
@@ -112,65 +105,46 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
     return path
 
 
-def print_plan(take: Take, made: Plan, limits: ModelLimits, store: SegmentStore, size: tuple[int, int, int]) -> None:
+def print_plan(
+    take: Take,
+    made: Plan,
+    limits: ModelLimits,
+    is_there: Callable[[PlanStep], bool],
+    size: tuple[int, int, int],
+) -> None:
     """The table of a dry run: tokens and FLOPs of each segment, and what memory holds at most."""
     network: Any = take.network
     if take.without == "memory" or network.compressor is None:
-        made = made._replace(steps=tuple(replace(step, sources=()) for step in made.steps))
+        forgets = (replace(step, sources=(), canvas=step.canvas._replace(remembered=())) for step in made.steps)
+        made = made._replace(steps=tuple(forgets))
         log.info("nothing is compressed: a segment knows the frames that adjoin it and nothing further away")
-    sampler: Any = take.module.sampler
     passes = 1 + sum(scale != 1 for scale in take.guidance.scales.values())
-    calls = StepFlops(take.module, size, take.rollout_config["window_frames"], sampler.num_inference_steps * passes)
-    spent = remembering_costs(network, made, size, take.device)
+    sampler: Any = take.module.sampler
+    calls = sampler.num_inference_steps * passes
+    video = VideoSize(0, *size, TEXT_TOKENS, take.text_encoder.features)
+    counted = segment_costs(network, [step.canvas for step in made.steps], video, take.pipeline.without)
+    costs = dict(zip((step.name for step in made.steps), counted, strict=True))
 
     def flops(step: PlanStep, tokens: int, context: int) -> float:
-        return calls(step, tokens, context) + sum(spent[source.name, source.rate].flops for source in step.sources)
+        canvas = costs[step.name].canvas
+        return calls * canvas.step.flops + canvas.memory.flops
 
-    log.info(describe(made, tokens_per_latent=limits.tokens_per_latent, flops=flops, is_there=store.has))
+    log.info(describe(made, tokens_per_latent=limits.tokens_per_latent, flops=flops, is_there=is_there))
     log.info("TFLOPs: all calls of the network and the compression of what is remembered, without codec and text")
     tokens = {step.name: step.latents * limits.tokens_per_latent for step in made.steps}
-    for (name, rate), cost in spent.items():
-        log.info(
-            f"{name} at rate {rate:g}: {cost.tokens} context tokens, effective rate {tokens[name] / cost.tokens:.2f}"
-        )
-    context = max(sum(spent[source.name, source.rate].tokens for source in step.sources) for step in made.steps)
+    said = {
+        (source.name, source.rate): count
+        for step in made.steps
+        for source, count in zip(step.sources, costs[step.name].tokens, strict=True)
+    }
+    for (name, rate), count in said.items():
+        log.info(f"{name} at rate {rate:g}: {count} context tokens, effective rate {tokens[name] / count:.2f}")
     weights = sum(each.numel() * each.element_size() for each in take.module.parameters()) / 2**20
-    kept = context * network.backbone.depth * 2 * network.backbone.width * 4 / 2**20
+    kept = max(cost.canvas.kept_bytes for cost in costs.values()) / 2**20
     log.info(
         f"memory, at least: weights {weights:.0f} MiB, keys and values of the longest context {kept:.1f} MiB; "
         "activations, codec, text encoder and libraries are not counted and come on top"
     )
-
-
-class RememberingCost(NamedTuple):
-    """tokens: that a remembered segment becomes; flops: of compressing it, and of its keys and values."""
-
-    tokens: int
-    flops: float
-
-
-@torch.no_grad()
-def remembering_costs(
-    network: Any, made: Plan, size: tuple[int, int, int], device: torch.device
-) -> dict[tuple[str, float], RememberingCost]:
-    """What each remembered segment costs at each rate, by name and rate: an empty one is remembered.
-
-    Whole tokens in a grid are rarely exactly as many as the rate asks for. size: c h w of the latents.
-    """
-    latents = {step.name: step.latents for step in made.steps}
-    text = torch.zeros(1, NUM_TEXT, network.backbone.text_features, device=device)
-    mask = torch.ones(1, NUM_TEXT, dtype=torch.bool, device=device)
-    nowhere = Condition(torch.zeros(1, 1, device=device), text, mask)
-    found: dict[tuple[str, float], RememberingCost] = {}
-    for name, rate in dict.fromkeys((source.name, source.rate) for step in made.steps for source in step.sources):
-        video = torch.zeros(1, size[0], latents[name], *size[1:], device=device)
-        context = remembered(Piece(video, 0, text, mask, 0, rate), 0.0)
-        with flop_counter() as counter:
-            memory = network.encode_context(nowhere._replace(context=(context,))).memory
-        assert memory is not None
-        tokens = memory.layers[0][0].shape[2] - 1  # all but the null memory
-        found[name, rate] = RememberingCost(tokens, float(counter.get_total_flops()))
-    return found
 
 
 def _write_manifest(cfg: DictConfig, take: Take, made: Plan, path: Path, seconds: float) -> None:

@@ -23,9 +23,9 @@ from longtake.process import peak_resident_gib, set_matmul_precision
 from longtake.releases.disclosure import public_name, refuse_secrets
 from longtake.releases.parts import refuse_no_videos
 from longtake.releases.reading import Config, read_run, weights_hash
-from longtake.rollouts.checks import check_backbone, check_memory, check_rates
+from longtake.rollouts.checks import check_network, check_ratios
 from longtake.rollouts.kept import KeptWindows
-from longtake.rollouts.pieces import piece_starts
+from longtake.rollouts.plan import chunk_boundaries
 from networks.codecs.rules import PATCH_AREA, check_lengths
 from networks.files import remove_unfinished, whole
 
@@ -65,9 +65,14 @@ def pipeline_of(cfg: DictConfig) -> tuple[Pipeline, Config]:
     pipeline = Pipeline.from_config({**config, **own}, state, where)
     pipeline.height = pipeline.height if cfg.height is None else cfg.height
     pipeline.width = pipeline.width if cfg.width is None else cfg.width
-    network, rollout = pipeline.module.network, config["rollout"]
-    check_memory(rollout, trained.get("rollout"), network, cfg.weights)
-    check_backbone(pipeline.rollout.network_part, cfg.network.fusion, network, rollout)
+    network, rollout = pipeline.module.network, pipeline.rollout
+    check_network(
+        rollout,
+        network,
+        weights=cfg.weights,
+        fusion=cfg.network.fusion,
+        trained_segments=(trained.get("rollout") or {}).get("segment_frames"),
+    )
     if cfg.without is not None and cfg.without not in network.ablations:
         choices = ", ".join(network.ablations) or "nothing"
         raise ValueError(f"without={cfg.without}: these weights can go without {choices}")
@@ -76,7 +81,7 @@ def pipeline_of(cfg: DictConfig) -> tuple[Pipeline, Config]:
     if cfg.storyboard is None:  # whose segments have lengths and rates of their own
         side = pipeline.codec.space_factor
         area = (pipeline.height // side) * (pipeline.width // side)
-        check_rates(rollout, (cfg.num_frames - 1) // pipeline.codec.time_factor + 1, area // PATCH_AREA)
+        check_ratios(rollout, (cfg.num_frames - 1) // pipeline.codec.time_factor + 1, area // PATCH_AREA)
     return pipeline, config
 
 
@@ -191,7 +196,7 @@ def _finished(output: Path, wanted: Sequence[tuple[str, str, int]], settings: st
 def _manifest_line(cfg: DictConfig, take: Take, name: str, prompt: str, seed: int, seconds: float) -> dict[str, Any]:
     factor = take.codec.time_factor
     chunk = part_of(take.network, take.rollout).chunk_frames
-    starts = piece_starts(take.rollout_config, take.num_latents, chunk)
+    starts = chunk_boundaries(take.rollout.plan(take.num_latents), chunk)
     on_cuda = take.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated() / 2**30 if on_cuda else peak_resident_gib()
     sampler: Any = take.module.sampler

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from longtake.cost.memory import FULL
+from longtake.cost.sampling import FULL
 from networks.codecs.causal import CausalVideoAutoencoder
 from networks.codecs.pixels import PixelCodec
 from networks.reading import read_json
@@ -86,5 +86,7 @@ def _causal_values(node: Mapping[str, Any]) -> int:
 def _parameters(node: Mapping[str, Any]) -> int:
     names = ("channels", "fine_width", "coarse_width", "num_fine_blocks", "num_coarse_blocks")
     with torch.device("meta"):
-        codec = CausalVideoAutoencoder(**{name: int(node[name]) for name in names})
+        codec = CausalVideoAutoencoder(
+            **{name: int(node[name]) for name in names}, linear_path=bool(node.get("linear_path"))
+        )
     return sum(parameter.numel() for parameter in codec.parameters())

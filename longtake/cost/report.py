@@ -1,17 +1,18 @@
 """The cost model's answer for one config: every rollout's FLOPs, memory and seconds, and those of a training step."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
-from longtake.cost.codec import codec_size
-from longtake.cost.flops import step_flops
-from longtake.cost.memory import ADAM_BYTES, FULL, training_bytes
-from longtake.cost.rollouts import plan, sampling_cost, suits
-from longtake.cost.sizes import NetworkSize, VideoSize, network_size
+from longtake.cost.codec import CodecSize
+from longtake.cost.counting import on_meta
+from longtake.cost.sampling import ADAM_BYTES, FULL, VideoSize, sampling_cost, training_cost
 from longtake.cost.speed import TERA, UNKNOWN, Speed, given_speed, measure_speed
+from longtake.rollouts.checks import unfit
+from longtake.rollouts.rollout import Rollout
 from networks.codecs.rules import check_lengths
+from networks.interfaces import VideoNetwork
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -72,31 +73,41 @@ def check(settings: Settings) -> None:
 def predict(
     settings: Settings,
     *,
-    network: Mapping[str, Any],
-    codec: Mapping[str, Any],
-    rollouts: Mapping[str, Mapping[str, Any]],
-    parameters: int,
-    build: Callable[[Mapping[str, Any]], Any],
+    network: VideoNetwork,
+    codec: CodecSize,
+    rollouts: Mapping[str, Rollout],
+    text_features: int,
 ) -> dict[str, Any]:
     """Everything for the table and for cost.json.
 
-    network, codec, rollouts: resolved configs; parameters: of the network; build: makes a module of a config, to
-    measure its speed where none is given. FLOPs are of one video; bytes are of tensors, the codec's aside.
+    FLOPs are of one video; bytes are of tensors, the codec's aside.
+
+    Args:
+        settings: of the video and the device.
+        network: on meta.
+        codec: what is known of it.
+        rollouts: by the name that the table gives them.
+        text_features: of a caption's token.
 
     Raises:
-        ValueError: for a network, codec or rollout whose cost is not known, and sizes that do not fit the codec.
+        ValueError: for sizes that do not fit the codec, or a device that is not there to be measured.
     """
     check(settings)
-    size, decoder = network_size(network), codec_size(codec)
-    check_lengths(settings.num_frames, settings.height, settings.width, decoder)
+    check_lengths(settings.num_frames, settings.height, settings.width, codec)
     video = VideoSize(
-        num_latents=(settings.num_frames - 1) // decoder.time_factor + 1,
-        height=settings.height // decoder.space_factor,
-        width=settings.width // decoder.space_factor,
+        num_latents=(settings.num_frames - 1) // codec.time_factor + 1,
+        channels=codec.channels,
+        height=settings.height // codec.space_factor,
+        width=settings.width // codec.space_factor,
         text_tokens=settings.text_tokens,
+        text_features=text_features,
     )
-    decode = None if decoder.decode_flops is None else decoder.decode_flops * _places(video)
-    speed = _speed(settings, network, video, parameters, build)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    places = video.num_latents * video.height * video.width
+    decode = None if codec.decode_flops is None else codec.decode_flops * places
+    speed = _speed(settings, network, video)
+    suited = {name: rollout for name, rollout in rollouts.items() if not unfit(rollout, network)}
+    computes = on_meta(network).to(DTYPES[settings.dtype]).requires_grad_(False)
     return {
         "settings": settings._asdict(),
         "latents": video.num_latents,
@@ -104,51 +115,38 @@ def predict(
         "parameters": parameters,
         "weight_bytes": parameters * BYTES[settings.dtype],
         "decode_flops": decode,
-        "decode_bytes": decoder.decode_bytes(video.num_latents, video.height * video.width),
-        "codec_weight_bytes": None if decoder.parameters is None else decoder.parameters * FULL,
+        "decode_bytes": codec.decode_bytes(video.num_latents, video.height * video.width),
+        "codec_weight_bytes": None if codec.parameters is None else codec.parameters * FULL,
         "speed": speed._asdict(),
         "rollouts": [
-            {"rollout": name, **_rollout(settings, size, rollout, video, decode or 0, parameters, speed)}
-            for name, rollout in rollouts.items()
-            if suits(size, rollout)
+            {"rollout": name, **_rollout(settings, computes, rollout, video, decode or 0, parameters, speed)}
+            for name, rollout in suited.items()
         ],
-        "left_out": [name for name, rollout in rollouts.items() if not suits(size, rollout)],
-        "training": _training(settings, size, video, parameters),
+        "left_out": [name for name in rollouts if name not in suited],
+        "training": _training(settings, on_meta(network), video),
     }
 
 
-def _speed(
-    settings: Settings,
-    network: Mapping[str, Any],
-    video: VideoSize,
-    parameters: int,
-    build: Callable[[Mapping[str, Any]], Any],
-) -> Speed:
+def _speed(settings: Settings, network: VideoNetwork, video: VideoSize) -> Speed:
     given = given_speed(
         peak_tflops=settings.peak_tflops, efficiency=settings.efficiency, measured_tflops=settings.measured_tflops
     )
     if given is not None or not settings.measure_speed:
         return given or UNKNOWN
-    dtype = DTYPES[settings.dtype]
-    return measure_speed(network, video, parameters=parameters, dtype=dtype, device=settings.device, build=build)
-
-
-def _places(video: VideoSize) -> int:
-    return video.num_latents * video.height * video.width
+    return measure_speed(network, video, dtype=DTYPES[settings.dtype], device=settings.device)
 
 
 def _rollout(
     settings: Settings,
-    network: NetworkSize,
-    rollout: Mapping[str, Any],
+    network: VideoNetwork,
+    rollout: Rollout,
     video: VideoSize,
     decode: int,
     parameters: int,
     speed: Speed,
 ) -> dict[str, Any]:
-    element = BYTES[settings.dtype]
     calls = settings.num_inference_steps * settings.guidance_passes
-    cost = sampling_cost(plan(network, rollout, video.num_latents), video, calls_per_canvas=calls, element=element)
+    cost = sampling_cost(network, rollout, video, calls_per_canvas=calls, dtype=DTYPES[settings.dtype])
     total = cost.network + decode
     return {
         "step_flops": cost.step,
@@ -156,22 +154,22 @@ def _rollout(
         "memory_flops": cost.memory,
         "video_flops": total,
         "activation_bytes": cost.activations,
-        "peak_bytes": cost.activations + parameters * element,
+        "peak_bytes": cost.activations + parameters * BYTES[settings.dtype],
         "seconds": None if speed.tflops is None else total / (speed.tflops * TERA),
         "mfu": speed.mfu,
     }
 
 
-def _training(settings: Settings, network: NetworkSize, video: VideoSize, parameters: int) -> dict[str, Any]:
+def _training(settings: Settings, network: VideoNetwork, video: VideoSize) -> dict[str, Any]:
     """One clip of this length, the network on the whole canvas, Adam; below float32 in mixed precision."""
-    element = BYTES[settings.dtype]
-    keys = 1 if network.remembers else 0
-    state = parameters * (ADAM_BYTES + (element if element < FULL else 0))
-    activations = training_bytes(network, video.num_latents, video, element)
+    cost, element = training_cost(network, video, DTYPES[settings.dtype]), BYTES[settings.dtype]
+    weights = list(network.parameters())
+    state = sum(weight.numel() * (ADAM_BYTES if weight.requires_grad else weight.element_size()) for weight in weights)
+    state += sum(weight.numel() * element for weight in weights if element < weight.element_size())
     return {
-        "step_flops": BACKWARD * step_flops(network, video.num_latents, video, memory=keys, training=True),
-        "activation_bytes": activations,
-        "peak_bytes": activations + state,
+        "step_flops": BACKWARD * cost.flops,
+        "activation_bytes": cost.bytes,
+        "peak_bytes": cost.bytes + state,
     }
 
 

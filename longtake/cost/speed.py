@@ -1,20 +1,20 @@
 """How fast a device computes: from the config, or measured in a few seconds on one short step and one large product."""
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from longtake.cost.flops import step_flops
-from longtake.cost.sizes import NetworkSize, VideoSize, dit_node, network_size
+from longtake.cost.counting import on_meta
+from longtake.cost.sampling import CanvasCounter, VideoSize
 from longtake.process import check_device
-from networks.interfaces import Condition
+from networks.interfaces import Condition, VideoNetwork
 
 TERA = 1e12
 MOST_PARAMETERS = 10**8
-"""Of a network that is built to be measured; of a larger one its DiT with one block is. Source: our choice, 0.4 GB."""
+"""Of a network that is measured whole; a larger one is with one block of each kind. Source: our choice, 0.4 GB."""
 TOKENS = 1024
 """Video tokens of the measured step, a frame at the least. Source: our choice, a second or two on one CPU core."""
 LEAST_SECONDS, MOST_TURNS = 1.0, 10
@@ -45,18 +45,14 @@ def given_speed(*, peak_tflops: float | None, efficiency: float, measured_tflops
 
 
 @torch.no_grad()
-def measure_speed(
-    network: Mapping[str, Any],
-    video: VideoSize,
-    *,
-    parameters: int,
-    dtype: torch.dtype,
-    device: str,
-    build: Callable[[Mapping[str, Any]], Any],
-) -> Speed:
-    """One step with fresh weights on a few frames of the video, and a product of large matrices for the peak.
+def measure_speed(network: VideoNetwork, video: VideoSize, *, dtype: torch.dtype, device: str) -> Speed:
+    """One step with random weights on a few frames of the video, and a product of large matrices for the peak.
 
-    network: resolved config; build: makes a module of one; parameters: of the network.
+    Args:
+        network: on meta; a large one is measured with one block of each kind.
+        video: that is to be made.
+        dtype: of weights and activations.
+        device: on which is measured.
 
     Raises:
         ValueError: for a device that is not there.
@@ -66,18 +62,16 @@ def measure_speed(
     except ValueError as error:
         missing = f"device={device} is not here to be measured: give peak_tflops=… of it, or use device=cpu"
         raise ValueError(missing) from error
-    node, what = network, "the network"
-    if parameters > MOST_PARAMETERS:
-        node, what = {**dit_node(network), "depth": 1}, "one block of its DiT"
+    small, what = on_meta(network).to(dtype).eval().requires_grad_(False), "the network"
+    if sum(parameter.numel() for parameter in small.parameters()) > MOST_PARAMETERS:
+        small, what = _shortened(small), "the network with one block of each kind"
     frames = min(max(TOKENS // video.per_frame, 1), video.num_latents)
-    short = video._replace(num_latents=frames)
-    made: nn.Module = build(node).to(device, dtype).eval()
-    if node is network:
-        size = network_size(node)
-    else:
-        size = NetworkSize(network_size(network).dit._replace(depth=1), None, None, remembers=False, compressor=None)
-    seconds = min(_turns(_step(made, size, short, dtype, device), device))  # others' work on the machine only adds
-    tflops = step_flops(size, frames, short, memory=1 if size.remembers else 0) / seconds / TERA
+    noise, condition = video.noise(frames), video.condition(frames, dtype)
+    counter = CanvasCounter(small, dtype)
+    counter(noise, condition, None)
+    made = _filled(on_meta(small).to_empty(device=device))
+    seconds = min(_turns(_step(made, noise, condition, device), device))  # others' work on the machine only adds
+    tflops = counter.canvases[0].step.flops / seconds / TERA
     peak = peak_tflops(dtype, device)
     side = PRODUCT_SIDE.get(torch.device(device).type, PRODUCT_SIDE["cpu"])
     return Speed(
@@ -88,6 +82,24 @@ def measure_speed(
     )
 
 
+def _shortened(network: VideoNetwork) -> VideoNetwork:
+    """The network with the first of each list of layers."""
+    for module in list(network.modules()):
+        for name, layers in module.named_children():
+            if isinstance(layers, nn.ModuleList):
+                setattr(module, name, layers[:1])
+    return network
+
+
+def _filled(network: VideoNetwork) -> VideoNetwork:
+    """Small random weights, and buffers of zeros, which are places and frequencies: values do not change the speed."""
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.02)
+    for buffer in network.buffers():
+        buffer.zero_()
+    return network
+
+
 def peak_tflops(dtype: torch.dtype, device: str) -> float:
     """Reached in a product of two large matrices, the best of three: what no network exceeds."""
     side = PRODUCT_SIDE.get(torch.device(device).type, PRODUCT_SIDE["cpu"])
@@ -96,19 +108,15 @@ def peak_tflops(dtype: torch.dtype, device: str) -> float:
     return 2 * side**3 / min(seconds) / TERA
 
 
-def _step(
-    network: nn.Module, size: NetworkSize, video: VideoSize, dtype: torch.dtype, device: str
-) -> Callable[[], object]:
-    """One call on noise, with a caption, and the memory that holds nothing."""
-    frames = video.num_latents
-    noisy = torch.randn(1, size.dit.channels, frames, video.height, video.width, device=device)
-    index = torch.arange(frames, device=device, dtype=torch.float32).unsqueeze(0)
-    text = torch.randn(1, video.text_tokens, size.dit.text_features, device=device, dtype=dtype)
-    known = torch.ones(1, video.text_tokens, dtype=torch.bool, device=device)
-    condition = Condition(index, text, known)
-    if size.remembers:
-        remember: Any = network.remember
-        condition = condition._replace(memory=remember(condition))
+def _step(network: VideoNetwork, noise: Tensor, condition: Condition, device: str) -> Callable[[], object]:
+    """One call on noise, with a caption, and the memory that holds nothing; noise, condition: on meta."""
+    noisy = torch.randn(noise.shape, device=device)
+    condition = Condition(
+        torch.arange(noise.shape[2], device=device, dtype=torch.float32).unsqueeze(0),
+        torch.randn(condition.text.shape, device=device, dtype=condition.text.dtype),
+        None,
+    )
+    condition = network.encode_context(condition)
     times = torch.full((1, 1), 0.7, device=device)
     return lambda: network(noisy, times, condition)
 

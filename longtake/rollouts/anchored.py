@@ -1,21 +1,15 @@
-"""Long videos window by window that never lose sight of their first frames.
-
-Axes: b batch, c channels, f frames, h height, w width (latents).
-"""
+"""Long videos window by window that never lose sight of their first frames."""
 
 from typing import Literal, get_args
 
-import torch
-from torch import Tensor
-
-from longtake.rollouts.autoregressive import in_front
-from longtake.rollouts.interfaces import Canvas, Generate
+from longtake.rollouts.plan import CanvasPlan, consecutive
+from longtake.rollouts.rollout import Rollout
 from networks.ranges import Size
 
 AnchorPlace = Literal["adjacent", "canvas"]
 
 
-class Anchored:
+class Anchored(Rollout):
     """`rollout=anchored`: autoregressive, with the video's first clean frames before the context of every window.
 
     A window is [anchor, last clean frames, new frames]; anchor and context stand at time 0, unchanged by the sampler.
@@ -23,8 +17,6 @@ class Anchored:
     conditional attention reads the last 8 of a window of 16, the share that is our default. Anchor frames as clean
     context are our choice: they need no weights but those that continue from clean frames.
     """
-
-    network_part = "backbone"
 
     def __init__(
         self, *, window_frames: Size, context_frames: Size, anchor_frames: Size, anchor_place: AnchorPlace
@@ -50,30 +42,15 @@ class Anchored:
         self.anchor_frames = anchor_frames
         self.anchor_place = anchor_place
 
-    def __call__(self, generate: Generate, canvas: Canvas) -> Tensor:
-        """Fills the canvas: b c f h w."""
-        noise, condition = canvas
-        assert condition.frame_mask is None, "a canvas to be filled holds all its frames"
-        num_frames, first = noise.shape[2], self.window_frames
-        video = generate(noise[:, :, :first], condition.frames(slice(first)), None)
-        anchor = video[:, :, : self.anchor_frames]
-        while video.shape[2] < num_frames:
-            start = video.shape[2] - self.context_frames
-            end = min(start + self.window_frames - self.anchor_frames, num_frames)
-            known = torch.cat([anchor, video[:, :, start:]], dim=2)
-            window = torch.cat([noise[:, :, : self.anchor_frames], noise[:, :, start:end]], dim=2)
-            seen = condition.frames(self._frames(start, end, noise.device))
-            seen = seen._replace(frame_index=self._places(condition.frame_index, start, end))
-            new = generate(window, seen, in_front(known, window))[:, :, known.shape[2] :]
-            video = torch.cat([video, new], dim=2)
-        return video
-
-    def _frames(self, start: int, end: int, device: torch.device) -> Tensor:
-        """Canvas frames of anchor, context and new frames: j."""
-        return torch.cat([torch.arange(self.anchor_frames), torch.arange(start, end)]).to(device)
-
-    def _places(self, frame_index: Tensor, start: int, end: int) -> Tensor:
-        """Places of anchor, context and new frames: b j; frame_index: b f, the canvas's."""
-        if self.anchor_place == "adjacent":
-            return frame_index[:, start - self.anchor_frames : end]
-        return frame_index[:, self._frames(start, end, frame_index.device)]
+    def plan(self, num_latents: int) -> tuple[CanvasPlan, ...]:
+        """Windows, each with the first frames of the video and the last ones of the window before it."""
+        canvases = [CanvasPlan(consecutive(0, min(self.window_frames, num_latents)))]
+        clean = self.anchor_frames + self.context_frames
+        for new in range(self.window_frames, num_latents, self.window_frames - clean):
+            start = new - self.context_frames
+            end = min(start + self.window_frames - self.anchor_frames, num_latents)
+            frames = consecutive(0, self.anchor_frames) + consecutive(start, end)
+            adjacent = consecutive(start - self.anchor_frames, end)
+            positions = adjacent if self.anchor_place == "adjacent" else None
+            canvases.append(CanvasPlan(frames, known=consecutive(0, clean), positions=positions))
+        return tuple(canvases)

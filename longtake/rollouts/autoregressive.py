@@ -1,16 +1,11 @@
-"""Long videos chunk by chunk: each continues from the last clean frames of the one before.
+"""Long videos chunk by chunk: each continues from the last clean frames of the one before."""
 
-Axes: b batch, c channels, f frames, h height, w width (latents).
-"""
-
-import torch
-from torch import Tensor
-
-from longtake.rollouts.interfaces import Canvas, Generate, Given
+from longtake.rollouts.plan import CanvasPlan, consecutive
+from longtake.rollouts.rollout import Rollout
 from networks.ranges import Size
 
 
-class Autoregressive:
+class Autoregressive(Rollout):
     """`rollout=autoregressive`: the baseline that VIN is compared with.
 
     Window 0 starts from noise; window j holds the last `context_frames` clean latents in front, at time 0, unchanged
@@ -18,8 +13,6 @@ class Autoregressive:
     latents are context; as many as VIN's F_local in sampling, for parity, and staying in latents instead of decoding
     and encoding again are our choice.
     """
-
-    network_part = "backbone"
 
     def __init__(self, *, window_frames: Size, context_frames: Size) -> None:
         """window_frames: latent frames denoised at once, context included; context_frames: clean ones in front.
@@ -35,27 +28,11 @@ class Autoregressive:
         self.window_frames = window_frames
         self.context_frames = context_frames
 
-    def __call__(self, generate: Generate, canvas: Canvas) -> Tensor:
-        """Fills the canvas: b c f h w."""
-        num_frames = canvas.noise.shape[2]
-        video = self._window(generate, canvas, None, 0, min(self.window_frames, num_frames))
-        while video.shape[2] < num_frames:
-            start = video.shape[2] - self.context_frames
-            end = min(start + self.window_frames, num_frames)
-            window = self._window(generate, canvas, video[:, :, start:], start, end)
-            video = torch.cat([video, window[:, :, self.context_frames :]], dim=2)
-        return video
-
-    @staticmethod
-    def _window(generate: Generate, canvas: Canvas, context: Tensor | None, start: int, end: int) -> Tensor:
-        condition, noise = canvas.condition.frames(slice(start, end)), canvas.noise[:, :, start:end]
-        return generate(noise, condition, None if context is None else in_front(context, noise))
-
-
-def in_front(context: Tensor, noise: Tensor) -> Given:
-    """Clean frames b c m h w in the first places of a window like `noise`, b c f h w."""
-    mask = torch.zeros(noise.shape[0], noise.shape[2], dtype=torch.bool, device=noise.device)
-    mask[:, : context.shape[2]] = True
-    video = torch.zeros_like(noise)
-    video[:, :, : context.shape[2]] = context
-    return Given(mask, video)
+    def plan(self, num_latents: int) -> tuple[CanvasPlan, ...]:
+        """Windows, each with the last frames of the one before it."""
+        canvases = [CanvasPlan(consecutive(0, min(self.window_frames, num_latents)))]
+        for end in range(self.window_frames, num_latents, self.window_frames - self.context_frames):
+            start = end - self.context_frames
+            frames = consecutive(start, min(start + self.window_frames, num_latents))
+            canvases.append(CanvasPlan(frames, known=consecutive(0, self.context_frames)))
+        return tuple(canvases)

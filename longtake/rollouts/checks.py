@@ -1,84 +1,91 @@
-"""What a rollout asks of weights and sizes, refused in one sentence before anything is sampled."""
+"""What a rollout asks of a network and of sizes, refused in one sentence before anything is sampled."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
+from longtake.rollouts.rollout import Rollout
 from networks.interfaces import VideoNetwork
 
 log = logging.getLogger("longtake")
 
 
-def rollout_name(rollout: Mapping[str, Any]) -> str:
-    """As `rollout=` names it: its file's name, but for `full`, which is `whole` of the backbone."""
-    name = str(rollout["_target_"]).split(".")[-2]
-    return "full" if name == "whole" and rollout.get("network_part") else name
+def unfit(rollout: Rollout, network: VideoNetwork, weights: str = "") -> str:
+    """Why a rollout cannot run with a network, and what would; "" where it can.
 
+    The hybrid's DiT lies within its window: rollouts of windows run that window, but one of the backbone over a whole
+    video would be the same as the whole network.
 
-def check_backbone(network_part: str, fusion: str | None, network: VideoNetwork, rollout: Mapping[str, Any]) -> None:
-    """A rollout that runs the backbone alone fuses no chunks, and over a whole video needs a network that has one.
-
-    The hybrid's DiT lies within its window: rollouts of windows run that window, but `full` would be `whole`.
-
-    network_part: what the rollout asks for; fusion: of the call, None where it says nothing.
-
-    Raises:
-        ValueError: if it would be the same as another rollout, or fusion could not act.
+    Args:
+        rollout: how the video is made.
+        network: built, if only on the device meta.
+        weights: what the sentence calls those of the network, "" where there are none.
     """
-    if not network_part:
-        return
-    name = rollout_name(rollout)
-    if name == "full" and network.has_memory and network.chunk_frames is not None:
-        raise ValueError(
-            "rollout=full runs the DiT alone, which in the hybrid lies within the window: use rollout=whole, or "
-            "weights of network=vin or lovic"
+    remembers = network.has_memory
+    if rollout.memory is not None and not remembers:
+        have = f", but weights={weights} have none: leave rollout out, or use rollout=autoregressive" if weights else ""
+        return f"rollout={rollout.name} needs weights with a memory, of network=lovic or vin_lovic{have}"
+    if rollout.replaces_attention and remembers:
+        return (
+            f"rollout={rollout.name} goes with network=vin or dit, which attend to no memory: use rollout=segmentwise"
         )
-    if fusion not in (None, "none") and network.over_windows is not network:
-        raise ValueError(f"network.fusion={fusion} joins VIN's chunks, and rollout={name} makes none: leave one out")
+    hybrid = remembers and network.chunk_frames is not None
+    if hybrid and rollout.network_part and any(canvas.joins is None for canvas in rollout.plan(1)):
+        return (
+            f"rollout={rollout.name} runs the DiT alone, which in the hybrid lies within the window: use "
+            "rollout=whole, or weights of network=vin or lovic"
+        )
+    return ""
 
 
-def check_memory(
-    rollout: Mapping[str, Any], trained: Mapping[str, Any] | None, network: VideoNetwork, weights: str
+def check_network(
+    rollout: Rollout, network: VideoNetwork, *, weights: str, fusion: str | None, trained_segments: int | None
 ) -> None:
-    """A rollout that remembers segments needs a network that can, and segments no longer than those of its training.
+    """Refuses a rollout that a network cannot run, or whose settings could not act.
 
     VIN inside the window sees chunks of its training's length whatever the segment's, so that a longer segment is
     new to the compressor alone: that is said, and not refused. Source: our choice.
-    trained: the rollout that the weights were trained for, None where they name none; weights: what errors call them.
+
+    Args:
+        rollout: how the video is made.
+        network: with its weights.
+        weights: what errors call them.
+        fusion: network.fusion of the call, None where it says nothing.
+        trained_segments: latent frames of the longest segment that the weights were trained with; None: unknown.
 
     Raises:
-        ValueError: if it does not.
+        ValueError: naming what would do.
     """
-    if "max_context" not in rollout:
-        return
-    if not network.has_memory:
+    if reason := unfit(rollout, network, weights):
+        raise ValueError(reason)
+    if fusion not in (None, "none") and rollout.network_part and network.over_windows is not network:
         raise ValueError(
-            f"rollout={rollout_name(rollout)} needs weights with a memory, of network=lovic or vin_lovic, "
-            f"but weights={weights} have none: leave rollout out, or use rollout=autoregressive"
+            f"network.fusion={fusion} joins VIN's chunks, and rollout={rollout.name} makes none: leave one out"
         )
-    frames, most = rollout["segment_frames"], (trained or {}).get("segment_frames")
-    if most is None or frames <= most:
+    frames = rollout.segment_frames
+    if frames is None or trained_segments is None or frames <= trained_segments:
         return
-    longer = f"rollout.segment_frames={frames}: weights={weights} were trained with segments of {most} latent frames"
+    longer = (
+        f"rollout.segment_frames={frames}: weights={weights} were trained with segments of {trained_segments} latent "
+        "frames"
+    )
     if network.chunk_frames is None:
-        raise ValueError(f"{longer}, and their attention has seen no longer ones: use at most {most}")
+        raise ValueError(f"{longer}, and their attention has seen no longer ones: use at most {trained_segments}")
     log.warning(f"{longer}, and their compressor has not seen longer ones")
 
 
-def check_rates(rollout: Mapping[str, Any], num_latents: int, tokens_per_latent: int) -> None:
-    """The coarsest rate at which anything will be remembered must leave a token of it.
+def check_ratios(rollout: Rollout, num_latents: int, tokens_per_latent: int) -> None:
+    """The coarsest ratio at which anything will be remembered must leave a token of it.
 
     Raises:
         ValueError: if it does not.
     """
-    if "max_context" not in rollout:
+    if rollout.memory is None:
         return
-    rate, frames = rollout["rate"], rollout["segment_frames"]
-    ages = min((num_latents - 1) // frames, rollout["max_context"])  # segments remembered at once
-    tokens = frames * tokens_per_latent  # the last segment, which may be shorter, is remembered by none
-    coarsest = min(rate * rollout["rate_growth"] ** (ages - 1), rollout["max_rate"]) if ages else 1.0
-    if coarsest > tokens:
-        grown = "" if coarsest == rate else f", grown to {coarsest:g} by rollout.rate_growth,"
-        raise ValueError(
-            f"rollout.rate={rate:g}{grown} leaves no token of a segment of {tokens} video tokens: use at most {tokens}"
-        )
+    for segment in (each for canvas in rollout.plan(num_latents) for each in canvas.remembered):
+        ratio, tokens = segment.compression_ratio, segment.frames * tokens_per_latent
+        if ratio > tokens:
+            stated = rollout.memory.compression_ratio
+            grown = "" if ratio == stated else f", grown to {ratio:g} by rollout.rate_growth,"
+            raise ValueError(
+                f"rollout.rate={stated:g}{grown} leaves no token of a segment of {tokens} video tokens: use at most "
+                f"{tokens}"
+            )

@@ -8,14 +8,16 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from longtake.rollouts.interfaces import Canvas, Generate
-from longtake.rollouts.merging import SlidingWindows, inside_attention, token_windows
+from longtake.rollouts.interfaces import Predict
+from longtake.rollouts.merging import SlidingWindows, inside_attention, token_windows, window_ends
+from longtake.rollouts.plan import CanvasPlan, consecutive
+from longtake.rollouts.rollout import Rollout
 from networks.blocks import scaled_dot_product
 from networks.interfaces import TokenGrid
 from networks.ranges import Size
 
 
-class FreeNoise:
+class FreeNoise(Rollout):
     """`rollout=free_noise`: noise rescheduling, and windows fused with triangular weights in every self-attention.
 
     All else (text attention, feed-forward, norms, embeddings) runs once on the whole canvas.
@@ -25,7 +27,7 @@ class FreeNoise:
     Meant for samplers that draw no fresh noise (the paper: DDIM, eta 0).
     """
 
-    network_part = "backbone"
+    replaces_attention = True
 
     def __init__(self, *, window_frames: Size, stride_frames: Size) -> None:
         """Latent frames of a window, and from one window to the next: also the unit in which noise is shuffled.
@@ -47,10 +49,17 @@ class FreeNoise:
             windows_per_call=0,
         )
 
-    def __call__(self, generate: Generate, canvas: Canvas) -> Tensor:
-        """Fills the canvas: b c f h w."""
-        noise = reschedule(canvas.noise, self.window_frames, self.stride_frames)
-        return generate(noise, canvas.condition, None, wrap=inside_attention(self.mix, self.window_frames))
+    def plan(self, num_latents: int) -> tuple[CanvasPlan, ...]:
+        """One canvas; the noise is repeated at every window."""
+        return (CanvasPlan(consecutive(0, num_latents), joins=window_ends(self.window_frames, num_latents)),)
+
+    def prepare(self, noise: Tensor) -> Tensor:
+        """Noise b c f h w, rescheduled."""
+        return reschedule(noise, self.window_frames, self.stride_frames)
+
+    def wrap(self, network: Predict) -> Predict:
+        """The network with self-attention in windows."""
+        return inside_attention(self.mix, self.window_frames)(network)
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor, grid: TokenGrid) -> Tensor:
         """Attention within windows, fused; b a n d each."""

@@ -1,16 +1,13 @@
-"""Long videos as overlapping windows that are denoised jointly.
+"""Long videos as overlapping windows that are denoised jointly."""
 
-Axes: b batch, c channels, f frames, h height, w width (latents).
-"""
-
-from torch import Tensor
-
-from longtake.rollouts.interfaces import Canvas, Generate
+from longtake.rollouts.interfaces import Predict
 from longtake.rollouts.merging import Profile, SlidingWindows
+from longtake.rollouts.plan import CanvasPlan, consecutive
+from longtake.rollouts.rollout import Rollout
 from networks.ranges import Count, Size
 
 
-class GenLVideo:
+class GenLVideo(Rollout):
     """`rollout=gen_l_video`: at every step each frame takes the mean of the windows that cover it.
 
     MultiDiffusion in time, on fresh noise everywhere: VIN's sampling without global tokens.
@@ -18,8 +15,6 @@ class GenLVideo:
     8, half a window, as here by default. A last window flush with the end, so that no frame goes uncovered, is our
     choice; the optional pull towards the mean of the first 25 steps is left out.
     """
-
-    network_part = "backbone"
 
     def __init__(
         self, *, window_frames: Size, overlap_frames: Count, profile: Profile, windows_per_call: Count
@@ -36,6 +31,11 @@ class GenLVideo:
             windows_per_call=windows_per_call,
         )
 
-    def __call__(self, generate: Generate, canvas: Canvas) -> Tensor:
-        """Fills the canvas: b c f h w."""
-        return generate(canvas.noise, canvas.condition, None, wrap=self.windows)
+    def plan(self, num_latents: int) -> tuple[CanvasPlan, ...]:
+        """One canvas, whose windows follow one another where the one before ends."""
+        ends = (start + self.windows.window_frames for start in self.windows.starts(num_latents)[:-1])
+        return (CanvasPlan(consecutive(0, num_latents), joins=tuple(ends)),)
+
+    def wrap(self, network: Predict) -> Predict:
+        """The network in windows."""
+        return self.windows(network)

@@ -42,14 +42,3 @@ class Generate(Protocol):
         Returns the window, b c f h w.
         """
         ...
-
-
-class Rollout(Protocol):
-    """`rollout=…`: how one trained network makes a long video."""
-
-    network_part: str
-    """Which part of the network it calls: "" the whole, "backbone" the DiT alone."""
-
-    def __call__(self, generate: Generate, canvas: Canvas) -> Tensor:
-        """Returns clean latents b c f h w."""
-        ...

@@ -48,14 +48,18 @@ class SlidingWindows:
         self.profile = profile
         self.windows_per_call = windows_per_call
 
+    def starts(self, num_frames: int) -> list[int]:
+        """The first frame of each window of a canvas; the last window is flush with the end."""
+        last = max(num_frames - self.window_frames, 0)
+        return [*range(0, last, self.window_frames - self.overlap_frames), last]
+
     def plan(self, num_frames: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Canvas frames and weights of every window, k j each; weights sum to 1 on every frame.
 
         The last window is flush with the end: all are full size. A canvas of at most one window is one window.
         """
         size = min(self.window_frames, num_frames)
-        last = num_frames - size
-        starts = torch.tensor([*range(0, last, self.window_frames - self.overlap_frames), last], device=device)
+        starts = torch.tensor(self.starts(num_frames), device=device)
         slots = torch.arange(size, device=device)
         frames = starts.unsqueeze(1) + slots
         shape = torch.minimum(slots + 1, size - slots) if self.profile == "triangular" else torch.ones_like(slots)
@@ -102,6 +106,11 @@ def inside_attention(attention_override: AttentionOverride, window_frames: int) 
         return mixed
 
     return wrap
+
+
+def window_ends(window_frames: int, num_frames: int) -> tuple[int, ...]:
+    """Frames of a canvas at which windows of attention follow each other."""
+    return tuple(range(window_frames, num_frames, window_frames))
 
 
 def token_windows(tokens: Tensor, grid: TokenGrid, size: int, stride: int) -> Tensor:

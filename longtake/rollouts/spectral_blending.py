@@ -7,14 +7,16 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from longtake.rollouts.interfaces import Canvas, Generate
-from longtake.rollouts.merging import inside_attention, token_windows
+from longtake.rollouts.interfaces import Predict
+from longtake.rollouts.merging import inside_attention, token_windows, window_ends
+from longtake.rollouts.plan import CanvasPlan, consecutive
+from longtake.rollouts.rollout import Rollout
 from networks.blocks import scaled_dot_product
 from networks.interfaces import TokenGrid
 from networks.ranges import MaybeInfinite, Size
 
 
-class SpectralBlending:
+class SpectralBlending(Rollout):
     """`rollout=spectral_blending`: in every self-attention, low frequencies of the full one, high ones of a local one.
 
     Source: FreeLong (arXiv 2407.19918), VIN §8.5, there in the temporal attention of a UNet, whose largest resolution
@@ -23,7 +25,7 @@ class SpectralBlending:
     and works on one token at a time as the filter does on one channel, and costs one projection instead of two.
     """
 
-    network_part = "backbone"
+    replaces_attention = True
 
     def __init__(self, *, window_frames: Size, time_cutoff: MaybeInfinite, space_cutoff: MaybeInfinite) -> None:
         """window_frames: latent frames that the local branch sees; time_cutoff, space_cutoff: see blend_spectra.
@@ -42,10 +44,13 @@ class SpectralBlending:
         self.time_cutoff = time_cutoff
         self.space_cutoff = space_cutoff
 
-    def __call__(self, generate: Generate, canvas: Canvas) -> Tensor:
-        """Fills the canvas: b c f h w."""
-        wrap = inside_attention(self.mix, self.window_frames)
-        return generate(canvas.noise, canvas.condition, None, wrap=wrap)
+    def plan(self, num_latents: int) -> tuple[CanvasPlan, ...]:
+        """One canvas."""
+        return (CanvasPlan(consecutive(0, num_latents), joins=window_ends(self.window_frames, num_latents)),)
+
+    def wrap(self, network: Predict) -> Predict:
+        """The network with both branches in its self-attention."""
+        return inside_attention(self.mix, self.window_frames)(network)
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor, grid: TokenGrid) -> Tensor:
         """Full and banded attention of the same queries, keys and values, blended; b a n d each."""

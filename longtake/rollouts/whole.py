@@ -2,12 +2,11 @@
 
 from typing import Literal
 
-from torch import Tensor
+from longtake.rollouts.plan import CanvasPlan, consecutive
+from longtake.rollouts.rollout import Rollout
 
-from longtake.rollouts.interfaces import Canvas, Generate
 
-
-class Whole:
+class Whole(Rollout):
     """`rollout=whole` (the network on the whole canvas; with network=vin, chunks in parallel) and `rollout=full`.
 
     `full` calls the backbone alone: full attention over every frame, the baseline that VIN saves FLOPs against.
@@ -17,6 +16,11 @@ class Whole:
         """network_part: "" for the network as it is, "backbone" for its DiT alone."""
         self.network_part = network_part
 
-    def __call__(self, generate: Generate, canvas: Canvas) -> Tensor:
-        """Denoises everything at once: b c f h w."""
-        return generate(canvas.noise, canvas.condition, None)
+    @property
+    def name(self) -> str:
+        """Two configs have this class."""
+        return "full" if self.network_part else "whole"
+
+    def plan(self, num_latents: int) -> tuple[CanvasPlan, ...]:
+        """Denoises everything at once."""
+        return (CanvasPlan(consecutive(0, num_latents), joins=None),)

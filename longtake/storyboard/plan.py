@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from longtake.rollouts.plan import RememberedSegment
+from longtake.rollouts.segmentwise import segment_canvas
 from longtake.storyboard.layout import Place, check_overlap, lay_out
 from longtake.storyboard.schema import ModelLimits, Plan, PlanStep, Probe, Source, Storyboard, fail
 
@@ -26,10 +28,20 @@ def plan(storyboard: Storyboard, limits: ModelLimits, probe: Probe) -> Plan:
     steps: dict[str, PlanStep] = {}
     for name in order:
         place = places[name]
-        remembered = _remembered(storyboard, place, list(steps), places, limits)
-        rates = _rates(place, remembered, places, limits)
-        sources = tuple(_source(place, places[other], places, rates[other]) for other in remembered)
+        names = _remembered(storyboard, place, list(steps), places, limits)
+        ratios = _ratios(place, names, places, limits)
+        sources = tuple(_source(place, places[other], places, ratios[other]) for other in names)
         touching = [other for other in (places[s.name] for s in sources) if other.shot == place.shot]
+        before = next((o.segment.name for o in touching if o.offset + o.latents == place.offset), None)
+        after = next((o.segment.name for o in touching if o.offset == place.offset + place.latents), None)
+        canvas = segment_canvas(
+            0,
+            place.latents,
+            before=0 if before is None else places[before].latents,
+            after=0 if after is None else places[after].latents,
+            overlap_frames=limits.overlap_frames,
+        )
+        remembered = tuple(RememberedSegment(s.distance, places[s.name].latents, s.rate, s.cuts) for s in sources)
         steps[name] = PlanStep(
             name=name,
             task=place.task,
@@ -39,14 +51,15 @@ def plan(storyboard: Storyboard, limits: ModelLimits, probe: Probe) -> Plan:
             start=place.start,
             shot=shots[place.shot],
             sources=sources,
-            before=next((o.segment.name for o in touching if o.offset + o.latents == place.offset), None),
-            after=next((o.segment.name for o in touching if o.offset == place.offset + place.latents), None),
+            before=before,
+            after=after,
             prompt=place.segment.prompt,
             seed=place.segment.seed,
             rate=place.rate,
             starts_take=place.start == 0,
             given=place.segment.given,
             line=place.segment.line,
+            canvas=canvas._replace(remembered=remembered),
             key=_key(place, sources, steps, limits),
         )
     return Plan(tuple(steps.values()), tuple(places))
@@ -103,18 +116,19 @@ def _remembered(
         return []
     within = [name for name in place.needs if places[name].shot == place.shot]
     asked = list(finished) if wanted is None else [*wanted, *within]
-    most, least = limits.max_context_segments, max(len(within), 1 if asked else 0)
+    most, least = limits.memory.max_segments, max(len(within), 1 if asked else 0)
     if most < least:
         line = segment.line_of("memory", "direction", "between", "after", "before")
         rule = f"{segment.name} has to remember {least}"
         fail(storyboard.file, line, f"the memory holds {most} segment(s), but {rule}: raise rollout.max_context")
+    known = [name for name in finished if name in asked]
     began = next((name for name in finished if places[name].shot == place.shot), None)
-
-    def rank(name: str) -> tuple[bool, bool, int, int]:
-        return name not in within, name != began, _distance(place, places[name]), finished.index(name)
-
-    kept = sorted(dict.fromkeys(asked), key=rank)[:most]
-    return sorted(kept, key=lambda name: places[name].start)
+    picked = limits.memory.select(
+        [_distance(place, places[name]) for name in known],
+        first=None if began is None or began not in known else known.index(began),
+        needed={number for number, name in enumerate(known) if name in within},
+    )
+    return sorted((known[number] for number in picked), key=lambda name: places[name].start)
 
 
 def _distance(place: Place, other: Place) -> int:
@@ -123,22 +137,22 @@ def _distance(place: Place, other: Place) -> int:
     return second.start - first.start - first.latents
 
 
-def _rates(
+def _ratios(
     place: Place, remembered: Sequence[str], places: Mapping[str, Place], limits: ModelLimits
 ) -> dict[str, float]:
-    """At which rate a segment remembers each of these: as rollout=segmentwise, more coarsely the further away.
+    """At which ratio a segment remembers each of these: as rollout=segmentwise, more coarsely the further away.
 
-    Each that is strictly nearer in the take adds a factor of rate_growth. A rate that a segment states itself stays.
-    Source: our choice.
+    A ratio that a segment states itself stays. Source: our choice.
     """
-    distances = {name: _distance(place, places[name]) for name in remembered}
-    rates = {}
-    for name, distance in distances.items():
-        other = places[name]
-        nearer = 0 if other.segment.rate is not None else sum(d < distance for d in distances.values())
-        tokens = other.latents * limits.tokens_per_latent
-        rates[name] = min(other.rate * limits.rate_growth**nearer, limits.max_rate, tokens)
-    return rates
+    others = [places[name] for name in remembered]
+    distances = [_distance(place, other) for other in others]
+    grown = limits.memory.ratios(distances, [other.rate for other in others])
+    return {
+        other.segment.name: min(
+            ratio if other.segment.rate is None else other.rate, other.latents * limits.tokens_per_latent
+        )
+        for other, ratio in zip(others, grown, strict=True)
+    }
 
 
 def _source(place: Place, other: Place, places: Mapping[str, Place], rate: float) -> Source:

@@ -13,6 +13,9 @@ from typing import NamedTuple, NoReturn, Protocol
 
 from torch import Tensor
 
+from longtake.rollouts.memory import MemoryPolicy
+from longtake.rollouts.plan import CanvasPlan
+
 DIRECTIONS = ("predict", "retrodict", "interpolate", "new_shot")
 ROLES = ("first", "last", "both")
 
@@ -116,19 +119,17 @@ class ModelLimits(NamedTuple):
 
     fingerprint: hash of the weights and of every setting that changes a sample (sampler, steps, guidance, size): a
     segment made under another one is made again. max_latents: the longest segment, in latent frames.
-    tokens_per_latent: video tokens of a latent frame. time_factor: pixel frames a latent frame.
-    max_context_segments: how many segments are remembered at once. rate: where the storyboard gives none.
-    rate_growth: factor from a remembered segment to the next one that is further away, up to max_rate.
+    tokens_per_latent: video tokens of a latent frame. time_factor: pixel frames a latent frame. memory: how many
+    segments are remembered at once, and how coarsely where the storyboard does not say. overlap_frames: clean latent
+    frames of what adjoins a segment that its canvas has room for, at each side.
     """
 
     fingerprint: str
     max_latents: int
     tokens_per_latent: int
     time_factor: int
-    max_context_segments: int
-    rate: float
-    rate_growth: float
-    max_rate: float
+    memory: MemoryPolicy
+    overlap_frames: int = 0
 
 
 class Source(NamedTuple):
@@ -152,7 +153,8 @@ class PlanStep:
     latents: its latent frames. offset: place on its shot's timeline, may be negative. start: place in the take. shot:
     number of its shot, in the order in which shots are begun. sources: what it remembers, in the order of the take.
     before, after: finished segments that directly adjoin it within its shot. starts_take: its first latent is the
-    take's first, which is one pixel frame and not time_factor. key: hash of everything that determines its latents.
+    take's first, which is one pixel frame and not time_factor. canvas: what is denoised for it, its frames counted from
+    its own first one. key: hash of everything that determines its latents.
     """
 
     name: str
@@ -171,6 +173,7 @@ class PlanStep:
     starts_take: bool
     given: GivenPart | None
     line: int
+    canvas: CanvasPlan
     key: str
 
 

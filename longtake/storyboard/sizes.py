@@ -58,17 +58,21 @@ def rate_of(storyboard: Storyboard, segment: Segment, limits: ModelLimits, laten
     Raises:
         ValueError: if it is below one, more than the segment has tokens, or more than rollout.max_rate.
     """
-    rates = (segment.rate, storyboard.rate, limits.rate)
+    rates = (segment.rate, storyboard.rate, limits.memory.compression_ratio)
     rate = next(rate for rate in rates if rate is not None)
     tokens = latents * limits.tokens_per_latent
     of_all = segment.rate is None and storyboard.rate is not None
     line = storyboard.lines["rate"] if of_all else segment.line_of("rate")
     if not 1 <= rate <= tokens:
         reason = "leaves no token" if rate > tokens else "is below 1"
-        rule = f"{segment.name} has {tokens} video tokens, so use 1 to {min(tokens, limits.max_rate):g}"
+        rule = f"{segment.name} has {tokens} video tokens, so use 1 to {min(tokens, limits.memory.max_ratio):g}"
         fail(storyboard.file, line, f"rate={rate:g} {reason}: {rule}")
-    if rate > limits.max_rate:
-        fail(storyboard.file, line, f"rate={rate:g} is above rollout.max_rate={limits.max_rate:g}: use at most that")
+    if rate > limits.memory.max_ratio:
+        fail(
+            storyboard.file,
+            line,
+            f"rate={rate:g} is above rollout.max_rate={limits.memory.max_ratio:g}: use at most that",
+        )
     return rate
 
 

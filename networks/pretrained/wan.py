@@ -230,6 +230,8 @@ def _load(pretrained: str, subfolder: str, dtype: torch.dtype, asked: Mapping[st
     try:
         config = WanTransformer3DModel.load_config(pretrained, subfolder=subfolder)
         _check(place, dict(config), asked)  # before gigabytes are read
+        if torch.get_default_device().type == "meta":  # to be counted: its config says enough
+            return WanTransformer3DModel.from_config(config).to(dtype).train()
         model, found = WanTransformer3DModel.from_pretrained(
             pretrained, subfolder=subfolder, torch_dtype=dtype, output_loading_info=True, use_safetensors=True
         )

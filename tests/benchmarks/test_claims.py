@@ -11,19 +11,16 @@ from test_metrics import MeanColour
 
 from benchmarks import ROOT, claims
 from benchmarks.claiming import comparison, cost, videos
-from benchmarks.claiming.methods import METHODS, Size, choose, config_of, weights_of
+from benchmarks.claiming.methods import METHODS, Size, choose, compose_here, config_of, weights_of
 from benchmarks.claiming.tables import claim_sheet, method_sheet
 from benchmarks.setups import compose_config
 from datamodules.tables import Entry
 from longtake.cli.changes import with_changes
-from longtake.compat.torch import flop_counter
-from longtake.cost.sizes import VideoSize, network_size
 from longtake.metrics.frame_difference import SeamScore, TemporalFlicker
 from longtake.metrics.frechet import FrechetFrameDistance
 from longtake.releases.reading import read_run
 from longtake.reports.scorer import Scorer
 from longtake.video import read_frames, write_video
-from networks.interfaces import Condition
 
 pytestmark = pytest.mark.slow
 
@@ -96,18 +93,12 @@ def test_names_are_chosen_or_refused():
         choose("vin,vim")
 
 
-def test_flops_of_a_canvas_without_tokens_are_those_that_run(releases):
-    _, config = merged("vin_without_tokens", releases)
-    network = instantiate(config["network"]).eval().requires_grad_(False)
-    index, mask = torch.arange(20.0).unsqueeze(0), torch.ones(1, 7, dtype=torch.bool)
-    with torch.no_grad(), flop_counter() as counter:
-        condition = Condition(index, torch.randn(1, 7, 384), mask).without("global_tokens")
-        network(torch.randn(1, 16, 20, 8, 8), torch.full((1, 20), 0.5), condition)
-    size, video = network_size(config["network"]), VideoSize(20, 8, 8, 7)
-    found = cost.sampling_flops(size, config["rollout"], video, calls=1, without="global_tokens")
-    assert found == pytest.approx(counter.get_total_flops(), rel=0.02)
-    whole = cost.sampling_flops(size, config["rollout"], video, calls=1, without=None)
-    assert whole > found
+def test_flops_of_a_video_without_tokens_are_fewer():
+    shared = [f"weights={VIN}", "num_frames=77", "output=none"]
+    whole, without = (
+        cost.video_tflop(compose_here("generate", [*shared, *more])) for more in ((), ("without=global_tokens",))
+    )
+    assert 0 < without < whole
 
 
 def test_boundaries_of_merged_windows_lie_where_a_window_ends():

@@ -8,8 +8,11 @@ import torch
 from builders import awake, context, example, tiny_lovic, tiny_vin
 from einops import rearrange
 
+from longtake.rollouts.canvas import PastSegment, open_canvas
 from longtake.rollouts.interfaces import Canvas
-from longtake.rollouts.segmentwise import Piece, Segmentwise, open_window, within_budget
+from longtake.rollouts.memory import MemoryPolicy
+from longtake.rollouts.plan import RememberedSegment
+from longtake.rollouts.segmentwise import Segmentwise, segment_canvas
 from networks.interfaces import Condition, Context
 from networks.interpolated_rope import axis_places
 from networks.lovic import nearest_means
@@ -208,43 +211,36 @@ def test_a_frame_that_does_not_exist_is_not_seen():
     torch.testing.assert_close(network(changed, time, condition)[:, :, 1:], network(noisy, time, condition)[:, :, 1:])
 
 
-def _pieces(count, frames=FRAMES):
-    text, mask = torch.randn(1, 3, 6), torch.ones(1, 3, dtype=torch.bool)
-    return [Piece(torch.randn(1, 4, frames, 4, 4), i * frames, text, mask, 0, 4.0) for i in range(count)]
+def test_the_memory_keeps_the_first_segment_and_the_nearest():
+    starts = list(range(0, 32, 4))
+    policy = MemoryPolicy(3, 4.0, 1.0, 64.0)
+    assert [starts[i] for i in policy.select([abs(x - 32) for x in starts], first=0)] == [0, 24, 28]
+    assert [starts[i] for i in policy.select([abs(x - 8) for x in starts], first=0)] == [0, 4, 8]
+    assert [starts[i] for i in policy.select([abs(x - 32) for x in starts], first=0, needed={3})] == [0, 12, 28]
+    assert MemoryPolicy(8, 4.0, 1.0, 64.0).select(starts, first=0) == list(range(8))
+    assert MemoryPolicy(0, 4.0, 1.0, 64.0).select(starts, first=0) == []
 
 
-def test_the_budget_keeps_the_first_piece_and_the_nearest():
-    pieces = _pieces(8)
-    assert [piece.start for piece in within_budget(pieces, near=32, most=3)] == [0, 24, 28]
-    assert [piece.start for piece in within_budget(pieces, near=8, most=3)] == [0, 4, 8]
-    assert within_budget(pieces, near=32, most=8) == pieces
-
-
-def test_a_window_holds_the_frames_that_adjoin_it_and_room_where_there_are_none():
-    pieces = _pieces(2)
-    window = open_window(
-        torch.randn(1, 4, FRAMES, 4, 4),
-        start=8,
-        text=pieces[0].text,
-        text_mask=pieces[0].text_mask,
-        shot=0,
-        memory=pieces,
-        before=pieces[1].video,
-        after=None,
-        window_frames=2,
-        memory_level=0.0,
-    )
-    assert window.condition.frame_index[0].tolist() == list(range(6, 14))
-    assert window.condition.frame_mask[0].tolist() == [True] * 6 + [False] * 2
-    assert window.given.mask[0].tolist() == [True] * 2 + [False] * 6
-    assert torch.equal(window.given.video[:, :, :2], pieces[1].video[:, :, -2:])
-    assert torch.equal(window.condition.context[1].segments.video[:, 0], pieces[1].video)
+def test_a_canvas_holds_the_frames_that_adjoin_it_and_room_where_there_are_none():
+    plan = segment_canvas(8, FRAMES, before=FRAMES, after=0, overlap_frames=2)
+    plan = plan._replace(remembered=(RememberedSegment(0, FRAMES, 4.0), RememberedSegment(4, FRAMES, 4.0)))
+    _, _, condition = example(12, batch=1)
+    past = [PastSegment(torch.randn(1, 4, FRAMES, 4, 4), condition.text, condition.text_mask) for _ in range(2)]
+    known = past[1].video[:, :, -2:]
+    noise = torch.randn(1, 4, FRAMES, 4, 4)
+    opened = open_canvas(plan, noise=noise, condition=condition, known=known, past=past)
+    assert opened.condition.frame_index[0].tolist() == list(range(6, 14))
+    assert opened.condition.frame_mask[0].tolist() == [True] * 6 + [False] * 2
+    assert opened.given.mask[0].tolist() == [True] * 2 + [False] * 6
+    assert torch.equal(opened.given.video[:, :, :2], known)
+    assert torch.equal(opened.noise[:, :, 2:6], noise)
+    assert torch.equal(opened.condition.context[1].segments.video[:, 0], past[1].video)
 
 
 def test_the_segmentwise_rollout_remembers_within_its_budget_and_continues_from_what_it_made():
     seen = []
 
-    def generate(noise, condition, given):
+    def generate(noise, condition, given, wrap):
         seen.append((condition, given))
         return noise + len(seen)
 

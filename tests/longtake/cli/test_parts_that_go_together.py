@@ -1,38 +1,49 @@
 """Settings that are right one by one and wrong together are answered in one sentence, before any work."""
 
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 from builders import tiny_dit, tiny_lovic, tiny_vin
 from omegaconf import OmegaConf
-from test_configs import ROOT, composed
+from test_configs import composed
 
 from longtake.cli.checks import check_parts, check_sizes
 from longtake.cli.take import prompts_of
-from longtake.rollouts.checks import check_backbone
+from longtake.rollouts.autoregressive import Autoregressive
+from longtake.rollouts.checks import check_network
+from longtake.rollouts.free_noise import FreeNoise
+from longtake.rollouts.whole import Whole
 
 RULES = SimpleNamespace(time_factor=4, space_factor=8)
-FULL = {"_target_": "longtake.rollouts.whole.Whole", "network_part": "backbone"}
-AUTOREGRESSIVE = {"_target_": "longtake.rollouts.autoregressive.Autoregressive"}
+FULL, WHOLE = Whole(network_part="backbone"), Whole(network_part="")
+AUTOREGRESSIVE = Autoregressive(window_frames=10, context_frames=6)
+FREE_NOISE = FreeNoise(window_frames=10, stride_frames=2)
+
+
+def checked(rollout, network, fusion=None):
+    check_network(rollout, network, weights="w", fusion=fusion, trained_segments=None)
 
 
 def test_the_backbone_over_every_frame_is_refused_where_it_would_be_the_whole_network():
-    check_backbone("backbone", None, tiny_vin(), FULL)
-    check_backbone("backbone", None, tiny_dit(), FULL)
-    check_backbone("backbone", None, tiny_lovic(), FULL)
     hybrid = tiny_lovic(window=tiny_vin())
-    check_backbone("", "early", hybrid, {**FULL, "network_part": ""})
-    check_backbone("backbone", None, hybrid, AUTOREGRESSIVE)
-    with pytest.raises(ValueError, match=r"rollout=full runs the DiT alone, which in the hybrid .*: use rollout=whole"):
-        check_backbone("backbone", None, hybrid, FULL)
+    for network in (tiny_vin(), tiny_dit(), tiny_lovic()):
+        checked(FULL, network)
+    checked(WHOLE, hybrid, "early")
+    checked(AUTOREGRESSIVE, hybrid)
+    with pytest.raises(ValueError, match=r"runs the DiT alone, which in the hybrid .*: use rollout="):
+        checked(FULL, hybrid)
+
+
+def test_attention_of_its_own_has_no_place_for_memory():
+    checked(FREE_NOISE, tiny_vin())
+    with pytest.raises(ValueError, match=r"rollout=free_noise goes with network=vin or dit"):
+        checked(FREE_NOISE, tiny_lovic())
 
 
 def test_fusion_is_refused_where_there_are_no_chunks():
-    check_backbone("", "early", tiny_vin(), {**FULL, "network_part": ""})
+    checked(WHOLE, tiny_vin(), "early")
     with pytest.raises(ValueError, match=r"network\.fusion=early joins VIN's chunks, and rollout=autoregressive makes"):
-        check_backbone("backbone", "early", tiny_vin(), AUTOREGRESSIVE)
+        checked(AUTOREGRESSIVE, tiny_vin(), "early")
 
 
 @pytest.mark.parametrize("network", ["lovic", "vin_lovic"])
@@ -66,11 +77,3 @@ def test_lengths_are_a_list():
 def test_no_video_is_not_a_success():
     with pytest.raises(ValueError, match="num_videos=0 must be at least 1"):
         prompts_of(OmegaConf.create({"prompt": "a", "num_videos": 0}), OmegaConf.create({"prompts": []}))
-
-
-def test_a_dry_run_is_of_a_storyboard(tmp_path):
-    command = [sys.executable, "generate.py", "dry_run=true", f"output={tmp_path / 'out'}"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 2
-    assert "dry_run=true prints the plan of a storyboard: add storyboard=FILE.yaml" in ended.stderr
-    assert not list(tmp_path.glob("out/*.mp4"))

@@ -18,7 +18,7 @@ def spied_anchor(frames, **changes):
     """Calls as (noise, condition, given), and the video of a generator that gives every frame a value of its own."""
     calls = []
 
-    def generate(noise, condition, given):
+    def generate(noise, condition, given, wrap):
         calls.append((noise, condition, given))
         made = noise + len(calls)
         return made if given is None else torch.where(given.mask[:, None, :, None, None], given.video, made)
@@ -61,7 +61,7 @@ def test_the_anchor_is_seen_by_far_windows_where_autoregressive_ones_forget_it()
         """The last window's new frames, when the video so far is given."""
         calls = []
 
-        def generate_from(window, condition, given):
+        def generate_from(window, condition, given, wrap):
             calls.append((window, condition, given))
             return given_video[:, :, : window.shape[2]] if given is None else window
 

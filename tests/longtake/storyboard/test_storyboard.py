@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from longtake.rollouts.memory import MemoryPolicy
 from longtake.storyboard.describe import costs, describe
 from longtake.storyboard.given import GivenReader, VideoProbe
 from longtake.storyboard.parse import read_storyboard
@@ -18,7 +19,7 @@ from longtake.storyboard.store import SegmentStore
 from longtake.video import write_video
 
 ROOT = Path(__file__).parents[3]
-LIMITS = ModelLimits("weights", 10, 64, 4, 5, 8.0, 1.0, 1000.0)
+LIMITS = ModelLimits("weights", 10, 64, 4, MemoryPolicy(5, 8.0, 1.0, 1000.0))
 
 
 def probe(path):
@@ -169,7 +170,10 @@ def test_retrodiction_is_the_default_where_only_an_end_is_given(planned):
 
 def test_the_memory_keeps_what_adjoins_then_the_shots_beginning_then_the_nearest(planned):
     text = "segments: [{name: a}, {name: b}, {name: c}, {name: d}, {name: e}]"
-    kept = {most: planned(text, LIMITS._replace(max_context_segments=most)).steps[-1].sources for most in (1, 2, 3)}
+    kept = {
+        most: planned(text, LIMITS._replace(memory=MemoryPolicy(most, 8.0, 1.0, 1000.0))).steps[-1].sources
+        for most in (1, 2, 3)
+    }
     assert [[source.name for source in kept[most]] for most in (1, 2, 3)] == [["d"], ["a", "d"], ["a", "c", "d"]]
 
 
@@ -450,11 +454,14 @@ def test_a_video_that_is_not_there_is_refused_with_its_line(planned):
 )
 def test_a_memory_that_is_too_small_is_refused(planned, most, text, line, reason):
     with pytest.raises(ValueError, match=rf"line {line}: .*{reason}"):
-        planned(text, LIMITS._replace(max_context_segments=most))
+        planned(text, LIMITS._replace(memory=MemoryPolicy(most, 8.0, 1.0, 1000.0)))
 
 
 def test_a_single_segment_needs_no_memory(planned):
-    assert planned("segments: [{name: a}]", LIMITS._replace(max_context_segments=0)).steps[0].sources == ()
+    assert (
+        planned("segments: [{name: a}]", LIMITS._replace(memory=MemoryPolicy(0, 8.0, 1.0, 1000.0))).steps[0].sources
+        == ()
+    )
 
 
 # Other formats, examples, cost

@@ -23,7 +23,9 @@ from longtake.objectives.predictions import FlowPrediction
 from longtake.objectives.times import Uniform
 from longtake.objectives.weights import NoWeight
 from longtake.releases.checkpoints import CONFIG_KEY
-from longtake.rollouts.pieces import piece_starts, window_starts
+from longtake.rollouts.gen_l_video import GenLVideo
+from longtake.rollouts.memory import MemoryPolicy
+from longtake.rollouts.plan import chunk_boundaries
 from longtake.rollouts.segmentwise import Segmentwise
 from longtake.samplers.guidance import NestedGuidance
 from longtake.samplers.solvers import Euler
@@ -177,11 +179,11 @@ def test_a_killed_video_continues_with_the_window_that_was_cut_short(ask, tmp_pa
     def counted(*arguments):
         made = real(*arguments)
 
-        def generate(*inputs):
+        def generate(*inputs, **wrap):
             calls.append(inputs)
             if len(calls) == 4:
                 raise KeyboardInterrupt
-            return made(*inputs)
+            return made(*inputs, **wrap)
 
         return generate
 
@@ -326,7 +328,7 @@ def test_a_dry_run_says_what_it_counts(ask, caplog, kind, changes):
 # YAML and wording
 
 
-LIMITS = ModelLimits("weights", 10, 64, 4, 5, 8.0, 1.0, 64.0)
+LIMITS = ModelLimits("weights", 10, 64, 4, MemoryPolicy(5, 8.0, 1.0, 64.0))
 PLACE = r"story\.yaml, line"
 
 
@@ -365,7 +367,7 @@ def test_a_folder_is_no_storyboard(tmp_path):
 
 def test_a_memory_that_is_too_small_names_a_setting_that_there_is(tmp_path):
     (tmp_path / "story.yaml").write_text("segments: [{name: a}, {name: b}]")
-    limits = LIMITS._replace(max_context_segments=0)
+    limits = LIMITS._replace(memory=MemoryPolicy(0, 8.0, 1.0, 64.0))
     with pytest.raises(ValueError, match=r"raise rollout\.max_context$"):
         plan(read_storyboard(tmp_path / "story.yaml", limits), limits, VideoProbe(8.0))
     assert "max_context" in composed("generate", "rollout=segmentwise").rollout
@@ -375,7 +377,7 @@ def test_a_memory_that_is_too_small_names_a_setting_that_there_is(tmp_path):
 
 
 def test_rates_grow_with_distance_as_in_the_rollout(tmp_path):
-    limits = LIMITS._replace(rate=2.0, rate_growth=3.0, max_rate=40.0)
+    limits = LIMITS._replace(memory=MemoryPolicy(5, 2.0, 3.0, 40.0))
     path = tmp_path / "story.yaml"
     path.write_text("segments: [{name: a}, {name: b}, {name: c}, {name: d}, {name: e}]")
     last = plan(read_storyboard(path, limits), limits, VideoProbe(8.0)).steps[-1]
@@ -383,15 +385,13 @@ def test_rates_grow_with_distance_as_in_the_rollout(tmp_path):
     rollout = Segmentwise(
         segment_frames=10, window_frames=2, max_context=5, rate=2.0, rate_growth=3.0, max_rate=40.0, memory_level=0.0
     )
-    from longtake.rollouts.segmentwise import Piece
-
-    empty = torch.zeros(0)
-    pieces = [Piece(empty, start, empty, empty, 0, 2.0) for start in (0, 10, 20, 30)]
-    assert [piece.rate for piece in rollout._memory(pieces, 40)] == [source.rate for source in last.sources]
+    canvas = rollout.plan(50)[-1]
+    assert [each.compression_ratio for each in canvas.remembered] == [source.rate for source in last.sources]
+    assert canvas.remembered == tuple(each._replace(start=each.start + 40) for each in last.canvas.remembered)
 
 
 def test_a_stated_rate_and_a_segments_length_bound_the_growth(tmp_path):
-    limits = LIMITS._replace(rate=2.0, rate_growth=100.0, max_rate=1000.0)
+    limits = LIMITS._replace(memory=MemoryPolicy(5, 2.0, 100.0, 1000.0))
     path = tmp_path / "story.yaml"
     given = "{name: a, latents: 1}, {name: b, rate: 3}, {name: c, gap: 40}, {name: d, between: [b, c]}"
     path.write_text(f"segments: [{given}]")
@@ -409,9 +409,10 @@ def test_windows_begin_where_they_are_denoised(num_latents):
 
     windows = SlidingWindows(window_frames=10, overlap_frames=4, profile="uniform", windows_per_call=0)
     frames = windows.plan(num_latents, torch.device("cpu"))[0]
-    assert window_starts(10, 4, num_latents) == frames[:, 0].tolist()
+    assert windows.starts(num_latents) == frames[:, 0].tolist()
     covered = [int(window[-1]) + 1 for window in frames[:-1]]
-    assert piece_starts({"window_frames": 10, "overlap_frames": 4}, num_latents, None) == covered
+    rollout = GenLVideo(window_frames=10, overlap_frames=4, profile="uniform", windows_per_call=0)
+    assert chunk_boundaries(rollout.plan(num_latents), None) == covered
 
 
 def test_pieces_of_each_rollout():
@@ -420,7 +421,8 @@ def test_pieces_of_each_rollout():
     for name in ("autoregressive", "anchored"):
         nodes[name].context_frames = 4
     nodes["gen_l_video"].overlap_frames = 4
-    found = {name: piece_starts(node, 25, 10) for name, node in nodes.items()}
+    plans = {name: instantiate(node).plan(25) for name, node in nodes.items()}
+    found = {name: chunk_boundaries(plan, 10) for name, plan in plans.items()}
     assert found == {
         "segmentwise": [10, 20],
         "autoregressive": [10, 16, 22],
@@ -430,7 +432,7 @@ def test_pieces_of_each_rollout():
         "spectral_blending": [10, 20],
         "whole": [10, 20],
     }
-    assert piece_starts(nodes["whole"], 25, None) == []
+    assert chunk_boundaries(plans["whole"], None) == []
 
 
 @pytest.mark.parametrize(
@@ -478,7 +480,7 @@ class MeanCodec:
         return latents.expand(-1, CHANNELS, -1, -1, -1)
 
 
-TINY = ModelLimits("weights", 3, 4, 4, 5, 2.0, 1.0, 64.0)
+TINY = ModelLimits("weights", 3, 4, 4, MemoryPolicy(5, 2.0, 1.0, 64.0), 1)
 GIVEN = {
     "start": ("first", "  - {name: next}\n", ["first", "next"], {"next": ("predict", "first", None)}),
     "end": ("last", "  - {name: lead}\n", ["lead", "last"], {"lead": ("retrodict", None, "last")}),
@@ -501,8 +503,7 @@ def maker_of(network):
         guidance=NestedGuidance(scales={"text": 2.0}),
         text_encoder=Text(),
         size=(CHANNELS, 4, 4),
-        window_frames=1,
-        memory_level=0.02,
+        noise_level=0.02,
         on_step=None,
     )
 
@@ -537,7 +538,7 @@ def test_a_given_video_is_continued_led_to_and_filled(tmp_path, window, place):
     _, before, after = next(iter(tasks.values()))
     for noisy, time, condition in canvases:  # one frame of window on each side of the segment's three
         exists = [before is not None, True, True, True, after is not None]
-        assert condition.frame_mask[0].tolist() == exists
+        assert exists == [True] * 5 if condition.frame_mask is None else condition.frame_mask[0].tolist() == exists
         assert condition.memory.layers[0][0].shape[2] > 1, "the video is remembered"
         if before is not None:
             assert torch.equal(noisy[:, :, 0], latents[before][:, :, -1])

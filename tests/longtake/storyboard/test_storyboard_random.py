@@ -6,11 +6,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as draw
 
+from longtake.rollouts.memory import MemoryPolicy
 from longtake.storyboard.parse import read_storyboard
 from longtake.storyboard.plan import dependants, plan
 from longtake.storyboard.schema import GivenFacts, ModelLimits
 
-LIMITS = ModelLimits("weights", 10, 64, 4, 5, 8.0, 1.0, 1000.0)
+LIMITS = ModelLimits("weights", 10, 64, 4, MemoryPolicy(5, 8.0, 1.0, 1000.0))
 NAMES = ("a", "b", "c", "d", "e")
 PLANNED = {"plans": 0, "all": 0}
 
@@ -51,7 +52,7 @@ def check(made, file):
         done = set(order[:number])
         needed = {source.name for source in step.sources} | {each for each in (step.before, step.after) if each}
         assert needed <= done, f"{step.name} needs {needed - done}, which is made later"
-        assert len(step.sources) <= LIMITS.max_context_segments
+        assert len(step.sources) <= LIMITS.memory.max_segments
         assert step.latents >= 1
     seen = 0
     for name in made.timeline:

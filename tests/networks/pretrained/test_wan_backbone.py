@@ -3,7 +3,6 @@
 import copy
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,10 +14,11 @@ from safetensors.torch import load_file, save_file
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from lightning_modules.callbacks.compiled_blocks import CompiledBlocks
-from longtake.cli.storyboard import remembering_costs
+from longtake.cost.sampling import VideoSize
+from longtake.cost.segments import segment_costs
 from longtake.generation import generate
 from longtake.releases.writing import network_config
-from longtake.storyboard.maker import StepFlops
+from longtake.rollouts.plan import CanvasPlan, RememberedSegment, consecutive
 from networks.blocks import Layout, scaled_dot_product
 from networks.interfaces import Condition, ContextCache, ContextTokens, VideoBatch
 from networks.lovic import LoViCNetwork
@@ -440,15 +440,15 @@ def test_what_is_no_whole_transformer_is_refused(wan, tmp_path):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_storyboard_s_dry_run_counts_it(wan, dtype):
-    module = torch.nn.Module()
-    module.network = tiny_lovic(backbone_of(wan[1], dtype=dtype), low_resolution=True).requires_grad_(False)
-    step = SimpleNamespace(name="a", latents=4, sources=[SimpleNamespace(name="a", rate=4.0)])
-    made = SimpleNamespace(steps=[step])
-    cost = remembering_costs(module.network, made, (CHANNELS, 4, 6), torch.device("cpu"))["a", 4.0]
-    count = StepFlops(module, (CHANNELS, 4, 6), window_frames=1, num_calls=2)
-    assert cost.tokens == 6  # of 24
-    assert cost.flops > 0
-    assert count(step, 24, 2 * cost.tokens) > count(step, 24, cost.tokens) > 0
+    network = tiny_lovic(backbone_of(wan[1], dtype=dtype), low_resolution=True).requires_grad_(False)
+    video = VideoSize(0, CHANNELS, 4, 6, 3, TEXT)
+    alone = CanvasPlan(consecutive(0, 4))
+    plans = [alone._replace(remembered=(RememberedSegment(-4, 4, 4.0),) * count) for count in (0, 1, 2)]
+    none, one, two = segment_costs(network, plans, video)
+    assert one.tokens == (6,)  # of 24
+    assert two.canvas.step.flops > one.canvas.step.flops > none.canvas.step.flops > 0
+    made = [cost.canvas.memory.flops for cost in (none, one, two)]
+    assert made[2] - made[1] == made[1] - made[0] > 0
 
 
 def test_odd_latents_are_refused(backbone):

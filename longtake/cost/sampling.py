@@ -1,0 +1,266 @@
+"""What a rollout costs: its own plan is carried out on the device `meta`, each kind of canvas for one step.
+
+Axes: b batch, c channels, f frames, h height, w width (latents).
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from longtake.compat.torch import backward
+from longtake.cost.counting import Cost, Counting, MixedPrecision
+from longtake.generation import part_of
+from longtake.rollouts.interfaces import Canvas, Given, Wrap, unwrapped
+from longtake.rollouts.rollout import Rollout
+from networks.codecs.rules import PATCH_AREA
+from networks.interfaces import Condition, Context, ContextCache, VideoNetwork
+
+FULL = 4
+"""Bytes of a value in float32, in which the canvas and an optimizer's state are kept."""
+TEXT_TOKENS = 20
+"""Of a prompt whose cost is asked for before it is encoded. Source: as in conf/evaluate.yaml."""
+ADAM_BYTES = 4 * FULL
+"""Of each parameter in training: master weight, gradient and two moments, in float32."""
+SAMPLER_CANVASES = 3
+"""Latent canvases at hand during a call: the noisy one, and both estimates of the call before."""
+
+
+class VideoSize(NamedTuple):
+    """What is made: latent frames, channels and sides of the latents, and tokens and features of its caption."""
+
+    num_latents: int
+    channels: int
+    height: int
+    width: int
+    text_tokens: int
+    text_features: int
+
+    @property
+    def per_frame(self) -> int:
+        """Tokens of a latent frame, in patches of 2 × 2 latents."""
+        return self.height * self.width // PATCH_AREA
+
+    def noise(self, frames: int) -> Tensor:
+        """Latents 1 c f h w on meta."""
+        return torch.empty(1, self.channels, frames, self.height, self.width, device="meta")
+
+    def condition(self, frames: int, dtype: torch.dtype) -> Condition:
+        """Of a canvas of so many frames, on meta."""
+        return Condition(
+            torch.empty(1, frames, device="meta"),
+            torch.empty(1, self.text_tokens, self.text_features, device="meta", dtype=dtype),
+            None,
+        )
+
+
+class CanvasCost(NamedTuple):
+    """Of one canvas. step: one call of the network; memory: making what it remembers, once.
+
+    context_tokens: that are remembered; kept_bytes: of their keys and values; frames: latent frames of the canvas.
+    """
+
+    step: Cost
+    memory: Cost
+    context_tokens: int
+    kept_bytes: int
+    frames: int
+
+
+class SamplingCost(NamedTuple):
+    """Of one video. step: FLOPs of the largest step of a canvas; memory: of making what LoViC remembers.
+
+    network: of all steps, memory included; calls: how many; activations: bytes at the fullest moment.
+    """
+
+    step: int
+    memory: int
+    network: int
+    calls: int
+    activations: int
+
+
+class CanvasCounter:
+    """Stands where a rollout generates: nothing is sampled, and each kind of canvas is counted once."""
+
+    def __init__(self, network: VideoNetwork, dtype: torch.dtype, without: Sequence[str] = ()) -> None:
+        """network: what the rollout calls, on meta, in evaluation mode and the type that it computes in.
+
+        without: names that every condition goes without, see Condition.without.
+        """
+        self.network = network
+        self.without = tuple(without)
+        self.dtype = dtype
+        self.canvases: list[CanvasCost] = []
+        self._kinds: dict[Any, CanvasCost] = {}
+        self._memories: dict[Any, tuple[Cost, ContextCache]] = {}
+
+    def __call__(self, noise: Tensor, condition: Condition, given: Given | None, wrap: Wrap = unwrapped) -> Tensor:
+        """Counts one canvas, whose sizes alone decide."""
+        condition = condition.without(*self.without)
+        kind = (noise.shape, condition.frame_mask is None, given is None, _kind_of(condition.context))
+        if kind not in self._kinds:
+            self._kinds[kind] = self._count(noise, condition, given, wrap)
+        self.canvases.append(self._kinds[kind])
+        return noise
+
+    @torch.no_grad()
+    def _count(self, noise: Tensor, condition: Condition, given: Given | None, wrap: Wrap) -> CanvasCost:
+        making, tokens, kept = Cost(0, 0), 0, 0
+        if self.network.has_memory:
+            making, memory = self._memory(condition)
+            condition = condition._replace(context=(), memory=memory)
+            tokens = _tokens(memory)
+            kept = sum(x.numel() * x.element_size() for layer in memory.layers for x in layer)
+        time = torch.empty(1, 1 if given is None else noise.shape[2], device="meta")
+        with self._counting(condition, noise, time) as counting:
+            wrap(self.network)(noise, time, condition)
+        return CanvasCost(counting.cost, making, tokens, kept, noise.shape[2])
+
+    def context_tokens(self, condition: Condition, context: Context) -> int:
+        """Context tokens of a segment: whole tokens in a grid are rarely as many as the ratio asks for."""
+        return _tokens(self._remember(condition, (context,))[1])
+
+    @torch.no_grad()
+    def _memory(self, condition: Condition) -> tuple[Cost, ContextCache]:
+        """What making a memory costs, and one of its size: each kind of segment is compressed once."""
+        null, memory = self._remember(condition, ())
+        flops, most, tokens = null.flops, null.bytes, 1
+        for context in condition.context:
+            each, alone = self._remember(condition, (context,))
+            flops += each.flops - null.flops
+            most = max(most, each.bytes)
+            tokens += _tokens(alone)
+        layers = tuple(
+            (
+                key.new_empty(*key.shape[:2], tokens, key.shape[3]),
+                value.new_empty(*value.shape[:2], tokens, value.shape[3]),
+            )
+            for key, value in memory.layers
+        )
+        return Cost(flops, most), ContextCache(layers, None)
+
+    @torch.no_grad()
+    def _remember(self, condition: Condition, context: tuple[Context, ...]) -> tuple[Cost, ContextCache]:
+        kind = _kind_of(context)
+        if kind not in self._memories:
+            condition = condition._replace(context=context)
+            with self._counting(condition, *(x for each in context for x in each.segments[:6])) as counting:
+                memory = self.network.encode_context(condition).memory
+            assert memory is not None, "a network with memory has one for every canvas"
+            self._memories[kind] = counting.cost, memory
+        return self._memories[kind]
+
+    def _counting(self, condition: Condition, *more: Tensor) -> Counting:
+        """Weights and inputs are there before."""
+        known = [x for x in condition if isinstance(x, Tensor)]
+        if condition.memory is not None:
+            known += [x for layer in condition.memory.layers for x in layer]
+        return Counting([*self.network.parameters(), *self.network.buffers(), *known, *more])
+
+
+def _tokens(memory: ContextCache) -> int:
+    """Context tokens, without the null memory."""
+    return memory.layers[0][0].shape[2] - 1
+
+
+def _kind_of(context: Sequence[Context]) -> Any:
+    return tuple((each.segments.video.shape, each.rate) for each in context)
+
+
+def sampling_cost(
+    network: VideoNetwork,
+    rollout: Rollout,
+    video: VideoSize,
+    *,
+    calls_per_canvas: int,
+    dtype: torch.dtype,
+    without: Sequence[str] = (),
+) -> SamplingCost:
+    """Of one video.
+
+    Args:
+        network: the whole, on meta, in `dtype`.
+        rollout: how the video is made.
+        video: its size.
+        calls_per_canvas: inference steps times passes of guidance.
+        dtype: in which the network computes.
+        without: names that every condition goes without.
+    """
+    canvases = canvas_costs(part_of(network.eval(), rollout), rollout, video, dtype, without)
+    return _sum(canvases, video, calls_per_canvas)
+
+
+def canvas_costs(
+    network: VideoNetwork, rollout: Rollout, video: VideoSize, dtype: torch.dtype, without: Sequence[str] = ()
+) -> list[CanvasCost]:
+    """Of each canvas of the rollout's plan.
+
+    Args:
+        network: the part that the rollout calls, on meta, in evaluation mode, without gradients.
+        rollout: how the video is made.
+        video: its size.
+        dtype: in which the network computes.
+        without: names that every condition goes without.
+    """
+    counter = CanvasCounter(network, dtype, without)
+    rollout(counter, Canvas(video.noise(video.num_latents), video.condition(video.num_latents, dtype)))
+    return counter.canvases
+
+
+def _sum(canvases: Sequence[CanvasCost], video: VideoSize, calls_per_canvas: int) -> SamplingCost:
+    memory = sum(canvas.memory.flops for canvas in canvases)
+    total = memory + calls_per_canvas * sum(canvas.step.flops for canvas in canvases)
+    step = max(canvas.step.flops for canvas in canvases)
+    held = max(_held(canvas, video) for canvas in canvases)
+    return SamplingCost(step, memory, total, calls_per_canvas * len(canvases), held)
+
+
+def _held(canvas: CanvasCost, video: VideoSize) -> int:
+    """Bytes at the fullest moment of a canvas: of a step, or of making its memory."""
+    frame = FULL * video.channels * video.height * video.width
+    # The noise of the whole video, and what is finished of it where canvases follow one another.
+    whole = (1 if canvas.frames == video.num_latents else 2) * frame * video.num_latents
+    step = SAMPLER_CANVASES * frame * canvas.frames + canvas.kept_bytes + canvas.step.bytes
+    return whole + max(step, frame * canvas.frames + canvas.memory.bytes)
+
+
+def training_cost(network: VideoNetwork, video: VideoSize, dtype: torch.dtype) -> Cost:
+    """One forward and backward pass on one clip, the network on the whole canvas.
+
+    Args:
+        network: the whole, on meta, in float32.
+        video: the clip's size.
+        dtype: float32, or half precision for mixed precision.
+
+    Returns:
+        FLOPs of the forward pass, and bytes of what the backward pass needs at its fullest moment, without gradients
+        and the optimizer's state.
+    """
+    network = network.train()
+    condition, noisy = video.condition(video.num_latents, torch.float32), video.noise(video.num_latents)
+    with torch.no_grad():
+        condition = network.encode_context(condition)
+    time = torch.empty(1, video.num_latents, device="meta")
+    known: list[Tensor] = [
+        *network.parameters(),
+        *network.buffers(),
+        noisy,
+        time,
+        *(x for x in condition if isinstance(x, Tensor)),
+    ]
+    for weight in network.parameters():
+        weight.grad = torch.empty_like(weight)
+        known.append(weight.grad)
+    mixed = None if dtype == torch.float32 else MixedPrecision(network, dtype)
+    with (
+        nullcontext() if mixed is None else mixed,
+        Counting(known if mixed is None else known + mixed.known) as counting,
+    ):
+        prediction = network(noisy, time, condition)
+        forward = counting.cost
+        loss = prediction.float().square().mean()
+        backward(loss)
+    return Cost(forward.flops, counting.cost.bytes)

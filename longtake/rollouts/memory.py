@@ -1,0 +1,67 @@
+"""Which finished segments are remembered, and how coarsely: one rule for rollouts and storyboards."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MemoryPolicy:
+    """What the memory of one canvas may hold.
+
+    max_segments: remembered at once. compression_ratio: video tokens a context token, of the nearest segment. growth:
+    factor from a remembered segment to the next one that is further away, up to max_ratio. noise_level: time in [0, 1]
+    of the small noise on what is remembered, which keeps errors from adding up (LoViC open point 6.11).
+    Source: LoViC §5 for a memory of bounded size; the rules are our choice.
+    """
+
+    max_segments: int
+    compression_ratio: float
+    growth: float
+    max_ratio: float
+    noise_level: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Checks the values.
+
+        Raises:
+            ValueError: for a negative number of segments, ratios below 1, or a ratio above max_ratio.
+        """
+        if self.max_segments < 0:
+            raise ValueError(f"rollout.max_context={self.max_segments} must be at least 0")
+        if min(self.compression_ratio, self.growth, self.max_ratio) < 1:
+            raise ValueError(
+                f"rollout.rate={self.compression_ratio}, rate_growth={self.growth} and max_rate={self.max_ratio} must "
+                "be at least 1"
+            )
+        if self.compression_ratio > self.max_ratio:
+            raise ValueError(
+                f"rollout.rate={self.compression_ratio:g} is above rollout.max_rate={self.max_ratio:g}: lower it or "
+                "raise max_rate"
+            )
+
+    def select(self, distances: Sequence[int], *, first: int | None, needed: Collection[int] = ()) -> list[int]:
+        """Which finished segments a canvas remembers, by their numbers, in order.
+
+        The first one holds what the video is about, the nearest ones what is going on. Source: our choice.
+
+        Args:
+            distances: of each segment from the canvas, in latent frames.
+            first: the number of the one that the video or the shot began with.
+            needed: numbers of those that are kept before all others.
+        """
+
+        def rank(number: int) -> tuple[bool, bool, int, int]:
+            return number not in needed, number != first, distances[number], number
+
+        return sorted(sorted(range(len(distances)), key=rank)[: self.max_segments])
+
+    def ratios(self, distances: Sequence[int], own: Sequence[float] | None = None) -> list[float]:
+        """The compression ratio of each remembered segment: coarser the further away it is.
+
+        Args:
+            distances: of each, in latent frames; as many as are strictly nearer, so often it grows.
+            own: what the growth begins at, where that is not compression_ratio for each.
+        """
+        begin = [self.compression_ratio] * len(distances) if own is None else own
+        nearer = [sum(other < distance for other in distances) for distance in distances]
+        return [min(ratio * self.growth**age, self.max_ratio) for ratio, age in zip(begin, nearer, strict=True)]
