@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 from builders import tiny_dit, tiny_lovic, tiny_vin
+from composing import ROOT, composed
 from omegaconf import OmegaConf
-from test_configs import ROOT, composed
 
 from longtake.cli.checks import check_parts, check_sizes
 from longtake.cli.take import prompts_of
@@ -68,6 +68,7 @@ def test_no_video_is_not_a_success():
         prompts_of(OmegaConf.create({"prompt": "a", "num_videos": 0}), OmegaConf.create({"prompts": []}))
 
 
+@pytest.mark.slow
 def test_a_dry_run_is_of_a_storyboard(tmp_path):
     command = [sys.executable, "generate.py", "dry_run=true", f"output={tmp_path / 'out'}"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -1,65 +1,25 @@
 """The cost model's predictions beside what PyTorch counts on networks that really run."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composing import ROOT
+from counted import HYBRID, LOVIC, ROLLOUTS, SIDE, TEXT, TINY, built, configured, counted, example, video_of
 from hydra.utils import instantiate
 from live import LiveBytes
-from omegaconf import OmegaConf
 
 from longtake.cli import evaluate as program
-from longtake.compat.torch import flop_counter
 from longtake.cost import speed
 from longtake.cost.codec import codec_size
 from longtake.cost.flops import num_keyframes, step_flops
 from longtake.cost.memory import sampling_bytes, step_bytes, training_bytes
 from longtake.cost.remembering import num_memory_keys, remember_flops
-from longtake.cost.sizes import VideoSize, network_size
 from longtake.releases.reading import load_run
 from networks.codecs.causal import CausalVideoAutoencoder
-from networks.interfaces import Condition, Context, SegmentBatch
+from networks.interfaces import Context, SegmentBatch
 
-ROOT = Path(__file__).parents[3]
-
-TINY = ("backbone.width=32", "backbone.num_heads=2", "backbone.depth=2", "codec.channels=4")
-SIDE, TEXT = 4, 5
 WEIGHTS = f"paths.weights_dir={ROOT / 'weights'}"
-LOVIC = ("network=lovic", "compressor=flexformer")
-HYBRID = ("network=vin_lovic", "compressor=flexformer_qformer")
-ROLLOUTS = sorted(path.stem for path in (ROOT / "conf/rollout").glob("*.yaml"))
-
-
-def configured(*overrides):
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("evaluate", list(overrides))
-
-
-def built(*overrides):
-    """A network, its predicted size, and the rollouts' configs."""
-    cfg = configured(*TINY, *overrides)
-    size = network_size(OmegaConf.to_container(cfg.network, resolve=True))
-    return instantiate(cfg.network).eval().requires_grad_(False), size, OmegaConf.to_container(cfg.rollouts)
-
-
-def video_of(frames):
-    return VideoSize(frames, SIDE, SIDE, TEXT)
-
-
-def example(size, frames, *, shared_time=True):
-    index = torch.arange(frames, dtype=torch.float32).unsqueeze(0)
-    text = torch.randn(1, TEXT, size.dit.text_features)
-    noisy = torch.randn(1, size.dit.channels, frames, SIDE, SIDE)
-    time = torch.full((1, 1 if shared_time else frames), 0.7)
-    return noisy, time, Condition(index, text, torch.ones(1, TEXT, dtype=torch.bool))
-
-
-def counted(function, *arguments, **settings):
-    with torch.no_grad(), flop_counter() as counter:
-        function(*arguments, **settings)
-    return counter.get_total_flops()
 
 
 @pytest.mark.parametrize("num_frames", [65, 129, 257])

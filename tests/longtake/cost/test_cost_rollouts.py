@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from counted import HYBRID, LOVIC, ROLLOUTS, built, configured, counted, example, video_of
 from hydra.utils import instantiate
 from lightning import LightningModule
 from live import LiveBytes
-from test_cost import HYBRID, LOVIC, ROLLOUTS, built, configured, counted, example, video_of
 
 from longtake.cost.flops import num_mixed_windows
 from longtake.cost.rollouts import Canvas, plan, sampling_cost, suits, window_lengths
