@@ -16,7 +16,7 @@ def open_data(*settings: str, split: str = "test") -> LightningDataModule:
     What is missing is rendered and encoded first, as `python train.py` does.
 
     Args:
-        settings: as on the command line of train.py, such as "datamodule=folder" and "datamodule.root=DIR".
+        *settings: as on the command line of train.py, such as "datamodule=folder" and "datamodule.root=DIR".
         split: "train" for training and validation, or "test".
 
     Returns:

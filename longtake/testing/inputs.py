@@ -22,6 +22,9 @@ def require(holds: bool, sentence: str) -> None:
 def fail(sentence: str) -> NoReturn:
     """Ends a battery.
 
+    Args:
+        sentence: what is wrong.
+
     Raises:
         AssertionError: with the sentence.
     """

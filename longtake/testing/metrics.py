@@ -34,7 +34,14 @@ def whole_pixels(video: Tensor) -> Tensor:
 
 
 def beside(metric: PerVideoMean, videos: Tensor) -> dict[str, Any]:
-    """What a metric needs beside videos b 3 f h w, by its `needs`; poses go away and come back.
+    """What a metric needs beside videos, by its `needs`; poses go away and come back.
+
+    Args:
+        metric: whose `needs` are looked up.
+        videos: b 3 f h w.
+
+    Returns:
+        Keywords of its `update`.
 
     Raises:
         AssertionError: if it needs something that nobody gives.

@@ -172,7 +172,7 @@ def _uses_what_it_is_given(case: _Case) -> None:
     """Time, text, the frames' places and further inputs of them change the prediction."""
     noisy, time, condition = case.inputs(9)
     made = case(noisy, time, condition)
-    silent = condition._replace(text_mask=torch.zeros_like(condition.text_mask))
+    silent = condition.without("text")
     apart = condition._replace(frame_index=condition.frame_index * 2)
     changes = {
         "time": (noisy, time * 0.5, condition),
@@ -192,6 +192,7 @@ def _uses_what_it_is_given(case: _Case) -> None:
 def _pads_text_for_nothing(case: _Case) -> None:
     """Text tokens outside the mask change nothing."""
     noisy, time, condition = case.inputs(9)
+    assert condition.text_mask is not None
     text, mask = _padded(condition.text, condition.text_mask)
     made = case(noisy, time, condition._replace(text=text, text_mask=mask))
     require(close(made, case(noisy, time, condition)), "text tokens outside of text_mask change the prediction")
@@ -296,7 +297,7 @@ def rows_of(condition: Condition, rows: list[int]) -> Condition:
     return condition._replace(
         frame_index=some(condition.frame_index),
         text=some(condition.text),
-        text_mask=some(condition.text_mask),
+        text_mask=None if condition.text_mask is None else some(condition.text_mask),
         shot=None if condition.shot is None else some(condition.shot),
         context=tuple(Context(each.segments.map(some), some(each.level), each.rate) for each in condition.context),
         per_frame={name: some(values) for name, values in condition.per_frame.items()},

@@ -173,6 +173,7 @@ def _makes_a_video(module: nn.Module, rollout: Rollout, other: Rollout, count: i
     changed = sample(noise.flip(1), condition)
     least = (changed - video).abs().amax(dim=(0, 1, 3, 4)).min()
     require(bool(least > 1e-4), f"there are frames of {count} that do not depend on the noise")
+    assert condition.text_mask is not None
     one = Condition(condition.frame_index[1:], condition.text[1:], condition.text_mask[1:])
     alone = sample(noise[1:], one)
     require(
