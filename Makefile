@@ -12,6 +12,7 @@ setup:  ## install the project and its tools
 lint:  ## look for mistakes and for files that are not formatted
 	ruff check
 	ruff format --check
+	pydoclint --quiet longtake networks datamodules lightning_modules
 
 format:  ## mend what lint finds, where that is safe
 	ruff check --fix

@@ -23,9 +23,9 @@ from datamodules.segments import SegmentDataModule
 from lightning_modules.memory import MemoryModule
 from longtake.releases.building import build
 from longtake.releases.reading import RELEASE_CONFIG, load_run
+from longtake.reports.intervals import RESAMPLES as RESAMPLES
+from longtake.reports.intervals import interval as interval
 from networks.interfaces import SegmentBatch
-
-RESAMPLES = 2000
 
 
 class Request(NamedTuple):
@@ -170,23 +170,6 @@ def groups_of(clips: Sequence[Clip]) -> list[str]:
     """What is independent: levels, or the clips themselves where all lie in one folder."""
     levels = [clip.entry.path.parent.name for clip in clips]
     return levels if len(set(levels)) > 1 else [clip.entry.path.stem for clip in clips]
-
-
-def interval(values: Sequence[float], groups: Sequence[str]) -> tuple[float, float, float]:
-    """Mean and its 95 % interval: whole groups (levels) are drawn again, since videos of one level are alike.
-
-    values that are not a number (nothing to measure) do not count.
-    """
-    pairs = [(value, group) for value, group in zip(values, groups, strict=True) if np.isfinite(value)]
-    if not pairs:
-        return float("nan"), float("nan"), float("nan")
-    names = sorted({group for _, group in pairs})
-    sums = np.array([sum(value for value, group in pairs if group == name) for name in names])
-    counts = np.array([sum(group == name for _, group in pairs) for name in names])
-    drawn = np.random.default_rng(0).integers(len(names), size=(RESAMPLES, len(names)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(sums.sum() / counts.sum()), float(low), float(high)
 
 
 def cell(found: Sequence[float], digits: int) -> str:

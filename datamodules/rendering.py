@@ -71,7 +71,7 @@ def render_missing(
     remove_unfinished(plans[0].root)  # scratch folders of renderings that were killed
     _LOG.info("rendering %d walks into %s", len(plans), plans[0].root)
     with (
-        _ended_by_sigterm(),
+        ended_by_sigterm(),
         scratch(plans[0].root) as folder,
         Progress(*columns, console=console, disable=not console.is_terminal) as progress,
     ):
@@ -135,7 +135,7 @@ def _render_in_pool(
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
+def ended_by_sigterm() -> Iterator[None]:
     """While it lasts, SIGTERM raises SystemExit, so that all is tidied up; only the main thread can do so."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -183,12 +183,15 @@ def _enter_process(folder: str) -> None:
     # send it, goes to the parent alone, which ends the others in order.
     os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, _leave)
-    _enter_folder(folder)
+    enter_folder(folder)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _enter_folder(folder: str) -> None:
-    # One each: two games that make theirs in one place at the same moment end one of the processes, and so the pool.
+def enter_folder(folder: str) -> None:
+    """Gives this process a folder of its own to work in, inside the given one.
+
+    Two games that make theirs in one place at the same moment end one of the processes, and so the pool.
+    """
     own = tempfile.mkdtemp(dir=folder)
     os.chdir(own)
     tempfile.tempdir = own  # what a killed process leaves there, the parent removes

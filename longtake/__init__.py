@@ -11,11 +11,15 @@ from typing import Any
 
 _NAMES = {
     "Pipeline": "longtake.pipeline",
+    "interval": "longtake.reports.intervals",
+    "load_network": "longtake.releases.parts",
+    "open_data": "longtake.cli.data",
     "read_video": "longtake.video",
     "score": "longtake.cli.evaluate",
+    "settle": "longtake.process",
     "write_video": "longtake.video",
 }
-__all__ = ["Pipeline", "read_video", "score", "write_video"]
+__all__ = ["Pipeline", "interval", "load_network", "open_data", "read_video", "score", "settle", "write_video"]
 __version__ = "0.1.0"
 
 

@@ -69,7 +69,12 @@ class Pipeline:
 
     @classmethod
     def from_pretrained(
-        cls, weights: str | Path, *, device: str | torch.device | None = None, bases: Mapping[str, str] | None = None
+        cls,
+        weights: str | Path,
+        *,
+        device: str | torch.device | None = None,
+        bases: Mapping[str, str] | None = None,
+        num_inference_steps: int | None = None,
     ) -> Self:
         """Loads trained weights with the sampler, guidance, rollout and size that they were trained for.
 
@@ -77,6 +82,7 @@ class Pipeline:
             weights: a release folder, a run folder, a .ckpt, hub:USER/REPO/FOLDER, or the name of released weights.
             device: where the network runs; None: a GPU if there is one.
             bases: by part (text, codec, backbone), a folder or hub name of the pretrained model that it loads.
+            num_inference_steps: of the sampler; None: as many as the weights' config says.
 
         Raises:
             ValueError: if they cannot be loaded, cannot be trusted, or make no videos.
@@ -87,6 +93,8 @@ class Pipeline:
         config, state = read_run(weights)
         for part, name in (bases or {}).items():
             rename_base(config, part, name)
+        if num_inference_steps is not None and config.get("sampler") is not None:
+            config = {**config, "sampler": {**config["sampler"], "num_inference_steps": num_inference_steps}}
         return cls.from_config(config, state, f"weights={weights}", device=device)
 
     @classmethod

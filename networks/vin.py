@@ -102,6 +102,10 @@ class VideoInterfaceNetwork(VideoNetwork):
         """Its control embedded, once for all steps."""
         return embed_control(self.backbone.control, condition)
 
+    def windows(self, num_frames: int, device: torch.device | None = None) -> tuple[Windows, ...]:
+        """The windows in which a canvas of so many latent frames is denoised outside of training; see plan_windows."""
+        return plan_windows(num_frames, self.chunk_frames, self.local_frames, device or torch.device("cpu"))
+
     def read(self, noisy: Tensor, time: Tensor, condition: Condition) -> GlobalTokens:
         """One read of the whole noisy canvas b c f h w at time b f, or 1 1."""
         index = self.interface.keyframes(noisy.shape[2], noisy.device)

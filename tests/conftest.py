@@ -1,4 +1,7 @@
-"""Before torch loads: threads that wait without spinning, and one each, so that tests do not fight for cores."""
+"""Before torch loads: threads that wait without spinning, and one each, so that tests do not fight for cores.
+
+Fixtures that several files use; helpers without state lie beside this file as modules.
+"""
 
 import os
 
@@ -17,3 +20,32 @@ def seeded():
     torch.manual_seed(0)
     yield
     torch.set_float32_matmul_precision("highest")  # a program may have set it
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory):
+    """A folder of six videos of a coloured square that moves, with captions."""
+    from longtake.video import write_video
+
+    folder = tmp_path_factory.mktemp("videos")
+    for number in range(6):
+        frames = -torch.ones(3, 25, 32, 32)
+        for f in range(25):
+            frames[number % 3, f, 8:20, (f + 3 * number) % 20 : (f + 3 * number) % 20 + 8] = 1
+        write_video(folder / f"{number}.mp4", [frames], fps=8.75)
+        (folder / f"{number}.txt").write_text(f"square number {number}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(videos, tmp_path_factory):
+    """The folder of a run of VIN, six steps long."""
+    from tiny_runs import config
+
+    from longtake.cli.training import train
+
+    run = tmp_path_factory.mktemp("runs") / "trained"
+    loss = train(config(videos, run, "network=vin_plan"))
+    assert loss == loss  # neither None nor NaN
+    assert loss is not None
+    return run

@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composing import composed, options_of
 from hydra.utils import instantiate
 from lightning import LightningModule
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -17,6 +17,8 @@ from longtake.generation import generate
 from longtake.objectives.objective import SampledTime
 from networks.interfaces import Condition, VideoBatch
 
+pytestmark = pytest.mark.slow
+
 DEVICE = "cuda"
 CONF = ROOT / "conf"
 FRAMES = 25  # more than a window of every rollout
@@ -24,26 +26,18 @@ SMALL = ("text=null_text", "codec=pixels", "backbone.depth=1", "sampler.num_infe
 NETWORKS = ("dit", "vin", "vin_plan", "lovic", "vin_lovic")
 
 
-def names_in(group):
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-
-
 def config(*overrides):
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return compose("train", ["~local", "paths.root_dir=ROOT", *SMALL, *overrides])
+    return composed("train", "~local", *SMALL, *overrides)
 
 
 def move(module):
     """`module.to`, which does not know fake tensors."""
     for part in module.modules():
-        for name, value in part._parameters.items():
-            if value is not None:
-                part._parameters[name] = torch.nn.Parameter(torch.empty_like(value, device=DEVICE))
-        for name, value in part._buffers.items():
-            part._buffers[name] = torch.empty_like(value, device=DEVICE)
-    if isinstance(module, LightningModule):
-        module._device = torch.device(DEVICE)
-    return module
+        for name, value in list(part.named_parameters(recurse=False)):
+            setattr(part, name, torch.nn.Parameter(torch.empty_like(value, device=DEVICE)))
+        for name, value in list(part.named_buffers(recurse=False)):
+            setattr(part, name, torch.empty_like(value, device=DEVICE))
+    return module.to(DEVICE) if isinstance(module, LightningModule) else module  # which notes the device
 
 
 def inputs(cfg, frames=FRAMES, batch=2):
@@ -78,12 +72,12 @@ def test_two_devices_are_told_apart():
         torch.ones(2, device=DEVICE) + torch.ones(2)
 
 
-@pytest.mark.parametrize("rollout", [name for name in names_in("rollout") if name != "segmentwise"])
+@pytest.mark.parametrize("rollout", [name for name in options_of("rollout") if name != "segmentwise"])
 def test_rollouts_sample_on_their_device(rollout):
     assert sampled(f"rollout={rollout}").device.type == DEVICE
 
 
-@pytest.mark.parametrize("guidance", names_in("guidance"))
+@pytest.mark.parametrize("guidance", options_of("guidance"))
 @pytest.mark.parametrize("sampler", ["euler", "ddim"])  # the others look at numbers of the host, which are none here
 def test_samplers_and_guidance_stay_on_their_device(sampler, guidance):
     assert sampled(f"sampler={sampler}", f"guidance={guidance}").device.type == DEVICE
@@ -117,8 +111,7 @@ def test_training_and_validation_stay_on_their_device():
 
 
 def test_the_codec_streams_on_its_device():
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        codec = move(instantiate(compose("train", ["codec=causal"]).codec).eval())
+    codec = move(instantiate(composed("train", "codec=causal").codec).eval())
     latents = torch.randn(1, codec.channels, 9, 8, 8, device=DEVICE)
     with torch.no_grad():
         pieces = list(codec.decode_stream(latents))

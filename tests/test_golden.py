@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composing import composed
 
 from longtake.cli.take import Take
 from longtake.cli.training import train
@@ -88,16 +88,8 @@ def check(name: str, result: torch.Tensor) -> None:
 @pytest.mark.parametrize(("weights", "rollout"), TAKES)
 def test_a_take_is_the_same(weights, rollout, tmp_path):
     own = {"segmentwise": [], "whole": []}.get(rollout, [])
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        cfg = compose(
-            "generate",
-            overrides=[
-                *(f"weights={ROOT / 'weights' / weights}", f"output={tmp_path}", f"paths.root_dir={ROOT}"),
-                *([] if rollout == "segmentwise" else [f"rollout={rollout}"]),
-                *SHORT,
-                *own,
-            ],
-        )
+    chosen = [] if rollout == "segmentwise" else [f"rollout={rollout}"]
+    cfg = composed("generate", f"weights={ROOT / 'weights' / weights}", f"output={tmp_path}", *chosen, *SHORT, *own)
     take = Take(cfg)
     check(f"{weights} {rollout}", take.latents(cfg.prompt, cfg.seed, lambda *_: None))
 
@@ -125,20 +117,10 @@ def test_the_first_losses_are_the_same(name, clips, tmp_path):
     import csv
 
     segments = SEGMENTS if name in ("flexformer_freedoom", "lovic_freedoom", "vin_lovic_freedoom") else []
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        cfg = compose(
-            "train",
-            overrides=[
-                *(f"paths.root_dir={ROOT}", f"paths.run_dir={tmp_path / 'run'}"),
-                *(each for each in EXPERIMENTS[name] + segments),
-                *(
-                    each
-                    for each in SMALL
-                    if "samples" not in each or name not in ("codec_freedoom", "flexformer_freedoom")
-                ),
-                *(f"datamodule.root={clips}", f"datamodule.cache_dir={clips.parent / f'cache_{name}'}"),
-            ],
-        )
+    sampled = name not in ("codec_freedoom", "flexformer_freedoom")
+    small = [each for each in SMALL if sampled or "samples" not in each]
+    data = (f"datamodule.root={clips}", f"datamodule.cache_dir={clips.parent / f'cache_{name}'}")
+    cfg = composed("train", f"paths.run_dir={tmp_path / 'run'}", *EXPERIMENTS[name], *segments, *small, *data)
     train(cfg)
     rows = list(csv.DictReader((tmp_path / "run" / "csv" / "metrics.csv").open()))
     losses = [float(row["train/loss"]) for row in rows if row.get("train/loss")]

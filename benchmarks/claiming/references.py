@@ -26,20 +26,23 @@ def references(weights: Path) -> dict[str, Change]:
     found = {"real_blurred": Change(f"blurred by {SIGMA} pixels", blurred)}
     if not weights.exists():
         return found
-    decoded = Change(f"through the codec {weights_hash(_codec(weights))}", lambda video: through_codec(video, weights))
+    decoded = Change(
+        f"through the codec {weights_hash(codec_of(weights))}", lambda video: through_codec(video, weights)
+    )
     return {"real_decoded": decoded, **found}
 
 
 def through_codec(video: Tensor, weights: Path) -> Tensor:
     """A video c f h w in [-1, 1] of as many frames as whole latents have, encoded and decoded."""
-    codec = _codec(weights)
+    codec = codec_of(weights)
     with torch.no_grad():
         decoded: Tensor = codec.decode(codec.encode(rearrange(video, "c f h w -> 1 c f h w")))[0]  # type: ignore[operator]
     return decoded.clamp(-1, 1)
 
 
 @cache
-def _codec(weights: Path) -> nn.Module:
+def codec_of(weights: Path) -> nn.Module:
+    """The codec of released weights."""
     codec: nn.Module = build(read_run(str(weights))[0]["codec"])
     return codec.eval()
 

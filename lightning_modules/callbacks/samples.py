@@ -78,10 +78,11 @@ class SampleVideos(Callback):
         for path, video, caption in zip(paths, videos, captions, strict=True):
             self.write_video(path, [video], fps=data.fps)
             write_text(path.with_suffix(".txt"), caption + "\n")
-        self._log(trainer, videos, data.fps, paths, captions)
+        self.log_videos(trainer, videos, data.fps, paths, captions)
 
     @staticmethod
-    def _log(trainer: Trainer, videos: Tensor, fps: float, paths: list[Path], captions: list[str]) -> None:
+    def log_videos(trainer: Trainer, videos: Tensor, fps: float, paths: list[Path], captions: list[str]) -> None:
+        """Hands videos b 3 f h w in [-1, 1], which lie at these paths, to every logger that can show them."""
         pixels = ((videos.clamp(-1, 1) + 1) * 127.5).byte().transpose(1, 2)  # n f c h w
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):

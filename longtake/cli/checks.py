@@ -84,7 +84,8 @@ def check_parts(cfg: DictConfig, codec: Codec) -> None:
             "add backbone.dtype=float32, or use trainer=ddp"
         )
     expected = cfg.datamodule.fps / codec.time_factor
-    if cfg.get("backbone") is not None and abs(cfg.backbone.latent_fps / expected - 1) > 0.01:
+    told = (cfg.get("backbone") or {}).get("latent_fps")  # a backbone of one's own may not ask for it
+    if told is not None and abs(told / expected - 1) > 0.01:
         log.warning(
             f"backbone.latent_fps={cfg.backbone.latent_fps:g}, but datamodule.fps={cfg.datamodule.fps:g} over the "
             f"codec's time factor of {codec.time_factor} is {expected:g}: seconds are counted wrongly without "

@@ -46,8 +46,8 @@ def make(cfg: DictConfig) -> None:
         ValueError: a setting that cannot be, a folder of another test set, or a walk that could not be rendered.
     """
     from datamodules.mazes.testbed import plan_walks, render_walks
-    from longtake.cli.schemas import MakeTestbedSettings
     from longtake.cli.composed import check_settings
+    from longtake.cli.schemas import MakeTestbedSettings
     from longtake.testbed.folder import open_testbed
     from longtake.testbed.writing import INFO, write_testbed
     from networks.files import claimed
@@ -94,8 +94,8 @@ def score(cfg: DictConfig) -> "Scores":
     """Checks the test set, scores every prediction, writes and shows the table."""
     from rich.progress import track
 
-    from longtake.cli.schemas import ScoreTestbedSettings
     from longtake.cli.composed import check_settings
+    from longtake.cli.schemas import ScoreTestbedSettings
     from longtake.testbed.folder import open_testbed
     from longtake.testbed.results import write_scores
     from longtake.testbed.scoring import score_predictions

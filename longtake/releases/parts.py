@@ -1,12 +1,13 @@
 """Everything that weights are sampled by, built from their checked config."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from longtake.releases.building import build
-from longtake.releases.reading import State, Trained, check_size, load_state
+from longtake.releases.reading import State, Trained, check_size, load_run, load_state
 
 
 class SamplingParts(NamedTuple):
@@ -17,6 +18,24 @@ class SamplingParts(NamedTuple):
     text_encoder: Any
     guidance: Any
     rollout: Any
+
+
+def load_network(weights: str | Path) -> nn.Module:
+    """The trained network alone, in evaluation mode and without gradients: a video network, or a compressor.
+
+    Args:
+        weights: a release folder, a run folder, a .ckpt, hub:USER/REPO/FOLDER, or the name of released weights.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: if they cannot be loaded, cannot be trusted, or hold a codec, which is no network.
+    """
+    network: nn.Module | None = getattr(load_run(weights)[1], "network", None)
+    if network is None:
+        raise ValueError(f"weights={weights} hold a codec: give those of a network")
+    return network.eval().requires_grad_(False)
 
 
 def refuse_no_videos(config: Mapping[str, Any], where: str) -> None:

@@ -2,17 +2,13 @@
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-from longtake.compat.torch import flop_counter
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from benchmarks import clock, probes, report, sheets, vin_cost
 from benchmarks.setups import PAPER, SMALL, build_network, count_flops, example, num_latents
+from longtake.compat.torch import flop_counter
 
 pytestmark = pytest.mark.slow
 

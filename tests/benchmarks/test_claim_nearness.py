@@ -12,7 +12,7 @@ from benchmarks import ROOT
 from benchmarks.claiming import comparison
 from benchmarks.claiming.methods import METHODS
 from benchmarks.claiming.nearness import KID, LIKENESS, Nearness, kid_parts, likenesses, pseudo_values
-from benchmarks.claiming.references import _codec, references
+from benchmarks.claiming.references import codec_of, references
 from benchmarks.claiming.videos import take_beside
 from benchmarks.trained import interval
 from datamodules.tables import Entry
@@ -158,7 +158,7 @@ def test_another_codec_makes_other_videos(tmp_path):
     state = load_file(file)
     name = next(name for name in sorted(state) if name.startswith("decoder"))
     save_file({**state, name: state[name] + 1}, file)
-    _codec.cache_clear()
+    codec_of.cache_clear()
     after = hashes()
     assert [key for key in before if before[key] != after[key]] == ["codec_hash", "reference"]
     assert after["codec_hash"] in after["reference"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from test_metrics import MeanColour
+from pictures import MeanColour
 
 from benchmarks import ROOT, claims
 from benchmarks.claiming import comparison, cost, videos

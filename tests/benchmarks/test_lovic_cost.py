@@ -3,11 +3,8 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks import lovic_cost
 

@@ -1,56 +1,20 @@
 """The measurements of trained memory, on untrained weights of a few thousand numbers and walks of squares."""
 
-import csv
-import gzip
 import json
 import math
 
 import pytest
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
-from test_memory_training import MEMORY, SEGMENTS
-from test_training import ROOT, TINY
+from tiny_runs import MEMORY, SEGMENTS, TINY
+from untrained import CAPTIONS, awake
 
 from benchmarks import colour, compression, memory_gain, recall, restored, revisits, scenes, trained
-from benchmarks.setups import compose_config
 from lightning_modules.tasks import fixed_task
 from longtake.releases.building import build
-from longtake.releases.checkpoints import CONFIG_KEY
 from longtake.releases.reading import load_run
-from longtake.video import write_video
 from networks.interfaces import Reconstruction, SegmentBatch, VideoBatch
 
 pytestmark = pytest.mark.slow
-
-CAPTIONS = (
-    "A marine in blue armour is walking through a green level.",
-    "Third-person view of a marine in a red suit in a blue level.",
-    "First-person view of a blue level.",
-    "The camera follows a green-suited marine.",
-)
-
-
-@pytest.fixture(scope="module")
-def walks(tmp_path_factory):
-    """Four walks of 25 frames, there and back again, with poses."""
-    root = tmp_path_factory.mktemp("corpus")
-    for number, caption in enumerate(CAPTIONS):
-        path = root / "videos" / "E1M1" / f"{number}.mp4"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        places = [min(f, 24 - f) for f in range(25)]
-        frames = -torch.ones(3, 25, 32, 32)
-        for f, x in enumerate(places):
-            frames[number % 3, f, 8:20, x : x + 8] = 1
-        write_video(path, [frames], fps=8.75)
-        path.with_suffix(".txt").write_text(caption)
-        poses = root / "poses" / "E1M1" / f"{number}.csv.gz"
-        poses.parent.mkdir(parents=True, exist_ok=True)
-        with gzip.open(poses, "wt", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(("frame", "x", "y", "z", "angle", "pitch", "leg", "objects"))
-            writer.writerows((f, 10.0 * x, 0, 0, 90, 0, "wander", "") for f, x in enumerate(places))
-    return root
 
 
 def untrained(overrides, path):
@@ -63,19 +27,6 @@ def untrained(overrides, path):
     data = ["datamodule=folder_segments", "datamodule.root=unused", "datamodule.height=32", "datamodule.width=32"]
     small = [key for key in SEGMENTS if not key.startswith("datamodule")]
     return awake((*settings, *data, *small, *overrides), path)
-
-
-def awake(overrides, path):
-    """A checkpoint of the weights that these overrides of train.py build, none of them zero."""
-    torch.manual_seed(0)
-    cfg = compose_config((f"paths.root_dir={ROOT}", "paths.run_dir=.", *overrides))
-    cfg.pretrained = None
-    module = instantiate(cfg.lightning_module)
-    with torch.no_grad():
-        for parameter in module.parameters():  # gates that begin at zero would hide what lies behind them
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    torch.save({CONFIG_KEY: OmegaConf.to_container(cfg, resolve=True), "state_dict": module.state_dict()}, path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,10 @@ import json
 
 import pytest
 import torch
-from test_measurements import CAPTIONS, awake, walks
-from test_training import TINY
+from tiny_runs import TINY
+from untrained import CAPTIONS, awake
 
 from benchmarks import token_gain
-
-__all__ = ["walks"]  # a fixture
 
 
 @pytest.fixture

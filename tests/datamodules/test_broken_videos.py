@@ -1,8 +1,8 @@
 """Broken videos cost themselves and nothing else: training and validation both go on with what is left."""
 
 import pytest
-from test_video_datamodule import ready
-from test_videos import make
+from clips import ready
+from video_files import make
 
 from datamodules.tables import Entry, fill_splits
 

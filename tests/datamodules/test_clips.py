@@ -5,7 +5,7 @@ import struct
 import av
 import numpy as np
 import pytest
-from test_videos import levels, make, read
+from video_files import levels, make, read
 
 from datamodules.tables import read_entries
 

@@ -309,7 +309,7 @@ def test_rendering_processes_share_no_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(render_module.tempfile, "tempdir", None)
     places = []
     for _ in range(2):
-        render_module._enter_folder(str(tmp_path))
+        render_module.enter_folder(str(tmp_path))
         places.append(Path.cwd())
     assert places[0] != places[1]
     assert {place.parent for place in places} == {tmp_path}

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from clips import Mean, Words, module, ready
 from lightning import LightningModule, Trainer
 from safetensors.torch import load_file
-from test_video_datamodule import Mean, Words, module, ready
-from test_videos import make
+from video_files import make
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,9 +33,9 @@ def marks(batch):
 
 KILLED = """
 import os, signal, sys
-sys.path[:0] = [{root!r}, {tests!r}, {tests!r} + "/datamodules"]
+sys.path[:0] = [{root!r}, {tests!r} + "/datamodules"]
 from pathlib import Path
-from test_video_datamodule import Mean, module
+from clips import Mean, module
 class Dies(Mean):
     def encode(self, video):
         if len(list(Path({folder!r}).rglob("*.safetensors"))) == 3:

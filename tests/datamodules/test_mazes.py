@@ -423,6 +423,7 @@ def test_the_game_shows_the_hues_that_were_chosen(tmp_path, patterned):
     assert max(sorted(found)[:3]) <= 4  # of the two walls, one may be out of view
 
 
+@pytest.mark.slow
 def test_a_killed_render_continues_and_repeats_the_same_frames(corpus):
     rows = read_table(corpus)
     lost, kept = (corpus.parent / rows[index]["path"] for index in (0, 1))
@@ -542,6 +543,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_maze_that_the_game_refuses_costs_its_walks_alone(tmp_path):
     # The game ends the process that started it: the other walks are rendered all the same.
     (tmp_path / "broken.py").write_text(BROKEN)

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_video_datamodule import Mean, Words
-from test_videos import make
+from clips import Mean, Words
+from video_files import make
 
 from datamodules.cache import Clip, ClipCache
 from datamodules.rows import Partners, RowPlan, RowRule, compose_row, fixed_row

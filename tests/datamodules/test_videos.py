@@ -2,40 +2,15 @@
 
 import json
 import logging
-from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 import torch
+from video_files import broken_files, levels, make, read
 
 from datamodules.tables import Entry, log_splits, read_entries, share_out
-from longtake.video import read_frames, write_video
-
-
-def make(path, num_frames=20, height=32, width=48, fps=10, times=None):
-    """Frame f is grey of level 10 (f mod 25); times: one presentation time a frame in seconds, for a variable rate."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps)
-        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        stream.options = {"crf": "1", "bf": "0"}
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for number in range(num_frames):
-            grey = np.full((height, width, 3), 10 * (number % 25), np.uint8)
-            frame = av.VideoFrame.from_ndarray(grey, format="rgb24")
-            frame.time_base = Fraction(1, 1000)
-            frame.pts = round(1000 * (number / fps if times is None else times[number]))
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
-
-
-def levels(frames):
-    return [round(float(frame.mean()) / 10) for frame in frames]
-
-
-def read(path, **changes):
-    return read_frames(path, **{"height": 16, "width": 16, "fps": 0, "crop_place": 0.5, **changes})
+from longtake.video import write_video
 
 
 def test_every_frame_in_order(tmp_path):
@@ -80,20 +55,6 @@ def test_odd_sides_are_scaled_and_cut(tmp_path):
     right = read(tmp_path / "wide.mp4", crop_place=1.0).mean()
     assert left > 200
     assert right < 30
-
-
-def broken_files(folder):
-    good = make(folder / "good.mp4").read_bytes()
-    files = {"empty.mp4": b"", "text.mp4": b"not a video at all" * 50, "truncated.mp4": good[: len(good) // 2]}
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    with av.open(str(folder / "sound.mp4"), "w") as container:
-        stream = container.add_stream("aac", rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 8000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return [*files, "sound.mp4", "missing.mp4"]
 
 
 def test_broken_files_are_named(tmp_path):

@@ -27,7 +27,7 @@ def module(**changes):
         "begin_from": None,
     }  # fmt: skip
     part = AutoencodingModule(**{**settings, **changes})
-    part._trainer = SimpleNamespace(accumulate_grad_batches=1, world_size=1, global_rank=0, global_step=0)
+    part.trainer = SimpleNamespace(accumulate_grad_batches=1, world_size=1, global_rank=0, global_step=0)
     return part
 
 
@@ -121,7 +121,7 @@ def test_a_codec_begins_from_one_with_fewer_channels(tmp_path):
     before = copy.deepcopy(part.codec.state_dict())
     trained_on = {"train/loss": trained_step(part, video)}
     assert trained_on["train/loss"] > 0
-    part._trainer.global_step = 1  # a resumed run
+    part.trainer.global_step = 1  # a resumed run
     part.on_train_start()
     assert any(not torch.equal(before[name], value) for name, value in part.codec.state_dict().items())
 

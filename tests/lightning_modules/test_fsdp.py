@@ -3,22 +3,18 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composing import ROOT, composed
 from lightning.pytorch.plugins.precision import FSDPPrecision
 
 from longtake.cli.checks import refuse_sharded
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
-
 
 def refuse(*changes):
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        cfg = compose("train", overrides=["paths.root_dir=ROOT", *changes])
+    cfg = composed("train", *changes)
     refuse_sharded(cfg.trainer, cfg.callbacks, cfg.optimizer)
 
 

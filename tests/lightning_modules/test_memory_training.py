@@ -6,13 +6,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composing import ROOT, composed
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from safetensors.torch import load_file
-from test_training import ROOT, TINY, weights
-from test_training import trained as trained  # the fixtures
-from test_training import videos as videos
+from tiny_runs import MEMORY, generate_config, weights
+from tiny_runs import memory_config as config
 
 from longtake.cli.storyboard import make_storyboard_video
 from longtake.cli.take import make_videos
@@ -23,45 +22,6 @@ from longtake.video import read_frames, write_video
 from networks.saving import WEIGHTS
 
 pytestmark = pytest.mark.slow
-
-SEGMENTS = [
-    "datamodule=folder_segments",
-    "datamodule.num_frames=[25]",  # seven latents: a row of three segments of two
-    "datamodule.segment_frames=2",
-    "datamodule.segments_per_row=3",
-    "compressor.encoder_depth=1",
-    "compressor.decoder_depth=1",
-    "lightning_module.rates.highest=8.0",
-]
-MEMORY = [
-    "lightning_module.validation_times=[0.5,0.9]",
-    "lightning_module.validation_rate=4.0",
-    "lightning_module.tasks.window_frames=1",
-    "lightning_module.tasks.max_context=2",
-    "rollout.segment_frames=2",
-    "rollout.window_frames=1",
-    "rollout.rate=4.0",
-    "rollout.max_context=2",
-    "~pretrained.window",
-]
-OTHERS = ("network.", "interface.", "lightning_module.", "datamodule=", "datamodule.num_frames")
-
-
-def config(videos, run, *overrides, drop=()):
-    settings = [key for key in TINY if not key.startswith((*OTHERS, *drop))]
-    paths = [f"datamodule.root={videos}", f"datamodule.cache_dir={videos.parent / 'cache'}", f"paths.root_dir={ROOT}"]
-    segments = [key for key in SEGMENTS if not key.startswith(drop)]
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        cfg = compose("train", overrides=[*settings, *segments, *paths, f"paths.run_dir={run}", *overrides])
-    torch.manual_seed(0)  # an untrained codec must be the same one every time
-    return cfg
-
-
-def generate_config(run, output, *overrides):
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        return compose(
-            "generate", overrides=[f"weights={run}", f"output={output}", f"paths.root_dir={ROOT}", *overrides]
-        )
 
 
 def header(run):
@@ -220,8 +180,7 @@ def test_the_hybrid_learns_from_releases_and_rolls_out(videos, compressed, relea
 
 @pytest.mark.parametrize("experiment", ["lovic_freedoom", "vin_lovic_freedoom"])
 def test_the_baseline_without_memory_composes(experiment):
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        cfg = compose("train", overrides=[f"experiment={experiment}", "compressor=none", f"paths.root_dir={ROOT}"])
+    cfg = composed("train", f"experiment={experiment}", "compressor=none")
     assert cfg.compressor is None
     assert cfg.lightning_module.network.compressor is None
     assert cfg.pretrained.compressor  # left out when it is loaded

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from test_memory_training import MEMORY
-from test_memory_training import config as memory_config
-from test_training import config, train, videos, weights  # noqa: F401
+from tiny_runs import MEMORY, config, memory_config, weights
+
+from longtake.cli.training import train
 
 pytestmark = pytest.mark.slow
 
@@ -17,7 +17,7 @@ def assert_same(one, other):
         torch.testing.assert_close(value, weights(other, "current_model_state")[name], **TIGHT, msg=name)
 
 
-def test_tokens_are_dropped_row_by_row(videos, tmp_path):  # noqa: F811
+def test_tokens_are_dropped_row_by_row(videos, tmp_path):
     cfg = config(videos, tmp_path / "four", OVERLAPS, "network.token_dropout=0.5")
     assert cfg.clips_per_device == 4
     train(cfg)
@@ -25,7 +25,7 @@ def test_tokens_are_dropped_row_by_row(videos, tmp_path):  # noqa: F811
     assert_same(tmp_path / "four", tmp_path / "two")
 
 
-def test_with_what_is_dropped_by_default(videos, tmp_path):  # noqa: F811
+def test_with_what_is_dropped_by_default(videos, tmp_path):
     cfg = config(videos, tmp_path / "four")
     assert cfg.network.token_dropout > 0
     train(cfg)
@@ -34,7 +34,7 @@ def test_with_what_is_dropped_by_default(videos, tmp_path):  # noqa: F811
 
 
 @pytest.mark.parametrize("most", ["2", "1"])
-def test_a_run_goes_on_with_other_micro_batches(videos, tmp_path, most):  # noqa: F811
+def test_a_run_goes_on_with_other_micro_batches(videos, tmp_path, most):
     train(config(videos, tmp_path / "whole", "clips_per_device=2"))
     train(config(videos, tmp_path / "parts", "clips_per_device=4", "trainer.max_steps=3", "scheduler.total_steps=6"))
     train(config(videos, tmp_path / "parts", f"clips_per_device={most}", f"resume={tmp_path / 'parts'}"))
@@ -43,14 +43,14 @@ def test_a_run_goes_on_with_other_micro_batches(videos, tmp_path, most):  # noqa
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_another_global_batch_is_refused_when_resuming(videos, tmp_path):  # noqa: F811
+def test_another_global_batch_is_refused_when_resuming(videos, tmp_path):
     train(config(videos, tmp_path / "run", "trainer.max_steps=1"))
     with pytest.raises(ValueError, match=r"global_batch_size=2, but the run was trained with 4.*pretrained=") as caught:
         train(config(videos, tmp_path / "run", "global_batch_size=2", f"resume={tmp_path / 'run'}"))
     assert "\n" not in str(caught.value)
 
 
-def test_memory_training_draws_row_by_row(videos, tmp_path):  # noqa: F811
+def test_memory_training_draws_row_by_row(videos, tmp_path):
     for most in ("4", "2"):
         # A mean over what there is to reconstruct is one of its own in every micro-batch, so that part is left out.
         # AdamW: Muon enlarges the rounding in gradients of low rank as far as a row drawn otherwise would change them.

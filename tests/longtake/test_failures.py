@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from test_training import config, train, videos  # noqa: F401
+from tiny_runs import config
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_modules.denoising import DenoisingModule
+from longtake.cli.training import train
 from longtake.cli.user_errors import sentence
 from longtake.failures import explain_failure
 from networks.codecs.causal import CausalVideoAutoencoder
@@ -80,7 +81,7 @@ def test_a_loaders_process_is_answered_for(killed, words):
     assert "Traceback" not in said
 
 
-def test_out_of_memory_names_two_settings_with_figures(videos, tmp_path, monkeypatch):  # noqa: F811
+def test_out_of_memory_names_two_settings_with_figures(videos, tmp_path, monkeypatch):
     run, step = tmp_path / "run", DenoisingModule.training_step
 
     def grows(self, batch, batch_idx):
@@ -121,7 +122,7 @@ def planted(cache, **changes):
         {"num_frames": {"num_frames": "7"}},
     ],
 )
-def test_a_cached_file_with_something_else_inside_is_made_again(videos, tmp_path, changes):  # noqa: F811
+def test_a_cached_file_with_something_else_inside_is_made_again(videos, tmp_path, changes):
     cache, own = tmp_path / "cache", [f"datamodule.cache_dir={tmp_path / 'cache'}", "trainer.max_steps=1"]
     train(config(videos, tmp_path / "first", *own))
     path = planted(cache, **dict(changes))
@@ -130,7 +131,7 @@ def test_a_cached_file_with_something_else_inside_is_made_again(videos, tmp_path
     assert path.read_bytes() != spoiled
 
 
-def test_cached_clips_of_nan_are_named_by_file(videos, tmp_path):  # noqa: F811
+def test_cached_clips_of_nan_are_named_by_file(videos, tmp_path):
     cache, own = tmp_path / "cache", [f"datamodule.cache_dir={tmp_path / 'cache'}"]
     train(config(videos, tmp_path / "first", *own, "trainer.max_steps=1"))
     path = planted(cache, clips=lambda old: torch.full_like(old["clips"], torch.nan))
@@ -141,7 +142,7 @@ def test_cached_clips_of_nan_are_named_by_file(videos, tmp_path):  # noqa: F811
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_cache_that_vanishes_is_named_and_the_last_state_is_kept(videos, tmp_path, monkeypatch, workers):  # noqa: F811
+def test_a_cache_that_vanishes_is_named_and_the_last_state_is_kept(videos, tmp_path, monkeypatch, workers):
     cache, run, step = tmp_path / "cache", tmp_path / "run", DenoisingModule.training_step
 
     def loses(self, batch, batch_idx):
@@ -164,7 +165,7 @@ def test_a_cache_that_vanishes_is_named_and_the_last_state_is_kept(videos, tmp_p
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 9
 
 
-def test_a_codec_that_gives_no_numbers_skips_the_video_by_name(videos, tmp_path, monkeypatch):  # noqa: F811
+def test_a_codec_that_gives_no_numbers_skips_the_video_by_name(videos, tmp_path, monkeypatch):
     original, cache, calls = CausalVideoAutoencoder.encode, tmp_path / "cache", []
 
     def spoils(self, video):

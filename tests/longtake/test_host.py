@@ -3,14 +3,13 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from composing import ROOT
 
 from longtake.process import set_matmul_precision, settle
 
-ROOT = Path(__file__).parents[2]
 FAULTS = """
 import resource
 from longtake.process import settle

@@ -1,18 +1,14 @@
 """The library from Python: weights by name from any folder, videos, other parts, files in and out."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composing import ROOT, composed
 
 import longtake
 from longtake.cli.take import Take
 from longtake.releases.reading import read_run
 from longtake.rollouts.autoregressive import Autoregressive
 from longtake.samplers import Euler
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +27,8 @@ def test_weights_are_found_by_name_wherever_the_shell_stands(tmp_path, monkeypat
 
 
 def test_a_call_makes_the_video_of_the_program(tmp_path):
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        overrides = [f"weights={ROOT / 'weights' / 'vin_freedoom_64'}", f"output={tmp_path}", "num_frames=17"]
-        cfg = compose("generate", overrides=[*overrides, "num_inference_steps=2", f"paths.root_dir={ROOT}"])
-    take = Take(cfg)
+    settings = [f"weights={ROOT / 'weights' / 'vin_freedoom_64'}", f"output={tmp_path}", "num_frames=17"]
+    take = Take(composed("generate", *settings, "num_inference_steps=2"))
     expected = torch.cat(list(take.frames(take.latents("a cave", 3, lambda *_: None))), dim=1)
     pipe = longtake.Pipeline.from_pretrained(ROOT / "weights" / "vin_freedoom_64")
     pipe.module.sampler.num_inference_steps = 2

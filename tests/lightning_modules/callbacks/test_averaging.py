@@ -5,6 +5,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_modules.callbacks.averaging import WarmAverage
+from longtake.compat.lightning import average_of
 
 STEPS = 12
 FROZEN = 200_000
@@ -50,13 +51,13 @@ def test_it_is_the_average_by_hand_and_leaves_tables(decay):
         mean = kept * mean + (1 - kept) * weight
     assert (mean - module.ends[-1]).abs().max() > 1e-3
     torch.testing.assert_close(module.learnt.weight.detach(), mean)  # what training ends with
-    assert average._average_model.module.table.tolist() == [0, 1, 2]
+    assert average_of(average).module.table.tolist() == [0, 1, 2]
 
 
 def test_what_is_frozen_is_kept_once(tmp_path):
     module, average = Small(), WarmAverage(decay=0.9)
     trainer = fit(module, average)
-    mean = average._average_model.module
+    mean = average_of(average).module
     assert mean.frozen.data_ptr() == module.frozen.data_ptr()
     assert mean.learnt.weight.data_ptr() != module.learnt.weight.data_ptr()
     assert module.frozen[0].signbit()  # to the bit
@@ -79,5 +80,5 @@ def test_it_follows_the_module_to_its_device_and_counts_on_the_cpu():
     average.setup(trainer, module, "fit")
     module.to("meta")  # as a strategy moves it, after setup
     average.on_fit_start(trainer, module)
-    assert average._average_model.module.learnt.weight.device.type == "meta"
-    assert average._average_model.n_averaged.device.type == "cpu"
+    assert average_of(average).module.learnt.weight.device.type == "meta"
+    assert average_of(average).n_averaged.device.type == "cpu"

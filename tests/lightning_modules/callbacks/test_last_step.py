@@ -4,7 +4,9 @@ import csv
 
 import pytest
 import torch
-from test_training import config, train, videos, weights  # noqa: F401
+from tiny_runs import config, weights
+
+from longtake.cli.training import train
 
 pytestmark = pytest.mark.slow
 
@@ -15,7 +17,7 @@ def validated(run):
 
 
 @pytest.mark.parametrize(("steps", "at"), [(2, [2]), (4, [3, 4])])
-def test_the_last_step_is_validated_sampled_and_saved(videos, tmp_path, steps, at):  # noqa: F811
+def test_the_last_step_is_validated_sampled_and_saved(videos, tmp_path, steps, at):
     run = tmp_path / "run"
     loss = train(config(videos, run, f"trainer.max_steps={steps}"))
     assert loss is not None
@@ -29,7 +31,7 @@ def test_the_last_step_is_validated_sampled_and_saved(videos, tmp_path, steps, a
 
 
 @pytest.mark.parametrize("steps", [2, 4])
-def test_going_on_from_the_last_step_equals_never_having_stopped(videos, tmp_path, steps):  # noqa: F811
+def test_going_on_from_the_last_step_equals_never_having_stopped(videos, tmp_path, steps):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(config(videos, whole))
     train(config(videos, parts, f"trainer.max_steps={steps}", "scheduler.total_steps=6"))

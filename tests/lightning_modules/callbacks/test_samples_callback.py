@@ -21,7 +21,7 @@ class Recorder(WandbLogger):
 def test_a_service_is_given_the_files(tmp_path):
     logger, paths = Recorder(), [tmp_path / "0.mp4", tmp_path / "1.mp4"]
     trainer = SimpleNamespace(loggers=[logger], global_step=7)
-    SampleVideos._log(trainer, torch.zeros(2, 3, 5, 8, 8), 8.75, paths, ["one", "two"])
+    SampleVideos.log_videos(trainer, torch.zeros(2, 3, 5, 8, 8), 8.75, paths, ["one", "two"])
     assert logger.calls == [("samples", [str(path) for path in paths], 7, {"caption": ["one", "two"]})]
 
 

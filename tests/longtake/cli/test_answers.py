@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composing import composed
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -76,8 +76,7 @@ def test_the_table_of_costs_cuts_no_number(columns, sizes, tmp_path, capsys, mon
     monkeypatch.setenv("COLUMNS", columns)
     evaluate = program("evaluate")
     changes = ["cost=true", "network=vin", "num_frames=257", "measured_tflops=0.05", *sizes]
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        cfg = compose("evaluate", [*changes, f"paths.weights_dir={ROOT / 'weights'}"])
+    cfg = composed("evaluate", *changes)
     record = evaluate.predict_cost(cfg)
     evaluate.show_cost(record, tmp_path)
     said = capsys.readouterr().out
@@ -151,6 +150,7 @@ def games_under(folder):
     return [number for number, command in commands.items() if str(folder).encode() in command and number.isdigit()]
 
 
+@pytest.mark.slow
 def test_sigterm_ends_games_and_leaves_no_file(tmp_path):
     (tmp_path / "endless.py").write_text(ENDLESS)
     (tmp_path / "temporary").mkdir()
@@ -173,10 +173,10 @@ def test_sigterm_ends_games_and_leaves_no_file(tmp_path):
 
 def test_sigterm_is_an_exit_only_while_walks_are_rendered():
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as left, render_module._ended_by_sigterm():
+    with pytest.raises(SystemExit) as left, render_module.ended_by_sigterm():
         signal.raise_signal(signal.SIGTERM)
     assert left.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == before
     with ThreadPoolExecutor(1) as pool:  # only the main thread may set a handler
-        pool.submit(lambda: render_module._ended_by_sigterm().__enter__()).result()
+        pool.submit(lambda: render_module.ended_by_sigterm().__enter__()).result()
     assert signal.getsignal(signal.SIGTERM) == before

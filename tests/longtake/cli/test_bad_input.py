@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composing import ROOT, composed
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -26,13 +26,6 @@ from longtake.cli.user_errors import explain, sentence
 from longtake.releases.checkpoints import CONFIG_KEY, find_resume, read_checkpoint
 from longtake.releases.reading import load_run, load_state, read_run
 from networks.codecs.pixels import PixelCodec
-
-ROOT = Path(__file__).parents[3]
-
-
-def composed(program, *changes, **settings):
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        return compose(program, overrides=["paths.root_dir=ROOT", *changes], **settings)
 
 
 def said(error):

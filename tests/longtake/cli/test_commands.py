@@ -5,13 +5,14 @@ import random
 import shlex
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composing import composed
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-from test_training import ROOT, config, train, videos  # noqa: F401
+from tiny_runs import config
 
 from longtake.arguments import argument
 from longtake.cli import export
+from longtake.cli.training import train
 
 pytestmark = pytest.mark.slow
 
@@ -60,12 +61,11 @@ def pasted(program: str, line: str):
     """The config that a printed command composes to."""
     python, script, *arguments = shlex.split(line)
     assert (python, script) == ("python", f"{program}.py")
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        return compose(program, overrides=arguments)
+    return composed(program, *arguments)
 
 
 @pytest.mark.parametrize("name", ["a b", "[x], 'y' \"z\"", "日本=é,1", "$(no) \\ $HOME", "#1; ls"])
-def test_the_next_command_of_a_run_and_of_a_release_can_be_pasted(videos, tmp_path, caplog, name):  # noqa: F811
+def test_the_next_command_of_a_run_and_of_a_release_can_be_pasted(videos, tmp_path, caplog, name):
     run, (videos_key, run_key) = tmp_path / name, (argument("name", name), argument("paths.run_dir", tmp_path / name))
     caplog.set_level(logging.INFO, logger="longtake")
     cfg = config(videos, tmp_path, *(shlex.split(key)[0] for key in (videos_key, run_key)), "trainer.max_steps=1")
@@ -80,13 +80,13 @@ def test_the_next_command_of_a_run_and_of_a_release_can_be_pasted(videos, tmp_pa
     assert released.output == f"outputs/{name}"
 
 
-def test_a_folder_that_would_be_read_as_a_reference_is_refused_by_name(videos, tmp_path):  # noqa: F811
+def test_a_folder_that_would_be_read_as_a_reference_is_refused_by_name(videos, tmp_path):
     key = shlex.split(argument("paths.run_dir", tmp_path / "${no}"))[0]
     with pytest.raises(ValueError, match=r"paths\.run_dir=.*\$\{no\}: what follows .* is read as a reference"):
         train(config(videos, tmp_path, key))
 
 
-def test_no_checkpoint_is_named_that_is_not_there(videos, tmp_path, caplog):  # noqa: F811
+def test_no_checkpoint_is_named_that_is_not_there(videos, tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="longtake")
     run = tmp_path / "run"
     train(config(videos, run, "trainer.max_steps=2", "callbacks.checkpoint.save_last=null"))

@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
+from composing import ROOT
 from hydra import compose, initialize_config_dir
-from test_training import ROOT, config
-from test_training import videos as videos
+from tiny_runs import config
 
 from datamodules.video_datamodule import VideoDataModule
 from longtake.cli.take import make_videos

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+from composing import ROOT
 from lightning import Callback
-from test_training import ROOT, videos  # noqa: F401
 
 from longtake.stopping import Stopped
 from networks.files import remove_unfinished, scratch
@@ -95,7 +95,7 @@ SCRIPT = """
 import sys
 sys.path[:0] = [{root!r}, {tests!r}, {tests!r} + "/longtake/cli"]
 from pathlib import Path
-from test_training import config
+from tiny_runs import config
 from longtake.cli.training import train
 from longtake.cli.user_errors import explain
 if __name__ == "__main__":
@@ -107,7 +107,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(
     ("rank", "kind", "code", "speaker"), [(1, "user", 2, 1), (0, "user", 2, 0), (-1, "user", 2, 0), (1, "ours", 1, 1)]
 )
-def test_a_process_that_fails_speaks_alone_and_all_end_with_its_status(videos, tmp_path, rank, kind, code, speaker):  # noqa: F811
+def test_a_process_that_fails_speaks_alone_and_all_end_with_its_status(videos, tmp_path, rank, kind, code, speaker):
     file = tmp_path / "script.py"
     planted = [f"+callbacks.fault.rank={rank}", f"+callbacks.fault.kind={kind}"]
     overrides = ["trainer=ddp_cpu", "trainer.max_steps=4", "trainer.val_check_interval=4", "clips_per_device=1"]

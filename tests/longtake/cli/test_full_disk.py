@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_programs import SHORT
+from typed import SHORT
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]

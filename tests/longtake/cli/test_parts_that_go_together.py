@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 from builders import tiny_dit, tiny_lovic, tiny_vin
+from composing import composed
 from omegaconf import OmegaConf
-from test_configs import composed
 
 from longtake.cli.checks import check_parts, check_sizes
 from longtake.cli.take import prompts_of

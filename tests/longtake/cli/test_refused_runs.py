@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from hydra.utils import instantiate
-from test_training import config, train, videos  # noqa: F401
+from tiny_runs import config
 
 from lightning_modules.callbacks.throughput import peak_by_name, peak_of
 from longtake.cli.checks import check_sizes
-from longtake.cli.training import start_wandb
+from longtake.cli.training import start_wandb, train
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from longtake.cli.training import start_wandb
         ("datamodule.num_frames=[5,10]", r"datamodule\.num_frames=10 breaks the codec's rule 4n \+ 1: use 9 or 13$"),
     ],
 )
-def test_a_size_that_makes_no_patches_is_refused_before_anything_is_cached(videos, tmp_path, change, answer):  # noqa: F811
+def test_a_size_that_makes_no_patches_is_refused_before_anything_is_cached(videos, tmp_path, change, answer):
     cfg = config(videos, tmp_path / "run", change, f"datamodule.cache_dir={tmp_path / 'cache'}")
     with pytest.raises(ValueError, match=answer) as caught:
         train(cfg)
@@ -28,7 +28,7 @@ def test_a_size_that_makes_no_patches_is_refused_before_anything_is_cached(video
     assert not (tmp_path / "cache").exists()
 
 
-def test_sizes_that_fit_pass(videos, tmp_path):  # noqa: F811
+def test_sizes_that_fit_pass(videos, tmp_path):
     cfg = config(videos, tmp_path, "datamodule.height=48")
     check_sizes(cfg.datamodule, instantiate(cfg.codec))
 

@@ -5,15 +5,16 @@ import logging
 import pytest
 import torch
 from builders import tiny_codec
+from composing import ROOT
 from lightning import Callback
-from test_training import ROOT, config, train, videos  # noqa: F401
+from tiny_runs import config
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from lightning_modules.callbacks.resuming import retune
 from lightning_modules.optimization import warmup_cosine
-from longtake.cli.training import keep_curves
+from longtake.cli.training import keep_curves, train
 from networks.saving import read_config
 
 pytestmark = pytest.mark.slow
@@ -40,14 +41,14 @@ def empty():
 
 
 @pytest.fixture(scope="module")
-def first(videos, tmp_path_factory):  # noqa: F811
+def first(videos, tmp_path_factory):
     """Three steps of a run of six."""
     run = tmp_path_factory.mktemp("runs") / "first"
     train(config(videos, run, "trainer.max_steps=3", *TAUGHT))
     return run
 
 
-def test_the_advice_after_a_nan_works(videos, first, tmp_path, caplog):  # noqa: F811
+def test_the_advice_after_a_nan_works(videos, first, tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="longtake")
     with pytest.raises(ValueError, match=r"stopped being .*resume=\S+/last\.ckpt optimizer\.lr=\S+$") as caught:
         train(config(videos, tmp_path / "nan", f"resume={first}", "optimizer.lr=1e30", RATES, *TAUGHT))
@@ -63,7 +64,7 @@ def test_the_advice_after_a_nan_works(videos, first, tmp_path, caplog):  # noqa:
     assert any("the learning rate goes on at" in line and "step 3" in line for line in caplog.messages)
 
 
-def test_nothing_changed_changes_nothing(videos, first, tmp_path, caplog):  # noqa: F811
+def test_nothing_changed_changes_nothing(videos, first, tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="longtake")
     train(config(videos, tmp_path / "on", f"resume={first}", RATES, *TAUGHT))
     shape = warmup_cosine(AdamW([nn.Parameter(torch.zeros(1))], lr=1e-3), warmup_steps=2, total_steps=6, last_share=0.1)
@@ -71,7 +72,7 @@ def test_nothing_changed_changes_nothing(videos, first, tmp_path, caplog):  # no
     assert not any(line.startswith("resume:") for line in caplog.messages)
 
 
-def test_extending_a_run_says_how_its_rate_changes(videos, first, tmp_path, caplog):  # noqa: F811
+def test_extending_a_run_says_how_its_rate_changes(videos, first, tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="longtake")
     more = ["trainer.max_steps=5", "scheduler.total_steps=12", "optimizer.weight_decay=0.3"]
     train(config(videos, tmp_path / "on", f"resume={first}", RATES, *TAUGHT, *more))
@@ -83,7 +84,7 @@ def test_extending_a_run_says_how_its_rate_changes(videos, first, tmp_path, capl
     assert Rates.seen[3] == pytest.approx(1e-3 * shape.lr_lambdas[0](3))
 
 
-def test_another_kind_of_schedule_takes_effect(videos, first, tmp_path):  # noqa: F811
+def test_another_kind_of_schedule_takes_effect(videos, first, tmp_path):
     other = ["scheduler._target_=torch.optim.lr_scheduler.StepLR", "+scheduler.step_size=2", "+scheduler.gamma=0.5"]
     gone = ["~scheduler.warmup_steps", "~scheduler.total_steps", "~scheduler.last_share"]
     train(config(videos, tmp_path / "on", f"resume={first}", RATES, "trainer.max_steps=6", *other, *gone))
@@ -111,13 +112,13 @@ def test_a_schedule_that_goes_by_its_own_state_is_where_it_would_be():
             each.step()
 
 
-def test_another_optimizer_is_refused_by_name(videos, first, tmp_path):  # noqa: F811
+def test_another_optimizer_is_refused_by_name(videos, first, tmp_path):
     with pytest.raises(ValueError, match=r"trained by torch\.optim\.AdamW, whose state timm\.optim\.Muon cannot"):
         train(config(videos, tmp_path / "on", f"resume={first}", "optimizer=muon", *TAUGHT))
 
 
 @pytest.mark.parametrize("steps", [3, 2])
-def test_a_finished_run_says_so_and_trains_nothing(videos, first, tmp_path, caplog, steps):  # noqa: F811
+def test_a_finished_run_says_so_and_trains_nothing(videos, first, tmp_path, caplog, steps):
     caplog.set_level(logging.INFO, logger="longtake")
     run = tmp_path / "on"
     assert train(config(videos, run, f"resume={first}", f"trainer.max_steps={steps}", RATES, *TAUGHT)) is None
@@ -137,13 +138,13 @@ def test_a_finished_run_says_so_and_trains_nothing(videos, first, tmp_path, capl
         ("callbacks.checkpoint.every_minutes=0", r"callbacks\.checkpoint\.every_minutes=0 must be above 0"),
     ],
 )
-def test_settings_that_would_do_nothing_are_refused(videos, tmp_path, change, answer):  # noqa: F811
+def test_settings_that_would_do_nothing_are_refused(videos, tmp_path, change, answer):
     with pytest.raises(Exception, match=answer):
         train(config(videos, tmp_path / "run", change))
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
-def test_an_untrained_codec_is_refused_in_a_training_of_a_network(videos, tmp_path):  # noqa: F811
+def test_an_untrained_codec_is_refused_in_a_training_of_a_network(videos, tmp_path):
     cfg = config(videos, tmp_path / "run")
     sizes = {key: value for key, value in read_config(tiny_codec()).items() if not key.startswith("_")}
     cfg.codec = {"_target_": "networks.codecs.causal.CausalVideoAutoencoder", **sizes}
@@ -161,7 +162,7 @@ def test_an_untrained_codec_is_refused_in_a_training_of_a_network(videos, tmp_pa
         ("resume", "optimizer_states"),
     ],
 )
-def test_weights_that_are_no_numbers_are_refused(videos, first, tmp_path, word, key, bad):  # noqa: F811
+def test_weights_that_are_no_numbers_are_refused(videos, first, tmp_path, word, key, bad):
     checkpoint = torch.load(first / "checkpoints" / "last.ckpt", weights_only=True)
     node = checkpoint[key]
     if key == "optimizer_states":
@@ -178,7 +179,7 @@ def test_runs_have_folders_of_their_own():
     assert "%S-%f" in text  # microseconds; tests/longtake/releases/test_checkpoints.py has what happens in the same one
 
 
-def test_last_is_written_by_the_clock(videos, tmp_path):  # noqa: F811
+def test_last_is_written_by_the_clock(videos, tmp_path):
     run = tmp_path / "run"
     clock = ["callbacks.checkpoint.every_minutes=1e-9", "trainer.val_check_interval=6"]
     killed = ["+callbacks.bomb._target_=test_resuming.Fails", "+callbacks.bomb.batch=4"]

@@ -7,10 +7,12 @@ import sys
 
 import pytest
 import torch
-from test_stopping import Bomb, bomb  # noqa: F401 - the callback is named by its path
-from test_training import ROOT, config, train, videos  # noqa: F401
+from bombs import bomb
+from composing import ROOT
+from tiny_runs import config
 
 from longtake.cli import slurm
+from longtake.cli.training import train
 
 JOB = {
     "SLURM_JOB_ID": "77",
@@ -76,7 +78,7 @@ def test_a_queue_that_refuses_is_a_warning_with_what_to_do(in_a_job, tmp_path, c
 
 
 @pytest.mark.slow
-def test_the_warning_saves_queues_again_and_the_same_command_goes_on(in_a_job, videos, tmp_path, monkeypatch, caplog):  # noqa: F811
+def test_the_warning_saves_queues_again_and_the_same_command_goes_on(in_a_job, videos, tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO", logger="longtake")
     whole, first, second = (tmp_path / "runs" / name for name in ("whole", "first", "second"))
     train(config(videos, whole))
@@ -96,7 +98,7 @@ def test_the_warning_saves_queues_again_and_the_same_command_goes_on(in_a_job, v
 
 
 @pytest.mark.slow
-def test_a_preempted_job_saves_and_is_queued_by_slurm_itself(in_a_job, videos, tmp_path):  # noqa: F811
+def test_a_preempted_job_saves_and_is_queued_by_slurm_itself(in_a_job, videos, tmp_path):
     with pytest.raises(SystemExit) as caught:
         train(config(videos, tmp_path / "runs" / "a", *bomb(1, signal.SIGTERM)))
     assert caught.value.code == 143

@@ -11,44 +11,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning import Callback
-from test_training import ROOT, config, train, videos  # noqa: F401
+from bombs import bomb
+from composing import ROOT
+from tiny_runs import config
 
-from datamodules.cache import ClipCache
+from longtake.cli.training import train
 from longtake.stopping import SIGNALS, asked, save_first, stopping_tidily
+from networks.codecs.causal import CausalVideoAutoencoder
 
 pytestmark = pytest.mark.slow
 
 CODES = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGINT: 130}
 TWICE = ("clips_per_device=2", "network=vin_plan")
 """Two batches a step."""
-PLANTED = "+callbacks.bomb._target_=test_stopping.Bomb"
-
-
-class Bomb(Callback):
-    """Sends a signal to its own process where a batch begins, as a scheduler may at any time."""
-
-    def __init__(self, *, batch: int, number: int, rank: int = 0, twice_after: float = 0) -> None:
-        self.batch, self.number, self.rank, self.twice_after = batch, number, rank, twice_after
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if batch_idx != self.batch or trainer.global_rank != self.rank:
-            return
-        os.kill(os.getpid(), self.number)
-        if self.twice_after:
-            print("asked", flush=True)
-            time.sleep(self.twice_after)
-            os.kill(os.getpid(), self.number)
-            time.sleep(60)
-
-    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
-        if self.batch < 0:
-            os.kill(os.getpid(), self.number)
-
-
-def bomb(batch, number, **more):
-    keys = {"batch": batch, "number": int(number), **more}
-    return [PLANTED, *(f"+callbacks.bomb.{key}={value}" for key, value in keys.items())]
 
 
 def state(run):
@@ -73,7 +48,7 @@ def assert_same(one, other, name=""):
 
 
 @pytest.fixture(scope="module")
-def whole(videos, tmp_path_factory):  # noqa: F811
+def whole(videos, tmp_path_factory):
     run = tmp_path_factory.mktemp("whole") / "run"
     train(config(videos, run, *TWICE))
     return state(run)
@@ -81,7 +56,7 @@ def whole(videos, tmp_path_factory):  # noqa: F811
 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("batch", [2, 3])
-def test_a_signal_saves_at_the_end_of_its_step(videos, whole, tmp_path, caplog, number, batch):  # noqa: F811
+def test_a_signal_saves_at_the_end_of_its_step(videos, whole, tmp_path, caplog, number, batch):
     run = tmp_path / "run"
     caplog.set_level(logging.INFO, logger="longtake")
     with pytest.raises(SystemExit) as caught:
@@ -96,7 +71,7 @@ def test_a_signal_saves_at_the_end_of_its_step(videos, whole, tmp_path, caplog, 
     assert_same(whole, state(run))
 
 
-def test_a_signal_in_validation_ends_at_once_since_its_step_is_saved(videos, whole, tmp_path):  # noqa: F811
+def test_a_signal_in_validation_ends_at_once_since_its_step_is_saved(videos, whole, tmp_path):
     run = tmp_path / "run"
     with pytest.raises(SystemExit) as caught:
         train(config(videos, run, *TWICE, *bomb(-1, signal.SIGTERM)))
@@ -107,17 +82,17 @@ def test_a_signal_in_validation_ends_at_once_since_its_step_is_saved(videos, who
     assert_same(whole, state(run))
 
 
-def test_a_signal_while_clips_are_cached_leaves_nothing_half_written(videos, tmp_path, monkeypatch, caplog):  # noqa: F811
+def test_a_signal_while_clips_are_cached_leaves_nothing_half_written(videos, tmp_path, monkeypatch, caplog):
     made = []
 
-    def interrupted(self, entry, path):
-        made.append(path)
+    def interrupted(self, video):
+        made.append(video.shape)
         if len(made) == 2:
             os.kill(os.getpid(), signal.SIGUSR1)
-        return make(self, entry, path)
+        return encode(self, video)
 
-    make = ClipCache._make
-    monkeypatch.setattr(ClipCache, "_make", interrupted)
+    encode = CausalVideoAutoencoder.encode
+    monkeypatch.setattr(CausalVideoAutoencoder, "encode", interrupted)
     caplog.set_level(logging.INFO, logger="longtake")
     cache = f"datamodule.cache_dir={tmp_path / 'cache'}"
     with pytest.raises(SystemExit) as caught:
@@ -133,14 +108,16 @@ SCRIPT = """
 import sys
 sys.path[:0] = [{root!r}, {tests!r}, {tests!r} + "/longtake/cli"]
 from pathlib import Path
-from test_training import config
+from tiny_runs import config
+
+from longtake.cli.training import train
 from longtake.cli.training import train
 if __name__ == "__main__":
     train(config(Path({videos!r}), Path({run!r}), *{overrides!r}))
 """
 
 
-def script(tmp_path, videos, run, *overrides):  # noqa: F811
+def script(tmp_path, videos, run, *overrides):
     file = tmp_path / f"{time.monotonic_ns()}.py"
     own = {"root": str(ROOT), "tests": str(ROOT / "tests"), "videos": str(videos), "run": str(run)}
     file.write_text(SCRIPT.format(**own, overrides=overrides))
@@ -150,7 +127,7 @@ def script(tmp_path, videos, run, *overrides):  # noqa: F811
     )
 
 
-def test_a_second_signal_ends_at_once(videos, tmp_path):  # noqa: F811
+def test_a_second_signal_ends_at_once(videos, tmp_path):
     run = tmp_path / "run"
     started = script(tmp_path, videos, run, *bomb(1, signal.SIGTERM, twice_after=1.5))
     assert "asked\n" in iter(started.stdout.readline, "")
@@ -159,7 +136,7 @@ def test_a_second_signal_ends_at_once(videos, tmp_path):  # noqa: F811
     assert time.monotonic() - begun < 10
 
 
-def two_processes(tmp_path, videos, run, *overrides):  # noqa: F811
+def two_processes(tmp_path, videos, run, *overrides):
     """Trains with two batches a step on each of two processes; the exit code of the one that started the other."""
     two = ["trainer=ddp_cpu", "trainer.max_steps=4", "trainer.val_check_interval=4", "clips_per_device=1"]
     started = script(tmp_path, videos, run, *two, "~callbacks.samples", *overrides)
@@ -168,7 +145,7 @@ def two_processes(tmp_path, videos, run, *overrides):  # noqa: F811
     return started.returncode
 
 
-def test_all_processes_save_at_the_same_step_and_go_on_from_it(videos, tmp_path):  # noqa: F811
+def test_all_processes_save_at_the_same_step_and_go_on_from_it(videos, tmp_path):
     assert two_processes(tmp_path, videos, tmp_path / "whole") == 0
     assert two_processes(tmp_path, videos, tmp_path / "parts", *bomb(2, signal.SIGTERM)) == 143
     assert state(tmp_path / "parts")["global_step"] == 2
@@ -176,7 +153,7 @@ def test_all_processes_save_at_the_same_step_and_go_on_from_it(videos, tmp_path)
     assert_same(state(tmp_path / "whole"), state(tmp_path / "again"))
 
 
-def test_a_signal_to_any_process_ends_all(videos, tmp_path):  # noqa: F811
+def test_a_signal_to_any_process_ends_all(videos, tmp_path):
     assert two_processes(tmp_path, videos, tmp_path / "run", *bomb(2, signal.SIGUSR1, rank=1)) == 143
     assert state(tmp_path / "run")["global_step"] == 2
 

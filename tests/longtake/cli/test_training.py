@@ -5,14 +5,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from builders import tiny_codec
-from hydra import compose, initialize_config_dir
+from composing import ROOT, composed
 from omegaconf import OmegaConf
+from tiny_runs import TINY, config, generate_config, weights
 
 from longtake.cli.take import Take, make_videos
 from longtake.cli.training import train
@@ -22,81 +20,6 @@ from longtake.releases.writing import release
 from longtake.video import read_frames, write_video
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[3]
-TINY = [
-    "text=null_text",
-    f"codec.folder={tiny_codec()}",
-    "codec.channels=4",
-    "backbone.width=32",
-    "backbone.depth=2",
-    "backbone.num_heads=2",
-    "interface.num_tokens=4",
-    "interface.depth=1",
-    "datamodule=folder",
-    "datamodule.height=32",
-    "datamodule.width=32",
-    "datamodule.num_frames=[5,9,17]",
-    "datamodule.hop_frames=4",
-    "datamodule.num_validation_clips=4",
-    "datamodule.validation_share=0.3",
-    "global_batch_size=4",
-    "clips_per_device=4",
-    "trainer.max_steps=6",
-    "trainer.val_check_interval=3",
-    "trainer.log_every_n_steps=1",
-    "lightning_module.validation_times=[0.5,0.9]",
-    "callbacks.samples.num_frames=9",
-    "callbacks.samples.num_videos=1",
-    "sampler.num_inference_steps=2",
-    "matmul_precision=highest",  # runs are compared with one another
-    "~callbacks.progress",
-    "logger=csv",
-    "network.chunk_frames=2",
-    "network.train_local_frames=1",
-    "network.local_frames=1",
-]
-
-
-@pytest.fixture(scope="session")
-def videos(tmp_path_factory):
-    """Six videos of a coloured square that moves, with captions."""
-    folder = tmp_path_factory.mktemp("videos")
-    for number in range(6):
-        frames = -torch.ones(3, 25, 32, 32)
-        for f in range(25):
-            frames[number % 3, f, 8:20, (f + 3 * number) % 20 : (f + 3 * number) % 20 + 8] = 1
-        write_video(folder / f"{number}.mp4", [frames], fps=8.75)
-        (folder / f"{number}.txt").write_text(f"square number {number}")
-    return folder
-
-
-def config(videos, run, *overrides):
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        return compose(
-            "train",
-            overrides=[
-                *TINY,
-                f"datamodule.root={videos}",
-                f"datamodule.cache_dir={videos.parent / 'cache'}",
-                f"paths.root_dir={ROOT}",
-                f"paths.run_dir={run}",
-                *overrides,
-            ],
-        )
-
-
-def weights(run, key="state_dict"):
-    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)[key]
-
-
-@pytest.fixture(scope="session")
-def trained(videos, tmp_path_factory):
-    run = tmp_path_factory.mktemp("runs") / "trained"
-    loss = train(config(videos, run, "network=vin_plan"))
-    assert loss is not None
-    assert np.isfinite(loss)
-    return run
 
 
 def test_a_run_leaves_checkpoint_samples_and_both_validation_losses(trained):
@@ -119,8 +42,7 @@ def test_an_unknown_precision_is_refused_by_both_programs(videos, tmp_path):
     words = "matmul_precision=exact must be one of highest, high, medium"
     with pytest.raises(ValueError, match=words):
         train(config(videos, tmp_path / "run", "matmul_precision=exact"))
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        cfg = compose("generate", overrides=["matmul_precision=exact", f"output={tmp_path}"])
+    cfg = composed("generate", "matmul_precision=exact", f"output={tmp_path}")
     with pytest.raises(ValueError, match=words):
         Take(cfg)
 
@@ -152,9 +74,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(videos, trained, tmp_path)
 
 DDP_SCRIPT = """
 import sys
-sys.path[:0] = [{root!r}, {tests!r}, {tests!r} + "/longtake/cli"]
+sys.path[:0] = [{root!r}, {tests!r}]
 from pathlib import Path
-from test_training import config
+from tiny_runs import config
 from longtake.cli.training import train
 if __name__ == "__main__":
     train(config(Path({videos!r}), Path({run!r}), "network=vin_plan", *{overrides!r}))
@@ -193,21 +115,9 @@ def test_release_round_trip_and_long_takes(videos, trained, tmp_path):
 
 @pytest.mark.parametrize("rollout", ["whole", "full", "autoregressive"])
 def test_generate_writes_videos_and_manifest(trained, tmp_path, rollout):
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        cfg = compose(
-            "generate",
-            overrides=[
-                f"weights={trained}",
-                f"output={tmp_path}",
-                "prompt=[a square,another]",
-                "num_frames=33",
-                f"rollout={rollout}",
-                *(["rollout.window_frames=4", "rollout.context_frames=1"] if rollout == "autoregressive" else []),
-                f"paths.root_dir={ROOT}",
-                "network.fusion=none",
-                "guidance_scale=2.0",
-            ],
-        )
+    own = ["rollout.window_frames=4", "rollout.context_frames=1"] if rollout == "autoregressive" else []
+    changes = ["prompt=[a square,another]", "num_frames=33", "network.fusion=none", "guidance_scale=2.0"]
+    cfg = generate_config(trained, tmp_path, f"rollout={rollout}", *own, *changes)
     paths = make_videos(cfg, write_video)
     lines = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
     assert [line["file"] for line in lines] == [path.name for path in paths] == ["000.mp4", "001.mp4"]
@@ -221,9 +131,8 @@ def test_generate_writes_videos_and_manifest(trained, tmp_path, rollout):
 
 def test_a_take_without_tokens_stays_without_them(tmp_path):
     def latents(*overrides):
-        few = ["num_frames=77", "num_inference_steps=1", f"paths.root_dir={ROOT}", f"output={tmp_path}"]
-        with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-            take = Take(compose("generate", overrides=[*few, *overrides]))
+        few = ["num_frames=77", "num_inference_steps=1", f"output={tmp_path}"]
+        take = Take(composed("generate", *few, *overrides))
         return take.latents("A corridor.", seed=0, on_step=lambda *_: None)
 
     whole = latents()

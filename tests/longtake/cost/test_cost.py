@@ -1,16 +1,29 @@
 """The cost model's predictions beside what PyTorch counts on networks that really run."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composing import ROOT
+from counted import (
+    FEATURES,
+    HYBRID,
+    LOVIC,
+    ROLLOUTS,
+    SIDE,
+    TEXT,
+    TINY,
+    WAN,
+    built,
+    configured,
+    counted,
+    example,
+    video_of,
+)
 from hydra.utils import instantiate
 
 from longtake.cli import evaluate as program
 from longtake.compat.live import LiveBytes
-from longtake.compat.torch import flop_counter
 from longtake.cost import speed
 from longtake.cost.codec import codec_size
 from longtake.cost.counting import on_meta
@@ -21,46 +34,8 @@ from longtake.rollouts.canvas import PastSegment, open_canvas
 from longtake.rollouts.plan import CanvasPlan, RememberedSegment, consecutive
 from networks.codecs.causal import CausalVideoAutoencoder
 from networks.embeddings import PlaceEmbedding, TimeEmbedding
-from networks.interfaces import Condition
 
-ROOT = Path(__file__).parents[3]
-
-TINY = ("backbone.width=32", "backbone.num_heads=2", "backbone.depth=2", "codec.channels=4")
-SIDE, TEXT, FEATURES = 4, 5, 384
 WEIGHTS = f"paths.weights_dir={ROOT / 'weights'}"
-LOVIC = ("network=lovic", "compressor=flexformer")
-HYBRID = ("network=vin_lovic", "compressor=flexformer_qformer")
-WAN = ("backbone.width=32", "backbone.num_heads=2", "codec.channels=16", "text.features=384")
-ROLLOUTS = sorted(path.stem for path in (ROOT / "conf/rollout").glob("*.yaml"))
-
-
-def configured(*overrides):
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("evaluate", list(overrides))
-
-
-def built(*overrides):
-    """A network and the rollouts by name."""
-    cfg = configured(*TINY, *overrides)
-    rollouts = {name: instantiate(node) for name, node in cfg.rollouts.items()}
-    return instantiate(cfg.network).eval().requires_grad_(False), rollouts
-
-
-def video_of(frames, channels=4):
-    return VideoSize(frames, channels, SIDE, SIDE, TEXT, FEATURES)
-
-
-def example(frames, *, shared_time=True):
-    index = torch.arange(frames, dtype=torch.float32).unsqueeze(0)
-    noisy = torch.randn(1, 4, frames, SIDE, SIDE)
-    time = torch.full((1, 1 if shared_time else frames), 0.7)
-    return noisy, time, Condition(index, torch.randn(1, TEXT, FEATURES), torch.ones(1, TEXT, dtype=torch.bool))
-
-
-def counted(function, *arguments, **settings):
-    with torch.no_grad(), flop_counter() as counter:
-        function(*arguments, **settings)
-    return counter.get_total_flops()
 
 
 def one_step(network, frames, *, given=False):

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from counted import HYBRID, LOVIC, ROLLOUTS, built, configured, counted, example, video_of
 from lightning import LightningModule
-from test_cost import HYBRID, LOVIC, ROLLOUTS, built, configured, counted, example, video_of
 
 from longtake.compat.live import LiveBytes
 from longtake.cost.counting import on_meta

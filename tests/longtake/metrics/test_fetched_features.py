@@ -6,7 +6,7 @@ import urllib.error
 
 import pytest
 import torch
-from test_metrics import sliding
+from pictures import sliding
 from torch.nn import functional
 
 from longtake.metrics import fetched_features, hub
@@ -124,5 +124,8 @@ def test_the_hub_is_not_asked_where_it_must_not_be(monkeypatch):
 def test_weights_that_were_fetched_before_need_no_hub(monkeypatch):
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repository, file: f"/kept/{repository}/{file}")
     monkeypatch.setattr(fetched_features, "refusal", lambda repository: pytest.fail("asked"))
-    found = fetched_features._weights_at_hand("vit_base_patch16_224.dino", "features")
-    assert found == {"file": "/kept/timm/vit_base_patch16_224.dino/model.safetensors"}
+    asked = []
+    monkeypatch.setattr("timm.create_model", lambda *_, **given: asked.append(given))
+    with pytest.raises(AttributeError):  # no model was made
+        fetched_features.timm_features(model_name="vit_base_patch16_224.dino")
+    assert asked[0]["pretrained_cfg_overlay"] == {"file": "/kept/timm/vit_base_patch16_224.dino/model.safetensors"}

@@ -3,8 +3,7 @@
 import pytest
 import torch
 import torch.distributed as dist
-from test_metrics import MeanColour, flat, sliding, still
-from test_set_metrics import videos
+from pictures import MeanColour, colours_of_noise, flat, sliding, still
 from torch import multiprocessing
 
 from longtake.metrics.consistency import SubjectConsistency
@@ -32,9 +31,9 @@ def scores(rows):
     for metric, given in zip(metrics, ({}, {}, {}, {"boundaries": [8]}, {}, {}, {"fps": 8.0}), strict=True):
         metric.update(batch[rows], **given)
     distance = FrechetFrameDistance(features=MeanColour(), frames_per_video=4)
-    distance.update(videos(0, number=4)[rows], is_reference=False)
+    distance.update(colours_of_noise(0, number=4)[rows], is_reference=False)
     if 3 in range(4)[rows]:  # references are read by one process only
-        distance.update(videos(1, offset=0.2), is_reference=True)
+        distance.update(colours_of_noise(1, offset=0.2), is_reference=True)
     return [float(metric.compute()) for metric in (*metrics, distance)]
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pictures import EVERY_METRIC, MeanColour, flat, sliding, still
 from torch.nn import functional
 
 from longtake.metrics.consistency import BackgroundConsistency, SubjectConsistency, consistency
@@ -19,67 +20,13 @@ from longtake.metrics.motion import DynamicDegree, MotionAwareWarpError, MotionM
 from longtake.metrics.reconstruction import VideoPSNR, VideoSSIM
 from longtake.metrics.revisit import RevisitPSNR, RevisitSSIM
 from longtake.metrics.scene_cuts import SceneCuts
-
-# 20 poses: away for four frames, else in one place
-GOES_AND_COMES_BACK = torch.tensor([[100.0 * (8 <= frame < 12), 0, 0, 90] for frame in range(20)])
-
-
-class MeanColour:
-    """Features known by heart: the mean of each channel."""
-
-    name = "mean colour"
-    sees = "whole frames"
-
-    def __call__(self, frames):
-        return frames.mean(dim=(2, 3))
-
-
-def texture(size=64, seed=0):
-    """A smooth random picture, c h w in [-1, 1]."""
-    noise = torch.randn(1, 3, size // 4, size // 4, generator=torch.Generator().manual_seed(seed))
-    picture = functional.interpolate(noise, size=(size, size), mode="bicubic")[0]
-    return (picture / picture.abs().max()).clamp(-1, 1)
-
-
-def still(num_frames=20, seed=0):
-    return texture(seed=seed)[None, :, None].repeat(1, 1, num_frames, 1, 1)
-
-
-def sliding(pixels_per_frame, num_frames=20, size=64):
-    frames = [texture(size).roll(number * pixels_per_frame, dims=2) for number in range(num_frames)]
-    return torch.stack(frames, dim=1)[None]
-
-
-def flat(levels):
-    """Grey frames of the given levels in [-1, 1]."""
-    return torch.tensor(levels).reshape(1, 1, -1, 1, 1).repeat(1, 3, 1, 32, 32)
+from longtake.testing.metrics import beside
 
 
 def score(metric, *videos, **given):
     for video in videos:
         metric.update(video, **given)
     return metric.compute().item()
-
-
-def all_metrics():
-    return [
-        (SubjectConsistency(features=MeanColour()), {}),
-        (TemporalFlicker(), {}),
-        (MotionMagnitude(), {"fps": 8.0}),
-        (DynamicDegree(), {"fps": 8.0}),
-        (SceneCuts(), {}),
-        (FeatureDrift(features=MeanColour()), {}),
-        (ColourDrift(), {}),
-        (SeamScore(), {"boundaries": [8]}),
-        (VideoPSNR(), {"reference": None}),
-        (VideoSSIM(), {"reference": None}),
-        (BackgroundConsistency(features=MeanColour()), {}),
-        (MotionSmoothness(), {}),
-        (MotionAwareWarpError(), {}),
-        (ScoreDrift(metric=TemporalFlicker()), {}),
-        (RevisitPSNR(), {"poses": GOES_AND_COMES_BACK}),
-        (RevisitSSIM(), {"poses": GOES_AND_COMES_BACK}),
-    ]
 
 
 def test_consistency_follows_the_formula():
@@ -112,9 +59,11 @@ def test_stills_get_the_ideal_answers():
         RevisitPSNR: 100.0,
         RevisitSSIM: 1.0,
     }
-    for metric, given in all_metrics():
-        given = {**given, "reference": video} if "reference" in given else given
-        assert score(metric, video, **given) == pytest.approx(ideal[type(metric)], abs=1e-5), type(metric)
+    for kind, best in ideal.items():
+        metric = next(made for made in (make() for make in EVERY_METRIC.values()) if type(made) is kind)
+        given = beside(metric, video)
+        given |= {"reference": video} if "reference" in given else {}
+        assert score(metric, video, **given) == pytest.approx(best, abs=1e-5), kind
 
 
 def test_flicker_counts_grey_levels():
@@ -189,38 +138,11 @@ def test_psnr_of_a_known_error():
         score(VideoPSNR(), noisy, reference=reference[:, :, :5])
 
 
-@pytest.mark.parametrize("place", range(16))
-def test_videos_count_once_in_batches_and_processes(place):
-    batch = torch.cat([sliding(2), still(20)])
-    lists = [all_metrics()[place] for _ in range(4)]
-    given = {**lists[0][1], "reference": batch.flip(1)} if "reference" in lists[0][1] else lists[0][1]
-    whole = score(lists[0][0], batch, **given)
-    alone = []
-    for row, (metric, _) in enumerate(lists[1:3]):
-        part = {**given, "reference": given["reference"][row : row + 1]} if "reference" in given else given
-        alone.append(score(metric, batch[row : row + 1], **part))
-    assert whole == pytest.approx(sum(alone) / 2, rel=1e-5, abs=1e-6)
-    # what torchmetrics does with states of several processes: stack, then reduce as each state was declared
-    merged = lists[3][0]
-    for state, reduce in merged._reductions.items():
-        setattr(merged, state, reduce(torch.stack([getattr(metric, state) for metric, _ in lists[1:3]])))
-    merged._update_count = 2
-    assert merged.compute().item() == pytest.approx(whole, rel=1e-5, abs=1e-6)
-
-
-@pytest.mark.parametrize("place", range(16))
-def test_wrong_input_is_refused_in_a_sentence(place):
-    metric, given = all_metrics()[place]
-    cases = {
-        r"b 3 f h w, got shape \(3, 20, 64, 64\)": sliding(1)[0],
-        r"pixels in \[-1, 1\], got values from 0 to 255": (flat([0.0, 255.0, 0.0])),
-    }
-    if not isinstance(metric, VideoPSNR | VideoSSIM):
-        cases["at least [23] frames, got 1"] = still(1)
-    for message, video in cases.items():
-        now = {**given, "reference": video} if "reference" in given else given
-        with pytest.raises(ValueError, match=message):
-            metric.update(video, **now)
+@pytest.mark.parametrize("name", sorted(set(EVERY_METRIC) - {"sharpness", "psnr", "ssim"}))
+def test_a_single_frame_has_no_time_to_score(name):
+    metric = EVERY_METRIC[name]()
+    with pytest.raises(ValueError, match=r"at least [23] frames, got 1"):
+        metric.update(still(1), **beside(metric, still(1)))
 
 
 def test_motion_refuses_what_flow_cannot_see():

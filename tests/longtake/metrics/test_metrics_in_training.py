@@ -3,7 +3,7 @@
 import lightning
 import pytest
 import torch
-from test_metrics import MeanColour, sliding, texture
+from pictures import MeanColour, sliding, texture
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_metrics import MeanColour, sliding, still
+from pictures import MeanColour, colours_of_noise, sliding, still
 from torch import nn
 
 from longtake.metrics.features import ColourTextureFeatures
@@ -21,12 +21,6 @@ from longtake.metrics.reconstruction import VideoLPIPS, VideoSSIM
 from longtake.metrics.revisit import RevisitPSNR
 
 
-def videos(seed, number=6, offset=0.0):
-    """Flat frames of random colours, b 3 f h w."""
-    colours = 0.1 * torch.randn(number, 3, 8, 1, 1, generator=torch.Generator().manual_seed(seed)) + offset
-    return colours.clamp(-1, 1).repeat(1, 1, 1, 32, 32)
-
-
 def frechet(first, second, metric):
     metric.update(first, is_reference=False)
     metric.update(second, is_reference=True)
@@ -35,15 +29,15 @@ def frechet(first, second, metric):
 
 def test_the_distance_of_equal_sets_is_nothing_and_of_shifted_ones_the_shift():
     metric = FrechetFrameDistance(features=MeanColour(), frames_per_video=8)
-    assert frechet(videos(0), videos(0), metric) == pytest.approx(0.0, abs=1e-6)
+    assert frechet(colours_of_noise(0), colours_of_noise(0), metric) == pytest.approx(0.0, abs=1e-6)
     metric.reset()
     # same spread, means 0.3 apart in each of three channels
-    assert frechet(videos(0), videos(0, offset=0.3), metric) == pytest.approx(3 * 0.09, rel=1e-4)
+    assert frechet(colours_of_noise(0), colours_of_noise(0, offset=0.3), metric) == pytest.approx(3 * 0.09, rel=1e-4)
 
 
 def test_the_distance_of_two_spreads_is_known():
     metric = FrechetFrameDistance(features=MeanColour(), frames_per_video=8)
-    once, twice = videos(0), 2 * videos(0)
+    once, twice = colours_of_noise(0), 2 * colours_of_noise(0)
     colours = once.mean(dim=(3, 4)).permute(0, 2, 1).flatten(0, 1).double()
     # tr(Σ + 4Σ − 2 · 2Σ) = tr Σ, and the mean is doubled
     expected = colours.T.cov().trace() + colours.mean(dim=0).square().sum()
@@ -62,7 +56,7 @@ def test_the_distance_is_that_of_torchmetrics():
     theirs = fid.FrechetInceptionDistance(feature=Colour(), normalize=True)
     theirs.set_dtype(torch.float64)
     ours = FrechetFrameDistance(features=MeanColour(), frames_per_video=8)
-    first, second = videos(0).abs(), 0.7 * videos(1, offset=0.2).abs()
+    first, second = colours_of_noise(0).abs(), 0.7 * colours_of_noise(1, offset=0.2).abs()
     for real, clips in ((False, first), (True, second)):
         theirs.update(clips.transpose(1, 2).flatten(0, 1), real=real)
     assert frechet(first, second, ours) == pytest.approx(float(theirs.compute()), rel=1e-4)
@@ -71,21 +65,20 @@ def test_the_distance_is_that_of_torchmetrics():
 def test_the_distance_adds_up_over_processes():
     parts = [FrechetFrameDistance(features=MeanColour(), frames_per_video=4) for _ in range(2)]
     whole = FrechetFrameDistance(features=MeanColour(), frames_per_video=4)
-    first, second = videos(0), videos(1, offset=0.1)
+    first, second = colours_of_noise(0), colours_of_noise(1, offset=0.1)
     expected = frechet(first, second, whole)
     for part, rows in zip(parts, (slice(0, 2), slice(2, 6)), strict=True):
         part.update(first[rows], is_reference=False)
     parts[1].update(second, is_reference=True)  # one of them sees no reference at all
-    merged = FrechetFrameDistance(features=MeanColour(), frames_per_video=4)
-    for state, reduce in merged._reductions.items():
-        setattr(merged, state, reduce(torch.stack([getattr(part, state) for part in parts])))
+    merged = parts[0]
+    merged.merge_state(parts[1])
     assert float(merged.distance()) == pytest.approx(expected, rel=1e-6)
     assert merged.describe()["video_samples"] == 24
 
 
 def test_too_few_samples_are_no_distance():
     metric = FrechetFrameDistance(features=MeanColour())
-    metric.update(videos(0), is_reference=False)
+    metric.update(colours_of_noise(0), is_reference=False)
     assert metric.distance().isnan()
     with pytest.raises(ValueError, match="frames_per_video is 0"):
         FrechetFrameDistance(features=MeanColour(), frames_per_video=0)
@@ -94,7 +87,7 @@ def test_too_few_samples_are_no_distance():
 def test_clips_tell_motion_from_stills():
     features = FramesAndChanges(features=MeanColour(), num_frames=4)
     metric = FrechetVideoDistance(features=features)
-    assert metric.samples(videos(0)[0]).shape == (2, 6)
+    assert metric.samples(colours_of_noise(0)[0]).shape == (2, 6)
     blinking = still(8).clone()
     blinking[:, :, ::2] *= -1
     changes = metric.samples(blinking[0])[:, 3:]
@@ -232,6 +225,7 @@ def test_lpips_without_its_weights_says_so(monkeypatch, tmp_path):
         metric.measure(still(3)[0], reference=still(3)[0])
 
 
+@pytest.mark.slow
 def test_lpips_is_that_of_torchmetrics(monkeypatch, tmp_path):
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
     from torchvision.models import alexnet

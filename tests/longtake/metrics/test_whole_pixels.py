@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_metrics import sliding
+from pictures import sliding
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from longtake.metrics.consistency import BackgroundConsistency, SubjectConsistency

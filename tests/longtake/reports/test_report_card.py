@@ -12,12 +12,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
-import av
 import cv2
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from composing import composed
+from video_files import textured as write_video
 
 from longtake.cli import evaluate as program
 from longtake.metrics.drift import ColourDrift
@@ -35,21 +35,6 @@ from longtake.reports.report_files import write_report
 from longtake.reports.scorer import Clip, Scorer
 
 ROOT = Path(__file__).parents[3]
-# by path, since another package has the same name
-
-
-def write_video(path, levels, size=64, fps=8):
-    """Textured frames whose brightness follows `levels` (0 to 255)."""
-    height, width = size if isinstance(size, tuple) else (size, size)
-    texture = np.random.default_rng(0).integers(-20, 20, (height // 8, width // 8, 3)).repeat(8, 0).repeat(8, 1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "10"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for level in levels:
-            pixels = (texture + level).clip(0, 255).astype(np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
-        container.mux(stream.encode(None))
 
 
 @pytest.fixture
@@ -64,11 +49,6 @@ def folder(tmp_path):
     (videos / "cut_off.mp4").write_bytes((videos / "still.mp4").read_bytes()[:-400])
     (videos / "notes.txt").write_text("is ignored")
     return videos
-
-
-def compose_evaluation(*overrides):
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("evaluate", list(overrides))
 
 
 def score(videos, output, *, beside=None, references=(), **changes):
@@ -428,7 +408,8 @@ def test_videos_are_shrunk_never_enlarged(tmp_path):
 
 def test_the_program_scores_with_its_own_config(folder, tmp_path):
     (folder / "manifest.jsonl").write_text('{"file": "more/fade.mp4", "boundaries": [5]}\n')
-    config = compose_evaluation(
+    config = composed(
+        "evaluate",
         f"videos={folder}",
         f"output={tmp_path / 'out'}",
         f"reference={folder}",
@@ -465,14 +446,14 @@ def test_the_program_refuses_what_it_cannot_use(folder, tmp_path):
     out = f"output={tmp_path / 'out'}"
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"^there is no video in '.*empty'"):
-        program.run(compose_evaluation(f"videos={tmp_path / 'empty'}", out))
+        program.run(composed("evaluate", f"videos={tmp_path / 'empty'}", out))
     with pytest.raises(ValueError, match=r"^there is no video in '.*empty'"):
-        program.run(compose_evaluation(f"videos={folder}", out, f"reference={tmp_path / 'empty'}"))
+        program.run(composed("evaluate", f"videos={folder}", out, f"reference={tmp_path / 'empty'}"))
     with pytest.raises(ValueError, match=r"^no file in poses=.*empty has the name of a video: "):
-        program.run(compose_evaluation(f"videos={folder}", out, f"poses={tmp_path / 'empty'}"))
+        program.run(composed("evaluate", f"videos={folder}", out, f"poses={tmp_path / 'empty'}"))
     (folder / "manifest.jsonl").write_text('{"file": "still.mp4"}\nhello\n')
     with pytest.raises(ValueError, match=r"^line 2 of '.*manifest.jsonl' is not "):
-        program.run(compose_evaluation(f"videos={folder}", out))
+        program.run(composed("evaluate", f"videos={folder}", out))
     assert not (tmp_path / "out").exists()
 
 

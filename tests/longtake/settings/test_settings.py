@@ -11,19 +11,18 @@ from typing import Annotated, Literal
 import pytest
 import torch
 from annotated_types import Ge, Le
+from composing import CHOICES, PROGRAMS, ROOT, as_used, check, composed
 from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from test_configs import CHOICES, PROGRAMS, ROOT, as_used, composed
 
 from datamodules.tables import read_entries
 from longtake.arguments import argument, as_typed
 from longtake.cli import schemas
 from longtake.cli.composed import check_settings
-from longtake.cli.together import check_together
 from longtake.cli.user_errors import sentence
 from longtake.finite import NotFinite, check_finite
 from longtake.generation import window_generator
@@ -37,17 +36,6 @@ from longtake.video import read_frames, shape_of, write_video
 from networks.interfaces import Condition
 from networks.ranges import Positive, Sizes, Text
 
-NEEDED = {"generate": ["output=OUT"], "export": ["run=RUN", "output=OUT"]}
-
-
-def check(program, *changes):
-    """Composes and checks as a program does, up to what would be built."""
-    cfg = composed(program, *NEEDED.get(program, []), *changes)
-    check_settings(cfg, getattr(schemas, f"{program.capitalize()}Settings"))
-    if program == "train":
-        check_together(cfg)
-
-
 # What is right passes
 
 
@@ -60,28 +48,6 @@ def test_the_schema_has_the_keys_of_conf(program):
     groups = {group for name, group, _ in CHOICES if name == program}
     assert schema.__optional_keys__ <= groups | {"videos", "output"}
     check(program)
-
-
-TOGETHER = {
-    "lightning_module=autoencoding": ["experiment=codec_freedoom"],
-    "lightning_module=compression": ["experiment=flexformer_freedoom"],
-    "lightning_module=memory": ["experiment=lovic_freedoom"],
-    "network=compressor": ["experiment=flexformer_freedoom"],
-    "rollout=segmentwise": ["experiment=lovic_freedoom"],
-}
-"""Options that go with others."""
-
-
-@pytest.mark.parametrize(("program", "group", "option"), CHOICES)
-def test_every_option_passes(program, group, option):
-    chosen = f"{group}={option}"
-    rows = option.endswith("_segments") and group == "datamodule"
-    with_it = TOGETHER.get(chosen, ["experiment=lovic_freedoom"] if rows else []) if program == "train" else []
-    if option.endswith("_pixels"):
-        with_it = [f"experiment=codec_{option.removesuffix('_pixels')}"]
-    asked = ["datamodule.root=DIR"] if option in ("folder", "folder_segments", "table", "vin_wan") else []
-    asked += ["datamodule.table=videos.csv"] if option == "table" else []
-    check(program, *with_it, chosen, *asked)
 
 
 def test_a_key_of_ones_own_that_others_refer_to_is_no_mistake():

@@ -9,11 +9,11 @@ import math
 from functools import cache
 
 import pytest
+from composing import CHOICES, PROGRAMS, composed
 from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from test_configs import CHOICES, PROGRAMS, composed
 
 from longtake.cli import schemas
 from longtake.cli.composed import check_settings

@@ -2,8 +2,8 @@
 
 import pytest
 import yaml
-from test_storyboard_programs import BOARD, Writer, ask, never, runs  # noqa: F401
-from test_videos import make
+from video_files import make
+from writers import BOARD, Writer, never
 
 from longtake.cli.storyboard import make_storyboard_video
 from longtake.storyboard.continuation import continuation_file
@@ -17,7 +17,7 @@ def started(cfg, video):
     return cfg
 
 
-def test_a_video_is_gone_on_from(ask, tmp_path):  # noqa: F811
+def test_a_video_is_gone_on_from(ask, tmp_path):
     """Segments of two latents, eight frames each: 17 frames more are two of them, and the video's own end stays."""
     cfg = started(ask("lovic", "prompt=[a,b]", "num_frames=17", "seed=3"), make(tmp_path / "own.mp4", 20))
     writer = Writer()
@@ -31,7 +31,7 @@ def test_a_video_is_gone_on_from(ask, tmp_path):  # noqa: F811
     assert [part["num_frames"] for part in line["segments"]][1:] == [8, 8]
 
 
-def test_one_prompt_serves_all_and_the_last_one_stays(ask, tmp_path):  # noqa: F811
+def test_one_prompt_serves_all_and_the_last_one_stays(ask, tmp_path):
     video = make(tmp_path / "own.mp4", 20)
     for prompt, expected in (("prompt=a", ["a"] * 4), ("prompt=[a,b]", ["a", "b", "b", "b"])):
         cfg = started(ask("lovic", prompt, "num_frames=33", "dry_run=true"), video)
@@ -40,7 +40,7 @@ def test_one_prompt_serves_all_and_the_last_one_stays(ask, tmp_path):  # noqa: F
         assert [segment["prompt"] for segment in board["segments"]] == expected
 
 
-def test_what_cannot_be_gone_on_from_is_one_sentence(ask, tmp_path):  # noqa: F811
+def test_what_cannot_be_gone_on_from_is_one_sentence(ask, tmp_path):
     with pytest.raises(ValueError, match=r"given=nowhere\.mp4: no such file; give a video to go on from"):
         make_storyboard_video(started(ask("lovic"), "nowhere.mp4"), never, never)
     with pytest.raises(ValueError, match="needs weights with a memory"):

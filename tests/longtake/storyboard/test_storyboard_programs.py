@@ -3,16 +3,14 @@
 import json
 import logging
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from builders import CHANNELS, TEXT, awake, tiny_dit, tiny_lovic, tiny_vin
-from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
+from composing import composed
 from lightning import LightningModule
-from omegaconf import OmegaConf
+from writers import BOARD, Writer, never
 
 from longtake import generation
 from longtake.cli.storyboard import limits_of, make_storyboard_video
@@ -22,7 +20,6 @@ from longtake.objectives.paths import LinearPath
 from longtake.objectives.predictions import FlowPrediction
 from longtake.objectives.times import Uniform
 from longtake.objectives.weights import NoWeight
-from longtake.releases.checkpoints import CONFIG_KEY
 from longtake.rollouts.gen_l_video import GenLVideo
 from longtake.rollouts.memory import MemoryPolicy
 from longtake.rollouts.plan import chunk_boundaries
@@ -36,86 +33,6 @@ from longtake.storyboard.plan import plan
 from longtake.storyboard.run import make_storyboard
 from longtake.storyboard.schema import GivenFacts, ModelLimits
 from longtake.storyboard.store import SegmentStore
-
-ROOT = Path(__file__).parents[3]
-SMALL = (
-    *("text=null_text", "codec=causal", "codec.channels=4", "codec.fine_width=8", "codec.coarse_width=8"),
-    *("backbone.width=32", "backbone.depth=2", "backbone.num_heads=2"),
-    *("sampler=euler", "sampler.num_inference_steps=2", "datamodule=folder", "datamodule.root=nowhere"),
-    *("datamodule.height=32", "datamodule.width=32"),
-)
-CHUNKS = ("chunk_frames=2", "train_local_frames=1", "local_frames=1")
-MEMORY = (
-    *("compressor=flexformer", "compressor.encoder_depth=1", "compressor.decoder_depth=1", "rollout=segmentwise"),
-    *("rollout.segment_frames=2", "rollout.window_frames=1", "rollout.rate=4.0", "rollout.max_context=2"),
-)
-INTERFACE = ("interface.num_tokens=4", "interface.depth=1")
-KINDS = {
-    "vin": ("network=vin", *INTERFACE, *(f"network.{key}" for key in CHUNKS)),
-    "lovic": ("network=lovic", *MEMORY),
-    "hybrid": ("network=vin_lovic", *INTERFACE, *MEMORY, *(f"network.window.{key}" for key in CHUNKS)),
-}
-
-
-def composed(program, *overrides):
-    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
-        return compose(program, overrides=[f"paths.root_dir={ROOT}", *overrides])
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """A checkpoint of untrained weights of each kind."""
-    folder, made = tmp_path_factory.mktemp("runs"), {}
-    for kind, settings in KINDS.items():
-        cfg = composed("train", *SMALL, *settings, "paths.run_dir=.")
-        torch.manual_seed(0)
-        module = instantiate(cfg.lightning_module)
-        awake(module.network, scale=0.05)
-        kept = ("codec", "text", "network", "objective", "sampler", "guidance", "rollout", "lightning_module", "video")
-        config = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in kept}
-        config["prompts"] = ["a square"]
-        made[kind] = folder / f"{kind}.ckpt"
-        torch.save({CONFIG_KEY: config, "state_dict": module.state_dict()}, made[kind])
-    return made
-
-
-BOARD = """
-segments:
-  - {name: one, shot: a}
-  - {name: two, shot: b}
-"""
-
-
-@pytest.fixture
-def ask(runs, tmp_path):
-    """The config of a call of generate.py with weights of a kind; board: the storyboard's text, "" for none."""
-
-    def make(kind, *overrides, board=""):
-        own = [f"weights={runs[kind]}", f"output={tmp_path / 'out'}"]
-        if board:
-            (tmp_path / "board.yaml").write_text(board)
-            own.append(f"storyboard={tmp_path / 'board.yaml'}")
-        return composed("generate", *own, *overrides)
-
-    return make
-
-
-def never(*_, **__):
-    raise AssertionError("nothing is to be sampled, read or written")
-
-
-class Writer:
-    """A write_video that keeps its frames' sum, and may be killed at a file."""
-
-    def __init__(self, kill_at=None):
-        self.made, self.kill_at = {}, kill_at
-
-    def __call__(self, path, pieces, *, fps):
-        if path.name == self.kill_at:
-            raise KeyboardInterrupt
-        self.made[path.name] = float(sum(piece.abs().sum() for piece in pieces))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"video")
 
 
 def said(caplog, level="INFO"):

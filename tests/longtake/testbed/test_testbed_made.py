@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 from datamodules.mazes import testbed as maze_testbed
 from datamodules.mazes.layout import split_of
 from datamodules.mazes.testbed import plan_walks
-from longtake.cli import testbed as program
 from longtake.cli import schemas
+from longtake.cli import testbed as program
 from longtake.cli.composed import check_settings
 from longtake.testbed.drafting import Walk, draft_questions
 from longtake.testbed.folder import open_testbed

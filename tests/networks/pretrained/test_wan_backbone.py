@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from builders import CHANNELS, HEADS, TEXT, WIDTH, awake, example, remembering_example, tiny_lovic, tiny_vin
-from hydra import compose, initialize_config_dir
+from composing import composed
 from hydra.utils import instantiate
 from lightning import Trainer
 from safetensors.torch import load_file, save_file
+from tiny_wan import OF_ITS_OWN, backbone_of, learnt, settings_of, tiny_transformer
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from lightning_modules.callbacks.compiled_blocks import CompiledBlocks
@@ -30,24 +31,6 @@ from networks.sequence import positions_of
 
 CONF = Path(__file__).parents[3] / "conf"
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
-OF_ITS_OWN = {"place.project.weight", "place.project.bias"}
-
-
-def tiny_transformer(**changes):
-    from diffusers import WanTransformer3DModel
-
-    settings = {
-        "num_attention_heads": HEADS,
-        "attention_head_dim": WIDTH // HEADS,  # 16: 8 for frames, 4 and 4 for rows and columns
-        "in_channels": CHANNELS,
-        "out_channels": CHANNELS,
-        "text_dim": TEXT,
-        "freq_dim": 16,
-        "ffn_dim": 48,
-        "num_layers": 2,
-    }
-    torch.manual_seed(0)
-    return awake(WanTransformer3DModel(**{**settings, **changes}).eval(), scale=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -59,41 +42,9 @@ def wan(tmp_path_factory):
     return model, str(folder)
 
 
-def settings_of(folder, **changes):
-    return {
-        "pretrained": str(folder),
-        "subfolder": "transformer",
-        "dtype": "float32",
-        "channels": CHANNELS,
-        "width": WIDTH,
-        "num_heads": HEADS,
-        "text_features": TEXT,
-        "latent_fps": 2.0,
-        "rope_theta": 10000.0,
-        "lora_rank": 4,
-        "lora_alpha": 4,
-        "checkpoint_activations": False,
-        **changes,
-    }
-
-
-def backbone_of(folder, **changes):
-    torch.manual_seed(0)  # of the adapters
-    return WanBackbone(**settings_of(folder, **changes)).eval()
-
-
 @pytest.fixture(scope="module")
 def backbone(wan):
     return backbone_of(wan[1])
-
-
-def learnt(backbone, seed=3):
-    """With adapters and places that say something; the loaded weights as they are."""
-    for name, parameter in backbone.named_parameters():
-        if "lora" in name or name in OF_ITS_OWN:
-            noise = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
-            parameter.data.add_(0.2 * noise)
-    return backbone
 
 
 NETWORKS = {
@@ -469,9 +420,7 @@ def test_its_experiment_trains_and_samples(wan):
         "interface.depth": 1,
         "sampler.num_inference_steps": 2,
     }
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        changes = [f"{key}={value}" for key, value in tiny.items()]
-        cfg = compose("train", ["paths.root_dir=ROOT", "experiment=vin_wan", *changes])
+    cfg = composed("train", "experiment=vin_wan", *(f"{key}={value}" for key, value in tiny.items()))
     lengths = [(frames - 1) // 4 + 1 for frames in cfg.datamodule.num_frames]
     assert lengths == [chunks * cfg.network.chunk_frames for chunks in (1, 2, 4)]
     assert cfg.network.chunk_frames + cfg.network.train_local_frames == 21  # latents of 81 frames, which Wan knows

@@ -6,12 +6,14 @@ import shutil
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from test_report_card import ROOT, program, write_video
+from composing import composed
+from vbench_folders import lasting, lay, rules, traps
+from video_files import textured as write_video
 
+from longtake.cli import evaluate as program
 from longtake.reports.vbench.export import export
 from longtake.reports.vbench.preflight import Length, preflight
-from longtake.reports.vbench.rules import DIMENSIONS, make_rules, split_name
+from longtake.reports.vbench.rules import DIMENSIONS, split_name
 
 INFO = [
     {"prompt_en": "A 3D model of a 1800s victorian house.", "dimension": ["subject_consistency", "imaging_quality"]},
@@ -20,30 +22,11 @@ INFO = [
 ]
 
 
-def rules(mode, *dimensions, samples=2, info=None):
-    return make_rules(mode=mode, dimensions=dimensions or ["subject_consistency"], samples=samples, info=info)
-
-
 @pytest.fixture
 def info(tmp_path):
     path = tmp_path / "VBench_full_info.json"
     path.write_text(json.dumps(INFO))
     return path
-
-
-def lay(folder, *names):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        (folder / name).touch()
-    return folder
-
-
-def lasting(seconds, fps=8.0):
-    return lambda path: Length(round(seconds * fps), fps)
-
-
-def traps(faults, *, grave=True):
-    return {(fault.trap, fault.file) for fault in faults if fault.grave == grave}
 
 
 def test_names_are_taken_apart_as_vbench_does():
@@ -226,8 +209,7 @@ def test_commands_are_those_of_each_mode(videos, tmp_path):
 
 def test_the_program_lays_out_and_checks(videos, tmp_path, capsys):
     def run(*overrides):
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            program.run(compose("evaluate", list(overrides)))
+        program.run(composed("evaluate", *overrides))
         return " ".join(capsys.readouterr().out.split())
 
     out = tmp_path / "out"

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from test_vbench import lasting, lay, rules, traps
+from vbench_folders import lasting, lay, rules, traps
 
 from longtake.reports.vbench import disk, export
 from longtake.reports.vbench.preflight import preflight

@@ -1,0 +1,41 @@
+"""Videos as a training sees them, for notebooks and programs of one's own."""
+
+import os
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from lightning import LightningDataModule
+
+from longtake.configs import CONF, weights_folder
+
+
+def open_data(*settings: str, split: str = "test") -> LightningDataModule:
+    """Prepares a data module with its codec and text encoder, and opens a split of it.
+
+    What is missing is rendered and encoded first, as `python train.py` does.
+
+    Args:
+        *settings: as on the command line of train.py, such as "datamodule=folder" and "datamodule.root=DIR".
+        split: "train" for training and validation, or "test".
+
+    Returns:
+        With `clips` by split, `batch(clips, num_frames, starts)`, `codec` and `fps`; one clip a batch.
+
+    Raises:
+        ValueError: if a setting is wrong or no video can be read.
+
+    Example:
+        data = longtake.open_data("datamodule=folder", "datamodule.root=videos")
+        clip = data.clips["test"][0]
+    """
+    os.environ.setdefault("LONGTAKE_WEIGHTS", str(weights_folder()))
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        cfg = compose("train", [f"paths.root_dir={Path.cwd()}", "paths.run_dir=.", *settings])
+    codec, text_encoder = instantiate(cfg.codec).eval(), instantiate(cfg.text)
+    data: LightningDataModule = instantiate(
+        cfg.datamodule, codec=codec, text_encoder=text_encoder, global_batch_size=1, batch_size=1, seed=cfg.seed
+    )
+    data.prepare_data()
+    data.setup("test" if split == "test" else "fit")
+    return data

@@ -1,0 +1,149 @@
+"""Small inputs that are the same every time, and what every battery says and compares by.
+
+Axes: b batch, c channels, f frames, h height, w width (latents), s segments, l text tokens, e text features.
+"""
+
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from networks.interfaces import Condition, Context, SegmentBatch
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+def require(holds: bool, sentence: str) -> None:
+    """Fails with a sentence unless something holds; unlike `assert`, with `python -O` too."""
+    if not holds:
+        fail(sentence)
+
+
+def fail(sentence: str) -> NoReturn:
+    """Ends a battery.
+
+    Args:
+        sentence: what is wrong.
+
+    Raises:
+        AssertionError: with the sentence.
+    """
+    raise AssertionError(sentence)
+
+
+def close(one: Tensor, other: Tensor, *, rtol: float = CLOSE["rtol"], atol: float = CLOSE["atol"]) -> bool:
+    """Whether two tensors of one shape hold nearly the same numbers."""
+    return one.shape == other.shape and torch.allclose(one, other, rtol=rtol, atol=atol)
+
+
+def furthest(one: Tensor, other: Tensor) -> float:
+    """The largest difference between two tensors of one shape."""
+    return float((one - other).abs().max())
+
+
+def randomize_(network: nn.Module, *, seed: int = 0, scale: float = 0.2) -> nn.Module:
+    """Adds noise to every trainable parameter, in place: gates that begin at zero would hide what lies behind them.
+
+    Args:
+        network: whose parameters are changed.
+        seed: of the noise.
+        scale: its standard deviation.
+
+    Returns:
+        The network.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+    return network
+
+
+def example(
+    frames: int,
+    *,
+    channels: int = 4,
+    text_features: int = 6,
+    batch: int = 2,
+    seed: int = 0,
+    height: int = 4,
+    width: int = 4,
+) -> tuple[Tensor, Tensor, Condition]:
+    """What a network is called with: a noisy video, its times, and a condition of three text tokens a row.
+
+    Args:
+        frames: latent frames.
+        channels: of the latents.
+        text_features: of the text.
+        batch: rows; each has a time of its own, from 0.3 to 0.9.
+        seed: of the noise.
+        height: latent places.
+        width: latent places.
+
+    Returns:
+        noisy b c f h w, time b f, condition.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noisy = torch.randn(batch, channels, frames, height, width, generator=generator)
+    time = torch.linspace(0.3, 0.9, batch).unsqueeze(1).expand(-1, frames)
+    text = torch.randn(batch, 3, text_features, generator=generator)
+    index = torch.arange(frames, dtype=torch.float32).expand(batch, -1)
+    return noisy, time, Condition(index, text, torch.ones(batch, 3, dtype=torch.bool))
+
+
+def segments_at(
+    starts: list[int],
+    *,
+    shots: list[int] | None = None,
+    channels: int = 4,
+    text_features: int = 6,
+    batch: int = 2,
+    seed: int = 1,
+    height: int = 4,
+    width: int = 4,
+) -> SegmentBatch:
+    """Segments of four frames that begin at these places, in shots of these numbers: shot 0 for all if None."""
+    generator = torch.Generator().manual_seed(seed)
+    count = len(starts)
+    index = torch.tensor(starts, dtype=torch.float32)[:, None] + torch.arange(4)
+    return SegmentBatch(
+        video=torch.randn(batch, count, channels, 4, height, width, generator=generator),
+        frame_index=index.expand(batch, -1, -1),
+        text=torch.randn(batch, count, 3, text_features, generator=generator),
+        text_mask=torch.ones(batch, count, 3, dtype=torch.bool),
+        shot=torch.tensor(shots or [0] * count).expand(batch, -1),
+        valid=torch.ones(batch, count, dtype=torch.bool),
+    )
+
+
+def context_example(
+    frames: int,
+    *,
+    channels: int = 4,
+    text_features: int = 6,
+    batch: int = 2,
+    seed: int = 0,
+    height: int = 4,
+    width: int = 4,
+) -> tuple[Tensor, Tensor, Condition]:
+    """The same with finished segments: one before a cut, and one before and one behind at another rate.
+
+    Each is noisy to its own level. The last row lacks one segment, and has one word less in another.
+    """
+    sizes: dict[str, Any] = {
+        "channels": channels,
+        "text_features": text_features,
+        "batch": batch,
+        "height": height,
+        "width": width,
+    }
+    noisy, time, condition = example(frames, seed=seed, **sizes)
+    before = Context(segments_at([-12], shots=[-1], seed=seed + 1, **sizes), torch.zeros(batch, 1), 8.0)
+    beside = segments_at([-4, 16], seed=seed + 2, **sizes)
+    level = torch.linspace(0.0, 0.3, 2 * batch).view(batch, 2)
+    valid, known = beside.valid.clone(), beside.text_mask.clone()
+    valid[-1, 1] = False
+    known[-1, 0, -1] = False
+    here = Context(beside._replace(valid=valid, text_mask=known), level, 4.0)
+    return noisy, time, condition._replace(shot=torch.zeros(batch, dtype=torch.long), context=(before, here))

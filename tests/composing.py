@@ -1,0 +1,102 @@
+"""Configs as the programs compose them: the one place in which tests call Hydra."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from longtake.cli import schemas
+from longtake.cli.changes import with_changes
+from longtake.cli.composed import check_settings
+from longtake.cli.together import check_together
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+PROGRAMS = ("train", "generate", "evaluate", "export")
+YOURS = ("local",)  # git-ignored: whatever lies there is nobody's test
+
+
+@cache
+def groups_of(program: str) -> dict[str, list[str]]:
+    """Every group in a program's defaults list, with the options that lie in its folder."""
+    defaults = OmegaConf.load(CONF / f"{program}.yaml").get("defaults", [])
+    names = [str(next(iter(entry))).removeprefix("optional ") for entry in defaults if not isinstance(entry, str)]
+    return {name: options_of(name) for name in names if name not in YOURS and (CONF / name).is_dir()}
+
+
+def options_of(group: str) -> list[str]:
+    """The names of a group's files."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+CHOICES = [
+    (program, group, option)
+    for program in PROGRAMS
+    for group, options in groups_of(program).items()
+    for option in options
+]
+
+
+def composed(program: str, *changes: str, **settings: Any) -> DictConfig:
+    """A program's config after these changes; settings: of Hydra's compose."""
+    # The folder that a program is started in is known to a running Hydra only.
+    root = [f"paths.root_dir={ROOT}"] if "paths" in groups_of(program) else []
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return compose(program, overrides=[*root, *changes], **settings)
+
+
+@cache
+def as_used(program: str, *changes: str) -> Any:
+    """A program's config as plain values: what generate.py is told goes into the config of the weights first."""
+    return plain(program, composed(program, *changes))
+
+
+def plain(program: str, cfg: DictConfig) -> Any:
+    """The same of a config that is composed."""
+    if program != "generate":
+        return OmegaConf.to_container(cfg, resolve=True)
+    return {"weights": with_changes(as_used("train"), cfg), "output": OmegaConf.to_container(cfg)["output"]}
+
+
+NEEDED = {"generate": ["output=OUT"], "export": ["run=RUN", "output=OUT"]}
+"""What the user is asked for."""
+
+TOGETHER = {
+    "lightning_module=autoencoding": ["experiment=codec_freedoom"],
+    "lightning_module=compression": ["experiment=flexformer_freedoom"],
+    "lightning_module=memory": ["experiment=lovic_freedoom"],
+    "network=compressor": ["experiment=flexformer_freedoom"],
+    "rollout=segmentwise": ["experiment=lovic_freedoom"],
+}
+"""Options that go with others."""
+
+
+def changes_for(program, group, option):
+    """An option with those that it goes with, and what the user is asked for."""
+    chosen = f"{group}={option}"
+    rows = option.endswith("_segments") and group == "datamodule"
+    with_it = TOGETHER.get(chosen, ["experiment=lovic_freedoom"] if rows else []) if program == "train" else []
+    if option.endswith("_pixels"):
+        with_it = [f"experiment=codec_{option.removesuffix('_pixels')}"]
+    asked = ["datamodule.root=DIR"] if option in ("folder", "folder_segments", "table", "vin_wan") else []
+    asked += ["datamodule.table=videos.csv"] if option == "table" else []
+    return (*with_it, chosen, *asked)
+
+
+def check(program, *changes):
+    """Composes and checks as a program does, up to what would be built; the config."""
+    cfg = composed(program, *NEEDED.get(program, []), *changes)
+    check_settings(cfg, getattr(schemas, f"{program.capitalize()}Settings"))
+    if program == "train":
+        check_together(cfg)
+    return cfg
+
+
+def readme_commands() -> list[str]:
+    """The lines of README and docs that start a program."""
+    pages = "\n".join(path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))))
+    blocks = re.findall(r"^```\n(.*?)^```", pages, re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.startswith("python ")]

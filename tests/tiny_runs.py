@@ -1,0 +1,90 @@
+"""Training runs of seconds, through the real config: their settings, and what they leave."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from builders import tiny_codec
+from composing import composed
+from omegaconf import DictConfig
+
+TINY = [
+    "text=null_text",
+    f"codec.folder={tiny_codec()}",
+    "codec.channels=4",
+    "backbone.width=32",
+    "backbone.depth=2",
+    "backbone.num_heads=2",
+    "interface.num_tokens=4",
+    "interface.depth=1",
+    "datamodule=folder",
+    "datamodule.height=32",
+    "datamodule.width=32",
+    "datamodule.num_frames=[5,9,17]",
+    "datamodule.hop_frames=4",
+    "datamodule.num_validation_clips=4",
+    "datamodule.validation_share=0.3",
+    "global_batch_size=4",
+    "clips_per_device=4",
+    "trainer.max_steps=6",
+    "trainer.val_check_interval=3",
+    "trainer.log_every_n_steps=1",
+    "lightning_module.validation_times=[0.5,0.9]",
+    "callbacks.samples.num_frames=9",
+    "callbacks.samples.num_videos=1",
+    "sampler.num_inference_steps=2",
+    "matmul_precision=highest",  # runs are compared with one another
+    "~callbacks.progress",
+    "logger=csv",
+    "network.chunk_frames=2",
+    "network.train_local_frames=1",
+    "network.local_frames=1",
+]
+SEGMENTS = [
+    "datamodule=folder_segments",
+    "datamodule.num_frames=[25]",  # seven latents: a row of three segments of two
+    "datamodule.segment_frames=2",
+    "datamodule.segments_per_row=3",
+    "compressor.encoder_depth=1",
+    "compressor.decoder_depth=1",
+    "lightning_module.rates.highest=8.0",
+]
+MEMORY = [
+    "lightning_module.validation_times=[0.5,0.9]",
+    "lightning_module.validation_rate=4.0",
+    "lightning_module.tasks.window_frames=1",
+    "lightning_module.tasks.max_context=2",
+    "rollout.segment_frames=2",
+    "rollout.window_frames=1",
+    "rollout.rate=4.0",
+    "rollout.max_context=2",
+    "~pretrained.window",
+]
+OTHERS = ("network.", "interface.", "lightning_module.", "datamodule=", "datamodule.num_frames")
+"""Beginnings of settings that runs on rows of segments do not share."""
+
+
+def config(videos: Path, run: Path, *changes: str) -> DictConfig:
+    """Of a run on clips: VIN, unless the changes say otherwise."""
+    data = (f"datamodule.root={videos}", f"datamodule.cache_dir={videos.parent / 'cache'}")
+    return composed("train", *TINY, *data, f"paths.run_dir={run}", *changes)
+
+
+def memory_config(videos: Path, run: Path, *changes: str, drop: tuple[str, ...] = ()) -> DictConfig:
+    """Of a run on rows of segments; drop: beginnings of keys that this experiment does not have."""
+    settings = [key for key in TINY if not key.startswith((*OTHERS, *drop))]
+    segments = [key for key in SEGMENTS if not key.startswith(drop)]
+    data = (f"datamodule.root={videos}", f"datamodule.cache_dir={videos.parent / 'cache'}")
+    cfg = composed("train", *settings, *segments, *data, f"paths.run_dir={run}", *changes)
+    torch.manual_seed(0)  # an untrained codec must be the same one every time
+    return cfg
+
+
+def generate_config(weights: Path, output: Path, *changes: str) -> DictConfig:
+    """Of a call of generate.py."""
+    return composed("generate", f"weights={weights}", f"output={output}", *changes)
+
+
+def weights(run: Path, key: str = "state_dict") -> dict[str, Any]:
+    """A part of a run's last checkpoint."""
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)[key]
