@@ -9,6 +9,7 @@ import pytest
 import torch
 from builders import CHANNELS, TEXT, awake, tiny_dit, tiny_lovic, tiny_vin
 from composing import composed
+from hydra.utils import instantiate
 from lightning import LightningModule
 from writers import BOARD, Writer, never
 
