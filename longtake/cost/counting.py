@@ -61,7 +61,7 @@ class FusedAttention(TorchFunctionMode):
     """Attention that keeps its inputs, its output and a number for each query, as fused kernels do, and no matrix."""
 
     def __init__(self) -> None:
-        """flops: of all attention inside."""
+        """Begins at zero `flops`, of all attention inside."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops = 0
 
@@ -99,7 +99,12 @@ class MixedPrecision(TorchFunctionMode):
     _FULL = frozenset((F.layer_norm, F.rms_norm, F.group_norm, F.softmax, torch.softmax, F.mse_loss))
 
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
-        """module: on meta, whose weights are cast once; known: these casts, and what their gradients are added to."""
+        """The casts, and what their gradients are added to, are `known` to who counts.
+
+        Args:
+            module: on meta, whose weights are cast once.
+            dtype: to which.
+        """
         super().__init__()  # type: ignore[no-untyped-call]
         self.dtype = dtype
         self.casts = {}
