@@ -33,6 +33,8 @@ class Rollout(ABC):
     """What is remembered of finished segments, for which the network needs a compressor; None: nothing."""
     segment_frames: int | None = None
     """Latent frames of the longest segment that is remembered."""
+    overlap_frames: int = 0
+    """Clean latent frames at each side of a segment that its canvas has room for."""
 
     @property
     def name(self) -> str:

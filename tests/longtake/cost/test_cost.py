@@ -262,7 +262,7 @@ def test_a_measured_speed_gives_the_mfu_and_guidance_doubles_the_calls():
         ("guidance_passes=0", "^guidance_passes=0 must be at least 1"),
         ("device=cuda", "^device=cuda is not here to be measured: give peak_tflops=… of it, or use device=cpu$"),
         ("paths.weights_dir=nowhere", r"^codec.folder=nowhere/codec_freedoom_64 holds no config.json"),
-        ("network=compressor", "^network=compressor trains a compressor by itself, but none is chosen"),
+        ("network=compressor", "network=compressor trains a compressor by itself, but none is chosen"),
     ],
 )
 def test_what_cannot_be_predicted_is_one_clear_sentence(change, message, monkeypatch):
