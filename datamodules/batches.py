@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from datamodules.cache import Clip
+from datamodules.clips import Clip
 from datamodules.sampling import Item, Plan, share_of
 from networks.interfaces import SegmentBatch, VideoBatch
 

@@ -8,16 +8,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from lightning import LightningDataModule
-from rich.progress import Progress
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.batches import Batch, BatchStream, FixedBatches, leave_group, pad_text
-from datamodules.cache import Clip, ClipCache, ClipSettings, cache_text, text_key
-from datamodules.sampling import BatchPlan, Item, Plan, WordedPlan
+from datamodules.cache import ClipCache, ClipSettings
+from datamodules.caching.portions import Portion
+from datamodules.caching.texts import TextCache
+from datamodules.caching.work import cache_all, refuse_missing
+from datamodules.clips import Clip, Clips, Numbers
+from datamodules.sampling import BatchPlan, Cut, CutPlan, Item, Plan, WordedPlan
 from datamodules.tables import SPLIT_NAMES, Entry, fill_splits, log_splits, read_entries, share_out
 from networks.codecs.rules import check_size
 from networks.interfaces import Codec, TextEncoder, VideoBatch
@@ -118,38 +121,62 @@ class VideoDataModule(LightningDataModule):
         lengths = tuple(self.num_frames)
         settings = ClipSettings(height, width, fps, lengths, hop_frames, crop, cache_dtype, frame_stride)
         self.cache = ClipCache(folder=cache_dir, settings=settings, codec=None if pixels else codec)
-        self.text_folder = Path(cache_dir) / f"text_{text_encoder.fingerprint}"
+        self.texts = TextCache(f"{self.cache.root}/text_{text_encoder.fingerprint}", text_encoder.features)
+        self._listed: list[Entry] | None = None
+
+    def listed(self) -> list[Entry]:
+        """All videos as the folder or table names them; read once."""
+        if self._listed is None:
+            self._listed = read_entries(self.root, self.table)
+        return self._listed
 
     def entries(self) -> list[Entry]:
         """All videos with their splits."""
-        return share_out(read_entries(self.root, self.table), self.validation_share, self.seed)
+        return share_out(self.listed(), self.validation_share, self.seed)
 
     def prepare_data(self) -> None:
-        """Makes the videos if that is asked for and fills the caches; once a machine."""
+        """Makes the videos if that is asked for and fills the caches; once a machine.
+
+        Raises:
+            ValueError: if something is missing and several machines would wait for it.
+        """
+        if self.trainer is not None and self.trainer.num_nodes > 1:
+            refuse_missing(self, self.trainer.num_nodes)
+        self.fill(Portion())
+
+    def fill(self, portion: Portion) -> None:
+        """Makes the videos if that is asked for, and caches a share of the films and texts."""
         if self.make is not None:
             self.make()
-        listed = read_entries(self.root, self.table)
-        entries = share_out(listed, self.validation_share, self.seed)
-        log_splits(listed, entries)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._listed = None
+        entries = self.entries()
+        log_splits(self.listed(), entries)
+        cache_all(self, entries, portion)
+
+    def texts_of(self, entries: Sequence[Entry]) -> list[str]:
+        """All captions, once each and in order."""
+        texts = [entry.caption for entry in entries] + [entry.short_caption for entry in entries if entry.short_caption]
+        return list(dict.fromkeys(texts))
+
+    def to_device(self, device: torch.device) -> None:
+        """Moves codec and text encoder to where they are to encode."""
         for part in (self.codec, self.text_encoder):
             if isinstance(part, torch.nn.Module):
                 part.to(device)
-        with Progress(transient=True) as progress:
-            task = progress.add_task("caching clips", total=len(entries))
-            self.cache.fill(entries, lambda: progress.advance(task))
-        texts = [entry.caption for entry in entries] + [entry.short_caption for entry in entries if entry.short_caption]
-        cache_text(self.text_folder, texts, self.text_encoder.encode)
 
     def setup(self, stage: str) -> None:
-        """Lists the clips of every split."""
-        clips = self.cache.clips(self.entries())
-        usable = list(dict.fromkeys(clip.entry for clip in clips))
-        changed = fill_splits(usable, read_entries(self.root, self.table), self.seed)
-        clips = [clip._replace(entry=entry) for clip in clips for entry in changed.get(clip.entry, [clip.entry])]
-        self.texts = load_file(self.text_folder / "text.safetensors")
-        self.clips = {name: [c for c in clips if c.entry.split == name] for name in SPLIT_NAMES}
-        if self.short_caption_share and not any(clip.entry.short_caption for clip in self.clips["train"]):
+        """Lists the clips of every split; looks at no film."""
+        usable, films = self.cache.usable(self.entries())
+        changed = fill_splits(usable, self.listed(), self.seed)
+        split: dict[str, tuple[list[Entry], list[int]]] = {name: ([], []) for name in SPLIT_NAMES}
+        for before, film in zip(usable, films, strict=True):
+            for entry in changed.get(before, [before]):
+                if entry.split in split:
+                    split[entry.split][0].append(entry)
+                    split[entry.split][1].append(film)
+        self.clips: dict[str, Sequence[Clip]] = {name: self.cache.cut(*found) for name, found in split.items()}
+        self.texts.shards.refresh()
+        if self.short_caption_share and not any(entry.short_caption for entry in split["train"][0]):
             log.warning(
                 f"datamodule.short_caption_share={self.short_caption_share} does nothing: no training video of "
                 f"{self.root} has a text in a column short_text of its table"
@@ -168,7 +195,7 @@ class VideoDataModule(LightningDataModule):
 
     def text_of(self, entry: Entry, short: bool) -> Tensor:
         """Features of a video's caption, or of its short one if that is asked for and exists: l e."""
-        return self.texts[text_key(entry.short_caption if short and entry.short_caption else entry.caption)]
+        return self.texts.read(entry.short_caption if short and entry.short_caption else entry.caption)
 
     def batch(
         self, clips: Sequence[Clip], num_frames: int, starts: Sequence[int], short: Sequence[bool] | None = None
@@ -179,7 +206,7 @@ class VideoDataModule(LightningDataModule):
         """
         short = [False] * len(clips) if short is None else short
         stored = self._stored_frames(num_frames) if self.cut_frames is None else self.cut_frames
-        video = torch.stack([ClipCache.read(c, stored, start) for c, start in zip(clips, starts, strict=True)]).float()
+        video = torch.stack([self.cache.read(c, stored, start) for c, start in zip(clips, starts, strict=True)]).float()
         if self.pixels:
             video = video / 127.5 - 1
         factor = 1 if self.pixels else self.codec.time_factor
@@ -190,21 +217,32 @@ class VideoDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Endless; begins at the step that the trainer is at."""
         clips = self.clips["train"]
-        cuts = [(clip, start) for clip in clips for start in range(self._places(clip.num_frames))]
 
-        def read(samples: list[tuple[int, bool]], length: int) -> VideoBatch:
-            drawn = [cuts[number] for number, _ in samples]
-            short = [is_short for _, is_short in samples]
-            return self.batch([clip for clip, _ in drawn], length, [start for _, start in drawn], short)
+        def read(samples: list[tuple[Cut, bool]], length: int) -> VideoBatch:
+            drawn = [clips[cut.clip] for cut, _ in samples]
+            return self.batch(drawn, length, [cut.start for cut, _ in samples], [is_short for _, is_short in samples])
 
-        plan = self.plan([clip for clip, _ in cuts])
+        places = None
+        if self.cut_frames is not None:
+            places = np.cumsum([self._places(int(length)) for length in _lengths(clips)])
+        counted = places[-1] if places is not None and len(places) else len(clips)
+        of_place = np.arange(counted) if places is None else np.searchsorted(places, np.arange(counted), side="right")
+        plan: Plan[Cut] = CutPlan(
+            plan=self._plan(_lengths(clips)[of_place]),
+            slack=lambda number: clips[number].slack,
+            places=None if places is None else places.tolist(),
+            seed=self.seed,
+        )
         return self.endless(WordedPlan(plan=plan, share=self.short_caption_share, seed=self.seed), read)
 
     def plan(self, clips: Sequence[Clip]) -> BatchPlan:
         """The order in which clips are drawn, by their numbers."""
-        by_length = {n: [i for i, c in enumerate(clips) if c.num_frames >= n] for n in self.num_frames}
-        absent = [n for n, numbers in by_length.items() if not numbers]
-        if clips and absent:
+        return self._plan(_lengths(clips))
+
+    def _plan(self, lengths: Numbers) -> BatchPlan:
+        by_length = {length: np.flatnonzero(lengths >= length) for length in self.num_frames}
+        absent = [length for length, numbers in by_length.items() if not len(numbers)]
+        if len(lengths) and absent:
             log.warning(f"no training video is long enough for datamodule.num_frames={absent}: these are left out")
         return BatchPlan(clips_by_length=by_length, global_batch_size=self.global_batch_size, seed=self.seed)
 
@@ -245,15 +283,16 @@ class VideoDataModule(LightningDataModule):
 
     def _fixed_loader(self, split: str) -> DataLoader[Batch]:
         clips = self.clips[split]
-        if not clips:
+        if not len(clips):
             raise ValueError(
                 f"no video of the split {split!r} of datamodule.root={self.root} could be used; add some, or mend "
                 f"those in {self.cache.folder / 'skipped.json'}"
             )
-        longest = max(clip.num_frames for clip in clips)
-        clips = [clip for clip in clips if clip.num_frames == longest]
-        step = max(len(clips) / self.num_validation_clips, 1.0)
-        chosen = [clips[int(i * step)] for i in range(min(self.num_validation_clips, len(clips)))]
+        lengths = _lengths(clips)
+        longest = int(lengths.max())
+        whole = np.flatnonzero(lengths == longest)
+        step = max(len(whole) / self.num_validation_clips, 1.0)
+        chosen = [clips[int(whole[int(i * step)])] for i in range(min(self.num_validation_clips, len(whole)))]
         trainer = self.trainer
         if trainer is not None and len(chosen) < trainer.world_size:
             # A process without a batch would leave the others waiting for its losses.
@@ -264,3 +303,8 @@ class VideoDataModule(LightningDataModule):
         mine = chosen[trainer.global_rank :: trainer.world_size] if trainer is not None else chosen
         groups = [mine[i : i + self.batch_size] for i in range(0, len(mine), self.batch_size)]
         return DataLoader(FixedBatches(groups, lambda group: self.fixed_batch(group, longest)), batch_size=None)
+
+
+def _lengths(clips: Sequence[Clip]) -> Numbers:
+    """Pixel frames of each clip."""
+    return clips.num_frames if isinstance(clips, Clips) else np.array([clip.num_frames for clip in clips], np.int64)

@@ -3,7 +3,7 @@
 Axes: f frames, h height, w width, c channels (RGB); uint8 in [0, 255].
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -95,6 +95,36 @@ def read_frames(
     if read < promised:
         raise ValueError(f"{path}: truncated, {read} of {promised} frames")
     return np.stack(frames)
+
+
+class Film(NamedTuple):
+    """Shim."""
+
+    seconds: float
+    num_frames: int
+
+    def count(self, fps: float) -> int:
+        """Frames at a rate."""
+        return max(1, round(self.seconds * fps))
+
+
+def probe(path: str | Path) -> Film:
+    """Shim."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            return Film(float((stream.duration or 0) * (stream.time_base or 0)), stream.frames)
+    except (av.FFmpegError, IndexError, OSError) as error:
+        raise ValueError(f"{path}: cannot be decoded ({type(error).__name__})") from error
+
+
+def stream_frames(path: str | Path, *, block_frames: int = 32, **wanted: Any) -> Iterator[Frames]:
+    """As `read_frames`, in blocks."""
+    frames = read_frames(path, **wanted)
+    for begin in range(0, len(frames), block_frames):
+        yield frames[begin : begin + block_frames]
 
 
 def _decode(

@@ -11,7 +11,7 @@ from clips import Mean, Words, module, ready
 from video_files import broken_files, make, read
 
 from datamodules.batches import TEXT_MULTIPLE
-from datamodules.cache import ClipCache, cache_text, text_key
+from datamodules.cache import ClipCache
 from networks.text import NullText
 
 

@@ -1,0 +1,152 @@
+"""Films by what they are: a hash of their bytes, remembered by path, size and time, so that a start is cheap.
+
+A copy, another path or a `touch` is the same film; a file that was changed is another one.
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from datamodules.caching.places import Reader
+
+log = logging.getLogger("longtake")
+
+LOOKED_AT = 20_000
+"""Up to so many films are looked at at every start, whether any was changed; more are known by their names."""
+_AT_ONCE = 16
+_WRITTEN_AT_ONCE = 2_000
+"""Films whose keys are lost at most when a process is killed."""
+
+
+class Stamp(NamedTuple):
+    """What tells a changed file without reading it: its size in bytes and its time in ns, or a server's tag."""
+
+    size: int
+    changed: int | str
+
+
+class Known(NamedTuple):
+    """What is remembered of a path: when it was read, its stamp then, and the hash of its bytes."""
+
+    when: float
+    stamp: Stamp
+    key: str
+
+
+class FilmNames:
+    """Keys of films by their paths, remembered in a folder that any number of processes add to."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """folder: a path, or a URL, which is only read."""
+        self.folder = str(folder)
+        self._reader = Reader(self.folder)
+        self._known: dict[str, Known] = {}
+
+    def refresh(self) -> None:
+        """Reads what others have added."""
+        for _, lines, _ in self._reader.added():
+            for line in lines:
+                try:
+                    path, when, size, changed, key = json.loads(line)
+                    bytes.fromhex(key)
+                except (ValueError, TypeError):
+                    continue
+                self._learn(path, Known(when, Stamp(size, changed), key))
+
+    def _learn(self, path: str, known: Known) -> None:
+        before = self._known.get(path)
+        if before is None or before.when <= known.when:
+            self._known[path] = known
+
+    def keys(
+        self, paths: Sequence[Path], *, look: bool, on_film: Callable[[], None] = lambda: None
+    ) -> list[str | None]:
+        """The key of each film; None where the file is not there or cannot be read.
+
+        look: whether films that are known are looked at too, as they may have been changed; a call each.
+        """
+        absolute = [name_of(path) for path in paths]
+        keys: list[str | None] = [self._known[name].key if name in self._known else None for name in absolute]
+        asked = [place for place, key in enumerate(keys) if look or key is None]
+        learnt: dict[str, Known] = {}
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            names = [absolute[place] for place in asked]
+            for place, name, known in zip(asked, names, threads.map(self._look, names), strict=True):
+                keys[place] = None if known is None else known.key
+                if known is not None and known is not self._known.get(name):
+                    learnt[name] = known
+                    self._learn(name, known)
+                on_film()
+                if len(learnt) == _WRITTEN_AT_ONCE:
+                    self._remember(learnt)
+                    learnt = {}
+        self._remember(learnt)
+        return keys
+
+    def _look(self, name: str) -> Known | None:
+        try:
+            stamp, known = _stamp(name), self._known.get(name)
+            return known if known is not None and known.stamp == stamp else Known(time.time(), stamp, _hash(name))
+        except (OSError, ValueError):
+            return None
+
+    def _remember(self, learnt: dict[str, Known]) -> None:
+        """Writes a file of its own, whole; where that is not allowed the films are read again the next time."""
+        if not learnt or not self._reader.is_local:
+            return
+        lines = (json.dumps([name, known.when, *known.stamp, known.key]) + "\n" for name, known in learnt.items())
+        try:
+            Path(self.folder).mkdir(parents=True, exist_ok=True)
+            path = Path(self.folder, f"{uuid.uuid4().hex[:16]}.jsonl")
+            part = path.with_suffix(".part")
+            try:
+                with part.open("x") as file:
+                    file.writelines(lines)
+                part.rename(path)
+            finally:
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            log.info(f"{self.folder} cannot be written to: {len(learnt)} films are read again at the next start")
+
+
+def name_of(path: object) -> str:
+    """A film's path as it is remembered: absolute, or a URL as it is."""
+    return str(path) if "://" in str(path) else os.path.abspath(str(path))
+
+
+def _stamp(name: str) -> Stamp:
+    if "://" not in name:
+        status = os.stat(name)
+        return Stamp(status.st_size, status.st_mtime_ns)
+    import fsspec
+
+    files, path = fsspec.core.url_to_fs(name)
+    told = files.info(path)
+    tag = next((told[key] for key in ("ETag", "etag", "mtime", "LastModified", "last_modified") if told.get(key)), "")
+    return Stamp(int(told.get("size") or 0), str(tag))
+
+
+def _hash(name: str) -> str:
+    """32 hexadecimal digits of a file's bytes."""
+    if "://" not in name:
+        if not os.path.isfile(name):  # a pipe would be waited for, a device read for ever
+            raise ValueError(f"{name} is no file")
+        with open(name, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    import fsspec
+
+    digest = hashlib.sha256()
+    with fsspec.open(name, "rb") as file:
+        for piece in iter(lambda: file.read(1 << 20), b""):
+            digest.update(piece)
+    return digest.hexdigest()[:32]

@@ -1,0 +1,89 @@
+"""Clips of cached films, by number: a million of them are a few arrays, and one is made when it is asked for."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.tables import Entry
+
+Numbers = npt.NDArray[np.int64]
+
+
+class Clip(NamedTuple):
+    """A stretch of a film's one encoding.
+
+    entry: its film; film: by which the cache reads that; number: of the clip in its film; start: its first pixel frame
+    in the film; num_frames: pixel frames, the longest of the lengths that the film holds; slack: by how many frames as
+    stored it may begin later, up to the next clip's start or the film's end; place: its number in its list.
+    """
+
+    entry: Entry
+    film: int
+    number: int
+    start: int
+    num_frames: int
+    slack: int = 0
+    place: int = 0
+
+
+class Clips(Sequence[Clip]):
+    """All clips of some films, in the order of the films."""
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        films: Sequence[int],
+        stored: Sequence[int],
+        *,
+        lengths: Sequence[int],
+        hop_frames: int,
+        time_factor: int,
+    ) -> None:
+        """A film's clips start every hop_frames, at frames as stored; each has the longest length that fits the film.
+
+        films: by which the cache reads each entry's film; stored: how many frames as stored it has; lengths: of clips
+        in pixel frames, rising; time_factor: pixel frames to one as stored.
+        """
+        self.entries, self.time_factor = entries, time_factor
+        self._films: Numbers = np.asarray(films, np.int64)
+        rows: Numbers = np.asarray(stored, np.int64)
+        pixels: Numbers = np.asarray(lengths, np.int64)
+        held = (pixels - 1) // time_factor + 1
+        fitting = np.searchsorted(held, rows, side="right") - 1
+        length = pixels[fitting]
+        counts = np.where(fitting < 0, 0, ((rows - 1) * time_factor + 1 - length) // hop_frames + 1)
+        self._entry: Numbers = np.repeat(np.arange(len(rows)), counts)
+        self._number: Numbers = np.arange(len(self._entry)) - np.repeat(np.cumsum(counts) - counts, counts)
+        self.num_frames: Numbers = length[self._entry]
+        self._start: Numbers = self._number * hop_frames // time_factor
+        following = (self._number + 1) * hop_frames // time_factor
+        last = (rows - held[fitting])[self._entry]
+        self.slack: Numbers = np.minimum(following - 1, last) - self._start
+
+    def __len__(self) -> int:
+        """How many clips."""
+        return len(self._entry)
+
+    @overload
+    def __getitem__(self, place: int) -> Clip: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Clip]: ...
+    def __getitem__(self, place: int | slice) -> Any:
+        """One clip, or a list of them."""
+        if isinstance(place, slice):
+            return [self[number] for number in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(place)
+        place %= len(self)
+        entry = int(self._entry[place])
+        return Clip(
+            self.entries[entry],
+            int(self._films[entry]),
+            int(self._number[place]),
+            int(self._start[place]) * self.time_factor,
+            int(self.num_frames[place]),
+            int(self.slack[place]),
+            place,
+        )
