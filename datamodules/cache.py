@@ -137,6 +137,14 @@ class ClipCache:
         }
         return list(reversed(lacking.values()))
 
+    def missing_by_name(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Films that are not known to be here, without reading any: whoever gets one reads what it is."""
+        self.refresh()
+        keys = self.names.known([entry.path for entry in entries])
+        seen = {key for key in keys if key and (key in self.films or self.fault(key) is not None)}
+        lacking = (entry for entry, key in zip(entries, keys, strict=True) if key is None or key not in seen)
+        return list({str(entry.path): entry for entry in lacking}.values())
+
     def fill(self, entries: Sequence[Entry], on_film: Callable[[], None] = lambda: None) -> None:
         """Encodes what is missing of these films; what cannot be used is remembered and passed over.
 

@@ -146,7 +146,7 @@ class VideoDataModule(LightningDataModule):
 
     def fill(self, portion: Portion) -> None:
         """Makes the videos if that is asked for, and caches a share of the films and texts."""
-        if self.make is not None:
+        if self.make is not None and portion.world == 1:  # one process renders for all
             self.make()
         self._listed = None
         entries = self.entries()

@@ -9,21 +9,19 @@ import json
 import logging
 import os
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from datamodules.caching.places import Reader
+from datamodules.caching.shards import ShardWriter
 
 log = logging.getLogger("longtake")
 
 LOOKED_AT = 20_000
 """Up to so many films are looked at at every start, whether any was changed; more are known by their names."""
 _AT_ONCE = 16
-_WRITTEN_AT_ONCE = 2_000
-"""Films whose keys are lost at most when a process is killed."""
 
 
 class Stamp(NamedTuple):
@@ -49,22 +47,29 @@ class FilmNames:
         self.folder = str(folder)
         self._reader = Reader(self.folder)
         self._known: dict[str, Known] = {}
+        self._lines = ShardWriter(Path(self.folder))
 
     def refresh(self) -> None:
         """Reads what others have added."""
         for _, lines, _ in self._reader.added():
             for line in lines:
                 try:
-                    path, when, size, changed, key = json.loads(line)
-                    bytes.fromhex(key)
-                except (ValueError, TypeError):
+                    told = json.loads(line)
+                    bytes.fromhex(told["key"])
+                    known = Known(float(told["when"]), Stamp(told["size"], told["changed"]), told["key"])
+                    self._learn(told["path"], known)
+                except (ValueError, TypeError, KeyError):
                     continue
-                self._learn(path, Known(when, Stamp(size, changed), key))
 
     def _learn(self, path: str, known: Known) -> None:
         before = self._known.get(path)
         if before is None or before.when <= known.when:
             self._known[path] = known
+
+    def known(self, paths: Sequence[Path]) -> list[str | None]:
+        """The key of each film that was seen before, without looking at any."""
+        found = (self._known.get(name_of(path)) for path in paths)
+        return [None if known is None else known.key for known in found]
 
     def keys(
         self, paths: Sequence[Path], *, look: bool, on_film: Callable[[], None] = lambda: None
@@ -73,22 +78,16 @@ class FilmNames:
 
         look: whether films that are known are looked at too, as they may have been changed; a call each.
         """
-        absolute = [name_of(path) for path in paths]
-        keys: list[str | None] = [self._known[name].key if name in self._known else None for name in absolute]
+        absolute, keys = [name_of(path) for path in paths], self.known(paths)
         asked = [place for place, key in enumerate(keys) if look or key is None]
-        learnt: dict[str, Known] = {}
         with ThreadPoolExecutor(_AT_ONCE) as threads:
             names = [absolute[place] for place in asked]
             for place, name, known in zip(asked, names, threads.map(self._look, names), strict=True):
                 keys[place] = None if known is None else known.key
                 if known is not None and known is not self._known.get(name):
-                    learnt[name] = known
                     self._learn(name, known)
+                    self._remember(name, known)
                 on_film()
-                if len(learnt) == _WRITTEN_AT_ONCE:
-                    self._remember(learnt)
-                    learnt = {}
-        self._remember(learnt)
         return keys
 
     def _look(self, name: str) -> Known | None:
@@ -98,25 +97,16 @@ class FilmNames:
         except (OSError, ValueError):
             return None
 
-    def _remember(self, learnt: dict[str, Known]) -> None:
-        """Writes a file of its own, whole; where that is not allowed the films are read again the next time."""
-        if not learnt or not self._reader.is_local:
+    def _remember(self, name: str, known: Known) -> None:
+        """Adds a line to a file of this process; where that is not allowed the film is read again the next time."""
+        if not self._reader.is_local:
             return
-        lines = (json.dumps([name, known.when, *known.stamp, known.key]) + "\n" for name, known in learnt.items())
+        line = {"path": name, "when": known.when, "size": known.stamp.size, "changed": known.stamp.changed}
         try:
-            Path(self.folder).mkdir(parents=True, exist_ok=True)
-            path = Path(self.folder, f"{uuid.uuid4().hex[:16]}.jsonl")
-            part = path.with_suffix(".part")
-            try:
-                with part.open("x") as file:
-                    file.writelines(lines)
-                part.rename(path)
-            finally:
-                part.unlink(missing_ok=True)
+            self._lines.note({**line, "key": known.key})
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
-            log.info(f"{self.folder} cannot be written to: {len(learnt)} films are read again at the next start")
 
 
 def name_of(path: object) -> str:
