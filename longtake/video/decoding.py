@@ -176,8 +176,8 @@ def _timed(path: Path, film: Film, name: str) -> Iterator[tuple[float, Any]]:
         for frame in _decoded(container, film, name):
             if film.times is not None:
                 time = film.times[min(number, len(film.times) - 1)]
-            elif frame.pts is not None and frame.time_base is not None:
-                time = max(float(frame.pts * frame.time_base) - film.start, time)
+            elif frame.pts is not None:
+                time = max(frame.pts * film.tick - film.start, time)
             else:
                 time += step if number else 0.0
             yield time, frame
