@@ -5,18 +5,19 @@ Axes: f frames, h height, w width, c channels (RGB); uint8 in [0, 255].
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from einops import rearrange
-from torch import Tensor
 
 from longtake.video.pictures import Frames, Pictures
 from longtake.video.places import local_file, shown
 from longtake.video.probing import Film, continuous, opened, probe, probe_local, warn_of
 
-BLOCK = 32
-"""Frames of a block, unless asked otherwise: at 480 x 832, 38 MB."""
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BLOCK = 16
+"""Frames of a block, unless asked otherwise: at 480 x 832, 19 MB."""
 LONGEST_LOSS = 0.5
 """Seconds that the decoder may give less than the packets promise, as at a seam; what gives less is broken."""
 
@@ -99,7 +100,7 @@ def read_frames(
     return held
 
 
-def read_video(path: str | Path, *, height: int | None = None, width: int | None = None, fps: float = 0) -> Tensor:
+def read_video(path: str | Path, *, height: int | None = None, width: int | None = None, fps: float = 0) -> "Tensor":
     """A whole video as pixels 3 f h w in [-1, 1].
 
     Args:
@@ -112,6 +113,7 @@ def read_video(path: str | Path, *, height: int | None = None, width: int | None
         ValueError: if the file holds no video, or breaks off before its end.
     """
     import torch
+    from einops import rearrange
 
     film = probe(path)
     frames = read_frames(path, height=height or film.height, width=width or film.width, fps=fps, crop_place=0.5)
@@ -122,25 +124,27 @@ def _blocks(
     frames: Iterator[Any], pictures: Pictures, name: str, first: int, num_frames: int | None, block_frames: int
 ) -> Iterator[Frames]:
     """Pictures of the frames that are wanted; one that is given twice is made once, and one passed over never."""
-    block: list[Frames] = []
-    given, made_of, picture = 0, None, None
+    block = np.empty((0, 0, 0, 3), np.uint8)
+    given, made_of, picture = 0, None, np.empty(0)
     for place, frame in enumerate(frames):
         if num_frames is not None and given == num_frames:
             break
         if place < first:
             continue
-        if frame is not made_of or picture is None:
+        if frame is not made_of:
             try:
                 made_of, picture = frame, pictures(frame)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
-        block.append(picture)
+        at = given % block_frames
+        if at == 0:
+            block = np.empty((block_frames, *picture.shape), np.uint8)
+        block[at] = picture
         given += 1
-        if len(block) == block_frames:
-            yield np.stack(block)
-            block = []
-    if block:
-        yield np.stack(block)
+        if at == block_frames - 1:
+            yield block
+    if given % block_frames:
+        yield block[: given % block_frames]
     if pictures.shows_hdr_grey:
         warn_of(name, "HDR, and shown greyer than it is: this FFmpeg cannot map its tones; PyAV 16 can")
 

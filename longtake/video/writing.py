@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from einops import rearrange
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from longtake.video.pictures import is_high
 from networks.files import whole
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class _Matrix(NamedTuple):
@@ -25,7 +25,7 @@ BT601 = _Matrix("ITU601", 6, 6, 6)
 BT709 = _Matrix("ITU709", 1, 1, 1)
 
 
-def write_video(path: str | Path, pieces: Iterable[Tensor], *, fps: float) -> None:
+def write_video(path: str | Path, pieces: "Iterable[Tensor]", *, fps: float) -> None:
     """Writes pieces of one video; only one is in memory at a time, and a file that is there is a whole one.
 
     Its colours are BT.709's or, in a small video, BT.601's, and it says so: what says nothing is shown by either.
@@ -36,6 +36,7 @@ def write_video(path: str | Path, pieces: Iterable[Tensor], *, fps: float) -> No
         fps: frames a second.
     """
     import av
+    from einops import rearrange
 
     path = Path(path)  # absolute below: FFmpeg reads `a:b` as a protocol and an address
     path.parent.mkdir(parents=True, exist_ok=True)
