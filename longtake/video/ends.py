@@ -1,7 +1,8 @@
 """Whether a file's bytes end before the file says that they do: half a download decodes without an error.
 
 Each container says its length in its own way; what says none is taken as it is. Sources: ISO/IEC 14496-12 (boxes),
-RFC 8794 and 9559 (EBML, Matroska), the RIFF, ASF, FLV and GIF89a specifications, RFC 3533 (Ogg), ISO/IEC 13818-1 (TS).
+RFC 8794 and 9559 (EBML, Matroska), the RIFF, ASF, FLV, GIF89a and PNG specifications, RFC 3533 (Ogg), ISO/IEC 13818-1
+(TS and PS), SMPTE 377M (MXF).
 """
 
 import struct
@@ -12,11 +13,12 @@ from typing import BinaryIO
 Reader = BinaryIO
 
 
-def ends_early(path: Path, kind: str) -> str:
+def ends_early(path: Path, kind: str = "") -> str:
     """What a file lacks, as the end of a sentence; "" where it is whole or does not say.
 
-    kind: the name that FFmpeg gives its container.
+    kind: the name that FFmpeg gives its container; "" where it could not even be opened, for the file's own first bytes.
     """
+    kind = kind or _kind_of(path)
     names = kind.split(",")
     rule = next((rule for name, rule in _RULES.items() if name in names), None)
     if rule is None:
@@ -28,6 +30,16 @@ def ends_early(path: Path, kind: str) -> str:
             return rule(file, size)
         except (struct.error, IndexError):  # a header that is cut through
             return "its bytes end within a header"
+
+
+def _kind_of(path: Path) -> str:
+    """The container that a file's first bytes name."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    marks = {b"ftyp": "mov", b"moov": "mov", b"mdat": "mov", b"wide": "mov", b"AVI ": "avi"}
+    starts = {b"\x1a\x45\xdf\xa3": "matroska", b"FLV": "flv", b"GIF8": "gif", b"OggS": "ogg", b"\x30\x26\xb2\x75": "asf"}
+    named = marks.get(head[4:8]) or marks.get(head[8:12])
+    return named or next((kind for start, kind in starts.items() if head.startswith(start)), "")
 
 
 def _missing(end: int, size: int) -> str:
@@ -171,6 +183,37 @@ def _png(file: Reader, size: int) -> str:
     return "its bytes end before the picture is closed"
 
 
+def _program(file: Reader, size: int) -> str:
+    """MPEG program streams: packs and packets one after the other, most with their sizes."""
+    at = 0
+    while at + 14 <= size:
+        file.seek(at)
+        head = file.read(14)
+        if head[:3] != b"\0\0\1" or head[3] < 0xB9:  # what stands between packets is for players to skip
+            return ""
+        if head[3] == 0xB9:
+            return ""
+        if head[3] == 0xBA:
+            at += 14 + (head[13] & 7) if head[4] >> 6 == 1 else 12
+        else:
+            at += 6 + int.from_bytes(head[4:6], "big")
+    return _missing(at, size)
+
+
+def _material(file: Reader, size: int) -> str:
+    """MXF: keys of 16 bytes, each with the length of its value, up to a footer."""
+    at, key = 0, b""
+    while at + 17 <= size:
+        file.seek(at)
+        head = file.read(25)
+        key, first = head[:16], head[16]
+        if key[:4] != b"\x06\x0e\x2b\x34":
+            return ""
+        more = first & 0x7F if first & 0x80 else 0
+        at += 17 + more + (int.from_bytes(head[17 : 17 + more], "big") if more else first)
+    return _missing(at, size) or ("" if at == size else "its bytes end within a header")
+
+
 _RULES: dict[str, Callable[[Reader, int], str]] = {
     "mov": _boxes,
     "matroska": _ebml,
@@ -179,6 +222,8 @@ _RULES: dict[str, Callable[[Reader, int], str]] = {
     "webp_pipe": _riff,
     "gif": _gif,
     "mpegts": _transport,
+    "mpeg": _program,
+    "mxf": _material,
     "flv": _flash,
     "asf": _asf,
     "ogg": _ogg,

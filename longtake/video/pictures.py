@@ -3,6 +3,7 @@
 Axes: h height, w width, c channels (RGB); uint8 in [0, 255].
 """
 
+from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -100,7 +101,7 @@ class Pictures:
         if key not in self._graphs:
             graph = av.filter.Graph()
             source = graph.add_buffer(
-                width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+                width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
             )
             mapped = "flags=area:out_transfer=bt709:out_primaries=bt709:out_color_matrix=bt709"
             scale = graph.add("scale", f"w={width}:h={height}:{mapped}")
@@ -140,9 +141,7 @@ def _over_black(frame: Any) -> Any:
 
     rgba = frame.to_ndarray(format="rgba").astype(np.uint16)
     seen = ((rgba[..., :3] * rgba[..., 3:] + 127) // 255).astype(np.uint8)
-    flat = av.VideoFrame.from_ndarray(seen, format="rgb24")
-    flat.pts, flat.time_base = frame.pts, frame.time_base
-    return flat
+    return av.VideoFrame.from_ndarray(seen, format="rgb24")
 
 
 def _is_high(frame: Any) -> bool:

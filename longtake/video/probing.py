@@ -104,7 +104,8 @@ def opened(path: Path, name: str) -> Iterator[Any]:
     except MemoryError:
         raise
     except (av.FFmpegError, OSError) as error:
-        raise ValueError(f"{name}: cannot be decoded ({type(error).__name__})") from error
+        lacking = f", {lacks}" if (lacks := ends_early(path)) else ""
+        raise ValueError(f"{name}: cannot be decoded ({type(error).__name__}){lacking}") from error
 
 
 def continuous(packets: Iterable[Any], kind: str) -> Iterator[Any]:
