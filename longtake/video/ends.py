@@ -130,11 +130,15 @@ def _transport(file: Reader, size: int) -> str:
 
 
 def _flash(file: Reader, size: int) -> str:
-    """Tags, each with its size before and after it; the first one says how many seconds there are."""
+    """Tags, each with its size before and after it; the first one may say how many bytes and seconds there are."""
     head = file.read(4096)
-    at, seconds, last = struct.unpack(">I", head[5:9])[0] + 4, 0.0, 0
-    if (named := head.find(b"\x00\x08duration\x00")) > 0:
-        seconds = struct.unpack(">d", head[named + 11 : named + 19])[0]
+    at, last, said = struct.unpack(">I", head[5:9])[0] + 4, 0, {b"duration": 0.0, b"filesize": 0.0}
+    for name in said:
+        if (named := head.find(b"\x00\x08" + name + b"\x00")) > 0:
+            said[name] = struct.unpack(">d", head[named + 11 : named + 19])[0]
+    if said[b"filesize"] > size:
+        return _missing(round(min(said[b"filesize"], 1e18)), size)
+    seconds = said[b"duration"]
     while at + 11 <= size:
         file.seek(at)
         tag = file.read(11)

@@ -78,6 +78,8 @@ def told(where: object) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
+        if is_remote(where) and error.__cause__ is not None:  # what a server said, or that there is none
+            raise ValueError(f"{shown(where)}: cannot be fetched ({_reason(error.__cause__)})") from error
         raise ValueError(f"{shown(where)}: there is no such file") from error
     except PermissionError as error:
         raise ValueError(f"{shown(where)}: may not be read ({_reason(error)})") from error

@@ -75,14 +75,15 @@ def probe_local(path: Path, name: str) -> Film:
     """
     with opened(path, name) as container:
         kind = container.format.name
+        if lacking := ends_early(path, kind):
+            raise _truncated(name, lacking)
         tracks = {stream.index: _Track(stream) for stream in container.streams}
         for packet in _packets(container, kind):
             tracks[packet.stream_index].add(packet)
         track = _main(list(tracks.values()), name)
         last = max(each.end for each in tracks.values())
-        lacking = ends_early(path, kind) or _lacks_samples(track, path) or _lacks_seconds(container, kind, last)
-    if lacking:
-        raise ValueError(f"{name}: truncated, {lacking}; fetch or copy it again")
+        if lacking := _lacks_samples(track, path) or _lacks_seconds(container, kind, last):
+            raise _truncated(name, lacking)
     if not track.times:
         raise ValueError(f"{name}: holds no frame")
     return _film(track, path, kind, name)
@@ -145,7 +146,8 @@ class _Track:
         self.stream, self.index, self.tick = stream, stream.index, float(stream.time_base or 0) or 1.0
         is_video = stream.type == "video"
         self.rate = float(stream.average_rate or stream.guessed_rate or 0) if is_video else 0.0
-        self.is_film = is_video and not int(stream.disposition) & NO_FILM
+        can_be_decoded = is_video and stream.codec_context is not None
+        self.is_film = can_be_decoded and not int(stream.disposition) & NO_FILM
         self.times: list[float] = []
         self.end, self.untimed = 0.0, 0.0
         self.is_timed = True
@@ -182,6 +184,10 @@ def _packets(container: Any, kind: str) -> Iterator[Any]:
             return
 
 
+def _truncated(name: str, lacking: str) -> ValueError:
+    return ValueError(f"{name}: truncated, {lacking}; fetch or copy it again")
+
+
 def _main(tracks: list[_Track], name: str) -> _Track:
     """The stream that is the film: of those about as long as the longest, the default one, then the largest.
 
@@ -190,8 +196,11 @@ def _main(tracks: list[_Track], name: str) -> _Track:
     """
     films = [track for track in tracks if track.is_film]
     if not films:
-        has_still = any(track.stream.type == "video" for track in tracks)
-        raise ValueError(f"{name}: holds {'a still, such as a cover, but no film' if has_still else 'no video stream'}")
+        streams = [track.stream for track in tracks if track.stream.type == "video"]
+        why = "no video stream" if not streams else "a still, such as a cover, but no film"
+        if any(stream.codec_context is None for stream in streams):
+            why = "a video that FFmpeg has no decoder for"
+        raise ValueError(f"{name}: holds {why}")
     most = max(len(track.times) for track in films)
     films = [track for track in films if len(track.times) > 1] if most > 1 else films
     longest = max(track.end - track.start for track in films)
