@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -239,9 +239,10 @@ def log_splits(listed: list[Entry], shared: list[Entry]) -> None:
     unknown = sorted(set(count) - set(SPLIT_NAMES))
     if unknown:
         log.warning(f"videos of the splits {', '.join(unknown)} are not used; known are {', '.join(SPLIT_NAMES)}")
-    splits: dict[str, set[str]] = defaultdict(set)
-    for entry in shared:
-        splits[entry.film].add(entry.split)
-    both = [film for film, names in splits.items() if len(names & set(SPLIT_NAMES)) > 1]
+    if not any(entry.split for entry in listed):
+        return
+    first: dict[str, str] = {}
+    used = [entry for entry in shared if entry.split in SPLIT_NAMES]
+    both = list(dict.fromkeys(e.film for e in used if first.setdefault(e.film, e.split) != e.split))
     if both:
         log.warning(f"{len(both)} films are in several splits, as the table has it: {_some(both)}")
