@@ -23,6 +23,7 @@ from datamodules.caching.films import FilmEncoder, UnusableFilm, crop_place_of, 
 from datamodules.caching.names import LOOKED_AT, FilmNames
 from datamodules.caching.shards import TYPES, Shards
 from datamodules.clips import Clip, Clips
+from datamodules.extraction import Extraction
 from datamodules.tables import Entry
 from longtake.video import read_frames, stream_frames
 from networks.files import is_full_disk, write_text
@@ -87,6 +88,7 @@ class ClipCache:
         self.root = str(folder).rstrip("/")
         self.place = f"{self.root}/{hashlib.sha256(self.described.encode()).hexdigest()[:12]}"
         self.folder = Path(self.place)
+        self.extraction = Extraction()
         self.factor = 1 if codec is None else codec.time_factor
         side = 1 if codec is None else codec.space_factor
         channels = 3 if codec is None else codec.channels
@@ -265,6 +267,7 @@ class ClipCache:
             lengths=self.settings.num_frames,
             hop_frames=self.settings.hop_frames,
             time_factor=self.factor,
+            extraction=self.extraction,
         )
 
     def clips(self, entries: Sequence[Entry]) -> Clips:

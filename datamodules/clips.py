@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, overload
 
 import numpy as np
-import numpy.typing as npt
 
+from datamodules.extraction import Extraction, Numbers, cuts
 from datamodules.tables import Entry
-
-Numbers = npt.NDArray[np.int64]
 
 
 class Clip(NamedTuple):
@@ -40,6 +38,7 @@ class Clips(Sequence[Clip]):
         lengths: Sequence[int],
         hop_frames: int,
         time_factor: int,
+        extraction: Extraction = Extraction(),  # noqa: B008
     ) -> None:
         """A film's clips start every hop_frames, at frames as stored; each has the longest length that fits the film.
 
@@ -53,14 +52,15 @@ class Clips(Sequence[Clip]):
         held = (pixels - 1) // time_factor + 1
         fitting = np.searchsorted(held, rows, side="right") - 1
         length = pixels[fitting]
-        counts = np.where(fitting < 0, 0, ((rows - 1) * time_factor + 1 - length) // hop_frames + 1)
-        self._entry: Numbers = np.repeat(np.arange(len(rows)), counts)
-        self._number: Numbers = np.arange(len(self._entry)) - np.repeat(np.cumsum(counts) - counts, counts)
+        taken = cuts(
+            extraction,
+            rows,
+            np.where(fitting < 0, rows + 1, held[fitting]),
+            hop_frames=hop_frames,
+            time_factor=time_factor,
+        )
+        self._entry, self._number, self._start, self.slack = taken
         self.num_frames: Numbers = length[self._entry]
-        self._start: Numbers = self._number * hop_frames // time_factor
-        following = (self._number + 1) * hop_frames // time_factor
-        last = (rows - held[fitting])[self._entry]
-        self.slack: Numbers = np.minimum(following - 1, last) - self._start
 
     def __len__(self) -> int:
         """How many clips."""
