@@ -1,4 +1,7 @@
-"""Which clips are taken of a film: all, adjoining ones, the first, or a few evenly spread. Frames as they are stored."""
+"""Which clips are taken of a film: all, adjoining ones, the first, or a few evenly spread.
+
+Frames are frames as they are stored.
+"""
 
 from typing import Literal, NamedTuple
 

@@ -13,7 +13,9 @@ from longtake.video.places import Place, told
 
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 DELIMITERS = ",;\t|"
-_ROW_INSIDE = re.compile(rf"^[^,;\t\n\"]*({'|'.join(map(re.escape, sorted(ENDINGS)))})\"?\s*[,;\t]", re.IGNORECASE | re.MULTILINE)
+_ROW_INSIDE = re.compile(
+    rf"^[^,;\t\n\"]*({'|'.join(map(re.escape, sorted(ENDINGS)))})\"?\s*[,;\t]", re.IGNORECASE | re.MULTILINE
+)
 csv.field_size_limit(1 << 20)  # of a text, in letters
 
 
@@ -74,7 +76,7 @@ def _csv(table: Place, text: str) -> Iterator[Row]:
         yield Row(f"line {begin}", dict(zip(names, fields, strict=False)))
 
 
-_NOT_CLOSED = "a quote that opens in it is not closed in its row; close it, or write a quote of the text itself as \"\""
+_NOT_CLOSED = 'a quote that opens in it is not closed in its row; close it, or write a quote of the text itself as ""'
 
 
 def _quoting(said: str) -> str:

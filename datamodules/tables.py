@@ -78,7 +78,9 @@ def _read_folder(root: Place) -> list[Entry]:
         entries.append(Entry(film, _writable(caption), ""))
         lost += [beside] if is_lost else []
     if lost:
-        log.warning(f"{len(lost)} captions are not UTF-8, and letters of them are lost: {_some(lost)}; save them as UTF-8")
+        log.warning(
+            f"{len(lost)} captions are not UTF-8, and letters of them are lost: {_some(lost)}; save them as UTF-8"
+        )
     looked = " or ".join(f"NAME{ending}" for ending in CAPTION_ENDINGS)
     _say_captionless(entries, f"{root}: no {looked} with a text in it beside")
     return entries

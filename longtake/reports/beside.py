@@ -17,6 +17,7 @@ from networks.reading import check_download
 
 log = logging.getLogger("longtake")
 
+
 class Beside(NamedTuple):
     """What is known of one video beside its frames."""
 

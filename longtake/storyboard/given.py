@@ -178,7 +178,7 @@ class GivenReader:
         assert step.given is not None
         part, factor = step.given, self.codec.time_factor
         lead = 0 if step.starts_take else min((part.begin - 1) // factor, LEAD_LATENTS - 1) * factor + 1
-        size = {"height": self.height, "width": self.width, "fps": self.fps, "crop_place": 0.5}
+        size: dict[str, Any] = {"height": self.height, "width": self.width, "fps": self.fps, "crop_place": 0.5}
         needed = lead + part.num_frames
         frames = self.read_frames(part.path, **size, first=part.begin - lead, num_frames=needed)
         if len(frames) < needed:

@@ -6,7 +6,8 @@ writes H.264 mp4 piece by piece, then renames it.
 Axes: f frames, h height, w width, c channels (RGB); uint8 in [0, 255].
 """
 
-from longtake.video.decoding import Frames, read_frames, read_video, stream_frames
+from longtake.video.decoding import read_frames, read_video, stream_frames
+from longtake.video.pictures import Frames
 from longtake.video.places import Place, is_remote, place
 from longtake.video.probing import Film, probe
 from longtake.video.writing import write_video

@@ -16,7 +16,7 @@ Reader = BinaryIO
 def ends_early(path: Path, kind: str = "") -> str:
     """What a file lacks, as the end of a sentence; "" where it is whole or does not say.
 
-    kind: the name that FFmpeg gives its container; "" where it could not even be opened, for the file's own first bytes.
+    kind: the name that FFmpeg gives its container; "" where it could not be opened: its first bytes say it.
     """
     kind = kind or _kind_of(path)
     names = kind.split(",")
@@ -37,7 +37,13 @@ def _kind_of(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(16)
     marks = {b"ftyp": "mov", b"moov": "mov", b"mdat": "mov", b"wide": "mov", b"AVI ": "avi"}
-    starts = {b"\x1a\x45\xdf\xa3": "matroska", b"FLV": "flv", b"GIF8": "gif", b"OggS": "ogg", b"\x30\x26\xb2\x75": "asf"}
+    starts = {
+        b"\x1a\x45\xdf\xa3": "matroska",
+        b"FLV": "flv",
+        b"GIF8": "gif",
+        b"OggS": "ogg",
+        b"\x30\x26\xb2\x75": "asf",
+    }
     named = marks.get(head[4:8]) or marks.get(head[8:12])
     return named or next((kind for start, kind in starts.items() if head.startswith(start)), "")
 

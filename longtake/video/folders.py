@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 from longtake.video.places import Place, is_remote, shown, told
 
 ENDINGS = frozenset(
-    ".mp4 .m4v .mov .qt .3gp .3g2 .f4v .mkv .webm .avi .divx .gif .apng .mpg .mpeg .m2v .vob .ts .mts .m2ts "
-    ".flv .wmv .asf .ogv .mxf".split()
+    (
+        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mkv", ".webm", ".avi", ".divx", ".gif", ".apng"),
+        *(".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".asf", ".ogv", ".mxf"),
+    )
 )
 CAPTION_ENDINGS = (".txt", ".caption")
 QUIET = {".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".md", ".yaml", ""}
@@ -94,11 +96,11 @@ def _pair(films: list[Place], texts: list[Place]) -> dict[Place, Place]:
     found = {}
     for film in films:
         folder, name, stem = str(film.parent), _composed(film.name), _composed(_stem(film))
-        text = exact.get((folder, stem)) or exact.get((folder, name))
-        if text is None and stems[folder, stem.casefold()] == 1:
-            text = loose.get((folder, stem.casefold())) or loose.get((folder, name.casefold()))
-        if text is not None:
-            found[film] = text
+        beside = exact.get((folder, stem)) or exact.get((folder, name))
+        if beside is None and stems[folder, stem.casefold()] == 1:
+            beside = loose.get((folder, stem.casefold())) or loose.get((folder, name.casefold()))
+        if beside is not None:
+            found[film] = beside
     return found
 
 

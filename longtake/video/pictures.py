@@ -47,7 +47,7 @@ class Pictures:
         from av.video.reformatter import VideoReformatter
 
         self.height, self.width, self.crop_place, self.pixel_width = height, width, crop_place, pixel_width
-        self._reformat = VideoReformatter().reformat
+        self._reformat: Any = VideoReformatter().reformat
         self._graphs: dict[tuple[Any, ...], Any] = {}
         self.shows_hdr_grey = False
 
@@ -63,7 +63,9 @@ class Pictures:
         scale = max(tall / height, wide / width)
         covering = max(round(height * scale), tall), max(round(width * scale), wide)
         if covering[0] * covering[1] > MOST_SCALED * max(tall * wide, 4096):
-            raise ValueError(f"a picture of {frame.width} x {frame.height} cannot be cut to {self.width} x {self.height}")
+            raise ValueError(
+                f"a picture of {frame.width} x {frame.height} cannot be cut to {self.width} x {self.height}"
+            )
         picture = self._scaled(frame, *covering)
         if lies:
             picture = picture.transpose(1, 0, 2)
@@ -84,9 +86,7 @@ class Pictures:
         if _has_alpha(frame):
             frame = _over_black(frame)
         matrix = "ITU709" if _is_high(frame) and frame.colorspace == UNSPECIFIED else None
-        scaled = self._reformat(
-            frame, width, height, "rgb24", src_colorspace=matrix, interpolation=Interpolation.AREA
-        )
+        scaled = self._reformat(frame, width, height, "rgb24", src_colorspace=matrix, interpolation=Interpolation.AREA)
         return scaled.to_ndarray()
 
     def _tone_mapped(self, frame: Any, height: int, width: int) -> Frames:

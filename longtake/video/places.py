@@ -3,6 +3,7 @@
 A place on this machine is a `pathlib.Path`; any other is a `UPath`, which has the same methods and is annotated as one.
 """
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ Place: TypeAlias = Path
 
 PROTOCOLS = ("http", "https", "s3", "gs", "gcs", "hf", "az", "abfs", "memory")
 """What may be named by a table or setting; fsspec knows more, of which some would run programs or unpack archives."""
+_ELSEWHERE = re.compile(rf"({'|'.join(PROTOCOLS)}|file):/+(.*)", re.IGNORECASE | re.DOTALL)
+_ANYWHERE = re.compile(r"([^/:]*):+//(.*)", re.DOTALL)
 
 
 def is_remote(where: object) -> bool:
@@ -27,11 +30,15 @@ def place(where: str | Path) -> Place:
     Raises:
         ValueError: if its protocol is none of PROTOCOLS, or what reads it is not installed.
     """
-    if not is_remote(where) or not isinstance(where, str):
-        return Path(where) if isinstance(where, str) else where
-    protocol, _, rest = where.partition("://")
+    if not isinstance(where, str | Path):
+        return where
+    # A Path that was made of it has lost a slash: of `s3://a/b` it made `s3:/a/b`.
+    named = _ELSEWHERE.match(str(where)) or (is_remote(where) and _ANYWHERE.match(str(where)))
+    if not named:
+        return Path(where)
+    protocol, rest = named[1], named[2]
     if protocol.lower() == "file":
-        return Path(rest)
+        return Path(f"/{rest}")
     if protocol.lower() not in PROTOCOLS:
         known = ", ".join(f"{name}://" for name in PROTOCOLS)
         raise ValueError(f"{where}: nothing here reads {protocol}://; known are {known}")

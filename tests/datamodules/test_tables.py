@@ -32,7 +32,7 @@ def found(entries):
     "content",
     [
         'path, text\n0.mp4, "one, two"\n1.mp4, x\n',
-        " Path ,TEXT\n0.mp4,\"one, two\"\n1.mp4,x\n",
+        ' Path ,TEXT\n0.mp4,"one, two"\n1.mp4,x\n',
         '\ufeffpath,text\r\n0.mp4,"one, two"\r\n1.mp4,x\r\n',
         'path;text\n0.mp4;"one, two"\n1.mp4;x\n',
         "path\ttext\n0.mp4\tone, two\n1.mp4\tx\n",
@@ -134,7 +134,9 @@ def test_a_table_made_on_windows_finds_its_films(folder):
 
 def test_splits_are_drawn_over_films(folder, caplog):
     caplog.set_level(logging.INFO, "longtake")
-    rows = "".join(f"{way}{n}.mp4,caption {k} of {n}\n" for n in range(4) for k, way in enumerate(("", "./", "vids/../")))
+    rows = "".join(
+        f"{way}{n}.mp4,caption {k} of {n}\n" for n in range(4) for k, way in enumerate(("", "./", "vids/../"))
+    )
     entries = read(folder, "path,text\n" + rows)
     assert "12 rows name 4 films" in caplog.text
     for seed in range(5):
@@ -272,7 +274,9 @@ def test_one_name_that_is_not_utf_8_costs_one_film(tmp_path, caplog):
 
 def test_a_million_rows_are_read_in_bounded_time_and_memory(tmp_path):
     """A fiftieth of it here: what a row costs is the same."""
-    rows = "".join(f"{number // 1000:03d}/{number:06d}.mp4,A caption of some words {number}\n" for number in range(20_000))
+    rows = "".join(
+        f"{number // 1000:03d}/{number:06d}.mp4,A caption of some words {number}\n" for number in range(20_000)
+    )
     entries = read(tmp_path, "path,text\n" + rows)
     assert len({entry.film for entry in share_out(entries, 0.1, 0) if entry.split == "validation"}) == 2000
     assert entries[1] == Entry(tmp_path / "000" / "000001.mp4", "A caption of some words 1", "")

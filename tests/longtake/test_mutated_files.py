@@ -12,7 +12,7 @@ from hypothesis import strategies as draw
 
 from datamodules.tables import read_entries
 from longtake.storyboard.given import VideoProbe
-from longtake.video import read_frames, probe
+from longtake.video import probe, read_frames
 from networks.reading import load_tensors, tensor_shapes
 from networks.saving import read_config
 

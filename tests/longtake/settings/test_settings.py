@@ -32,7 +32,7 @@ from longtake.rollouts.kept import KeptWindows
 from longtake.samplers import DiffusersSolver
 from longtake.settings.check import Tree, check_groups
 from longtake.settings.wording import describe
-from longtake.video import read_frames, probe, write_video
+from longtake.video import probe, read_frames, write_video
 from networks.interfaces import Condition
 from networks.ranges import Positive, Sizes, Text
 

@@ -36,7 +36,16 @@ def corner(_, height, width):
 @pytest.mark.parametrize("ending", ["mp4", "mov"])
 @pytest.mark.parametrize(
     "matrix",
-    [(1, 0, 0, 1), (-1, 0, 0, 1), (1, 0, 0, -1), (-1, 0, 0, -1), (0, 1, -1, 0), (0, -1, 1, 0), (0, 1, 1, 0), (0, -1, -1, 0)],
+    [
+        (1, 0, 0, 1),
+        (-1, 0, 0, 1),
+        (1, 0, 0, -1),
+        (-1, 0, 0, -1),
+        (0, 1, -1, 0),
+        (0, -1, 1, 0),
+        (0, 1, 1, 0),
+        (0, -1, -1, 0),
+    ],
 )
 def test_a_film_is_turned_and_mirrored_as_its_matrix_says(tmp_path, matrix, ending):
     path = with_matrix(film(tmp_path / f"a.{ending}", 2, size=(64, 128), picture=corner), *matrix)
@@ -48,7 +57,9 @@ def test_a_film_is_turned_and_mirrored_as_its_matrix_says(tmp_path, matrix, endi
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv", "mov", "ts", "flv", "avi"])
-@pytest.mark.parametrize(("sar", "size"), [(Fraction(2), (64, 128)), (Fraction(1, 2), (128, 64)), (Fraction(1), (64, 64))])
+@pytest.mark.parametrize(
+    ("sar", "size"), [(Fraction(2), (64, 128)), (Fraction(1, 2), (128, 64)), (Fraction(1), (64, 64))]
+)
 def test_pixels_are_shown_square(tmp_path, ending, sar, size):
     codec = "mpeg4" if ending == "avi" else "libx264"
     path = film(tmp_path / f"a.{ending}", 2, codec=codec, sar=sar, picture=corner)

@@ -4,6 +4,7 @@ import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from films import film
@@ -116,5 +117,6 @@ def test_what_is_not_installed_is_named(monkeypatch):
 def test_a_folder_that_is_not_there_is_refused(memory, tmp_path):
     with pytest.raises(ValueError, match="nowhere"):
         read_entries("memory://nowhere", None)
-    assert place(tmp_path) is tmp_path
+    assert place(tmp_path) == tmp_path
     assert place(f"file://{tmp_path}") == tmp_path
+    assert str(place(Path("https://a.b/c.mp4"))) == "https://a.b/c.mp4"
