@@ -3,17 +3,15 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import Any, Generic, Literal
+from typing import Any, Literal
 
-import numpy as np
-import torch
 from torch.utils.data import ConcatDataset, DataLoader
 from typing_extensions import TypedDict
 
 from datamodules.batches import Batch, BatchStream
 from datamodules.caching.portions import Portion
 from datamodules.extraction import Extraction, Way
-from datamodules.sampling import Draw, Item, Plan
+from datamodules.mixing import MixedPlan
 from datamodules.shapes import nearest, shapes_of
 from datamodules.tables import SPLIT_NAMES, Entry, log_splits, read_entries, share_out
 from datamodules.video_datamodule import VideoDataModule
@@ -21,10 +19,6 @@ from networks.interfaces import Codec, TextEncoder
 from networks.ranges import Count, Dtype, Positive, Seed, Share, Size, Sizes, Text
 
 log = logging.getLogger("longtake")
-
-CYCLE = 1000
-"""Batches over which every set has exactly its share. Source: our choice."""
-
 
 class FilmSet(TypedDict, total=False):
     """What may differ from one set to the next; `repeats` and `share` say how often it is drawn from."""
@@ -41,39 +35,6 @@ class FilmSet(TypedDict, total=False):
     clips_per_film: Size
     repeats: Positive
     share: Share
-
-
-class MixedPlan(Generic[Item]):
-    """Batches of several plans by their shares; without state, as they are."""
-
-    def __init__(self, *, plans: Sequence[Plan[Item]], shares: Sequence[float], seed: int) -> None:
-        """shares: of batches, together 1; a plan whose share is above 0 gets at least one batch a cycle."""
-        self.plans, self.seed = plans, seed
-        exact = np.asarray(shares, float) * CYCLE
-        counts = np.where(exact > 0, np.maximum(np.floor(exact), 1), 0).astype(int)
-        for _ in range(CYCLE - int(counts.sum())):  # the largest remainders are rounded up
-            counts[int(np.argmax(exact - counts))] += 1
-        self.counts = counts
-        self._cycle, self._order, self._earlier = -1, np.empty(0, int), np.empty(0, int)
-
-    def draw(self, number: int) -> Draw[tuple[int, Item]]:
-        """The items of batch `number`, each with its plan's number."""
-        cycle, place = divmod(number, int(self.counts.sum()))
-        if cycle != self._cycle:
-            self._shuffle(cycle)
-        plan = int(self._order[place])
-        drawn = self.plans[plan].draw(cycle * int(self.counts[plan]) + int(self._earlier[place]))
-        return Draw(drawn.num_frames, [(plan, item) for item in drawn.clips], drawn.passes)
-
-    def _shuffle(self, cycle: int) -> None:
-        """Which plan each batch of a cycle is of, and how many before it are of the same."""
-        listed = np.repeat(np.arange(len(self.counts)), self.counts)
-        seed = (self.seed * 1_000_003 + cycle) % 2**63
-        order = listed[torch.randperm(len(listed), generator=torch.Generator().manual_seed(seed)).numpy()]
-        earlier = np.empty(len(order), int)
-        for plan, count in enumerate(self.counts):
-            earlier[order == plan] = np.arange(count)
-        self._cycle, self._order, self._earlier = cycle, order, earlier
 
 
 class _Member(VideoDataModule):

@@ -62,6 +62,7 @@ def stream_frames(
             width=width or film.width,
             crop_place=crop_place,
             pixel_width=film.pixel_width,
+            is_hdr=film.is_hdr,
         )
         frames = _by_time(file, film, name, fps) if fps else _by_number(file, film, name, frame_stride)
         yield from _blocks(frames, pictures, name, first, num_frames, block_frames)

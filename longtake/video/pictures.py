@@ -20,9 +20,9 @@ MOST_SCALED = 64
 UNSPECIFIED = 2
 
 
-def is_hdr(frame: Any) -> bool:
-    """Whether a picture's brightness is coded for HDR."""
-    return frame.color_trc in HDR
+def is_hdr(stream: Any, frame: Any) -> bool:
+    """Whether brightness is coded for HDR, as the stream or its first picture says."""
+    return stream.codec_context.color_trc in HDR or getattr(frame, "color_trc", None) in HDR
 
 
 def pixel_width_of(stream: Any) -> float:
@@ -42,14 +42,17 @@ def shown_size(frame: Any, pixel_width: float) -> tuple[int, int]:
 class Pictures:
     """Makes every frame of a film one size: scaled until it covers height x width, then cut."""
 
-    def __init__(self, *, height: int, width: int, crop_place: float, pixel_width: float) -> None:
-        """crop_place: in [0, 1], where along the side that is too long the cut lies; 0.5 is the centre."""
+    def __init__(self, *, height: int, width: int, crop_place: float, pixel_width: float, is_hdr: bool) -> None:
+        """crop_place: in [0, 1], where along the side that is too long the cut lies; 0.5 is the centre.
+
+        pixel_width: of a coded pixel over its height; is_hdr: whether tones are to be mapped.
+        """
         from av.video.reformatter import VideoReformatter
 
         self.height, self.width, self.crop_place, self.pixel_width = height, width, crop_place, pixel_width
         self._reformat: Any = VideoReformatter().reformat
         self._graphs: dict[tuple[Any, ...], Any] = {}
-        self.shows_hdr_grey = False
+        self.is_hdr, self.shows_hdr_grey = is_hdr, False
 
     def __call__(self, frame: Any) -> Frames:
         """One frame: h w c.
@@ -76,12 +79,13 @@ class Pictures:
         return picture[top : top + self.height, left : left + self.width]
 
     def _scaled(self, frame: Any, height: int, width: int) -> Frames:
+        import av
         from av.video.reformatter import Interpolation
 
-        if is_hdr(frame) and not self.shows_hdr_grey:
+        if self.is_hdr and not self.shows_hdr_grey:
             try:
                 return self._tone_mapped(frame, height, width)
-            except (OSError, ValueError):  # FFmpeg before 8.0
+            except av.FFmpegError:  # before FFmpeg 8.0
                 self.shows_hdr_grey = True
         if _has_alpha(frame):
             frame = _over_black(frame)

@@ -2,14 +2,14 @@
 
 import logging
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from longtake.video.ends import ends_early
-from longtake.video.pictures import pixel_width_of, shown_size
+from longtake.video.pictures import is_hdr, pixel_width_of, shown_size
 from longtake.video.places import local_file, shown
 
 log = logging.getLogger("longtake")
@@ -22,7 +22,7 @@ LONGEST_STEP = 10.0
 """Seconds from one packet to the next above which the clock began anew. Source: FFmpeg's own limit."""
 NAMED = 10
 """Files that are named one by one by each kind of warning."""
-_warned: Counter[str] = Counter()
+_warned: dict[str, set[str]] = defaultdict(set)
 
 
 class Film(NamedTuple):
@@ -32,7 +32,8 @@ class Film(NamedTuple):
     that are shown, as the file counts them; seconds: from the first one until the last one's end; start: the first
     one's time on the file's clock, in seconds; stream: its number in the file; tick: what the file's clock counts by,
     in seconds; pixel_width: of a coded pixel over its height; times: seconds of each picture after the first, where
-    the file's pictures bear none themselves; decoder: that shows its alpha, or "" for FFmpeg's choice.
+    the file's pictures bear none themselves; decoder: that shows its alpha, or "" for FFmpeg's choice; is_hdr: whether
+    its tones have to be mapped.
     """
 
     height: int
@@ -46,6 +47,7 @@ class Film(NamedTuple):
     pixel_width: float
     times: tuple[float, ...] | None
     decoder: str
+    is_hdr: bool
 
     @property
     def slack(self) -> float:
@@ -131,12 +133,12 @@ def continuous(packets: Iterable[Any], kind: str) -> Iterator[Any]:
 
 
 def warn_of(path: str, what: str) -> None:
-    """Names a file that is read otherwise than it should be; each kind of warning names so many, then counts on."""
-    _warned[what] += 1
-    if _warned[what] <= NAMED:
-        log.warning(f"{path}: {what}")
-    elif _warned[what] == NAMED + 1:
-        log.warning(f"further films, not named one by one: {what}")
+    """Names a file, once, that is read otherwise than it should be; each kind of warning names so many, no more."""
+    named = _warned[what]
+    if path in named or len(named) > NAMED:
+        return
+    named.add(path)
+    log.warning(f"{path}: {what}" if len(named) <= NAMED else f"further films, not named one by one: {what}")
 
 
 class _Track:
@@ -147,7 +149,7 @@ class _Track:
         is_video = stream.type == "video"
         self.rate = float(stream.average_rate or stream.guessed_rate or 0) if is_video else 0.0
         can_be_decoded = is_video and stream.codec_context is not None
-        self.is_film = can_be_decoded and not int(stream.disposition) & NO_FILM
+        self.is_film = can_be_decoded and not stream.disposition.value & NO_FILM
         self.times: list[float] = []
         self.end, self.untimed = 0.0, 0.0
         self.is_timed = True
@@ -205,7 +207,7 @@ def _main(tracks: list[_Track], name: str) -> _Track:
     films = [track for track in films if len(track.times) > 1] if most > 1 else films
     longest = max(track.end - track.start for track in films)
     films = [track for track in films if track.end - track.start >= longest / 2]
-    return max(films, key=lambda track: (int(track.stream.disposition) & 1, _area(track), len(track.times)))
+    return max(films, key=lambda track: (track.stream.disposition.value & 1, _area(track), len(track.times)))
 
 
 def _area(track: _Track) -> int:
@@ -235,6 +237,7 @@ def _film(track: _Track, path: Path, kind: str, name: str) -> Film:
         if kind == "avi" and stream.duration:  # pictures that were dropped at the end are shown on
             end = max(end, stream.duration * track.tick)
         hidden = stream.metadata.get("alpha_mode") == "1"
+        bright = is_hdr(stream, frame)
         decoder = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name, "") if hidden else ""
     if frame.interlaced_frame:
         warn_of(name, "interlaced: its moving edges look like combs; deinterlace it, as by ffmpeg -vf bwdif")
@@ -258,6 +261,7 @@ def _film(track: _Track, path: Path, kind: str, name: str) -> Film:
         pixel_width=pixel_width,
         times=times,
         decoder=decoder,
+        is_hdr=bright,
     )
 
 

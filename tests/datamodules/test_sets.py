@@ -11,8 +11,9 @@ from films import film
 from test_video_datamodule import Mean, Words
 
 from datamodules.extraction import Extraction, cuts
+from datamodules.mixing import CYCLE, MixedPlan
 from datamodules.sampling import Draw
-from datamodules.sets import CYCLE, MixedPlan, SetsDataModule
+from datamodules.sets import SetsDataModule
 from datamodules.shapes import nearest, shapes_of
 
 
