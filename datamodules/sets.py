@@ -20,6 +20,7 @@ from networks.ranges import Count, Dtype, Positive, Seed, Share, Size, Sizes, Te
 
 log = logging.getLogger("longtake")
 
+
 class FilmSet(TypedDict, total=False):
     """What may differ from one set to the next; `repeats` and `share` say how often it is drawn from."""
 

@@ -1,7 +1,7 @@
 """Films and tables as other projects' users had them: each program reads the same, and says what it loses.
 
-The kinds are tested one by one in tests/longtake/video and tests/datamodules/test_tables.py; here a folder of them all goes
-through what training, storyboards, reports and VBench read by.
+The kinds are tested one by one in tests/longtake/video and tests/datamodules/test_tables.py; here a folder of them all
+goes through what training, storyboards, reports and VBench read by.
 """
 
 import json
