@@ -1,4 +1,4 @@
-"""The programs: the only place that composes configs. `longtake train|cache|generate|evaluate|export|testbed key=value …`."""
+"""The programs: the only place that composes configs. `longtake train|cache|generate|… key=value …`."""
 
 import sys
 from importlib import import_module
