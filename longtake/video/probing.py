@@ -16,6 +16,11 @@ log = logging.getLogger("longtake")
 
 NO_FILM = 0x400 | 0x800 | 0x80000 | 0x100000
 """FFmpeg's dispositions of what is no film: cover art, timed thumbnails, layers of other pictures, stills."""
+FORMATS = (
+    *("mov", "matroska", "avi", "gif", "apng", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "mxf", "nut", "m4v"),
+    *("dv", "ivf", "h264", "hevc", "obu", "mjpeg", "yuv4mpegpipe", "png_pipe", "jpeg_pipe", "webp_pipe", "webp_anim"),
+)
+"""Containers that are read, by FFmpeg's names. A playlist is none: it would have any other file read in its place."""
 JUMPS = ("mpegts", "mpeg")
 """Containers whose clock may begin anew in the middle, as in recordings that were joined."""
 LONGEST_STEP = 10.0
@@ -102,7 +107,8 @@ def opened(path: Path, name: str) -> Iterator[Any]:
 
     try:
         # Titles and the like may be in any encoding: they are not ours to judge.
-        with av.open(str(path), metadata_errors="replace") as container:
+        known = {"format_whitelist": ",".join(FORMATS)}
+        with av.open(str(path), metadata_errors="replace", options=known) as container:
             yield container
     except MemoryError:
         raise

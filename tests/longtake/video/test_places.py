@@ -108,6 +108,20 @@ def test_a_place_that_nothing_reads_is_refused(where, sentence):
         probe(where)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile 'secret.ts'\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:3.0,\nsecret.ts\n#EXT-X-ENDLIST\n",
+    ],
+)
+def test_a_playlist_does_not_have_another_file_read(tmp_path, text):
+    film(tmp_path / "secret.ts", 10)
+    (tmp_path / "a.mp4").write_text(text)
+    with pytest.raises(ValueError, match=r"a\.mp4: cannot be decoded"):
+        probe(tmp_path / "a.mp4")
+
+
 def test_what_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(ValueError, match=r"s3://bucket/a\.mp4: .*pip install \"longtake\[remote\]\""):
