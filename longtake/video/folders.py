@@ -175,7 +175,7 @@ def _can_be_read(file: Place, notes: list[str]) -> bool:
         notes.append(f"{shown(file)}: left out, since its name is not UTF-8; rename it")
         return False
     if not file.is_file():
-        why = "a link to nowhere" if file.is_symlink() else "a pipe, socket or device"
+        why = "a link to nowhere" if not file.exists() else "a pipe, socket or device"
         notes.append(f"{file}: left out: {why}")
         return False
     return True
