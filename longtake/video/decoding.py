@@ -38,7 +38,7 @@ def stream_frames(
 
     The picture is scaled until it covers height x width, then cut. Frames are taken at multiples of 1 / fps from the
     first one's time until the last one's end, the last one shown at each, so that films of variable rate keep their
-    speed: `probe(path).count(fps)` of them. fps=0 counts pictures instead and keeps every frame_stride-th.
+    speed; there are `probe(path).count(fps)`. fps=0 counts pictures instead and keeps every frame_stride-th.
 
     Args:
         path: of the file, or a text such as https://… or s3://….

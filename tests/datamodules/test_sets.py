@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from clips import Mean, Words
 from films import film
-from test_video_datamodule import Mean, Words
 
 from datamodules.extraction import Extraction, cuts
 from datamodules.mixing import CYCLE, MixedPlan

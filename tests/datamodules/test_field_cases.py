@@ -1,14 +1,14 @@
 """Films and tables as other projects' users had them: each program reads the same, and says what it loses.
 
-The kinds are tested one by one in tests/longtake/video and tests/datamodules/test_tables.py; here a folder of them all
+The kinds are tested one by one in tests/longtake/video and in test_tables.py; here a folder of them all
 goes through what training, storyboards, reports and VBench read by.
 """
 
 import json
 
 import pytest
+from clips import ready
 from films import cut, film, with_edit, with_matrix
-from test_video_datamodule import ready
 
 from datamodules.tables import read_entries
 from longtake.cli.evaluate import read_clip, read_length
