@@ -115,9 +115,9 @@ def main() -> None:
     """Prints a table and writes results/cut_latents.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", default="data/freedoom_64", help="a rendered corpus, with table.csv")
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--videos", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--videos", type=int, default=30)
     parser.add_argument("--output", default=str(Path(__file__).parent / "results" / "cut_latents.json"))
     options = parser.parse_args()
     codec = load_pretrained(folder="weights/codec_freedoom_64", channels=16).eval()

@@ -5,67 +5,30 @@ rate, crop, codec and type alone: other lengths of clips are other cuts of the s
 Axes: c channels, f frames, h height, w width.
 """
 
-import errno
 import hashlib
 import json
 import logging
 import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from datamodules.caching.films import FilmEncoder, UnusableFilm, crop_place_of, version_of_readers
 from datamodules.caching.names import LOOKED_AT, FilmNames
+from datamodules.caching.places import answering
+from datamodules.caching.settings import ClipSettings
 from datamodules.caching.shards import TYPES, Shards
+from datamodules.caching.words import in_bytes
 from datamodules.clips import Clip, Clips
 from datamodules.extraction import Extraction
 from datamodules.tables import Entry
-from longtake.video import read_frames, stream_frames
-from networks.files import is_full_disk, write_text
+from networks.files import write_text
 from networks.interfaces import Codec
 
 log = logging.getLogger("longtake")
-
-
-class ClipSettings(NamedTuple):
-    """What a cached clip is; num_frames and hop_frames say how films are cut, all else how they are stored.
-
-    fps: frames a second, taken by their time; num_frames: pixel frames of each length, rising; hop_frames: distance of
-    clips' starts; crop: centre or random; frame_stride: every how many of a file's frames are kept instead, or None.
-    """
-
-    height: int
-    width: int
-    fps: float
-    num_frames: tuple[int, ...]
-    hop_frames: int
-    crop: str
-    dtype: str
-    frame_stride: int | None = None
-
-    @property
-    def _wanted(self) -> dict[str, Any]:
-        by_time = self.frame_stride is None
-        rate = {"fps": self.fps if by_time else 0, "frame_stride": self.frame_stride or 1}
-        return {"height": self.height, "width": self.width, **rate}
-
-    def read(self, path: str | Path, crop_place: float) -> Any:
-        """A whole video as these settings see it, as `read_frames` gives it."""
-        return read_frames(path, crop_place=crop_place, **self._wanted)
-
-    def stream(self, path: str | Path, crop_place: float) -> Iterator[Any]:
-        """The same block by block."""
-        return stream_frames(path, crop_place=crop_place, **self._wanted)
-
-    @property
-    def taken(self) -> str:
-        """How frames are taken, in words."""
-        return f"at {self.fps:g} a second" if self.frame_stride is None else f"at frame_stride={self.frame_stride}"
 
 
 class ClipCache:
@@ -95,23 +58,32 @@ class ClipCache:
         row = (channels, settings.height // side, settings.width // side)
         self.films = Shards(self.place, kind=settings.dtype, row=row)
         self.names = FilmNames(f"{self.root}/films")
+        self._asked: tuple[Sequence[Entry], bool, list[str]] | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies on a disk of this machine, or one that looks so."""
+        return "://" not in self.place
 
     def refresh(self) -> None:
         """Reads what other processes have added."""
         self.films.refresh()
-        self.names.refresh()
 
     def keys(self, entries: Sequence[Entry], *, look: bool, on_film: Callable[[], None] = lambda: None) -> list[str]:
-        """What each entry's film is called here; "" where it cannot be read."""
-        return [key or "" for key in self.names.keys([entry.path for entry in entries], look=look, on_film=on_film)]
+        """What each entry's film is called here; "" where it cannot be read. Of the same list it is asked once."""
+        if self._asked is None or self._asked[0] is not entries or (look and not self._asked[1]):
+            self.names.refresh()
+            found = self.names.keys([entry.path for entry in entries], look=look, on_film=on_film)
+            self._asked = entries, look, [key or "" for key in found]
+        return self._asked[2]
 
     def fault(self, key: str) -> str | None:
         """Why a film gives no clip, as far as is known."""
         if not key:
             return "there is no such file, or it cannot be read"
         if (number := self.films.number(key)) is not None:
-            frames = (self.films.length(number) - 1) * self.factor + 1
-            return None if frames >= self.settings.num_frames[0] else self._too_short(frames)
+            held = (self.films.length(number) - 1) * self.factor + 1
+            return None if held >= self.settings.num_frames[0] else self._too_short(held)
         note = self.films.notes.get(key)
         if note is None or note.get("by") != version_of_readers():
             return None
@@ -142,6 +114,7 @@ class ClipCache:
     def missing_by_name(self, entries: Sequence[Entry]) -> list[Entry]:
         """Films that are not known to be here, without reading any: whoever gets one reads what it is."""
         self.refresh()
+        self.names.refresh()
         keys = self.names.known([entry.path for entry in entries])
         seen = {key for key in keys if key and (key in self.films or self.fault(key) is not None)}
         lacking = (entry for entry, key in zip(entries, keys, strict=True) if key is None or key not in seen)
@@ -160,20 +133,17 @@ class ClipCache:
             on_film()
         if not lacking:
             return
-        self._begin()
         encoder = self.encoder()
         # From anywhere on: two runs that know nothing of each other meet late.
         first = int.from_bytes(os.urandom(4)) % len(lacking)
         try:
-            for entry in lacking[first:] + lacking[:first]:
-                self.films.refresh()
-                self.add(entry, encoder)
-                done += 1
-                on_film()
-        except Exception as error:
-            if is_full_disk(error):
-                raise ValueError(self._no_room(len(lacking) - done)) from error
-            raise
+            with answering(self.place, lambda: self._need(len(lacking) - done)):
+                self._begin()
+                for entry in lacking[first:] + lacking[:first]:
+                    self.films.refresh()
+                    self.add(entry, encoder)
+                    done += 1
+                    on_film()
         finally:
             encoder.writer.close()
             self.films.refresh()
@@ -192,36 +162,25 @@ class ClipCache:
 
     def add(self, entry: Entry, encoder: FilmEncoder) -> None:
         """Encodes a film unless it is there by now, or of no use."""
-        (key,) = self.keys([entry], look=False)
+        (key,) = self.names.keys([entry.path], look=False)
         if key and key not in self.films and self.fault(key) is None:
             with suppress(UnusableFilm):  # the shard's index remembers why
                 encoder.add(entry.path, key, crop_place_of(key, self.settings.crop))
 
     def _begin(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if not (self.folder / "settings.json").is_file():
-                write_text(self.folder / "settings.json", self.described + "\n")
-        except OSError as error:
-            if is_full_disk(error):
-                raise ValueError(self._no_room(0)) from error
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise ValueError(
-                    f"{self.place} may only be read, and some films are missing there: give "
-                    "datamodule.cache_dir=… a folder that may be written to, or have its owner run `longtake cache`"
-                ) from error
-            raise
+        if not self.is_local:
+            raise ValueError(
+                f"{self.place} is only read, and some films are missing there: cache into a folder, and copy that there"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / "settings.json").is_file():
+            write_text(self.folder / "settings.json", self.described + "\n")
 
-    def _no_room(self, left: int) -> str:
+    def _need(self, left: int) -> str:
+        """What the films that are left will take, by what those take that are there."""
         there = len(self.films)
         size = sum(self.films.length(number) for number in range(there)) * self.films.row_bytes
-        need = f"about {size / there * left:,.0f} bytes more" if there and left else "more room"
-        free = shutil.disk_usage(next(p for p in (self.folder, *self.folder.parents) if p.is_dir())).free
-        return (
-            f"the disk is full: {self.place} needs {need} for the films that are left ({left:,}), and {free:,} bytes "
-            "are free there; what is cached stays: make room, or give datamodule.cache_dir=… another place, and start "
-            "again"
-        )
+        return f"{left:,} films are left" + (f", about {in_bytes(size / there * left)}" if there and left else "")
 
     def report(self, entries: Sequence[Entry]) -> None:
         """Names films that are of no use in skipped.json, and says how many they are."""
@@ -229,7 +188,7 @@ class ClipCache:
         faults = ((entry, self.fault(key)) for entry, key in zip(entries, keys, strict=True))
         skipped = {str(entry.path): fault for entry, fault in faults if fault is not None}
         path, content = self.folder / "skipped.json", json.dumps(skipped, indent=1) + "\n"
-        if "://" not in self.place and self.folder.is_dir() and (skipped or path.is_file()):
+        if self.is_local and self.folder.is_dir() and (skipped or path.is_file()):
             with suppress(PermissionError):
                 if not path.is_file() or path.read_text(encoding="utf-8") != content:
                     write_text(path, content)

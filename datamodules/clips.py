@@ -26,6 +26,20 @@ class Clip(NamedTuple):
     place: int = 0
 
 
+def lengths_of(clips: Sequence[Clip]) -> Numbers:
+    """Pixel frames of each clip."""
+    return clips.num_frames if isinstance(clips, Clips) else np.array([clip.num_frames for clip in clips], np.int64)
+
+
+def spread_over(clips: Sequence[Clip], count: int) -> tuple[list[Clip], int]:
+    """At most so many of the longest clips, evenly spread, and their pixel frames."""
+    lengths = lengths_of(clips)
+    longest = int(lengths.max())
+    whole = np.flatnonzero(lengths == longest)
+    step = max(len(whole) / count, 1.0)
+    return [clips[int(whole[int(number * step)])] for number in range(min(count, len(whole)))], longest
+
+
 class Clips(Sequence[Clip]):
     """All clips of some films, in the order of the films."""
 

@@ -1,14 +1,16 @@
 """Which clips make which batch: a pure function of the seed and the number of the batch."""
 
-import bisect
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 Item = TypeVar("Item")
+Numbers: TypeAlias = Sequence[int] | npt.NDArray[np.int64]
 
 
 class Draw(NamedTuple, Generic[Item]):
@@ -38,7 +40,7 @@ class BatchPlan:
     resuming exact and needs no loader state.
     """
 
-    def __init__(self, *, clips_by_length: Mapping[int, Sequence[int]], global_batch_size: int, seed: int) -> None:
+    def __init__(self, *, clips_by_length: Mapping[int, Numbers], global_batch_size: int, seed: int) -> None:
         """clips_by_length: for each length the clips that are at least that long; lengths without clips are left out.
 
         Raises:
@@ -105,7 +107,7 @@ class CutPlan:
     """
 
     def __init__(
-        self, *, plan: BatchPlan, slack: Callable[[int], int], places: Sequence[int] | None, seed: int
+        self, *, plan: BatchPlan, slack: Callable[[int], int], places: npt.NDArray[np.int64] | None, seed: int
     ) -> None:
         """slack: by how much a clip may begin later; places: running sum of the places that a clip counts for, or None.
 
@@ -123,11 +125,11 @@ class CutPlan:
     def _cut(self, drawn: int, passed: int, rng: random.Random) -> Cut:
         clip, start = drawn, 0
         if self.places is not None:
-            clip = bisect.bisect_right(self.places, drawn)
-            start = drawn - (self.places[clip - 1] if clip else 0)
+            clip = int(np.searchsorted(self.places, drawn, side="right"))
+            start = drawn - int(self.places[clip - 1] if clip else 0)
         slack = self.slack(clip)
         later = rng.randint(0, slack)  # drawn in every pass, so that the others' draws stay the same
-        return Cut(clip, int(start + (0 if passed == 0 else slack if passed == 1 else later)))
+        return Cut(clip, start + (0 if passed == 0 else slack if passed == 1 else later))
 
 
 def share_of(clips: Sequence[Item], *, micro: int, rank: int, world_size: int, batch_size: int) -> list[Item]:

@@ -4,6 +4,7 @@ Axes: b batch, s slots of a row, c channels, f frames, h height, w width (latent
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -130,15 +131,18 @@ class SegmentDataModule(VideoDataModule):
 
     def segments(self, rows: Sequence[Row]) -> SegmentBatch:
         """Reads rows; slots that hold nothing come last, are zero and have no text."""
-        video = torch.stack([self._read(row) for row in rows])
+        words = [(row.clips[slot.clip].entry, slot.short) for row in rows for slot in row.slots]
+        reads = [partial(self._read, row) for row in rows] + [partial(self.text_of, *each) for each in words]
+        found = self.fetch(reads)
+        video, features = torch.stack(found[: len(rows)]), iter(found[len(rows) :])
         _, num_slots, _, num_frames, _, _ = video.shape
         missing = [num_slots - len(row.slots) for row in rows]
         places = [_padded([slot.place for slot in row.slots], num_slots, num_frames) for row in rows]
         shots = [_padded([slot.shot for slot in row.slots], num_slots, 0) for row in rows]
         texts: list[Tensor] = []
         for row, lacking in zip(rows, missing, strict=True):
-            features = [self.text_of(row.clips[slot.clip].entry, slot.short) for slot in row.slots]
-            texts += [*features, *[features[0][:0]] * lacking]
+            own = [next(features) for _ in row.slots]
+            texts += [*own, *[own[0][:0]] * lacking]
         text, mask = pad_text(texts)
         return SegmentBatch(
             video=video,

@@ -4,9 +4,7 @@ Axes: f frames, c channels, h height, w width.
 """
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from datamodules.caching.ahead import ahead
 from datamodules.caching.shards import ShardWriter
 from networks.interfaces import Codec
 
@@ -133,16 +132,6 @@ def device_of(codec: object) -> torch.device:
     """Where a codec that is a module lies; the CPU for any other."""
     parameters = codec.parameters() if isinstance(codec, torch.nn.Module) else iter(())
     return next((parameter.device for parameter in parameters), torch.device("cpu"))
-
-
-def ahead(items: Iterator[Item], count: int = 2) -> Iterator[Item]:
-    """The same items, of which a thread makes the next ones meanwhile: a film is decoded while a GPU encodes."""
-    end: Any = object()
-    with ThreadPoolExecutor(1) as thread:
-        coming = deque(thread.submit(next, items, end) for _ in range(count))
-        while (item := coming.popleft().result()) is not end:
-            coming.append(thread.submit(next, items, end))
-            yield item
 
 
 def _before(first: Item, others: Iterator[Item]) -> Iterator[Item]:

@@ -35,8 +35,14 @@ class Known(NamedTuple):
     """What is remembered of a path: when it was read, its stamp then, and the hash of its bytes."""
 
     when: float
-    stamp: Stamp
+    size: int
+    changed: int | str
     key: str
+
+    @property
+    def stamp(self) -> Stamp:
+        """What the file looked like."""
+        return Stamp(self.size, self.changed)
 
 
 class FilmNames:
@@ -56,10 +62,14 @@ class FilmNames:
                 try:
                     told = json.loads(line)
                     bytes.fromhex(told["key"])
-                    known = Known(float(told["when"]), Stamp(told["size"], told["changed"]), told["key"])
+                    known = Known(float(told["when"]), told["size"], told["changed"], told["key"])
                     self._learn(told["path"], known)
                 except (ValueError, TypeError, KeyError):
                     continue
+
+    def forget(self) -> None:
+        """Lets go of what was read, some 400 bytes a film; `refresh` reads it again."""
+        self._known, self._reader = {}, Reader(self.folder)
 
     def _learn(self, path: str, known: Known) -> None:
         before = self._known.get(path)
@@ -78,7 +88,8 @@ class FilmNames:
 
         look: whether films that are known are looked at too, as they may have been changed; a call each.
         """
-        absolute, keys = [name_of(path) for path in paths], self.known(paths)
+        absolute = [name_of(path) for path in paths]
+        keys = [None if known is None else known.key for known in map(self._known.get, absolute)]
         asked = [place for place, key in enumerate(keys) if look or key is None]
         with ThreadPoolExecutor(_AT_ONCE) as threads:
             names = [absolute[place] for place in asked]
@@ -93,7 +104,7 @@ class FilmNames:
     def _look(self, name: str) -> Known | None:
         try:
             stamp, known = _stamp(name), self._known.get(name)
-            return known if known is not None and known.stamp == stamp else Known(time.time(), stamp, _hash(name))
+            return known if known is not None and known.stamp == stamp else Known(time.time(), *stamp, _hash(name))
         except (OSError, ValueError):
             return None
 
@@ -101,7 +112,7 @@ class FilmNames:
         """Adds a line to a file of this process; where that is not allowed the film is read again the next time."""
         if not self._reader.is_local:
             return
-        line = {"path": name, "when": known.when, "size": known.stamp.size, "changed": known.stamp.changed}
+        line = {"path": name, "when": known.when, "size": known.size, "changed": known.changed}
         try:
             self._lines.note({**line, "key": known.key})
         except OSError as error:
@@ -111,7 +122,9 @@ class FilmNames:
 
 def name_of(path: object) -> str:
     """A film's path as it is remembered: absolute, or a URL as it is."""
-    return str(path) if "://" in str(path) else os.path.abspath(str(path))
+    name = str(path)
+    is_plain = name.startswith("/") and ".." not in name  # of a Path that is so, nothing else is left to be done
+    return name if is_plain or "://" in name else os.path.abspath(name)
 
 
 def _stamp(name: str) -> Stamp:

@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from datamodules.caching.portions import Portion
 from datamodules.caching.texts import AT_ONCE
-from datamodules.caching.work import device, progress_bar, say_what_it_takes
+from datamodules.caching.work import progress_bar, say_what_it_takes, texts_of, to_device
 from datamodules.tables import Entry
+from longtake.video import place
 
 if TYPE_CHECKING:
     from datamodules.video_datamodule import VideoDataModule
@@ -25,20 +25,23 @@ class Worker:
 
     def __init__(self, build: Callable[[], "VideoDataModule"]) -> None:
         """build: makes the data module, in this process."""
-        self.data = build()
-        self.data.to_device(device())
-        self.data.cache.refresh()
-        self.encoder = self.data.cache.encoder()
+        self.parts = build().parts
+        for part in self.parts:
+            to_device(part)
+            part.cache.refresh()
+        self.encoders = [part.cache.encoder() for part in self.parts]
 
     def film(self, row: dict[str, Any]) -> dict[str, Any]:
         """Adds one film."""
-        self.data.cache.films.refresh()
-        self.data.cache.add(Entry(Path(row["item"]), "", ""), self.encoder)
+        cache = self.parts[row["part"]].cache
+        cache.films.refresh()
+        cache.add(Entry(place(row["item"]), "", ""), self.encoders[row["part"]])
         return row
 
     def texts(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Adds some captions."""
-        self.data.texts.fill([str(text) for text in batch["item"]], self.data.text_encoder.encode)
+        """Adds some captions; all sets have the same cache of texts."""
+        part = self.parts[0]
+        part.texts.fill([str(text) for text in batch["item"]], part.text_encoder.encode)
         return batch
 
 
@@ -78,23 +81,33 @@ def cache_on_ray(
     data = build()
     if data.make is not None:
         data.make()
-    entries = data.entries()
-    films, texts = data.cache.missing_by_name(entries), data.texts.missing(data.texts_of(entries))
+    parts = [(part, part.entries()) for part in data.parts]
+    films = [
+        (number, entry) for number, (part, entries) in enumerate(parts) for entry in part.cache.missing_by_name(entries)
+    ]
+    texts = parts[0][0].texts.missing([text for _, entries in parts for text in texts_of(entries)])
     if not ray.is_initialized():
-        ray.init(address=address, log_to_driver=False, logging_level="warning")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    placed = {"concurrency": workers, "num_cpus": cpus_per_worker, "num_gpus": gpus_per_worker}
-    placed["fn_constructor_args"] = (build,)
+    films_of, texts_by = cast(Any, Films), cast(Any, Texts)  # Ray's own hints know functions alone
+    placed: dict[str, Any] = {"concurrency": workers, "num_cpus": cpus_per_worker, "num_gpus": gpus_per_worker}
+    placed |= {"fn_constructor_args": (build,)}
     if films:
-        say_what_it_takes(data.cache, films, Portion())
+        for number, (part, _) in enumerate(parts):
+            mine = [entry for of, entry in films if of == number]
+            if mine:
+                to_device(part)
+                say_what_it_takes(part.cache, mine, Portion())
         # One film a block: a long one holds up nothing but its worker.
-        rows = ray.data.from_items([{"item": str(e.path)} for e in films], override_num_blocks=min(len(films), 10_000))
-        _follow("caching films", rows.map(Films, **placed).iter_rows(), len(films))
+        items = [{"part": number, "item": str(entry.path)} for number, entry in films]
+        rows = ray.data.from_items(items, override_num_blocks=min(len(items), 10_000))
+        _follow("caching films", rows.map(films_of, **placed).iter_rows(), len(items))
     if texts:
         rows = ray.data.from_items([{"item": text} for text in texts])
-        _follow("encoding captions", rows.map_batches(Texts, batch_size=AT_ONCE, **placed).iter_rows(), len(texts))
-    data.cache.refresh()
-    data.cache.report(entries)
+        _follow("encoding captions", rows.map_batches(texts_by, batch_size=AT_ONCE, **placed).iter_rows(), len(texts))
+    for part, entries in parts:
+        part.cache.refresh()
+        part.cache.report(entries)
 
 
 def _follow(what: str, rows: Iterable[Any], total: int) -> None:

@@ -50,7 +50,8 @@ class ShardWriter:
         """
         tar = self._tar = self._tar or self._begun().with_suffix(".tar").open("xb+")
         begin = tar.seek(0, os.SEEK_END)
-        rows, kind, inner = 0, "", ()
+        rows, kind = 0, ""
+        inner: tuple[int, ...] = ()
 
         def add(tensor: Tensor) -> None:
             nonlocal rows, kind, inner
@@ -108,9 +109,9 @@ class ShardWriter:
                 left.unlink()
 
 
-def _bytes_of(tensor: Tensor) -> memoryview:
+def _bytes_of(tensor: Tensor) -> Any:
     flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-    return memoryview(flat.numpy())
+    return flat.numpy().data
 
 
 def _headers(key: str, size: int, kind: str, shape: Sequence[int]) -> bytes:
@@ -160,11 +161,12 @@ class Shards:
         for text in lines:
             try:
                 line = json.loads(text)
-                key, at = bytes.fromhex(line["key"]), line.get("at")
+                key, at, length = bytes.fromhex(line["key"]), line.get("at"), line.get("rows")
                 if at is None:
                     self.notes[line["key"]] = line
                     continue
-                length = int(line["rows"])
+                if not isinstance(at, int) or not isinstance(length, int):
+                    continue
                 fits = line["bytes"] == length * self.row_bytes and 0 <= at <= size - line["bytes"]
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from datamodules.caching.places import answering
 from datamodules.caching.shards import Shards, ShardWriter
 
 AT_ONCE = 64
@@ -31,14 +32,15 @@ class TextCache:
     def fill(self, captions: Sequence[str], encode: Callable[[list[str]], tuple[Tensor, Tensor]]) -> None:
         """Encodes those that are missing."""
         left = self.missing(captions)
-        writer = ShardWriter(Path(self.folder))
+        writer, begin = ShardWriter(Path(self.folder)), 0
         try:
-            for begin in range(0, len(left), AT_ONCE):
-                group = left[begin : begin + AT_ONCE]
-                features, mask = encode(group)
-                for caption, row, real in zip(group, features, mask, strict=True):
-                    with writer.member(text_key(caption)) as add:
-                        add(row[real].half())
+            with answering(str(self.folder), lambda: f"{len(left) - begin:,} captions are left"):
+                for begin in range(0, len(left), AT_ONCE):
+                    group = left[begin : begin + AT_ONCE]
+                    features, mask = encode(group)
+                    for caption, row, real in zip(group, features, mask, strict=True):
+                        with writer.member(text_key(caption)) as add:
+                            add(row[real].half())
         finally:
             writer.close()
         self.shards.refresh()

@@ -1,7 +1,6 @@
 """The work of caching: what is left to do and what it will take, one progress bar, and who waits for whom."""
 
 import logging
-import math
 import os
 import shutil
 import time
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from datamodules.caching.portions import Portion
+from datamodules.caching.words import in_bytes, in_time
 from datamodules.tables import Entry
 from longtake.video import probe
 
@@ -58,6 +58,7 @@ def estimate(cache: "ClipCache", films: Sequence[Entry]) -> Estimate:
 def _timed(cache: "ClipCache", entry: Entry) -> float:
     """Seconds a frame of a film's beginning takes; the second piece's where there is one: the first warms up."""
     encoder = cache.encoder()
+    encoder.piece_frames = min(encoder.piece_frames, 8 * cache.factor)
     with torch.inference_mode():
         begun = time.perf_counter()
         made = encoder.encoded(encoder.pieces(entry.path, 0.5))
@@ -79,21 +80,6 @@ def say_what_it_takes(cache: "ClipCache", films: Sequence[Entry], portion: Porti
         log.warning(f"{cache.place} has room for {in_bytes(free)} only, of about {in_bytes(size)} that are needed")
 
 
-def in_bytes(size: float) -> str:
-    """A size as people say it."""
-    power = min(int(math.log(max(size, 1), 1024)), 4)
-    size /= 1024**power
-    return f"{size:,.{int(power > 0 and size < 10)}f} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
-
-
-def in_time(seconds: float) -> str:
-    """A time as people say it."""
-    minutes, hours = seconds / 60, seconds / 3600
-    if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{minutes:.0f} min" if minutes < 90 else f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
-
-
 @contextmanager
 def progress_bar(what: str, total: int, show: bool = True) -> Iterator[Callable[[int], None]]:
     """One bar on the terminal; gives a function that says how many are done."""
@@ -106,10 +92,10 @@ def progress_bar(what: str, total: int, show: bool = True) -> Iterator[Callable[
 
 def cache_all(data: "VideoDataModule", entries: Sequence[Entry], portion: Portion) -> None:
     """Caches a share of the films and texts; the first process shows how far all are."""
-    cache, texts = data.cache, data.texts_of(entries)
+    cache, texts = data.cache, texts_of(entries)
     films = cache.missing(portion.of(entries))
     if films:
-        data.to_device(device())
+        to_device(data)
         say_what_it_takes(cache, films, portion)
         before = len(cache.films)
         with progress_bar("caching films", len(films) * portion.world, show=portion.rank == 0) as show:
@@ -117,16 +103,29 @@ def cache_all(data: "VideoDataModule", entries: Sequence[Entry], portion: Portio
     if portion.rank == 0:
         cache.report(entries)
     if left := data.texts.missing(portion.of(texts)):
-        data.to_device(device())
+        to_device(data)
         log.info(f"encoding {len(left):,} captions into {data.texts.folder}")
         data.texts.fill(left, data.text_encoder.encode)
 
 
-def device() -> torch.device:
-    """The GPU of this process among those of its machine, or the CPU."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+def texts_of(entries: Sequence[Entry]) -> list[str]:
+    """All captions, once each and in order."""
+    texts = [entry.caption for entry in entries] + [entry.short_caption for entry in entries if entry.short_caption]
+    return list(dict.fromkeys(texts))
+
+
+def to_device(data: "VideoDataModule") -> None:
+    """Moves codec and text encoder to the GPU of this process among those of its machine, where there is one."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % gpus) if gpus else torch.device("cpu")
+    for part in (data.codec, data.text_encoder):
+        if isinstance(part, torch.nn.Module):
+            part.to(device)
+
+
+def lacking(data: "VideoDataModule", entries: Sequence[Entry]) -> tuple[int, int]:
+    """How many films and texts are missing, as far as is known without looking at any film."""
+    return len(data.cache.missing_by_name(entries)), len(data.texts.missing(texts_of(entries)))
 
 
 def refuse_missing(data: "VideoDataModule", num_nodes: int) -> None:
@@ -136,7 +135,7 @@ def refuse_missing(data: "VideoDataModule", num_nodes: int) -> None:
         MissingCache: naming what makes it.
     """
     entries = data.entries()
-    films, texts = len(data.cache.missing(entries)), len(data.texts.missing(data.texts_of(entries)))
+    films, texts = lacking(data, entries)
     if films or texts:
         raise MissingCache(
             f"{films:,} of {len(entries):,} films and {texts:,} captions are not cached yet, and {num_nodes} machines "

@@ -45,13 +45,15 @@ def build(config: dict[str, Any]) -> Any:
 
 
 def say_what_is_there(data: Any) -> None:
-    """Logs how far the whole cache is, whoever made it."""
-    entries = data.entries()
-    films, texts = len(data.cache.missing(entries)), len(data.texts.missing(data.texts_of(entries)))
-    if films or texts:
-        log.info(f"{data.cache.place}: {films:,} of {len(entries):,} films and {texts:,} captions are left to others")
-        return
-    log.info(f"{data.cache.place}: {len(entries):,} films are cached; next: train.py with the same arguments")
+    """Logs how far the caches are, whoever made them."""
+    from datamodules.caching.work import lacking
+
+    for part in data.parts:
+        entries = part.entries()
+        films, texts = lacking(part, entries)
+        left = f", of which {films:,}, and {texts:,} captions, are left to others" if films or texts else " are cached"
+        log.info(f"{part.cache.place}: {len(entries):,} films{left}")
+    log.info("next: train.py with the same arguments")
 
 
 def main() -> None:

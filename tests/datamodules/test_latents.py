@@ -76,7 +76,7 @@ def test_half_precision_is_stored_as_such_and_read_as_float(folder, name, dtype)
 def test_once_cached_nothing_is_decoded_or_encoded_and_no_caption_is_encoded_twice(folder, monkeypatch):
     ready(folder)
     before = Mean.calls
-    monkeypatch.setattr("datamodules.cache.stream_frames", lambda *_, **__: pytest.fail("decoded again"))
+    monkeypatch.setattr("datamodules.caching.settings.stream_frames", lambda *_, **__: pytest.fail("decoded again"))
     monkeypatch.setattr("datamodules.caching.names._hash", lambda *_: pytest.fail("hashed again"))
     monkeypatch.setattr(Words, "encode", lambda *_: pytest.fail("encoded again"))
     data = ready(folder)

@@ -114,7 +114,7 @@ def test_training_batches_resume_and_validation_stays(folder):
 
 
 def test_only_films_of_other_bytes_are_encoded_again(folder):
-    """Not one that was copied, moved, touched, named by another path, or whose shard a kill left half a film in."""
+    """Not one that was copied, moved or touched; a line of the index that a kill cut short is no line."""
     data = ready(folder)
     assert len(data.cache.films) == 3
     before = Mean.calls
