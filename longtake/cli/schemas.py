@@ -1,4 +1,4 @@
-"""The settings of the four programs beside their groups: names, types and ranges of conf/train.yaml and its like.
+"""The settings of the five programs beside their groups: names, types and ranges of conf/train.yaml and its like.
 
 A group's settings are the keyword arguments of its `_target_`; here stands what no constructor takes.
 """
@@ -60,6 +60,22 @@ class TrainSettings(TypedDict):
     callbacks: Parts
     trainer: Part
     logger: NotRequired[Parts | None]
+
+
+class RayCluster(TypedDict):
+    """`ray` of conf/cache.yaml: how the work is laid out on a Ray cluster."""
+
+    address: Text | None
+    workers: Size
+    cpus_per_worker: Positive
+    gpus_per_worker: NotNegative
+
+
+class CacheSettings(TrainSettings):
+    """conf/cache.yaml: what a training is told, of which the cache needs the data, codec and text."""
+
+    engine: Literal["plain", "ray"]
+    ray: RayCluster
 
 
 class GeneratePaths(TypedDict):
