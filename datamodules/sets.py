@@ -112,8 +112,9 @@ class SetsDataModule(VideoDataModule):
             "root": root, "table": table, "fps": fps, "frame_stride": frame_stride, "num_frames": num_frames,
             "hop_frames": hop_frames, "crop": crop, "short_caption_share": short_caption_share,
         }  # fmt: skip
-        size = {"height": height, "width": width}
-        super().__init__(**common, **own, **size, make=make, num_validation_clips=num_validation_clips)
+        super().__init__(
+            **common, **own, height=height, width=width, make=make, num_validation_clips=num_validation_clips
+        )
         own |= {"frame_extraction": frame_extraction, "clips_per_film": clips_per_film, "repeats": 1.0, "share": None}
         self.sizes = _checked(sizes) or [(height, width)]
         # A set without a table of its own is a folder.

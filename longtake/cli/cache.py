@@ -13,8 +13,8 @@ log = logging.getLogger("longtake")
 
 def run(cfg: DictConfig) -> None:
     """Checks, then caches what is this process's to do."""
-    from longtake.settings.check import check_settings
-    from longtake.settings.schemas import CacheSettings
+    from longtake.cli.composed import check_settings
+    from longtake.cli.schemas import CacheSettings
 
     check_settings(cfg, CacheSettings)
     from datamodules.caching.portions import portion_from
