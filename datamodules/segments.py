@@ -16,6 +16,7 @@ from datamodules.batches import Batch, pad_text
 from datamodules.clips import Clip
 from datamodules.rows import Row, RowPlan, RowRule, fixed_row
 from datamodules.video_datamodule import VideoDataModule
+from networks.control import FrameControl
 from networks.interfaces import Codec, SegmentBatch, TextEncoder
 from networks.ranges import Count, Dtype, Positive, Seed, Share, Size, Sizes, Text
 
@@ -59,6 +60,7 @@ class SegmentDataModule(VideoDataModule):
         segment_frames: Size,
         gap_share: Share,
         multi_shot_share: Share,
+        control: FrameControl | None = None,
     ) -> None:
         """As VideoDataModule, with rows of segments; every clip is used at its own full length.
 
@@ -92,6 +94,7 @@ class SegmentDataModule(VideoDataModule):
             num_validation_clips=num_validation_clips,
             num_workers=num_workers,
             short_caption_share=short_caption_share,
+            control=control,
         )
         if pixels:
             raise ValueError("datamodule.pixels=true: segments are cut from latents; use datamodule.pixels=false")
@@ -151,7 +154,15 @@ class SegmentDataModule(VideoDataModule):
             text_mask=rearrange(mask, "(b s) l -> b s l", s=num_slots),
             shot=torch.tensor(shots),
             valid=torch.tensor([[slot < len(row.slots) for slot in range(num_slots)] for row in rows]),
+            per_frame=self._per_frame(rows, num_slots),
         )
+
+    def _per_frame(self, rows: Sequence[Row], num_slots: int) -> dict[str, Tensor]:
+        """As `per_frame`, of rows: b s f d; slots that hold nothing repeat the first, of which nothing is seen."""
+        length = self.rule.segment_frames
+        slots = [(row, slot) for row in rows for slot in (*row.slots, *row.slots[:1] * (num_slots - len(row.slots)))]
+        found = self.per_frame([(row.clips[slot.clip], slot.start, length) for row, slot in slots])
+        return {name: rearrange(x, "(b s) f d -> b s f d", s=num_slots) for name, x in found.items()}
 
     def _read(self, row: Row) -> Tensor:
         """Latents of a row: s c f h w."""

@@ -15,6 +15,7 @@ from datamodules.mixing import MixedPlan
 from datamodules.shapes import nearest, shapes_of
 from datamodules.tables import SPLIT_NAMES, Entry, log_splits, read_entries, share_out
 from datamodules.video_datamodule import VideoDataModule
+from networks.control import FrameControl
 from networks.interfaces import Codec, TextEncoder
 from networks.ranges import Count, Dtype, Positive, Seed, Share, Size, Sizes, Text
 
@@ -91,6 +92,7 @@ class SetsDataModule(VideoDataModule):
         frame_extraction: Way,
         clips_per_film: Size,
         sets: dict[str, FilmSet],
+        control: FrameControl | None = None,
     ) -> None:
         """As VideoDataModule, whose root and table are the first set.
 
@@ -106,7 +108,7 @@ class SetsDataModule(VideoDataModule):
             "codec": codec, "text_encoder": text_encoder, "global_batch_size": global_batch_size,
             "batch_size": batch_size, "seed": seed, "cut_frames": cut_frames, "pixels": pixels,
             "cache_dir": cache_dir, "cache_dtype": cache_dtype, "validation_share": validation_share,
-            "num_workers": num_workers,
+            "num_workers": num_workers, "control": control,
         }  # fmt: skip
         own: dict[str, Any] = {
             "root": root, "table": table, "fps": fps, "frame_stride": frame_stride, "num_frames": num_frames,

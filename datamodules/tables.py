@@ -15,6 +15,7 @@ log = logging.getLogger("longtake")
 
 PATH_COLUMNS = ("path", "video", "file", "file_name", "video_path", "file_path", "filename")
 TEXT_COLUMNS = ("text", "caption", "prompt")
+CONTROL_COLUMNS = ("control", "poses")
 SHORT_TEXT_COLUMNS = ("short_text", "short_caption")
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Tables that Hugging Face's folders of videos have in them."""
@@ -26,13 +27,15 @@ SPLITS = {"training": "train", "val": "validation", "valid": "validation", "dev"
 class Entry(NamedTuple):
     """One video: where it is, what it shows ("" if nobody says), its split ("" if the table has none).
 
-    short_caption: another text that leaves most of it out; "" where there is none.
+    short_caption: another text that leaves most of it out; "" where there is none. control: a file with a row of
+    numbers for every frame, such as poses; None where there is none.
     """
 
     path: Place
     caption: str
     split: str
     short_caption: str = ""
+    control: Place | None = None
 
     @property
     def film(self) -> str:
@@ -145,7 +148,9 @@ def _entry(root: Place, table: Place, row: Row) -> Entry:
     path = joined(root, where)
     if "\\" in where and not is_remote(where) and not _is_there(path):
         path = joined(root, where.replace("\\", "/"))  # a table that was made on Windows
-    return Entry(path, value(TEXT_COLUMNS), _split(row.values.get("split")), value(SHORT_TEXT_COLUMNS))
+    beside = value(CONTROL_COLUMNS)
+    control = joined(root, beside) if beside else None
+    return Entry(path, value(TEXT_COLUMNS), _split(row.values.get("split")), value(SHORT_TEXT_COLUMNS), control)
 
 
 def _is_film(name: str) -> bool:

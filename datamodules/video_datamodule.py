@@ -23,10 +23,12 @@ from datamodules.caching.settings import ClipSettings
 from datamodules.caching.texts import TextCache
 from datamodules.caching.work import cache_all, refuse_missing
 from datamodules.clips import Clip, lengths_of, spread_over
+from datamodules.controls import FilmControl
 from datamodules.extraction import Numbers
 from datamodules.sampling import BatchPlan, Cut, CutPlan, Item, Plan, WordedPlan
 from datamodules.tables import SPLIT_NAMES, Entry, fill_splits, log_splits, read_entries, share_out
 from networks.codecs.rules import check_size
+from networks.control import NAME, FrameControl
 from networks.interfaces import Codec, TextEncoder, VideoBatch
 from networks.ranges import Count, Dtype, Positive, Seed, Share, Size, Sizes, Text
 
@@ -70,6 +72,7 @@ class VideoDataModule(LightningDataModule):
         num_validation_clips: Size,
         num_workers: Count,
         short_caption_share: Share,
+        control: FrameControl | None = None,
     ) -> None:
         """Checks sizes; nothing is read yet.
 
@@ -80,7 +83,8 @@ class VideoDataModule(LightningDataModule):
         hop_frames: distance of the starts of cached clips; cut_frames: train on so many frames as stored, from
         anywhere in a clip, None: on whole clips; pixels: batches of pixels instead of latents, for training a codec;
         validation_share: of videos, where the table has no column `split`; short_caption_share: of training samples
-        that get the text of the column `short_text` where there is one.
+        that get the text of the column `short_text` where there is one; control: the network's, whose numbers of every
+        frame are read from the files that the table's column `control` or `poses` names.
 
         Raises:
             ValueError: if a size breaks the codec's rules.
@@ -123,6 +127,7 @@ class VideoDataModule(LightningDataModule):
         settings = ClipSettings(height, width, fps, lengths, hop_frames, crop, cache_dtype, frame_stride)
         self.cache = ClipCache(folder=cache_dir, settings=settings, codec=None if pixels else codec)
         self.texts = TextCache(f"{self.cache.root}/text_{text_encoder.fingerprint}", text_encoder.features)
+        self.control = None if control is None or pixels else FilmControl(control)
         self._listed: list[Entry] | None = None
         self._shared: list[Entry] | None = None
 
@@ -217,7 +222,20 @@ class VideoDataModule(LightningDataModule):
         factor = 1 if self.pixels else self.codec.time_factor
         first = torch.tensor([[c.start / factor + start] for c, start in zip(clips, starts, strict=True)])
         text, mask = pad_text(found[1::2])
-        return VideoBatch(video, first + torch.arange(stored), text, mask)
+        per_frame = self.per_frame([(clip, start, stored) for clip, start in zip(clips, starts, strict=True)])
+        return VideoBatch(video, first + torch.arange(stored), text, mask, per_frame=per_frame)
+
+    def per_frame(self, cuts: Sequence[tuple[Clip, int, int]]) -> dict[str, Tensor]:
+        """Further inputs by name, b f d; cuts: a clip, its first frame as stored and how many of each row."""
+        if self.control is None:
+            return {}
+        rows = [
+            self.control.read(
+                clip.entry, self.cache.films.length(clip.film), clip.start // self.codec.time_factor + start, count
+            )
+            for clip, start, count in cuts
+        ]
+        return {NAME: torch.stack(rows)}
 
     def fetch(self, reads: Sequence[Callable[[], Tensor]]) -> list[Tensor]:
         """What they return; from a server all at once."""

@@ -17,7 +17,14 @@ MAY_IMPORT = {
     "longtake/cli": PACKAGES,
     "lightning_modules": ("lightning_modules", "longtake", "networks"),
     "datamodules": (
-        *("datamodules", "longtake.video", "networks.interfaces", "networks.codecs.rules"),
+        *(
+            "datamodules",
+            "longtake.video",
+            "longtake.control",
+            "networks.control",
+            "networks.interfaces",
+            "networks.codecs.rules",
+        ),
         *("networks.files", "networks.ranges"),
     ),
 }
