@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from longtake.settings.schemas import CacheSettings
 from omegaconf import OmegaConf
 from test_configs import composed
 from tiny_runs import config
 
+from longtake.cli.composed import check_settings
+from longtake.cli.schemas import CacheSettings
 from longtake.cli.training import cache_command, train
-from longtake.settings.check import check_settings
 
 ROOT = Path(__file__).parents[3]
 SMALL = ["datamodule=folder", "text=null_text", "datamodule.num_frames=[5]", "datamodule.hop_frames=5"]
