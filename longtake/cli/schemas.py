@@ -94,6 +94,7 @@ class GenerateSettings(TypedDict):
     given: Text | None
     dry_run: bool
     prompt: str | Annotated[Sequence[str], MinLen(1)] | None
+    negative_prompt: str | None
     num_videos: Size
     num_frames: Size
     height: Size | None
