@@ -16,6 +16,7 @@ from networks.blocks import KeyValue, whole_groups
 from networks.control import NAME, FrameControl, add_frames, embed_control
 from networks.embeddings import PlaceEmbedding
 from networks.interfaces import Backbone, Condition, ContextTokens, TokenGrid, VideoNetwork
+from networks.pretrained.learnt import UponBase
 from networks.pretrained.loading import DTYPES, add_lora, check_words, load
 from networks.pretrained.wan_blocks import WanRope, denoise, denoise_gated, modulated, remember
 from networks.ranges import Count, Dtype, Positive, Size, Text
@@ -25,7 +26,7 @@ TEXT_TOKENS = 512
 """Every caption is so many tokens to Wan. Source: diffusers' WanPipeline, max_sequence_length."""
 
 
-class WanBackbone(VideoNetwork):
+class WanBackbone(UponBase, VideoNetwork):
     """Predicts noise minus video for a window of frames, each at its own time, as Wan was trained to for one time.
 
     The contract is that of `networks.dit.VideoDiT`; take objective=rectified_flow, whose target is Wan's own. At the
@@ -34,8 +35,8 @@ class WanBackbone(VideoNetwork):
     first. Beside the model stands an embedding of absolute place that says nothing at first: VIN's chunks are told
     apart by it, as RoPE knows distances alone (our choice, as in VideoDiT).
 
-    A release holds every weight, the loaded ones too. Still, building from its config.json first loads `pretrained`,
-    which has to be there as it was in training, and then replaces each of its weights.
+    Checkpoints and releases hold what was learnt, and the base's hash: building from a config.json loads `pretrained`,
+    which has to be the base of the training. Only with lora_rank=0, where all is learnt, they hold every weight.
     Source: Wan (arXiv 2503.20314); a time for every frame enters as a time for every token does in Wan 2.2.
     """
 
@@ -95,6 +96,7 @@ class WanBackbone(VideoNetwork):
         self.rope = WanRope(head_width=width // num_heads)
         if lora_rank > 0:
             add_lora(self.model, lora_rank, lora_alpha)
+            self.freeze_base(self.model, f"{pretrained}/{subfolder}")
 
     @property
     def backbone(self) -> Backbone:

@@ -37,9 +37,13 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 @pytest.fixture(scope="module")
 def wan(tmp_path_factory):
     """The loaded class itself, and the folder of its pipeline."""
+    from diffusers import UniPCMultistepScheduler
+
     folder = tmp_path_factory.mktemp("wan")
     model = tiny_transformer()
     model.save_pretrained(folder / "transformer")
+    flows = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
+    UniPCMultistepScheduler(**flows).save_pretrained(folder / "scheduler")
     return model, str(folder)
 
 
@@ -372,7 +376,11 @@ def test_compiled_blocks_give_the_same_gradient(wan):
 @pytest.mark.parametrize("name", ["vin_plan", "lovic_low_resolution"])
 def test_half_precision_is_near_full_precision_with_and_without_autocast(wan, name, precision):
     full, half = (NETWORKS[name](learnt(backbone_of(wan[1], dtype=dtype))) for dtype in ("float32", precision))
-    parts = {place: value for place, value in full.state_dict().items() if ".model." not in f".{place}"}
+    parts = {
+        place: value
+        for place, value in full.state_dict().items()
+        if ".model." not in f".{place}" and "hash" not in place
+    }
     assert not half.load_state_dict(parts, strict=False).unexpected_keys
     arguments = inputs_of(full)
     expected = full.eval()(*arguments)
@@ -390,21 +398,55 @@ def test_half_precision_is_near_full_precision_with_and_without_autocast(wan, na
 
 @pytest.mark.parametrize("name", ["dit", "vin"])
 @torch.no_grad()
-def test_a_release_comes_back_with_the_base_it_was_saved_with(wan, tmp_path, name):
-    """The base's folder is loaded first, and each of its tensors replaced: here by another model's."""
-    settings = settings_of(tmp_path / "base")
+def test_a_release_holds_what_was_learnt_and_names_its_base(wan, tmp_path, name):
+    settings = settings_of(tmp_path / "base", context_attention="gated")
     tiny_transformer().save_pretrained(tmp_path / "base" / "transformer")
     config = network_config({"_target_": "networks.pretrained.wan.WanBackbone", **settings})
     network = NETWORKS[name](learnt(WanBackbone(**settings))).eval()
     arguments = inputs_of(network)
     expected = network(*arguments)
     save_pretrained(network, config, tmp_path / "release")
+    kept = load_file(tmp_path / "release" / "diffusion_pytorch_model.safetensors")
+    learning = {place for place, parameter in network.named_parameters() if parameter.requires_grad}
+    prefix = "" if name == "dit" else "backbone."
+    assert kept.keys() == learning | {f"{prefix}base_hash"}
+
+    def again():
+        made = NETWORKS[name](build(json.loads((tmp_path / "release" / "config.json").read_text()))).eval()
+        load_weights(made, tmp_path / "release")
+        return made
+
+    assert torch.equal(again()(*arguments), expected)
+    assert torch.equal(copy.deepcopy(again())(*arguments), expected)
     awake(tiny_transformer(), seed=9).save_pretrained(tmp_path / "base" / "transformer")
-    again = build(json.loads((tmp_path / "release" / "config.json").read_text()))
-    again = NETWORKS[name](again).eval()
-    assert (again(*arguments) - expected).abs().max() > 1e-3
-    load_weights(again, tmp_path / "release")
-    assert torch.equal(again(*arguments), expected)
+    sentence = r"backbone: '.*base/transformer' is not the base that .*: its hash is \w{16}, theirs \w{16}; give"
+    with pytest.raises(ValueError, match=sentence):
+        again()
+
+
+@torch.no_grad()
+def test_a_release_that_holds_its_base_brings_it_along(wan, tmp_path):
+    """As they were written before: no hash, every weight, and all attended to in one softmax."""
+    network = learnt(backbone_of(wan[1])).eval()
+    noisy, time, condition = example(5, side=(4, 6))
+    expected = network(noisy, time, condition)
+    (tmp_path / "release").mkdir()
+    weights = {place: parameter.data for place, parameter in network.named_parameters()}
+    save_file(weights, tmp_path / "release" / "diffusion_pytorch_model.safetensors")
+    awake(tiny_transformer(), seed=9).save_pretrained(tmp_path / "other" / "transformer")
+    for base, kept in ((wan[1], False), (tmp_path / "other", True)):
+        again = backbone_of(base)
+        load_weights(again, tmp_path / "release")
+        assert torch.equal(again(noisy, time, condition), expected)
+        assert ("model.proj_out.weight" in again.state_dict()) == kept
+
+
+def test_copies_share_the_base_alone(wan):
+    network = NETWORKS["vin"](backbone_of(wan[1], context_attention="gated"))
+    pairs = zip(network.named_parameters(), copy.deepcopy(network).named_parameters(), strict=True)
+    for (place, mine), (same, other) in pairs:
+        assert place == same
+        assert (mine.data_ptr() == other.data_ptr()) == (not mine.requires_grad), place
 
 
 def test_wrong_settings_are_said_in_a_sentence(wan, monkeypatch):
