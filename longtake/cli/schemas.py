@@ -164,6 +164,7 @@ class ExportSettings(TypedDict):
 
     run: Text
     output: Folder
+    format: Literal["release", "lora", "merged"]
     dtype: Dtype
     decoder: bool
     text: Base

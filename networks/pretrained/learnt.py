@@ -24,6 +24,10 @@ class UponBase(nn.Module):
     optional_tensors: Mapping[str, tuple[int, ...]] = {}
     """Shapes of the tensors that a state of this network may hold or leave out."""
     base_hash: Tensor
+    adapter_scale: float = 0.0
+    """What the adapters' sum is multiplied by; 0 where there are none."""
+    pretrained: str
+    subfolder: str
 
     def freeze_base(self, base: nn.Module, place: str) -> None:
         """Names what is frozen in `base`, so that it is left out from now on; call it once, when all is built.
@@ -43,7 +47,9 @@ class UponBase(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A copy that shares the frozen base: an average of 14 billion weights need not hold them twice."""
         shared = getattr(self, "_base", frozenset())
-        memo.update({id(value): value for name, value in self.named_parameters() if name in shared})
+        for name, value in self.named_parameters():
+            if name in shared:
+                memo.setdefault(id(value), value)
         made = self.__class__.__new__(self.__class__)
         memo[id(self)] = made
         made.__dict__.update(copy.deepcopy(self.__dict__, memo))

@@ -66,10 +66,10 @@ class WanBackbone(UponBase, VideoNetwork):
         channels, width, num_heads, text_features, rope_theta: what the rest of the configuration counts on; checked
         against the model's. latent_fps: latent frames a second, by which places are counted. control: what embeds the
         numbers of every frame, None where there are none; it learns in float32 whatever lora_rank is.
-        context_attention: how the video attends to global tokens and memory. gated: in an attention of their own, by
-        the same queries, added to that of the video through a gate, one of every channel, that begins at zero: at the
-        start VIN and LoViC are the base to the bit. joined: in one softmax with the video, as in our own DiT. Source:
-        zero-initialised attention as in LLaMA-Adapter (arXiv 2303.16199); a gate a channel is our choice.
+        context_attention: how the video attends to global tokens and memory. "gated" is in an attention of their own,
+        by the same queries, added to that of the video through a gate, one of every channel, that begins at zero: at
+        the start VIN and LoViC are the base to the bit. "joined" is in one softmax with the video, as in our own DiT.
+        Source: zero-initialised attention as in LLaMA-Adapter (arXiv 2303.16199); a gate a channel is our choice.
 
         Raises:
             ValueError: if nothing can be loaded from there, it is another kind of model than a text-to-video one with
@@ -79,6 +79,7 @@ class WanBackbone(UponBase, VideoNetwork):
         check_words(dtype, lora_rank, lora_alpha)
         asked = {"channels": channels, "width": width, "num_heads": num_heads, "text_features": text_features}
         self.model = load(pretrained, subfolder, DTYPES[dtype], {**asked, "rope_theta": rope_theta})
+        self.pretrained, self.subfolder = pretrained, subfolder
         self.width = width
         self.depth = len(self.model.blocks)
         self.num_heads = num_heads
@@ -96,6 +97,7 @@ class WanBackbone(UponBase, VideoNetwork):
         self.rope = WanRope(head_width=width // num_heads)
         if lora_rank > 0:
             add_lora(self.model, lora_rank, lora_alpha)
+            self.adapter_scale = lora_alpha / lora_rank
             self.freeze_base(self.model, f"{pretrained}/{subfolder}")
 
     @property

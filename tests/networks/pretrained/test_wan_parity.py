@@ -1,18 +1,24 @@
 """A folder in the real format, with tiny random models of the real classes: the same video as diffusers makes of it."""
 
-from pathlib import Path
+import shutil
 
 import pytest
 import torch
 from builders import awake
-from hydra import compose, initialize_config_dir
+from composing import composed
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from peft import get_peft_model_state_dict
+from safetensors.torch import load_file
+from tiny_wan import learnt
 
 from longtake.pipeline import Pipeline
+from longtake.releases.adapters import LORA, Adapters
+from longtake.releases.checkpoints import CONFIG_KEY
 from longtake.samplers import ClassifierFreeGuidance, PretrainedScheduler
+from networks.interfaces import Condition
 from networks.text import T5Text, cleaned
 
-CONF = str(Path(__file__).parents[3] / "conf")
 WORDS = ["a", "green", "marine", "walks", "through", "dark", "hall", "red", "door", "blurred", "&"]
 GROUPS = ("network=dit", "backbone=wan", "codec=wan", "text=umt5", "objective=rectified_flow", "sampler=pretrained")
 PROMPT = "  A   green marine\twalks &amp; walks "
@@ -52,7 +58,7 @@ def wan(tmp_path_factory):
     return pipeline, str(folder)
 
 
-def ours(folder, **changes) -> Pipeline:
+def config_of(folder, **changes):
     """`network=dit` as a user composes it."""
     settings = {
         **{f"{part}.pretrained": folder for part in ("backbone", "codec", "text", "sampler")},
@@ -63,9 +69,11 @@ def ours(folder, **changes) -> Pipeline:
         "text.dtype": "float32",
         **changes,
     }
-    with initialize_config_dir(version_base="1.3", config_dir=CONF):
-        asked = [f"{key}={value}" for key, value in settings.items()]
-        cfg = compose("train", ["paths.root_dir=ROOT", *GROUPS, *asked])
+    return composed("train", *GROUPS, *(f"{key}={value}" for key, value in settings.items()), "paths.run_dir=.")
+
+
+def ours(folder, **changes) -> Pipeline:
+    cfg = config_of(folder, **changes)
     module = instantiate(cfg.lightning_module).eval()
     return Pipeline(
         module=module,
@@ -132,3 +140,77 @@ def test_text_is_cleaned_as_diffusers_cleans_it(wan):
     assert not plain.encode([""])[1].any()
     assert own.encode([""])[1].tolist() == [[True]]
     assert torch.equal(own.encode([" a  door"])[0], plain.encode(["a door"])[0])
+
+
+@pytest.fixture(scope="module")
+def run(wan, tmp_path_factory):
+    """A checkpoint of adapters that weigh twice, the folder of its base, which has moved since, and its pipeline."""
+    folder = tmp_path_factory.mktemp("run")
+    shutil.copytree(wan[1], folder / "base")
+    changes = {"backbone.lora_rank": 4, "backbone.lora_alpha": 8, "sampler.num_inference_steps": 4}
+    cfg = config_of(folder / "base", **changes)
+    pipeline = ours(str(folder / "base"), **changes)
+    place = learnt(pipeline.module.network).place.project
+    for value in (place.weight, place.bias):  # of which diffusers knows nothing
+        torch.nn.init.zeros_(value)
+    kept = ("codec", "text", "network", "objective", "sampler", "guidance", "rollout", "lightning_module", "video")
+    config = {**{key: OmegaConf.to_container(cfg[key], resolve=True) for key in kept}, "prompts": []}
+    torch.save({CONFIG_KEY: config, "state_dict": pipeline.module.state_dict()}, folder / "last.ckpt")
+    return folder / "last.ckpt", str((folder / "base").rename(folder / "moved")), pipeline
+
+
+def through(transformer):
+    """What a transformer of diffusers says to one noisy video."""
+    seeded = torch.Generator().manual_seed(5)
+    noisy, text = (torch.randn(*shape, generator=seeded) for shape in ((1, 16, 3, 4, 6), (1, 512, 16)))
+    return noisy, text, transformer(noisy, torch.tensor([600.0]), text).sample
+
+
+@torch.no_grad()
+def test_diffusers_loads_the_adapters(wan, run, tmp_path):
+    from diffusers import WanPipeline
+
+    checkpoint, base, pipeline = run
+    assert not any("base_layer" in name for name in torch.load(checkpoint)["state_dict"])
+    adapters = Adapters(checkpoint, {"backbone": base})
+    assert adapters.left_out == []
+    adapters.save_lora(tmp_path, torch.float32)
+    assert len(load_file(tmp_path / LORA)) == 2 * 2 * 4 * 2
+    theirs = WanPipeline.from_pretrained(wan[1])
+    noisy, text, plain = through(theirs.transformer)
+    theirs.load_lora_weights(str(tmp_path))
+    made = through(theirs.transformer)[2]
+    network = pipeline.module.network
+    index = torch.arange(3.0).unsqueeze(0)
+    expected = network(noisy, torch.full((1, 1), 0.6), Condition(index, text, None))
+    torch.testing.assert_close(made, expected, rtol=1e-5, atol=1e-5)
+    assert (made - plain).abs().max() > 0.01
+    found = get_peft_model_state_dict(theirs.transformer, adapter_name="default_0")
+    theirs.save_lora_weights(str(tmp_path / "again"), found)
+    again = load_file(tmp_path / "again" / LORA)
+    assert again.keys() == load_file(tmp_path / LORA).keys()
+    assert all(torch.equal(value, again[name]) for name, value in load_file(tmp_path / LORA).items())
+
+
+def test_a_merged_export_is_a_pipeline_of_diffusers(run, tmp_path):
+    from diffusers import WanPipeline
+
+    checkpoint, base, pipeline = run
+    Adapters(checkpoint, {"backbone": base}).save_merged(tmp_path / "merged")
+    theirs = WanPipeline.from_pretrained(tmp_path / "merged")
+    theirs.set_progress_bar_config(disable=True)
+    noise = torch.randn(1, 16, 3, 4, 6, generator=torch.Generator().manual_seed(3))
+    arguments = {"height": 32, "width": 48, "num_frames": 9, "num_inference_steps": 4, "guidance_scale": 1.0}
+    expected = theirs(PROMPT, latents=noise, output_type="latent", **arguments).frames
+    latents = pipeline.latents([PROMPT], num_frames=9, seed=3)
+    assert (latents - expected).norm() / expected.norm() < 1e-5
+
+
+def test_weights_without_adapters_are_refused(wan, tmp_path):
+    cfg = config_of(wan[1], **{"backbone.lora_rank": 0})
+    kept = ("codec", "text", "network", "objective", "sampler", "guidance", "rollout", "lightning_module", "video")
+    config = {**{key: OmegaConf.to_container(cfg[key], resolve=True) for key in kept}, "prompts": []}
+    state = instantiate(cfg.lightning_module).state_dict()
+    torch.save({CONFIG_KEY: config, "state_dict": state}, tmp_path / "last.ckpt")
+    with pytest.raises(ValueError, match=r"was not trained through adapters .*: set format=release"):
+        Adapters(tmp_path / "last.ckpt", {})
