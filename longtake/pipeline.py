@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from longtake.finite import NOT_FINITE, check_finite
-from longtake.generation import generate
+from longtake.generation import NegativeText, generate
 from longtake.rollouts.interfaces import Generate
 from longtake.rollouts.rollout import Rollout
 from longtake.samplers.guidance import Guidance
@@ -45,6 +45,7 @@ class Pipeline:
         width: int,
         fps: float,
         without: Sequence[str] = (),
+        negative_prompt: str | None = None,
     ) -> None:
         """Nothing is loaded or moved; everything should be on one device, but for codec and text encoder.
 
@@ -58,6 +59,8 @@ class Pipeline:
             width: of the videos, in pixels.
             fps: frames a second at which the videos are shown.
             without: names that every condition goes without, such as "memory"; see Condition.without.
+            negative_prompt: what guidance leads away from, a text; None: from no text, as networks are trained with.
+                It says nothing where guidance has a scale of 1.
         """
         self.module = module
         self.guidance = guidance
@@ -66,6 +69,7 @@ class Pipeline:
         self.text_encoder = text_encoder
         self.height, self.width, self.fps = height, width, fps
         self.without = tuple(without)
+        self.negative_prompt = negative_prompt
 
     @classmethod
     def from_pretrained(
@@ -177,6 +181,7 @@ class Pipeline:
             on_step=on_step,
             keep=keep,
             without=self.without,
+            negative=NegativeText.encoded(self.negative_prompt, self.text_encoder, self.device),
         )
 
     def _per_frame(self, control: Tensor, batch: int, num_latents: int) -> dict[str, Tensor]:

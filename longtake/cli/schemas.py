@@ -110,6 +110,7 @@ class GenerateSettings(TypedDict):
     given: Text | None
     dry_run: bool
     prompt: str | Annotated[Sequence[str], MinLen(1)] | None
+    negative_prompt: str | None
     num_videos: Size
     num_frames: Size
     height: Size | None
@@ -179,6 +180,7 @@ class ExportSettings(TypedDict):
 
     run: Text
     output: Folder
+    format: Literal["release", "lora", "merged"]
     dtype: Dtype
     decoder: bool
     text: Base

@@ -94,6 +94,7 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
             noise_level=limits.memory.noise_level,
             on_step=lambda *_: progress.advance(bar),
             without=take.pipeline.without,
+            negative_prompt=take.pipeline.negative_prompt,
         )
         reader = GivenReader(take.codec, read_frames, take.height, take.width, take.fps, take.device)
         latents = make_storyboard(made, store, maker, reader)

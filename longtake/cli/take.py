@@ -77,6 +77,7 @@ def pipeline_of(cfg: DictConfig) -> tuple[Pipeline, Config]:
         choices = ", ".join(network.ablations) or "nothing"
         raise ValueError(f"without={cfg.without}: these weights can go without {choices}")
     pipeline.without = () if cfg.without is None else (cfg.without,)
+    pipeline.negative_prompt = cfg.negative_prompt
     check_lengths(cfg.num_frames, pipeline.height, pipeline.width, pipeline.codec)
     if cfg.storyboard is None:  # whose segments have lengths and rates of their own
         side = pipeline.codec.space_factor
@@ -122,6 +123,8 @@ class Take:
             settings["matmul_precision"] = self.matmul_precision
         for part in (settings["network"], settings["network"].get("window") or {}):
             part.pop("windows_per_call", None)
+        if self.pipeline.negative_prompt is not None:
+            settings["negative_prompt"] = self.pipeline.negative_prompt
         if self.control is not None:
             settings["control"] = hashlib.sha256(self.control.numpy().tobytes()).hexdigest()
         described = [self.hash, self.without, self.height, self.width, settings, *more]
@@ -151,7 +154,7 @@ def make_videos(cfg: DictConfig, write_video: Callable[..., None]) -> list[Path]
     """
     take = Take(cfg)
     texts = prompts_of(cfg, take.config)
-    refuse_secrets(texts, "prompt")  # the manifest names it
+    refuse_secrets([*texts, cfg.negative_prompt or ""], "prompt")  # the manifest names it
     output = Path(cfg.output)
     output.mkdir(parents=True, exist_ok=True)
     remove_unfinished(output)
@@ -206,6 +209,7 @@ def _manifest_line(cfg: DictConfig, take: Take, name: str, prompt: str, seed: in
         "seed": seed,
         "rollout": take.rollout_config,
         "without": cfg.without,
+        **({} if cfg.negative_prompt is None else {"negative_prompt": cfg.negative_prompt}),
         **({} if cfg.control_file is None else {"control": Path(cfg.control_file).name}),
         "num_inference_steps": sampler.num_inference_steps,
         "guidance_scales": take.guidance.scales,
