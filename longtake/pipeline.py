@@ -154,7 +154,7 @@ class Pipeline:
             num_frames: pixel frames, by the codec's rule (4n + 1 for a causal codec with a time factor of 4).
             seed: of the noise.
             on_step: called after every denoising step.
-            keep: see KeptWindows.
+            keep: see WindowCache.
             control: numbers of every pixel frame, F n, for weights that take them (`longtake.control.read_control`);
                 the same for all prompts.
 
