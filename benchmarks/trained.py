@@ -69,7 +69,7 @@ def memory_module(weights: str) -> tuple[dict[str, Any], Any]:
     """
     config, module = load_run(weights)
     if not isinstance(module, MemoryModule):
-        if not getattr(module.network, "has_memory", False):
+        if not getattr(module.network, "takes_segments", False):
             raise ValueError(f"weights={weights} were not trained with a memory: give those of lovic or vin_lovic")
         cfg = compose_config(("experiment=lovic_freedoom", f"paths.root_dir={ROOT}", "paths.run_dir=."))
         node: Any = OmegaConf.to_container(cfg.lightning_module, resolve=True)

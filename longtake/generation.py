@@ -114,7 +114,7 @@ def generate(
     """Makes a video of the noise's size, in evaluation mode: latents b c f h w.
 
     noise: b c f h w, standard normal; condition: of the whole canvas; rollout: how the canvas is filled; keep: see
-    KeptWindows. without: names that every condition goes without, see Condition.without. negative: the text that
+    WindowCache. without: names that every condition goes without, see Condition.without. negative: the text that
     guidance leads away from, in place of none.
 
     Raises:

@@ -38,7 +38,7 @@ def limits_of(take: Take, cfg: DictConfig) -> ModelLimits:
         ValueError: if they have no memory, which every storyboard needs, or the rollout uses none.
     """
     memory = take.rollout.memory
-    if not take.network.has_memory:
+    if not take.network.takes_segments:
         raise ValueError(
             f"storyboard={cfg.storyboard} needs weights with a memory, of network=lovic or vin_lovic; "
             f"weights={cfg.weights} have none"

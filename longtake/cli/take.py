@@ -24,8 +24,8 @@ from longtake.releases.disclosure import public_name, refuse_secrets
 from longtake.releases.parts import refuse_no_videos
 from longtake.releases.reading import Config, read_run, weights_hash
 from longtake.rollouts.checks import check_network, check_ratios
-from longtake.rollouts.kept import KeptWindows
 from longtake.rollouts.plan import chunk_boundaries
+from longtake.rollouts.window_cache import WindowCache
 from networks.codecs.rules import PATCH_AREA, check_lengths
 from networks.files import remove_unfinished, whole
 
@@ -135,7 +135,7 @@ class Take:
         """Hash of all that determines a video but its prompt and seed."""
         return self.fingerprint(self.rollout_config, self.num_latents)
 
-    def latents(self, prompt: str, seed: int, on_step: Callable[..., None], keep: KeptWindows | None = None) -> Tensor:
+    def latents(self, prompt: str, seed: int, on_step: Callable[..., None], keep: WindowCache | None = None) -> Tensor:
         """One video's latents, 1 c f h w; the same seed gives the same video whatever else is made."""
         return self.pipeline.latents(
             [prompt], num_frames=self.num_frames, seed=seed, on_step=on_step, keep=keep, control=self.control
@@ -170,7 +170,7 @@ def make_videos(cfg: DictConfig, write_video: Callable[..., None]) -> list[Path]
                 continue
             began = time.perf_counter()
             bar = progress.add_task(f"video {number} of {len(wanted)}", total=None)
-            windows = KeptWindows(output / "windows" / take.fingerprint(take.settings, prompt, seed))
+            windows = WindowCache(output / "windows" / take.fingerprint(take.settings, prompt, seed))
             latents = take.latents(prompt, seed, lambda *_: progress.advance(bar), windows)  # noqa: B023
             write_video(output / name, take.frames(latents), fps=take.fps)
             progress.update(bar, total=1, completed=1)

@@ -46,7 +46,7 @@ class UponBase(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A copy that shares the frozen base: an average of 14 billion weights need not hold them twice."""
-        shared = getattr(self, "_base", frozenset())
+        shared: frozenset[str] = getattr(self, "_base", frozenset())
         for name, value in self.named_parameters():
             if name in shared:
                 memo.setdefault(id(value), value)

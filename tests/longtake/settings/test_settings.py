@@ -28,7 +28,7 @@ from longtake.finite import NotFinite, check_finite
 from longtake.generation import window_generator
 from longtake.process import check_device
 from longtake.reports.beside import find_videos
-from longtake.rollouts.kept import KeptWindows
+from longtake.rollouts.window_cache import WindowCache
 from longtake.samplers import DiffusersSolver
 from longtake.settings.check import Tree, check_groups
 from longtake.settings.wording import describe
@@ -72,7 +72,7 @@ def test_a_key_of_ones_own_that_others_refer_to_is_no_mistake():
         ("train lightning_module.text_dropout=-inf", "lightning_module.text_dropout=-inf must be a number from 0 to 1"),
         ("train callbacks.average.decay=-1", "callbacks.average.decay=-1 must be a number from 0 to 1"),
         ("train callbacks.finite_loss.every_n_steps=nan", "must be a whole number, at least 1"),
-        ("train scheduler.last_share=1e30", "scheduler.last_share=1e+30 must be a number from 0 to 1"),
+        ("train scheduler.min_lr_ratio=1e30", "scheduler.min_lr_ratio=1e+30 must be a number from 0 to 1"),
         ("train backbone.latent_fps=-1", "backbone.latent_fps=-1 must be a number, above 0"),
         ("train backbone.rope_theta=100000000000000000000", "at most 1e+12"),
         ("train video.fps=0", "video.fps=0 must be a number, above 0"),
@@ -306,7 +306,7 @@ def test_what_is_sampled_as_no_number_is_neither_kept_nor_decoded(tmp_path):
     generate = window_generator(module, SimpleNamespace(), lambda denoise_without: None, None, None)
     condition = Condition(torch.zeros(1, 2), torch.zeros(1, 1, 1), torch.zeros(1, 1, dtype=torch.bool))
     with pytest.raises(NotFinite, match=r"what was sampled holds NaN .*: lower the guidance"):
-        KeptWindows(tmp_path / "windows")(generate)(torch.ones(1, 3, 2, 4, 4), condition, None)
+        WindowCache(tmp_path / "windows")(generate)(torch.ones(1, 3, 2, 4, 4), condition, None)
     assert not (tmp_path / "windows").exists()
 
 
