@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.scenes import Roller, Scene, named_colour, with_colour, without_colour
 from benchmarks.trained import decode, frames_of_latents, interval, real_pixels
-from datamodules.cache import Clip
+from datamodules.clips import Clip
 from datamodules.segments import SegmentDataModule
 from longtake.metrics.subject_colour import COLOURS, marine_colours, most_frequent
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.trained import decode, frames_of_latents, num_slots, psnr, real_pixels, rows_of
-from datamodules.cache import Clip
+from datamodules.clips import Clip
 from datamodules.segments import SegmentDataModule
 from lightning_modules.memory import MemoryModule
 from lightning_modules.tasks import Choice, SegmentTask, build_task

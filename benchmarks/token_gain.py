@@ -26,7 +26,7 @@ from torch import Tensor
 from benchmarks.agreement import build_data
 from benchmarks.report import Sheet
 from benchmarks.trained import cell, groups_of, interval, publish, read_request
-from datamodules.cache import Clip
+from datamodules.clips import Clip
 from datamodules.video_datamodule import VideoDataModule
 from longtake.cli.user_errors import explain
 from longtake.releases.reading import load_run

@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmarks import ROOT
 from benchmarks.report import Sheet, save, show
 from benchmarks.setups import compose_config
-from datamodules.cache import Clip
+from datamodules.clips import Clip
 from datamodules.rows import Row, fixed_row
 from datamodules.segments import SegmentDataModule
 from lightning_modules.memory import MemoryModule
@@ -69,7 +69,7 @@ def memory_module(weights: str) -> tuple[dict[str, Any], Any]:
     """
     config, module = load_run(weights)
     if not isinstance(module, MemoryModule):
-        if not getattr(module.network, "has_memory", False):
+        if not getattr(module.network, "takes_segments", False):
             raise ValueError(f"weights={weights} were not trained with a memory: give those of lovic or vin_lovic")
         cfg = compose_config(("experiment=lovic_freedoom", f"paths.root_dir={ROOT}", "paths.run_dir=."))
         node: Any = OmegaConf.to_container(cfg.lightning_module, resolve=True)
@@ -133,13 +133,13 @@ def choose_walks(data: SegmentDataModule, split: str, count: int) -> list[Clip]:
 
 def num_slots(data: SegmentDataModule, clip: Clip) -> int:
     """How many segments a clip holds."""
-    return data._frames_of(clip) // data.rule.segment_frames
+    return data.frames_of(clip) // data.rule.segment_frames
 
 
 def rows_of(data: SegmentDataModule, clips: Sequence[Clip], slots: int, share: float) -> SegmentBatch:
     """One row a clip: `slots` adjoining segments, from its start (share 0) to its end (share 1)."""
     data.rule = data.rule._replace(num_slots=slots)
-    return data.segments([Row((clip,), fixed_row(data.rule, data._frames_of(clip), share)) for clip in clips])
+    return data.segments([Row((clip,), fixed_row(data.rule, data.frames_of(clip), share)) for clip in clips])
 
 
 def real_pixels(data: SegmentDataModule, clip: Clip) -> Tensor:

@@ -5,13 +5,15 @@ Axes: b batch, l text tokens, e text features.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Generic
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from datamodules.cache import Clip
+from datamodules.caching.ahead import in_order
+from datamodules.clips import Clip
 from datamodules.sampling import Item, Plan, share_of
 from networks.interfaces import SegmentBatch, VideoBatch
 
@@ -33,16 +35,28 @@ class BatchStream(IterableDataset[Batch], Generic[Item]):
         rank: int,
         world_size: int,
         batch_size: int,
+        read_ahead: int = 0,
     ) -> None:
-        """read: drawn clips, and a length in pixel frames, to a batch; the rest as in sampling.share_of."""
+        """read: drawn clips, and a length in pixel frames, to a batch; the rest as in sampling.share_of.
+
+        read_ahead: batches that threads read meanwhile where there are no loader processes, as from a server.
+        """
         self.plan, self.read = plan, read
         self.first_step, self.accumulate = first_step, accumulate
         self.rank, self.world_size, self.batch_size = rank, world_size, batch_size
+        self.read_ahead = read_ahead
 
     def __iter__(self) -> Iterator[Batch]:
         """Loader workers take turns, so that the order is the same for any number of them."""
         worker = get_worker_info()
         turn, turns = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        reads = self._reads(turn, turns)
+        if worker is None and self.read_ahead:
+            yield from in_order(reads, self.read_ahead)
+        else:
+            yield from (read() for read in reads)
+
+    def _reads(self, turn: int, turns: int) -> Iterator[Callable[[], Batch]]:
         number = self.first_step * self.accumulate + turn
         while True:
             step, micro = divmod(number, self.accumulate)
@@ -50,7 +64,7 @@ class BatchStream(IterableDataset[Batch], Generic[Item]):
             mine = share_of(
                 draw.clips, micro=micro, rank=self.rank, world_size=self.world_size, batch_size=self.batch_size
             )
-            yield self.read(mine, draw.num_frames)
+            yield partial(self.read, mine, draw.num_frames)
             number += turns
 
 

@@ -4,12 +4,13 @@ Frames are latent frames throughout.
 """
 
 import itertools
+import os
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from datamodules.cache import Clip
+from datamodules.clips import Clip
 from datamodules.sampling import BatchPlan, Draw
 
 CUTS = (2, 4)
@@ -118,23 +119,30 @@ class Partners:
 
     def __init__(self, clips: Sequence[Clip]) -> None:
         """clips: all that may be shown."""
-        self.clips: dict[str, list[Clip]] = defaultdict(list)
-        for clip in clips:
-            self.clips[str(clip.entry.path)].append(clip)
-        self.videos = list(self.clips)
+        self.clips = clips
+        self.numbers: dict[str, list[int]] = defaultdict(list)
+        for number, clip in enumerate(clips):
+            self.numbers[str(clip.entry.path)].append(number)
+        self.videos = list(self.numbers)
         self.folders: dict[str, list[str]] = defaultdict(list)
-        for video, own in self.clips.items():
-            self.folders[str(own[0].entry.path.parent)].append(video)
+        self.place_in_all = {video: place for place, video in enumerate(self.videos)}
+        self.place_in_folder: dict[str, int] = {}
+        for video in self.videos:
+            near = self.folders[os.path.dirname(video)]
+            self.place_in_folder[video] = len(near)
+            near.append(video)
 
     def draw(self, clip: Clip, rng: random.Random) -> Clip | None:
         """None where there is no other video at all."""
-        near = self.folders[str(clip.entry.path.parent)]
-        videos = near if len(near) > 1 else self.videos
+        own = str(clip.entry.path)
+        videos, place = self.folders[os.path.dirname(own)], self.place_in_folder[own]
+        if len(videos) == 1:
+            videos, place = self.videos, self.place_in_all[own]
         if len(videos) == 1:
             return None
         other = rng.randrange(len(videos) - 1)
-        other += other >= videos.index(str(clip.entry.path))
-        return rng.choice(self.clips[videos[other]])
+        other += other >= place
+        return self.clips[rng.choice(self.numbers[videos[other]])]
 
 
 class RowPlan:

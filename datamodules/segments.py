@@ -4,6 +4,7 @@ Axes: b batch, s slots of a row, c channels, f frames, h height, w width (latent
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -12,9 +13,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.batches import Batch, pad_text
-from datamodules.cache import Clip, ClipCache
+from datamodules.clips import Clip
 from datamodules.rows import Row, RowPlan, RowRule, fixed_row
 from datamodules.video_datamodule import VideoDataModule
+from networks.control import FrameControl
 from networks.interfaces import Codec, SegmentBatch, TextEncoder
 from networks.ranges import Count, Dtype, Positive, Seed, Share, Size, Sizes, Text
 
@@ -58,6 +60,7 @@ class SegmentDataModule(VideoDataModule):
         segment_frames: Size,
         gap_share: Share,
         multi_shot_share: Share,
+        control: FrameControl | None = None,
     ) -> None:
         """As VideoDataModule, with rows of segments; every clip is used at its own full length.
 
@@ -91,6 +94,7 @@ class SegmentDataModule(VideoDataModule):
             num_validation_clips=num_validation_clips,
             num_workers=num_workers,
             short_caption_share=short_caption_share,
+            control=control,
         )
         if pixels:
             raise ValueError("datamodule.pixels=true: segments are cut from latents; use datamodule.pixels=false")
@@ -110,35 +114,38 @@ class SegmentDataModule(VideoDataModule):
             )
         self.rule = RowRule(segments_per_row, segment_frames, gap_share, multi_shot_share, short_caption_share)
 
-    def _frames_of(self, clip: Clip) -> int:
-        return self._stored_frames(clip.num_frames)
+    def frames_of(self, clip: Clip) -> int:
+        """Latent frames that a row may be cut from: up to the next clip's start, or the film's end."""
+        return self._stored_frames(clip.num_frames) + clip.slack
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Endless; begins at the step that the trainer is at."""
         clips = self.clips["train"]
-        plan = RowPlan(plan=self.plan(clips), clips=clips, frames_of=self._frames_of, rule=self.rule, seed=self.seed)
+        plan = RowPlan(plan=self.plan(clips), clips=clips, frames_of=self.frames_of, rule=self.rule, seed=self.seed)
         return self.endless(plan, lambda rows, _: self.segments(rows))
 
     def fixed_batch(self, clips: Sequence[Clip], num_frames: int) -> SegmentBatch:
         """One row a clip, of one shot without gaps; the rows of a split begin evenly spread from a clip's start on."""
         rows = []
         for clip in clips:
-            listed = self.clips[clip.entry.split]
-            share = listed.index(clip) / max(len(listed) - 1, 1)
+            share = clip.place / max(len(self.clips[clip.entry.split]) - 1, 1)
             rows.append(Row((clip,), fixed_row(self.rule, self._stored_frames(num_frames), share)))
         return self.segments(rows)
 
     def segments(self, rows: Sequence[Row]) -> SegmentBatch:
         """Reads rows; slots that hold nothing come last, are zero and have no text."""
-        video = torch.stack([self._read(row) for row in rows])
+        words = [(row.clips[slot.clip].entry, slot.short) for row in rows for slot in row.slots]
+        reads = [partial(self._read, row) for row in rows] + [partial(self.text_of, *each) for each in words]
+        found = self.fetch(reads)
+        video, features = torch.stack(found[: len(rows)]), iter(found[len(rows) :])
         _, num_slots, _, num_frames, _, _ = video.shape
         missing = [num_slots - len(row.slots) for row in rows]
         places = [_padded([slot.place for slot in row.slots], num_slots, num_frames) for row in rows]
         shots = [_padded([slot.shot for slot in row.slots], num_slots, 0) for row in rows]
         texts: list[Tensor] = []
         for row, lacking in zip(rows, missing, strict=True):
-            features = [self.text_of(row.clips[slot.clip].entry, slot.short) for slot in row.slots]
-            texts += [*features, *[features[0][:0]] * lacking]
+            own = [next(features) for _ in row.slots]
+            texts += [*own, *[own[0][:0]] * lacking]
         text, mask = pad_text(texts)
         return SegmentBatch(
             video=video,
@@ -147,13 +154,25 @@ class SegmentDataModule(VideoDataModule):
             text_mask=rearrange(mask, "(b s) l -> b s l", s=num_slots),
             shot=torch.tensor(shots),
             valid=torch.tensor([[slot < len(row.slots) for slot in range(num_slots)] for row in rows]),
+            per_frame=self._per_frame(rows, num_slots),
         )
+
+    def _per_frame(self, rows: Sequence[Row], num_slots: int) -> dict[str, Tensor]:
+        """As `per_frame`, of rows: b s f d; slots that hold nothing repeat the first, of which nothing is seen."""
+        length = self.rule.segment_frames
+        slots = [(row, slot) for row in rows for slot in (*row.slots, *row.slots[:1] * (num_slots - len(row.slots)))]
+        found = self.per_frame([(row.clips[slot.clip], slot.start, length) for row, slot in slots])
+        return {name: rearrange(x, "(b s) f d -> b s f d", s=num_slots) for name, x in found.items()}
 
     def _read(self, row: Row) -> Tensor:
         """Latents of a row: s c f h w."""
-        shown = {slot.clip for slot in row.slots}
-        latents = {place: ClipCache.read(row.clips[place], self._frames_of(row.clips[place])) for place in shown}
-        pieces = [latents[slot.clip][:, slot.start : slot.start + self.rule.segment_frames] for slot in row.slots]
+        length, latents, first = self.rule.segment_frames, {}, {}
+        for place in {slot.clip for slot in row.slots}:
+            starts = [slot.start for slot in row.slots if slot.clip == place]
+            first[place] = min(starts)
+            latents[place] = self.cache.read(row.clips[place], max(starts) + length - min(starts), min(starts))
+        cuts = [(slot.clip, slot.start - first[slot.clip]) for slot in row.slots]
+        pieces = [latents[place][:, start : start + length] for place, start in cuts]
         pieces += [torch.zeros_like(pieces[0])] * (self.rule.num_slots - len(pieces))
         return torch.stack(pieces).float()
 

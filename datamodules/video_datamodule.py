@@ -5,27 +5,38 @@ Axes: b batch, c channels, f frames, h height, w width; l text tokens, e text fe
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
 from lightning import LightningDataModule
-from rich.progress import Progress
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.batches import Batch, BatchStream, FixedBatches, leave_group, pad_text
-from datamodules.cache import Clip, ClipCache, ClipSettings, cache_text, text_key
-from datamodules.sampling import BatchPlan, Item, Plan, WordedPlan
+from datamodules.cache import ClipCache
+from datamodules.caching.ahead import side_by_side
+from datamodules.caching.portions import Portion
+from datamodules.caching.settings import ClipSettings
+from datamodules.caching.texts import TextCache
+from datamodules.caching.work import cache_all, refuse_missing
+from datamodules.clips import Clip, lengths_of, spread_over
+from datamodules.controls import FilmControl
+from datamodules.extraction import Numbers
+from datamodules.sampling import BatchPlan, Cut, CutPlan, Item, Plan, WordedPlan
 from datamodules.tables import SPLIT_NAMES, Entry, fill_splits, log_splits, read_entries, share_out
 from networks.codecs.rules import check_size
+from networks.control import NAME, FrameControl
 from networks.interfaces import Codec, TextEncoder, VideoBatch
 from networks.ranges import Count, Dtype, Positive, Seed, Share, Size, Sizes, Text
 
 log = logging.getLogger("longtake")
 
 CROPS = ("centre", "random")
+READ_AHEAD = 8  # batches, from a server
+AnyNumber = TypeVar("AnyNumber", int, Numbers)
 
 
 class VideoDataModule(LightningDataModule):
@@ -61,6 +72,7 @@ class VideoDataModule(LightningDataModule):
         num_validation_clips: Size,
         num_workers: Count,
         short_caption_share: Share,
+        control: FrameControl | None = None,
     ) -> None:
         """Checks sizes; nothing is read yet.
 
@@ -71,7 +83,8 @@ class VideoDataModule(LightningDataModule):
         hop_frames: distance of the starts of cached clips; cut_frames: train on so many frames as stored, from
         anywhere in a clip, None: on whole clips; pixels: batches of pixels instead of latents, for training a codec;
         validation_share: of videos, where the table has no column `split`; short_caption_share: of training samples
-        that get the text of the column `short_text` where there is one.
+        that get the text of the column `short_text` where there is one; control: the network's, whose numbers of every
+        frame are read from the files that the table's column `control` or `poses` names.
 
         Raises:
             ValueError: if a size breaks the codec's rules.
@@ -100,16 +113,11 @@ class VideoDataModule(LightningDataModule):
             check_size(length, height, width, codec.time_factor, codec.space_factor, "datamodule")
         self.codec, self.text_encoder = codec, text_encoder
         self.global_batch_size, self.batch_size, self.seed = global_batch_size, batch_size, seed
-        self.make = make
-        self.root, self.table = Path(root), table
-        self.height, self.width, self.fps = height, width, fps
+        self.make, self.validation_share, self.short_caption_share = make, validation_share, short_caption_share
+        self.root, self.table, self.height, self.width, self.fps = Path(root), table, height, width, fps
         self.num_frames = sorted(num_frames)
-        self.cut_frames = cut_frames
-        self.pixels = pixels
-        self.validation_share = validation_share
-        self.num_validation_clips = num_validation_clips
-        self.num_workers = num_workers
-        self.short_caption_share = short_caption_share
+        self.cut_frames, self.pixels = cut_frames, pixels
+        self.num_validation_clips, self.num_workers = num_validation_clips, num_workers
         if cut_frames is not None and not 1 <= cut_frames <= self._stored_frames(self.num_frames[0]):
             raise ValueError(
                 f"datamodule.cut_frames={cut_frames} must be at least 1 and at most the "
@@ -118,38 +126,61 @@ class VideoDataModule(LightningDataModule):
         lengths = tuple(self.num_frames)
         settings = ClipSettings(height, width, fps, lengths, hop_frames, crop, cache_dtype, frame_stride)
         self.cache = ClipCache(folder=cache_dir, settings=settings, codec=None if pixels else codec)
-        self.text_folder = Path(cache_dir) / f"text_{text_encoder.fingerprint}"
+        self.texts = TextCache(f"{self.cache.root}/text_{text_encoder.fingerprint}", text_encoder.features)
+        self.control = None if control is None or pixels else FilmControl(control)
+        self._listed: list[Entry] | None = None
+        self._shared: list[Entry] | None = None
+
+    def listed(self) -> list[Entry]:
+        """All videos as the folder or table names them; read once."""
+        if self._listed is None:
+            self._listed = read_entries(self.root, self.table)
+        return self._listed
+
+    @property
+    def parts(self) -> Sequence["VideoDataModule"]:
+        """What has a cache each: itself, or the sets that it mixes."""
+        return [self]
 
     def entries(self) -> list[Entry]:
         """All videos with their splits."""
-        return share_out(read_entries(self.root, self.table), self.validation_share, self.seed)
+        if self._shared is None:
+            self._shared = share_out(self.listed(), self.validation_share, self.seed)
+        return self._shared
 
     def prepare_data(self) -> None:
-        """Makes the videos if that is asked for and fills the caches; once a machine."""
-        if self.make is not None:
+        """Makes the videos if that is asked for and fills the caches; once a machine.
+
+        Raises:
+            ValueError: if something is missing and several machines would wait for it.
+        """
+        if self.trainer is not None and self.trainer.num_nodes > 1:
+            refuse_missing(self, self.trainer.num_nodes)
+        self.fill(Portion())
+
+    def fill(self, portion: Portion) -> None:
+        """Makes the videos if that is asked for, and caches a share of the films and texts."""
+        if self.make is not None and portion.world == 1:  # one process renders for all
             self.make()
-        listed = read_entries(self.root, self.table)
-        entries = share_out(listed, self.validation_share, self.seed)
-        log_splits(listed, entries)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        for part in (self.codec, self.text_encoder):
-            if isinstance(part, torch.nn.Module):
-                part.to(device)
-        with Progress(transient=True) as progress:
-            task = progress.add_task("caching clips", total=len(entries))
-            self.cache.fill(entries, lambda: progress.advance(task))
-        texts = [entry.caption for entry in entries] + [entry.short_caption for entry in entries if entry.short_caption]
-        cache_text(self.text_folder, texts, self.text_encoder.encode)
+        self._listed = self._shared = None
+        entries = self.entries()
+        log_splits(self.listed(), entries)
+        cache_all(self, entries, portion)
 
     def setup(self, stage: str) -> None:
-        """Lists the clips of every split."""
-        clips = self.cache.clips(self.entries())
-        usable = list(dict.fromkeys(clip.entry for clip in clips))
-        changed = fill_splits(usable, read_entries(self.root, self.table), self.seed)
-        clips = [clip._replace(entry=entry) for clip in clips for entry in changed.get(clip.entry, [clip.entry])]
-        self.texts = load_file(self.text_folder / "text.safetensors")
-        self.clips = {name: [c for c in clips if c.entry.split == name] for name in SPLIT_NAMES}
-        if self.short_caption_share and not any(clip.entry.short_caption for clip in self.clips["train"]):
+        """Lists the clips of every split; looks at no film."""
+        usable, films = self.cache.usable(self.entries())
+        changed = fill_splits(usable, self.listed(), self.seed)
+        split: dict[str, tuple[list[Entry], list[int]]] = {name: ([], []) for name in SPLIT_NAMES}
+        for before, film in zip(usable, films, strict=True):
+            for entry in changed.get(before, [before]):
+                if entry.split in split:
+                    split[entry.split][0].append(entry)
+                    split[entry.split][1].append(film)
+        self.clips: dict[str, Sequence[Clip]] = {name: self.cache.cut(*found) for name, found in split.items()}
+        self.cache.names.forget()  # not needed while training, nor in the loader's processes
+        self.texts.shards.refresh()
+        if self.short_caption_share and not any(entry.short_caption for entry in split["train"][0]):
             log.warning(
                 f"datamodule.short_caption_share={self.short_caption_share} does nothing: no training video of "
                 f"{self.root} has a text in a column short_text of its table"
@@ -159,16 +190,16 @@ class VideoDataModule(LightningDataModule):
         """Captions of the validation videos, one a video."""
         return list(dict.fromkeys(clip.entry.caption for clip in self.clips["validation"]))
 
-    def _stored_frames(self, num_frames: int) -> int:
+    def _stored_frames(self, num_frames: AnyNumber) -> AnyNumber:
         return num_frames if self.pixels else (num_frames - 1) // self.codec.time_factor + 1
 
-    def _places(self, num_frames: int) -> int:
-        """At how many places a clip of a length can be cut."""
-        return 1 if self.cut_frames is None else self._stored_frames(num_frames) - self.cut_frames + 1
+    def _places(self, num_frames: AnyNumber) -> AnyNumber:
+        """At how many places clips of some length can be cut."""
+        return num_frames * 0 + 1 if self.cut_frames is None else self._stored_frames(num_frames) - self.cut_frames + 1
 
     def text_of(self, entry: Entry, short: bool) -> Tensor:
         """Features of a video's caption, or of its short one if that is asked for and exists: l e."""
-        return self.texts[text_key(entry.short_caption if short and entry.short_caption else entry.caption)]
+        return self.texts.read(entry.short_caption if short and entry.short_caption else entry.caption)
 
     def batch(
         self, clips: Sequence[Clip], num_frames: int, starts: Sequence[int], short: Sequence[bool] | None = None
@@ -179,32 +210,61 @@ class VideoDataModule(LightningDataModule):
         """
         short = [False] * len(clips) if short is None else short
         stored = self._stored_frames(num_frames) if self.cut_frames is None else self.cut_frames
-        video = torch.stack([ClipCache.read(c, stored, start) for c, start in zip(clips, starts, strict=True)]).float()
+        wanted = zip(clips, starts, short, strict=True)
+        reads = [
+            (partial(self.cache.read, clip, stored, start), partial(self.text_of, clip.entry, is_short))
+            for clip, start, is_short in wanted
+        ]
+        found = self.fetch([each for pair in reads for each in pair])
+        video = torch.stack(found[::2]).float()
         if self.pixels:
             video = video / 127.5 - 1
         factor = 1 if self.pixels else self.codec.time_factor
         first = torch.tensor([[c.start / factor + start] for c, start in zip(clips, starts, strict=True)])
-        text, mask = pad_text([self.text_of(c.entry, is_short) for c, is_short in zip(clips, short, strict=True)])
-        return VideoBatch(video, first + torch.arange(stored), text, mask)
+        text, mask = pad_text(found[1::2])
+        per_frame = self.per_frame([(clip, start, stored) for clip, start in zip(clips, starts, strict=True)])
+        return VideoBatch(video, first + torch.arange(stored), text, mask, per_frame=per_frame)
+
+    def per_frame(self, cuts: Sequence[tuple[Clip, int, int]]) -> dict[str, Tensor]:
+        """Further inputs by name, b f d; cuts: a clip, its first frame as stored and how many of each row."""
+        if self.control is None:
+            return {}
+        rows = [
+            self.control.read(
+                clip.entry, self.cache.films.length(clip.film), clip.start // self.codec.time_factor + start, count
+            )
+            for clip, start, count in cuts
+        ]
+        return {NAME: torch.stack(rows)}
+
+    def fetch(self, reads: Sequence[Callable[[], Tensor]]) -> list[Tensor]:
+        """What they return; from a server all at once."""
+        return [read() for read in reads] if self.cache.is_local else side_by_side(reads)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Endless; begins at the step that the trainer is at."""
         clips = self.clips["train"]
-        cuts = [(clip, start) for clip in clips for start in range(self._places(clip.num_frames))]
 
-        def read(samples: list[tuple[int, bool]], length: int) -> VideoBatch:
-            drawn = [cuts[number] for number, _ in samples]
-            short = [is_short for _, is_short in samples]
-            return self.batch([clip for clip, _ in drawn], length, [start for _, start in drawn], short)
+        def read(samples: list[tuple[Cut, bool]], length: int) -> VideoBatch:
+            drawn = [clips[cut.clip] for cut, _ in samples]
+            return self.batch(drawn, length, [cut.start for cut, _ in samples], [is_short for _, is_short in samples])
 
-        plan = self.plan([clip for clip, _ in cuts])
+        lengths = lengths_of(clips)
+        places = None if self.cut_frames is None else np.cumsum(self._places(lengths))
+        counted = lengths if places is None else np.repeat(lengths, self._places(lengths))
+        plan = CutPlan(
+            plan=self._plan(counted), slack=lambda number: clips[number].slack, places=places, seed=self.seed
+        )
         return self.endless(WordedPlan(plan=plan, share=self.short_caption_share, seed=self.seed), read)
 
     def plan(self, clips: Sequence[Clip]) -> BatchPlan:
         """The order in which clips are drawn, by their numbers."""
-        by_length = {n: [i for i, c in enumerate(clips) if c.num_frames >= n] for n in self.num_frames}
-        absent = [n for n, numbers in by_length.items() if not numbers]
-        if clips and absent:
+        return self._plan(lengths_of(clips))
+
+    def _plan(self, lengths: Numbers) -> BatchPlan:
+        by_length = {length: np.flatnonzero(lengths >= length) for length in self.num_frames}
+        absent = [length for length, numbers in by_length.items() if not len(numbers)]
+        if len(lengths) and absent:
             log.warning(f"no training video is long enough for datamodule.num_frames={absent}: these are left out")
         return BatchPlan(clips_by_length=by_length, global_batch_size=self.global_batch_size, seed=self.seed)
 
@@ -220,16 +280,11 @@ class VideoDataModule(LightningDataModule):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
             batch_size=self.batch_size,
+            read_ahead=0 if self.cache.is_local else READ_AHEAD,
         )
         # Forked, so that clips and texts are shared and not sent.
-        context = "fork" if self.num_workers else None
-        return DataLoader(
-            stream,
-            batch_size=None,
-            num_workers=self.num_workers,
-            multiprocessing_context=context,
-            worker_init_fn=leave_group,
-        )
+        how: dict[str, Any] = {"multiprocessing_context": "fork"} if self.num_workers else {}
+        return DataLoader(stream, batch_size=None, num_workers=self.num_workers, worker_init_fn=leave_group, **how)
 
     def fixed_batch(self, clips: Sequence[Clip], num_frames: int) -> Batch:
         """The same batch of the same clips, every time; for validation and test. Cuts begin anywhere in a clip."""
@@ -245,15 +300,12 @@ class VideoDataModule(LightningDataModule):
 
     def _fixed_loader(self, split: str) -> DataLoader[Batch]:
         clips = self.clips[split]
-        if not clips:
+        if not len(clips):
             raise ValueError(
                 f"no video of the split {split!r} of datamodule.root={self.root} could be used; add some, or mend "
                 f"those in {self.cache.folder / 'skipped.json'}"
             )
-        longest = max(clip.num_frames for clip in clips)
-        clips = [clip for clip in clips if clip.num_frames == longest]
-        step = max(len(clips) / self.num_validation_clips, 1.0)
-        chosen = [clips[int(i * step)] for i in range(min(self.num_validation_clips, len(clips)))]
+        chosen, longest = spread_over(clips, self.num_validation_clips)
         trainer = self.trainer
         if trainer is not None and len(chosen) < trainer.world_size:
             # A process without a batch would leave the others waiting for its losses.

@@ -28,14 +28,14 @@ class SchedulerFactory(Protocol):
         ...
 
 
-def warmup_cosine(optimizer: Optimizer, *, warmup_steps: Count, total_steps: Size, last_share: Share) -> LRScheduler:
-    """Linear warm-up, then half a cosine down to last_share of the learning rate at total_steps, then flat."""
+def warmup_cosine(optimizer: Optimizer, *, warmup_steps: Count, total_steps: Size, min_lr_ratio: Share) -> LRScheduler:
+    """Linear warm-up, then half a cosine down to min_lr_ratio of the learning rate at total_steps, then flat."""
 
     def share(step: int) -> float:
         if step < warmup_steps:
             return (step + 1) / warmup_steps
         done = min((step - warmup_steps) / max(total_steps - warmup_steps, 1), 1.0)
-        return last_share + (1 - last_share) * (1 + math.cos(math.pi * done)) / 2
+        return min_lr_ratio + (1 - min_lr_ratio) * (1 + math.cos(math.pi * done)) / 2
 
     return LambdaLR(optimizer, share)
 

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 _NAMES = {
+    "KnownSegment": "longtake.rollouts.segmentwise",
     "Pipeline": "longtake.pipeline",
     "interval": "longtake.reports.intervals",
     "load_network": "longtake.releases.parts",
@@ -19,7 +20,17 @@ _NAMES = {
     "settle": "longtake.process",
     "write_video": "longtake.video",
 }
-__all__ = ["Pipeline", "interval", "load_network", "open_data", "read_video", "score", "settle", "write_video"]
+__all__ = [
+    "KnownSegment",
+    "Pipeline",
+    "interval",
+    "load_network",
+    "open_data",
+    "read_video",
+    "score",
+    "settle",
+    "write_video",
+]
 __version__ = "0.1.0"
 
 

@@ -51,9 +51,7 @@ def read_control(path: str | Path, columns: Sequence[str], num_frames: int) -> T
     Raises:
         ValueError: if it cannot be read, lacks a column or rows, or a value is no finite number, with file and line.
     """
-    path = Path(path)
-    check_download(path)
-    rows = _array(path, columns) if path.suffix == ".npy" else _table(path, columns)
+    rows = read_numbers(path, columns, where=f"control_file={path}")
     if len(rows) < num_frames:
         raise ValueError(
             f"control_file={path} has {len(rows)} rows, but {num_frames} frames are to be made: give a row for each, "
@@ -62,54 +60,63 @@ def read_control(path: str | Path, columns: Sequence[str], num_frames: int) -> T
     return rows[:num_frames]
 
 
-def _array(path: Path, columns: Sequence[str]) -> Tensor:
+def read_numbers(path: str | Path, columns: Sequence[str], *, where: str) -> Tensor:
+    """All rows of a file of control, F n.
+
+    Args:
+        path: as in read_control.
+        columns: which, in this order.
+        where: what errors call the file.
+
+    Raises:
+        ValueError: as read_control.
+    """
+    path = Path(path)
+    check_download(path)
+    return _array(path, columns, where) if path.suffix == ".npy" else _table(path, columns, where)
+
+
+def _array(path: Path, columns: Sequence[str], where: str) -> Tensor:
     import numpy as np
 
     try:
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"control_file={path} is no array of NumPy: write it with numpy.save, as numbers") from error
+        raise ValueError(f"{where} is no array of NumPy: write it with numpy.save, as numbers") from error
     if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiub":
-        raise ValueError(f"control_file={path} must hold one array of numbers, frames by columns")
+        raise ValueError(f"{where} must hold one array of numbers, frames by columns")
     if values.shape[1] != len(columns):
         raise ValueError(
-            f"control_file={path} has {values.shape[1]} columns, but these weights take {len(columns)}: "
-            f"{', '.join(columns)}"
+            f"{where} has {values.shape[1]} columns, but these weights take {len(columns)}: {', '.join(columns)}"
         )
     found = torch.from_numpy(values.astype("float32"))
     wrong = (~torch.isfinite(found)).any(dim=1).nonzero()
     if len(wrong):
-        raise ValueError(
-            f"control_file={path}: row {int(wrong[0])} holds NaN or infinity; every frame needs its numbers"
-        )
+        raise ValueError(f"{where}: row {int(wrong[0])} holds NaN or infinity; every frame needs its numbers")
     return found
 
 
-def _table(path: Path, columns: Sequence[str]) -> Tensor:
+def _table(path: Path, columns: Sequence[str], where: str) -> Tensor:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
         text = data.decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"control_file={path} cannot be read as a table: give a .csv, .csv.gz or .npy") from error
+        raise ValueError(f"{where} cannot be read as a table: give a .csv, .csv.gz or .npy") from error
     if len(data) > MOST_BYTES:
-        raise ValueError(f"control_file={path} is larger than {MOST_BYTES >> 20} MiB: give the rows of one video")
+        raise ValueError(f"{where} is larger than {MOST_BYTES >> 20} MiB: give the rows of one video")
     lines = csv.reader(text.splitlines())
     names = next(lines, [])
     lacking = [name for name in columns if name not in names]
     if lacking:
-        raise ValueError(
-            f"control_file={path}, line 1: no column {', '.join(lacking)}; these weights take {', '.join(columns)}"
-        )
+        raise ValueError(f"{where}, line 1: no column {', '.join(lacking)}; these weights take {', '.join(columns)}")
     rows: list[list[float]] = []
     try:
         for cells in lines:
             if cells:
-                rows.append(_row(f"control_file={path}, line {lines.line_num}", names, cells, columns, len(rows)))
+                rows.append(_row(f"{where}, line {lines.line_num}", names, cells, columns, len(rows)))
     except csv.Error as error:
-        raise ValueError(
-            f"control_file={path}, line {lines.line_num}: {error}; write one line of numbers a frame"
-        ) from error
+        raise ValueError(f"{where}, line {lines.line_num}: {error}; write one line of numbers a frame") from error
     return torch.tensor(rows, dtype=torch.float32).reshape(len(rows), len(columns))
 
 

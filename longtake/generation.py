@@ -4,7 +4,7 @@ Axes: b batch, c channels, f frames, m context frames, h height, w width (latent
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +14,30 @@ from longtake.rollouts.interfaces import Canvas, Generate, Given, Predict, Wrap,
 from longtake.rollouts.rollout import Rollout
 from longtake.samplers.guidance import Guidance
 from longtake.samplers.interfaces import Denoise, OnStep
-from networks.interfaces import Condition, Estimate, VideoNetwork
+from networks.batches import mask_of
+from networks.interfaces import Condition, Estimate, TextEncoder, VideoNetwork
+
+
+class NegativeText(NamedTuple):
+    """The text that guidance leads away from: text 1 l e, mask 1 l or None where all of it is real."""
+
+    text: Tensor
+    mask: Tensor | None
+
+    @classmethod
+    def encoded(cls, prompt: str | None, encoder: TextEncoder, device: torch.device) -> "NegativeText | None":
+        """A negative prompt's features; None where there is none."""
+        if prompt is None:
+            return None
+        text, known = encoder.encode([prompt])
+        mask = mask_of(known)
+        return cls(text.to(device), None if mask is None else mask.to(device))
+
+    def of(self, condition: Condition) -> Condition:
+        """The condition with this text in place of its own."""
+        rows = len(condition.frame_index)
+        mask = None if self.mask is None else self.mask.expand(rows, -1)
+        return condition._replace(text=self.text.expand(rows, -1, -1), text_mask=mask)
 
 
 def _denoiser(module: Any, network: Predict, condition: Condition) -> Denoise:
@@ -34,10 +57,12 @@ def window_generator(
     generator: torch.Generator | None,
     on_step: OnStep | None,
     without: Sequence[str] = (),
+    negative: NegativeText | None = None,
 ) -> Generate:
     """Binds everything but the window: what a rollout calls.
 
-    without: names that every condition goes without, see Condition.without. What is made of the context is made once,
+    without: names that every condition goes without, see Condition.without. negative: what guidance leads away from,
+    in place of no text. What is made of the context is made once,
     for all steps and, as it holds no prompt, for guidance's passes.
 
     It raises ValueError where what it makes holds NaN or infinity.
@@ -47,7 +72,10 @@ def window_generator(
         condition = network.encode_context(condition.without(*without))
 
         def denoise_without(*names: str) -> Denoise:
-            return _denoiser(module, wrap(network), condition.without(*names))
+            left = condition.without(*names)
+            return _denoiser(
+                module, wrap(network), left if negative is None or "text" not in names else negative.of(left)
+            )
 
         known = {} if given is None else {"context_mask": given.mask, "context": given.video}
         video: Tensor = module.sampler(
@@ -81,11 +109,13 @@ def generate(
     on_step: OnStep | None = None,
     keep: Callable[[Generate], Generate] | None = None,
     without: Sequence[str] = (),
+    negative: NegativeText | None = None,
 ) -> Tensor:
     """Makes a video of the noise's size, in evaluation mode: latents b c f h w.
 
     noise: b c f h w, standard normal; condition: of the whole canvas; rollout: how the canvas is filled; keep: see
-    KeptWindows. without: names that every condition goes without, see Condition.without.
+    WindowCache. without: names that every condition goes without, see Condition.without. negative: the text that
+    guidance leads away from, in place of none.
 
     Raises:
         ValueError: if the video would hold NaN or infinity.
@@ -94,7 +124,7 @@ def generate(
     was_training = module.training
     module.eval()
     try:
-        window = window_generator(module, network, guidance, generator, on_step, without)
+        window = window_generator(module, network, guidance, generator, on_step, without, negative)
         return rollout(window if keep is None else keep(window), Canvas(noise, condition))
     finally:
         module.train(was_training)

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from longtake.finite import NOT_FINITE, check_finite
-from longtake.generation import generate
+from longtake.generation import NegativeText, generate, part_of, window_generator
+from longtake.rollouts.canvas import PastSegment, denoise, open_canvas
+from longtake.rollouts.checks import unfit
 from longtake.rollouts.interfaces import Generate
 from longtake.rollouts.rollout import Rollout
+from longtake.rollouts.segmentwise import KnownSegment, canvas_beside
 from longtake.samplers.guidance import Guidance
 from longtake.samplers.interfaces import OnStep
 from networks.batches import mask_of
@@ -45,6 +48,7 @@ class Pipeline:
         width: int,
         fps: float,
         without: Sequence[str] = (),
+        negative_prompt: str | None = None,
     ) -> None:
         """Nothing is loaded or moved; everything should be on one device, but for codec and text encoder.
 
@@ -58,6 +62,8 @@ class Pipeline:
             width: of the videos, in pixels.
             fps: frames a second at which the videos are shown.
             without: names that every condition goes without, such as "memory"; see Condition.without.
+            negative_prompt: what guidance leads away from, a text; None: from no text, as networks are trained with.
+                It says nothing where guidance has a scale of 1.
         """
         self.module = module
         self.guidance = guidance
@@ -66,6 +72,7 @@ class Pipeline:
         self.text_encoder = text_encoder
         self.height, self.width, self.fps = height, width, fps
         self.without = tuple(without)
+        self.negative_prompt = negative_prompt
 
     @classmethod
     def from_pretrained(
@@ -151,7 +158,7 @@ class Pipeline:
             num_frames: pixel frames, by the codec's rule (4n + 1 for a causal codec with a time factor of 4).
             seed: of the noise.
             on_step: called after every denoising step.
-            keep: see KeptWindows.
+            keep: see WindowCache.
             control: numbers of every pixel frame, F n, for weights that take them (`longtake.control.read_control`);
                 the same for all prompts.
 
@@ -162,12 +169,9 @@ class Pipeline:
         num_latents, side = (num_frames - 1) // self.codec.time_factor + 1, self.codec.space_factor
         shape = (len(prompts), self.codec.channels, num_latents, self.height // side, self.width // side)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
-        text, mask = self.text_encoder.encode(list(prompts))
         index = torch.arange(num_latents, device=self.device, dtype=torch.float32).expand(len(prompts), -1)
         per_frame = {} if control is None else self._per_frame(control, len(prompts), num_latents)
-        known = mask_of(mask)
-        known = None if known is None else known.to(self.device)
-        condition = Condition(index, text.to(self.device), known, per_frame=per_frame)
+        condition = Condition(index, *self._encode(prompts), per_frame=per_frame)
         return generate(
             self.module,
             noise,
@@ -177,7 +181,56 @@ class Pipeline:
             on_step=on_step,
             keep=keep,
             without=self.without,
+            negative=NegativeText.encoded(self.negative_prompt, self.text_encoder, self.device),
         )
+
+    @torch.no_grad()
+    def segment(self, prompt: str, known: Sequence[KnownSegment], *, num_latents: int, seed: int) -> Tensor:
+        """Samples one segment beside others, whose compressed memory it has: the next, the one before, one between, or
+        a new shot. Those that adjoin it without a cut also show it their nearest latent frames as they are.
+
+        Args:
+            prompt: of the new segment.
+            known: finished segments of one resolution; the rollout's memory says how many count, and at what ratio.
+            num_latents: latent frames of the new segment.
+            seed: of the noise; the same seed gives the same segment.
+
+        Returns:
+            Latents 1 c f h w.
+
+        Raises:
+            ValueError: if these weights or their rollout have no memory, there is no room, or the result holds NaN.
+        """
+        rollout, network = self.rollout, part_of(self.module.network, self.rollout)
+        if rollout.memory is None or rollout.segment_frames is None:
+            raise ValueError(f"rollout={rollout.name} makes no segments: use rollout=segmentwise")
+        if reason := unfit(rollout, network):
+            raise ValueError(reason)
+        if not known or not 1 <= num_latents <= rollout.segment_frames:
+            raise ValueError(
+                f"a segment of {num_latents} latent frames beside {len(known)} others: give 1 to "
+                f"{rollout.segment_frames} frames, and at least one other segment"
+            )
+        here = [each._replace(latents=each.latents.to(self.device)) for each in known]
+        found = canvas_beside(rollout, here, num_latents)
+        shape = (1, here[0].latents.shape[1], num_latents, *here[0].latents.shape[3:])
+        opened = open_canvas(
+            found.plan,
+            noise=torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device),
+            condition=Condition(torch.arange(num_latents, device=self.device).float()[None], *self._encode([prompt])),
+            known=found.clean,
+            past=[PastSegment(each.latents, *self._encode([each.prompt])) for each in found.remembered],
+            noise_level=rollout.memory.noise_level,
+        )
+        negative = NegativeText.encoded(self.negative_prompt, self.text_encoder, self.device)
+        sample = window_generator(self.module, network, self.guidance, None, None, self.without, negative)
+        return denoise(sample, opened, found.plan)
+
+    def _encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        """Text features b l e of prompts, and their mask b l, None where nothing is padded."""
+        text, mask = self.text_encoder.encode(list(prompts))
+        known = mask_of(mask)
+        return text.to(self.device), None if known is None else known.to(self.device)
 
     def _per_frame(self, control: Tensor, batch: int, num_latents: int) -> dict[str, Tensor]:
         """Control F n of the pixel frames as the condition holds it."""

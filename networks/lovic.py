@@ -25,8 +25,6 @@ class LoViCNetwork(VideoNetwork):
     open (per-segment memory, clean modulation, the gap at a cut, the learned null memory) is our choice.
     """
 
-    has_memory = True
-
     def __init__(
         self,
         *,
@@ -44,6 +42,7 @@ class LoViCNetwork(VideoNetwork):
         super().__init__()
         self.window = window
         self.compressor = compressor
+        self.has_memory = compressor is not None
         self.shot_gap = shot_gap
         width = window.backbone.width
         self.null_memory = nn.Parameter(0.02 * torch.randn(width))
@@ -64,6 +63,11 @@ class LoViCNetwork(VideoNetwork):
         with_control = compressor is not None and window.backbone.control is not None
         self.control_adapter = nn.Linear(width, width) if with_control else None
         self.low_resolution = low_resolution
+
+    @property
+    def takes_segments(self) -> bool:
+        """Always, if only for the null memory."""
+        return True
 
     @property
     def backbone(self) -> Backbone:

@@ -140,6 +140,18 @@ def differing(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple
     return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
 
 
+def unfitting(network: nn.Module, found: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Names of tensors that differ from a network's in a file; what a file may leave out may be there and fit."""
+    expected = shapes_of(network.state_dict())
+    for place, module in network.named_modules():
+        for name, shape in getattr(module, "optional_tensors", {}).items():
+            full = f"{place}.{name}" if place else name
+            expected.pop(full, None)
+            if full in found:
+                expected[full] = shape
+    return differing(expected, found)
+
+
 def load_weights(network: nn.Module, folder: Path) -> None:
     """Copies a folder's weights into a network, in the network's own precision.
 
@@ -160,7 +172,7 @@ def check_fits(network: nn.Module, folder: Path) -> None:
     if not path.is_file():
         raise ValueError(f"{folder} holds no {WEIGHTS}")
     found = tensor_shapes(path)
-    wrong = differing(shapes_of(network.state_dict()), found)
+    wrong = unfitting(network, found)
     if wrong:
         advice = "use the network that the weights were trained with"
         if all(name.startswith("compressor.decoder.") and name not in found for name in wrong):

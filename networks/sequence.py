@@ -3,6 +3,7 @@
 Axes: b batch, c channels, f frames, h height, w width (latents); n tokens, d width; s tokens of one frame.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -88,13 +89,17 @@ def _attended_keys(condition: Condition, extra_tokens: ContextTokens | None, lay
     """Which keys are attended to, of the video, of extra tokens and of the memory in a row; None where all are."""
     frames, memory, device = condition.frame_mask, condition.memory, condition.frame_index.device
     video = None if frames is None else repeat(frames, "b f -> b (f s)", s=layout.per_frame)
-    parts = [(layout.num_frames * layout.per_frame, video)]
+    parts: list[tuple[int, Tensor | None]] = [(layout.num_frames * layout.per_frame, video)]
     if extra_tokens is not None:
         parts.append((extra_tokens.tokens.shape[1], extra_tokens.mask))
     if memory is not None:
         parts.append((memory.layers[0][0].shape[2], memory.mask))
+    return join_masks(parts, len(condition.frame_index), device)
+
+
+def join_masks(parts: Sequence[tuple[int, Tensor | None]], batch: int, device: torch.device) -> Tensor | None:
+    """One mask b n of several tokens in a row; parts: how many, and b n of them or None for all; None where all are."""
     if all(mask is None for _, mask in parts):
         return None
-    batch = len(condition.frame_index)
     masks = [torch.ones(batch, n, dtype=torch.bool, device=device) if mask is None else mask for n, mask in parts]
     return torch.cat(masks, dim=1)

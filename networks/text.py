@@ -7,9 +7,12 @@ All are frozen, run without gradients, answer in float32, and share two rules:
 - Features of padded places are zero, so a caption's features do not depend on its neighbours in the batch.
 """
 
+import html
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any, Literal, Protocol, Self
 
 import torch
@@ -70,6 +73,9 @@ class NullText(nn.Module):
 class PretrainedText(nn.Module):
     """A frozen transformer of the `transformers` library with its tokenizer: last hidden states as features."""
 
+    reads_empty = False
+    """Whether "" is read as any text is, and is not the null text."""
+
     def __init__(self, *, tokenizer: Tokenizer, model: nn.Module, features: int, max_length: int, padding: str) -> None:
         """Take a loaded tokenizer and encoder; `PackagedMiniLM` and `T5Text` load them.
 
@@ -111,7 +117,7 @@ class PretrainedText(nn.Module):
             Features b l e, float32, zero where the mask is False, and mask b l, True where a token is real. l is the
             longest caption of the batch (1 when all are null) or `max_length`, as `padding` says.
         """
-        spoken = [place for place, caption in enumerate(captions) if caption.strip()]
+        spoken = [place for place, caption in enumerate(captions) if self.reads_empty or caption.strip()]
         device = next(self.model.parameters()).device
         length = self.max_length if self.padding == "max_length" else 1
         if not spoken:
@@ -140,12 +146,11 @@ class PretrainedText(nn.Module):
     @cached_property
     def fingerprint(self) -> str:
         """Short hash of the settings and of the weights, so a fine-tuned encoder has another one."""
-        settings: dict[str, Setting] = {
-            "kind": type(self).__name__,
-            "max_length": self.max_length,
-            "padding": self.padding,
-        }
-        return fingerprint_of(settings, self.model.state_dict())
+        return fingerprint_of(self._settings(), self.model.state_dict())
+
+    def _settings(self) -> dict[str, Setting]:
+        """What changes the features beside the weights."""
+        return {"kind": type(self).__name__, "max_length": self.max_length, "padding": self.padding}
 
 
 class PackagedMiniLM(PretrainedText):
@@ -202,6 +207,8 @@ class T5Text(PretrainedText):
         max_length: Size = 512,
         padding: Literal["longest", "max_length"] = "longest",
         dtype: Dtype = "bfloat16",
+        clean: bool = False,
+        reads_empty: bool = False,
     ) -> None:
         """Load encoder and tokenizer in the format of `transformers`.
 
@@ -213,6 +220,8 @@ class T5Text(PretrainedText):
             max_length: text tokens at which a caption is cut, the closing </s> included.
             padding: "longest", or "max_length" for pretrained video models that expect a fixed length.
             dtype: float32, bfloat16 or float16, the type of the weights; features are float32 in any case.
+            clean: repairs broken Unicode, unescapes HTML and joins white space first, as Wan's pipeline does.
+            reads_empty: "" is read as any text is, which is what video models were guided away from; else it is null.
 
         Raises:
             ValueError: nothing can be loaded from there, or it is not a T5-class model.
@@ -222,6 +231,8 @@ class T5Text(PretrainedText):
         if dtype not in DTYPES:
             raise ValueError(f"text: dtype is '{dtype}', but must be one of {', '.join(DTYPES)}")
         kinds: dict[str, Any] = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "umt5": UMT5EncoderModel}
+        if clean and find_spec("ftfy") is None:
+            raise ValueError('text: clean=true needs the library ftfy: pip install -e ".[lora]"')
         for inner in (subfolder, tokenizer_subfolder):
             check_pretrained(pretrained, inner)
         try:
@@ -235,6 +246,22 @@ class T5Text(PretrainedText):
             raise ValueError(f"text: no T5 encoder could be loaded from '{place}': {reason_of(error)}") from error
         _check_features(features, config.d_model, pretrained)
         super().__init__(tokenizer=tokenizer, model=model, features=features, max_length=max_length, padding=padding)
+        self.clean, self.reads_empty = clean, reads_empty
+
+    def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """See PretrainedText; of cleaned captions where that is asked for."""
+        return super().encode([cleaned(caption) for caption in captions] if self.clean else captions)
+
+    def _settings(self) -> dict[str, Setting]:
+        asked = {"clean": self.clean, "reads_empty": self.reads_empty}
+        return {**super()._settings(), **{name: value for name, value in asked.items() if value}}
+
+
+def cleaned(caption: str) -> str:
+    """A caption as Wan's encoder was given it. Source: prompt_clean of diffusers' WanPipeline."""
+    import ftfy
+
+    return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(caption)))).strip()
 
 
 def quiet_loading() -> None:

@@ -98,6 +98,14 @@ class VideoNetwork(nn.Module):
     """What befalls a video of training at random, by name, and how probable it is: `condition.events` says to whom."""
 
     @property
+    def takes_segments(self) -> bool:
+        """Whether it is made for segments, with room for a ContextCache in its self-attention.
+
+        LoViC without a compressor has nothing but its null memory there: the baseline without memory.
+        """
+        return self.has_memory
+
+    @property
     def backbone(self) -> Backbone:
         """The DiT, however deep; a submodule of this name is found in its place."""
         raise AttributeError(f"{type(self).__name__} names no backbone")

@@ -6,7 +6,6 @@ from lightning import Callback, LightningModule, Trainer
 from networks.blocks import DiTBlock
 from networks.flexformer_blocks import JointBlock, QFormerBlock
 from networks.pretrained.wan import WanBackbone
-from networks.pretrained.wan_blocks import denoise
 from networks.ranges import Text
 from networks.video_interface import InterfaceBlock
 
@@ -37,7 +36,7 @@ class CompiledBlocks(Callback):
             if isinstance(module, _BLOCKS):
                 module.compile(backend=self.backend, dynamic=self.dynamic)
             elif isinstance(module, WanBackbone):  # its blocks are diffusers' own, run by a function of ours
-                module.step = torch.compile(denoise, backend=self.backend, dynamic=self.dynamic)
+                module.step = torch.compile(module.step, backend=self.backend, dynamic=self.dynamic)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on as written."""

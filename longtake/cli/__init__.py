@@ -1,9 +1,9 @@
-"""The programs: the only place that composes configs. `longtake train|generate|evaluate|export|testbed key=value …`."""
+"""The programs: the only place that composes configs. `longtake train|cache|generate|… key=value …`."""
 
 import sys
 from importlib import import_module
 
-PROGRAMS = ("train", "generate", "evaluate", "export", "testbed")
+PROGRAMS = ("train", "cache", "generate", "evaluate", "export", "testbed")
 
 
 def main() -> None:

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from longtake.cli.composed import plain, tree_of
 from longtake.releases.bases import rename_base
+from longtake.releases.building import build
 from longtake.releases.reading import Config
+from longtake.rollouts.rollout import Rollout
 from longtake.settings.check import check_groups
 
 WHOLE = {"_target_": "longtake.rollouts.whole.Whole", "network_part": ""}
@@ -72,9 +75,9 @@ def _rollout(cfg: DictConfig, trained: Mapping[str, Any]) -> dict[str, Any]:
     chosen: dict[str, Any] = dict(trained if cfg.get("rollout") is None else plain(cfg.rollout))
     if cfg.rate is None:
         return chosen
-    if "rate" not in chosen:
+    # A group of the command line is the user's own, and Hydra builds what it names; weights build what they may.
+    rollout: Rollout = build(chosen) if cfg.get("rollout") is None else instantiate(chosen)
+    if rollout.memory is None:
         raise ValueError(f"rate={cfg.rate} goes with rollout=segmentwise, which compresses what it has made")
-    most = chosen["max_rate"]
-    if not 1 <= cfg.rate <= most:
-        raise ValueError(f"rate={cfg.rate} must be a number from 1 to {most:g}, which is rollout.max_rate")
+    rollout.memory.at(cfg.rate)
     return {**chosen, "rate": cfg.rate}

@@ -35,13 +35,13 @@ def read_clip(path: Path, *, short_side: int) -> "Clip":
     from einops import rearrange
 
     from longtake.reports.scorer import Clip
-    from longtake.video import read_frames, shape_of
+    from longtake.video import probe, read_frames
 
-    shape = shape_of(path)
-    scale = min(1.0, short_side / min(shape.height, shape.width))
-    height, width = round(shape.height * scale), round(shape.width * scale)
+    film = probe(path)
+    scale = min(1.0, short_side / min(film.height, film.width))
+    height, width = round(film.height * scale), round(film.width * scale)
     frames = torch.from_numpy(read_frames(path, height=height, width=width, fps=0, crop_place=0.5))
-    return Clip(rearrange(frames, "f h w c -> c f h w"), shape.fps)
+    return Clip(rearrange(frames, "f h w c -> c f h w"), film.fps)
 
 
 def read_length(path: Path) -> "Length":
@@ -51,10 +51,9 @@ def read_length(path: Path) -> "Length":
         ValueError: the file holds no video, or breaks off before its end.
     """
     from longtake.reports.vbench.preflight import Length
-    from longtake.video import read_frames, shape_of
+    from longtake.video import probe, stream_frames
 
-    shape = shape_of(path)
-    return Length(len(read_frames(path, height=8, width=8, fps=0, crop_place=0.5)), shape.fps)
+    return Length(sum(len(block) for block in stream_frames(path, height=8, width=8)), probe(path).fps)
 
 
 def settings_of(cfg: DictConfig) -> dict[str, Any]:

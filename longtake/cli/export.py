@@ -25,12 +25,34 @@ def run(cfg: DictConfig) -> None:
     from longtake.releases.writing import release
     from networks.saving import WEIGHTS
 
+    if cfg.format != "release":
+        _export_adapters(cfg)
+        return
     config, folder = read_run(cfg.run, key="run")[0], Path(cfg.output)
     replaced = any((place / WEIGHTS).is_file() for place in (folder, folder / NETWORK_FOLDER))
     bases = {part: cfg[part].pretrained for part in ("text", "codec", "backbone") if cfg[part].pretrained is not None}
     release(cfg.run, folder, getattr(torch, cfg.dtype), decoder=cfg.decoder, bases=bases)
     log.info(f"released in {folder}{', where an earlier release was replaced' if replaced else ''}")
     log.info(f"next: {next_command(config, folder)}")
+
+
+def _export_adapters(cfg: DictConfig) -> None:
+    """Writes what diffusers reads, and says what it cannot read."""
+    import torch
+
+    from longtake.releases.adapters import Adapters
+
+    base = cfg.backbone.pretrained
+    adapters = Adapters(cfg.run, {} if base is None else {"backbone": base})
+    if adapters.left_out:
+        log.warning(
+            f"{len(adapters.left_out)} learnt tensors are left out, as diffusers has no place for them, such as "
+            f"{adapters.left_out[0]}: videos will differ by what they say; format=release holds all"
+        )
+    if cfg.format == "lora":
+        log.info(f"adapters in {adapters.save_lora(Path(cfg.output), getattr(torch, cfg.dtype))}")
+    else:
+        log.info(f"merged in {adapters.save_merged(Path(cfg.output))}, beside the other parts of the pipeline")
 
 
 def next_command(config: Mapping[str, Any], folder: Path) -> str:

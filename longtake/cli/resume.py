@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from longtake.arguments import argument
+from longtake.releases.renamed import renamed_arguments
 
 _TUNED = ("optimizer", "scheduler")
 """Groups whose values take effect in a resumed run."""
@@ -36,7 +37,8 @@ def changed_rates(trained: Mapping[str, Any], configured: Mapping[str, Any]) -> 
     for group in _TUNED:
         if trained.get(group) is None:  # a checkpoint that says nothing of it
             continue
-        before, now = dict(_leaves(trained[group], group)), dict(_leaves(configured[group], group))
+        told = renamed_arguments(dict(trained[group]))
+        before, now = dict(_leaves(told, group)), dict(_leaves(configured[group], group))
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
                 changes[key] = before.get(key), now.get(key)

@@ -1,4 +1,4 @@
-"""The settings of the four programs beside their groups: names, types and ranges of conf/train.yaml and its like.
+"""The settings of the five programs beside their groups: names, types and ranges of conf/train.yaml and its like.
 
 A group's settings are the keyword arguments of its `_target_`; here stands what no constructor takes.
 """
@@ -62,6 +62,22 @@ class TrainSettings(TypedDict):
     logger: NotRequired[Parts | None]
 
 
+class RayCluster(TypedDict):
+    """`ray` of conf/cache.yaml: how the work is laid out on a Ray cluster."""
+
+    address: Text | None
+    workers: Size
+    cpus_per_worker: Positive
+    gpus_per_worker: NotNegative
+
+
+class CacheSettings(TrainSettings):
+    """conf/cache.yaml: what a training is told, of which the cache needs the data, codec and text."""
+
+    engine: Literal["plain", "ray"]
+    ray: RayCluster
+
+
 class GeneratePaths(TypedDict):
     """`paths` of generate.py, which has no run of its own."""
 
@@ -94,6 +110,7 @@ class GenerateSettings(TypedDict):
     given: Text | None
     dry_run: bool
     prompt: str | Annotated[Sequence[str], MinLen(1)] | None
+    negative_prompt: str | None
     num_videos: Size
     num_frames: Size
     height: Size | None
@@ -163,6 +180,7 @@ class ExportSettings(TypedDict):
 
     run: Text
     output: Folder
+    format: Literal["release", "lora", "merged"]
     dtype: Dtype
     decoder: bool
     text: Base

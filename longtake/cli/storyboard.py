@@ -38,7 +38,7 @@ def limits_of(take: Take, cfg: DictConfig) -> ModelLimits:
         ValueError: if they have no memory, which every storyboard needs, or the rollout uses none.
     """
     memory = take.rollout.memory
-    if not take.network.has_memory:
+    if not take.network.takes_segments:
         raise ValueError(
             f"storyboard={cfg.storyboard} needs weights with a memory, of network=lovic or vin_lovic; "
             f"weights={cfg.weights} have none"
@@ -94,6 +94,7 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
             noise_level=limits.memory.noise_level,
             on_step=lambda *_: progress.advance(bar),
             without=take.pipeline.without,
+            negative_prompt=take.pipeline.negative_prompt,
         )
         reader = GivenReader(take.codec, read_frames, take.height, take.width, take.fps, take.device)
         latents = make_storyboard(made, store, maker, reader)

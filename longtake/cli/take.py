@@ -24,8 +24,8 @@ from longtake.releases.disclosure import public_name, refuse_secrets
 from longtake.releases.parts import refuse_no_videos
 from longtake.releases.reading import Config, read_run, weights_hash
 from longtake.rollouts.checks import check_network, check_ratios
-from longtake.rollouts.kept import KeptWindows
 from longtake.rollouts.plan import chunk_boundaries
+from longtake.rollouts.window_cache import WindowCache
 from networks.codecs.rules import PATCH_AREA, check_lengths
 from networks.files import remove_unfinished, whole
 
@@ -77,6 +77,7 @@ def pipeline_of(cfg: DictConfig) -> tuple[Pipeline, Config]:
         choices = ", ".join(network.ablations) or "nothing"
         raise ValueError(f"without={cfg.without}: these weights can go without {choices}")
     pipeline.without = () if cfg.without is None else (cfg.without,)
+    pipeline.negative_prompt = cfg.negative_prompt
     check_lengths(cfg.num_frames, pipeline.height, pipeline.width, pipeline.codec)
     if cfg.storyboard is None:  # whose segments have lengths and rates of their own
         side = pipeline.codec.space_factor
@@ -122,6 +123,8 @@ class Take:
             settings["matmul_precision"] = self.matmul_precision
         for part in (settings["network"], settings["network"].get("window") or {}):
             part.pop("windows_per_call", None)
+        if self.pipeline.negative_prompt is not None:
+            settings["negative_prompt"] = self.pipeline.negative_prompt
         if self.control is not None:
             settings["control"] = hashlib.sha256(self.control.numpy().tobytes()).hexdigest()
         described = [self.hash, self.without, self.height, self.width, settings, *more]
@@ -132,7 +135,7 @@ class Take:
         """Hash of all that determines a video but its prompt and seed."""
         return self.fingerprint(self.rollout_config, self.num_latents)
 
-    def latents(self, prompt: str, seed: int, on_step: Callable[..., None], keep: KeptWindows | None = None) -> Tensor:
+    def latents(self, prompt: str, seed: int, on_step: Callable[..., None], keep: WindowCache | None = None) -> Tensor:
         """One video's latents, 1 c f h w; the same seed gives the same video whatever else is made."""
         return self.pipeline.latents(
             [prompt], num_frames=self.num_frames, seed=seed, on_step=on_step, keep=keep, control=self.control
@@ -151,7 +154,7 @@ def make_videos(cfg: DictConfig, write_video: Callable[..., None]) -> list[Path]
     """
     take = Take(cfg)
     texts = prompts_of(cfg, take.config)
-    refuse_secrets(texts, "prompt")  # the manifest names it
+    refuse_secrets([*texts, cfg.negative_prompt or ""], "prompt")  # the manifest names it
     output = Path(cfg.output)
     output.mkdir(parents=True, exist_ok=True)
     remove_unfinished(output)
@@ -167,7 +170,7 @@ def make_videos(cfg: DictConfig, write_video: Callable[..., None]) -> list[Path]
                 continue
             began = time.perf_counter()
             bar = progress.add_task(f"video {number} of {len(wanted)}", total=None)
-            windows = KeptWindows(output / "windows" / take.fingerprint(take.settings, prompt, seed))
+            windows = WindowCache(output / "windows" / take.fingerprint(take.settings, prompt, seed))
             latents = take.latents(prompt, seed, lambda *_: progress.advance(bar), windows)  # noqa: B023
             write_video(output / name, take.frames(latents), fps=take.fps)
             progress.update(bar, total=1, completed=1)
@@ -206,6 +209,7 @@ def _manifest_line(cfg: DictConfig, take: Take, name: str, prompt: str, seed: in
         "seed": seed,
         "rollout": take.rollout_config,
         "without": cfg.without,
+        **({} if cfg.negative_prompt is None else {"negative_prompt": cfg.negative_prompt}),
         **({} if cfg.control_file is None else {"control": Path(cfg.control_file).name}),
         "num_inference_steps": sampler.num_inference_steps,
         "guidance_scales": take.guidance.scales,

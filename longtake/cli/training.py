@@ -1,12 +1,14 @@
 """One training run, from a composed config to a printed result."""
 
 import logging
+import shlex
 import signal
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -14,6 +16,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
+from datamodules.caching.work import MissingCache
 from lightning_modules.callbacks.ending import EndOthers
 from lightning_modules.callbacks.provenance import Provenance
 from lightning_modules.callbacks.resuming import Recount, Retune
@@ -118,6 +121,12 @@ def begin_from(module: LightningModule, pretrained: Any, before: Mapping[str, An
         refuse_no_numbers(before.get("optimizer_states"), "resume: the optimizer")
 
 
+def cache_command() -> str:
+    """The command that makes a run's cache, with what this one was told."""
+    told = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return " ".join(["longtake cache", *map(shlex.quote, told)])
+
+
 def start_wandb(loggers: list[Logger]) -> None:
     """Opens a W&B run now, so that a missing key is known before videos are cached.
 
@@ -214,6 +223,8 @@ def fit(cfg: DictConfig, run_dir: Path, resume: Path | None) -> float | None:
     end_as_the_first_that_failed()
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+    except MissingCache as error:
+        raise ValueError(f"{error}: make the cache first, on any number of machines, by `{cache_command()}`") from error
     except BaseException as error:
         if not isinstance(error, Stopped):
             failed = 0 if isinstance(error, ValueError) else failed_process(trainer)

@@ -46,7 +46,7 @@ def out_of_memory(cfg: Mapping[str, Any], module: nn.Module, codec: Codec, clips
 
 def _bytes(network: nn.Module, video: VideoSize, dtype: torch.dtype, *, checkpointed: bool = False) -> int | None:
     """Activations of one clip, where they can be counted: rows of segments are another thing."""
-    if not isinstance(network, VideoNetwork) or network.has_memory:
+    if not isinstance(network, VideoNetwork) or network.takes_segments:
         return None  # of a codec or a compressor, or of rows of segments
     copied = on_meta(network)
     for part in copied.modules() if checkpointed else ():

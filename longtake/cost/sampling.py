@@ -109,7 +109,7 @@ class CanvasCounter:
     @torch.no_grad()
     def _count(self, noise: Tensor, condition: Condition, given: Given | None, wrap: Wrap) -> CanvasCost:
         making, tokens, kept = Cost(0, 0), 0, 0
-        if self.network.has_memory:
+        if self.network.takes_segments:
             making, memory = self._memory(condition)
             condition = condition._replace(context=(), memory=memory)
             tokens = _tokens(memory)
@@ -149,7 +149,7 @@ class CanvasCounter:
             condition = condition._replace(context=context)
             with self._counting(condition, *(x for each in context for x in each.segments[:6])) as counting:
                 memory = self.network.encode_context(condition).memory
-            assert memory is not None, "a network with memory has one for every canvas"
+            assert memory is not None, "a network of segments has a memory for every canvas"
             self._memories[kind] = counting.cost, memory
         return self._memories[kind]
 

@@ -47,7 +47,12 @@ class CosinePath:
         return Coefficients(alpha, sigma, -sigma * (math.pi / 2), alpha * (math.pi / 2))
 
 
-def add_noise(video: Tensor, level: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Moves latents n c f h w along the straight line to noise, to the time level (n). Source: our choice of path."""
-    noise = torch.randn(video.shape, device=video.device, generator=generator)
+def add_noise(
+    video: Tensor, level: Tensor, generator: torch.Generator | None = None, *, shared: bool = False
+) -> Tensor:
+    """Moves latents n c f h w along the straight line to noise, to the time level (n). Source: our choice of path.
+
+    shared: draws the noise of one row for all of them, so that a row does not depend on how many there are.
+    """
+    noise = torch.randn(video[:1].shape if shared else video.shape, device=video.device, generator=generator)
     return torch.lerp(video.float(), noise, level.view(-1, 1, 1, 1, 1))

@@ -18,7 +18,9 @@ def rename_base(config: dict[str, Any], part: str, name: str) -> None:
     nodes = list(_with_base(config.get("network" if part == "backbone" else part)))
     if not nodes:
         raise ValueError(f"{part}.pretrained={name}: the {part} of these weights has no pretrained model: leave it out")
-    for node in nodes + list(_with_base(config.get(part))):
+    # a sampler that reads its scheduler does so beside the backbone
+    beside = ["backbone", "sampler"] if part == "backbone" else [part]
+    for node in nodes + [node for each in beside for node in _with_base(config.get(each))]:
         node["pretrained"] = name
 
 

@@ -19,7 +19,7 @@ from longtake.releases.outside import PARTS, checked_config, read_config_file
 from longtake.settings.check import Tree, check_groups, check_tree
 from longtake.settings.kinds import Shown
 from networks.reading import check_finite, load_tensors, tensor_shapes
-from networks.saving import WEIGHTS, differing, load_weights, shapes_of
+from networks.saving import WEIGHTS, load_weights, shapes_of, unfitting
 
 log = logging.getLogger("longtake")
 
@@ -153,7 +153,7 @@ def load_state(module: nn.Module, state: State) -> None:
     if isinstance(state, Path):
         load_weights(module.get_submodule("network"), state)
         return
-    wrong = differing(shapes_of(module.state_dict()), shapes_of(state))
+    wrong = unfitting(module, shapes_of(state))
     if wrong:
         raise ValueError(
             f"the checkpoint does not fit {type(module).__name__}: {len(wrong)} tensors differ, "
@@ -184,7 +184,7 @@ def load_parts(module: nn.Module, parts: Mapping[str, str | Sequence[str]]) -> N
         except AttributeError as error:
             known = ", ".join(key for key, _ in module.get_submodule("network").named_children())
             raise ValueError(f"pretrained.{name}: the network has no such part; it has {known}") from error
-        wrong = differing(shapes_of(part.state_dict()), shapes_of(state))
+        wrong = unfitting(part, shapes_of(state))
         if wrong:
             raise ValueError(
                 f"pretrained.{name}={sources} does not fit {type(part).__name__}: {len(wrong)} tensors differ, "

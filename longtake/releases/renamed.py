@@ -20,6 +20,7 @@ ARGUMENTS = {
         "neighbour_gap_share": "neighbour_gap_prob",
     },
     "lightning_modules.memory.MemoryModule": {"compressor_lr_share": "compressor_lr_scale"},
+    "lightning_modules.optimization.warmup_cosine": {"last_share": "min_lr_ratio"},
 }
 """By today's class, old arguments and what they are called now."""
 
@@ -30,6 +31,7 @@ TYPED = {
     "lightning_module.tasks.future_share": "lightning_module.tasks.future_prob",
     "lightning_module.tasks.neighbour_gap_share": "lightning_module.tasks.neighbour_gap_prob",
     "lightning_module.compressor_lr_share": "lightning_module.compressor_lr_scale",
+    "scheduler.last_share": "scheduler.min_lr_ratio",
 }
 """Old settings and choices of the command line, and what they are called now."""
 

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from longtake.video.folders import ENDINGS, list_folder, read_caption
 from networks.reading import check_download
 
 log = logging.getLogger("longtake")
-
-SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".gif")
 
 
 class Beside(NamedTuple):
@@ -29,28 +28,19 @@ class Beside(NamedTuple):
 
 
 def find_videos(folder: Path) -> list[Path]:
-    """Video files in a folder and its subfolders, sorted by path.
+    """Video files in a folder and its subfolders, sorted by path; what is passed over is told.
 
     Raises:
         ValueError: the folder does not exist, or holds none.
     """
     if not folder.is_dir():
         raise ValueError(f"there is no folder '{folder}'")
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and _can_be_read(file))
-    if not files:
-        raise ValueError(f"there is no video in '{folder}' (looked for {', '.join(SUFFIXES)})")
-    return files
-
-
-def _can_be_read(file: Path) -> bool:
-    """Whether it is a file with an end and a name in UTF-8; what is neither file nor folder is told."""
-    named = str(file).encode("utf-8", "backslashreplace").decode()
-    if named == str(file) and file.is_file():
-        return True
-    if not file.is_dir():
-        why = "a pipe, socket or device" if named == str(file) else "its name is not UTF-8; rename it"
-        log.warning(f"{named}: left out: {why}")
-    return False
+    found = list_folder(folder)
+    for note in found.notes:
+        log.warning(note)
+    if not found.films:
+        raise ValueError(f"there is no video in '{folder}' (looked for {', '.join(sorted(ENDINGS))})")
+    return found.films
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
@@ -93,6 +83,7 @@ def find_beside(
         ValueError: a line of the manifest is broken, or `poses` is given and has no table of any video.
     """
     manifest = read_manifest(videos)
+    captions = list_folder(videos).captions if videos.is_dir() else {}
     folders = [poses] if poses is not None else [videos, videos.parent / "poses"]
     found = {}
     for name in names:
@@ -100,7 +91,7 @@ def find_beside(
         true = reference / name if reference is not None else None
         found[name] = Beside(
             boundaries=tuple(line.get("boundaries", boundaries)),
-            prompt=line.get("prompt") or _caption(videos / name),
+            prompt=line.get("prompt") or _caption(captions.get(videos / name)),
             reference=true if true is not None and true.is_file() else None,
             poses=_pose_table(name, folders),
         )
@@ -109,9 +100,8 @@ def find_beside(
     return found
 
 
-def _caption(video: Path) -> str | None:
-    file = video.with_suffix(".txt")
-    return file.read_text(encoding="utf-8", errors="replace").strip() or None if file.is_file() else None
+def _caption(file: Path | None) -> str | None:
+    return None if file is None else read_caption(file)[0] or None
 
 
 def _pose_table(name: str, folders: Sequence[Path]) -> Path | None:

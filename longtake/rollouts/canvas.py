@@ -110,7 +110,7 @@ def carry_out(
 
 
 def remembered(past: PastSegment, plan: RememberedSegment, noise_level: float) -> Context:
-    """A finished segment as the network remembers it.
+    """A finished segment as the network remembers it; its noise is one for all rows, whoever is beside them.
 
     Args:
         past: its latents and text.
@@ -128,7 +128,7 @@ def remembered(past: PastSegment, plan: RememberedSegment, noise_level: float) -
         known = torch.ones(past.text.shape[:2], dtype=torch.bool, device=device)
     index = plan.start + torch.arange(count, device=device, dtype=torch.float32)
     segments = SegmentBatch(
-        video=add_noise(past.video, levels, generator).unsqueeze(1),
+        video=add_noise(past.video, levels, generator, shared=True).unsqueeze(1),
         frame_index=index.expand(batch, 1, -1),
         text=past.text.unsqueeze(1),
         text_mask=known.unsqueeze(1),

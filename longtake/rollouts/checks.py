@@ -19,15 +19,15 @@ def unfit(rollout: Rollout, network: VideoNetwork, weights: str = "") -> str:
         network: built, if only on the device meta.
         weights: what the sentence calls those of the network, "" where there are none.
     """
-    remembers = network.has_memory
-    if rollout.memory is not None and not remembers:
+    segments = network.takes_segments
+    if rollout.memory is not None and not segments:
         have = f", but weights={weights} have none: leave rollout out, or use rollout=autoregressive" if weights else ""
         return f"rollout={rollout.name} needs weights with a memory, of network=lovic or vin_lovic{have}"
-    if rollout.replaces_attention and remembers:
+    if rollout.replaces_attention and segments:
         return (
             f"rollout={rollout.name} goes with network=vin or dit, which attend to no memory: use rollout=segmentwise"
         )
-    hybrid = remembers and network.chunk_frames is not None
+    hybrid = segments and network.chunk_frames is not None
     if hybrid and rollout.network_part and any(canvas.joins is None for canvas in rollout.plan(1)):
         return (
             f"rollout={rollout.name} runs the DiT alone, which in the hybrid lies within the window: use "
@@ -56,6 +56,8 @@ def check_network(
     """
     if reason := unfit(rollout, network, weights):
         raise ValueError(reason)
+    if rollout.memory is not None and not network.has_memory:
+        log.warning(f"weights={weights} have no compressor: a segment sees the frames beside it, and no memory")
     if fusion not in (None, "none") and rollout.network_part and network.over_windows is not network:
         raise ValueError(
             f"network.fusion={fusion} joins VIN's chunks, and rollout={rollout.name} makes none: leave one out"

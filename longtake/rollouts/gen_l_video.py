@@ -1,9 +1,9 @@
 """Long videos as overlapping windows that are denoised jointly."""
 
 from longtake.rollouts.interfaces import Predict
-from longtake.rollouts.merging import Profile, SlidingWindows
 from longtake.rollouts.plan import CanvasPlan, consecutive
 from longtake.rollouts.rollout import Rollout
+from longtake.rollouts.sliding_windows import Profile, SlidingWindows
 from networks.ranges import Count, Size
 
 

@@ -1,7 +1,7 @@
 """Which finished segments are remembered, and how coarsely: one rule for rollouts and storyboards."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,16 @@ class MemoryPolicy:
                 f"rollout.rate={self.compression_ratio:g} is above rollout.max_rate={self.max_ratio:g}: lower it or "
                 "raise max_rate"
             )
+
+    def at(self, ratio: float) -> "MemoryPolicy":
+        """The same policy with another compression ratio of the nearest segment.
+
+        Raises:
+            ValueError: unless it is from 1 to max_ratio.
+        """
+        if not 1 <= ratio <= self.max_ratio:
+            raise ValueError(f"rate={ratio:g} must be a number from 1 to {self.max_ratio:g}, which is rollout.max_rate")
+        return replace(self, compression_ratio=ratio)
 
     def select(self, distances: Sequence[int], *, first: int | None, needed: Collection[int] = ()) -> list[int]:
         """Which finished segments a canvas remembers, by their numbers, in order.

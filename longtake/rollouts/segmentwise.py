@@ -1,4 +1,13 @@
-"""Long videos segment by segment, each with the compressed memory of finished ones."""
+"""Long videos segment by segment, each with the compressed memory of finished ones.
+
+Axes: c channels, f frames, h height, w width (latents).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
 
 from longtake.rollouts.memory import MemoryPolicy
 from longtake.rollouts.plan import CanvasPlan, RememberedSegment, consecutive
@@ -21,6 +30,57 @@ def segment_canvas(start: int, frames: int, *, before: int, after: int, overlap_
     known = consecutive(overlap_frames - first, overlap_frames) + consecutive(end, end + last)
     empty = consecutive(0, overlap_frames - first) + consecutive(end + last, end + overlap_frames)
     return CanvasPlan(consecutive(start - overlap_frames, start + frames + overlap_frames), known, empty)
+
+
+class KnownSegment(NamedTuple):
+    """A finished segment, as the one that is to be made beside it sees it.
+
+    latents: 1 c f h w; prompt: its text; start: its first latent frame, counted from the first one of the new segment;
+    cuts: between the two, negative where it is seen before the new one, 0 within one shot.
+    """
+
+    latents: Tensor
+    prompt: str
+    start: int
+    cuts: int = 0
+
+
+class Beside(NamedTuple):
+    """The canvas of a segment beside others: its plan, clean frames 1 c f h w or None, and who is remembered."""
+
+    plan: CanvasPlan
+    clean: Tensor | None
+    remembered: list[KnownSegment]
+
+
+def canvas_beside(rollout: Rollout, known: Sequence[KnownSegment], num_latents: int) -> Beside:
+    """Plans one segment beside finished ones, in any order.
+
+    Args:
+        rollout: with a memory, whose policy says who is remembered and how coarsely.
+        known: finished segments; those that adjoin without a cut are also known by their nearest latent frames.
+        num_latents: latent frames of the new segment.
+    """
+    assert rollout.memory is not None
+    room, ends = rollout.overlap_frames, [each.start + each.latents.shape[2] for each in known]
+    before = [x.latents for x, end in zip(known, ends, strict=True) if not x.cuts and end == 0]
+    after = [x.latents for x in known if not x.cuts and x.start == num_latents]
+    clean = [x[:, :, max(x.shape[2] - room, 0) :] for x in before[:1]] + [x[:, :, :room] for x in after[:1]]
+    canvas = segment_canvas(
+        0,
+        num_latents,
+        before=before[0].shape[2] if before else 0,
+        after=after[0].shape[2] if after else 0,
+        overlap_frames=room,
+    )
+    distances = [abs(each.start) for each in known]
+    picked = rollout.memory.select(distances, first=None)
+    ratios = rollout.memory.ratios([distances[i] for i in picked])
+    remembered = [known[i] for i in picked]
+    plans = (RememberedSegment(x.start, x.latents.shape[2], r, x.cuts) for x, r in zip(remembered, ratios, strict=True))
+    return Beside(
+        canvas._replace(remembered=tuple(plans)), torch.cat(clean, dim=2) if clean and room else None, remembered
+    )
 
 
 class Segmentwise(Rollout):

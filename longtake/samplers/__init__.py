@@ -3,6 +3,7 @@
 from longtake.samplers.diffusers_solver import DiffusersSolver
 from longtake.samplers.guidance import ClassifierFreeGuidance, Guidance, NestedGuidance
 from longtake.samplers.interfaces import Denoise, OnStep, Sampler
+from longtake.samplers.pretrained_scheduler import PretrainedScheduler
 from longtake.samplers.solvers import DDIM, Euler, Heun
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "Heun",
     "NestedGuidance",
     "OnStep",
+    "PretrainedScheduler",
     "Sampler",
 ]

@@ -14,7 +14,7 @@ from longtake.samplers.solvers import ContextFrames, time_levels
 from networks.ranges import Positive, Size, Text
 
 # How each class spells the shift, and what makes it a solver of flows.
-_FLOW_SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
+FLOW_SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "FlowMatchEulerDiscreteScheduler": ("shift", {}),
     "UniPCMultistepScheduler": ("flow_shift", {"prediction_type": "flow_prediction", "use_flow_sigmas": True}),
     "DPMSolverMultistepScheduler": ("flow_shift", {"prediction_type": "flow_prediction", "use_flow_sigmas": True}),
@@ -48,8 +48,8 @@ class DiffusersSolver:
             ValueError: if the scheduler is not one of the three that this adapter knows, a number is out of range, or
                 the class does not take a setting.
         """
-        if scheduler not in _FLOW_SETTINGS:
-            raise ValueError(f"sampler.scheduler={scheduler} must be one of {', '.join(_FLOW_SETTINGS)}")
+        if scheduler not in FLOW_SETTINGS:
+            raise ValueError(f"sampler.scheduler={scheduler} must be one of {', '.join(FLOW_SETTINGS)}")
         if num_inference_steps < 1:
             raise ValueError(f"sampler.num_inference_steps={num_inference_steps} must be at least 1, e.g. 20")
         if shift <= 0:
@@ -84,7 +84,7 @@ class DiffusersSolver:
         scheduler = self._new_scheduler()
         levels = [float(sigma) for sigma in scheduler.sigmas]
         frames = ContextFrames(context_mask, context, noise)
-        times = frames.times(levels)
+        times = frames.times(self._times(scheduler))
         draws = {"generator": generator} if "generator" in signature(scheduler.step).parameters else {}
         video = frames.put_into(noise)
         for step, level in enumerate(levels[:-1]):
@@ -95,6 +95,10 @@ class DiffusersSolver:
             if on_step is not None:
                 on_step(step + 1, level, estimate)
         return video
+
+    def _times(self, scheduler: Any) -> list[float]:
+        """What the network is told of each level."""
+        return [float(sigma) for sigma in scheduler.sigmas]
 
     def _check_settings(self) -> None:
         """Refuses arguments that the class does not have, of another type than its defaults, or that it refuses."""
@@ -117,7 +121,7 @@ class DiffusersSolver:
         """A fresh scheduler for each video: schedulers keep the history of one."""
         import diffusers
 
-        shift_name, flow_settings = _FLOW_SETTINGS[self.scheduler]
+        shift_name, flow_settings = FLOW_SETTINGS[self.scheduler]
         scheduler = getattr(diffusers, self.scheduler)(**{shift_name: self.shift, **flow_settings, **self.settings})
         if "sigmas" in signature(scheduler.set_timesteps).parameters:
             # Unshifted: set_timesteps shifts them itself and appends the 0.

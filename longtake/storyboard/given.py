@@ -24,6 +24,7 @@ from longtake.storyboard.schema import (
     Storyboard,
     fail,
 )
+from longtake.video import probe
 from networks.codecs.rules import nearest_num_frames
 from networks.interfaces import Codec
 
@@ -122,7 +123,7 @@ def _segment(video: GivenVideo, name: str, latents: int, part: GivenPart, after:
 
 @dataclass(frozen=True)
 class VideoProbe:
-    """Counts a video's frames at fps by its packets' time stamps, as reading it at that rate would give them."""
+    """Counts a video's frames at fps, as reading it at that rate gives them."""
 
     fps: float
 
@@ -132,32 +133,23 @@ class VideoProbe:
         Raises:
             ValueError: if there is no video.
         """
-        import av
-
         if path.is_dir():
             raise ValueError("is a folder: give a video in it")
         if not path.is_file():
             raise ValueError("there is no such file")
-        try:
-            with av.open(str(path.absolute()), metadata_errors="replace") as container:
-                stream = container.streams.video[0]
-                base = stream.time_base
-                stamps = [packet.pts for packet in container.demux(stream) if packet.pts is not None]
-        except (av.FFmpegError, IndexError) as error:
-            raise ValueError(f"cannot be read as a video ({type(error).__name__})") from error
-        if not stamps or base is None:
-            raise ValueError("holds no frame")
-        seconds = float((max(stamps) - min(stamps)) * base)
+        film = probe(path)
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        return GivenFacts(math.floor(seconds * self.fps + 1e-6) + 1, content)
+        return GivenFacts(film.count(self.fps), content)
 
 
 class ReadFrames(Protocol):
-    """Decodes a whole video at one size and rate: f h w c, uint8 RGB."""
+    """Decodes frames of a video at one size and rate: f h w c, uint8 RGB."""
 
-    def __call__(self, path: Path, *, height: int, width: int, fps: float, crop_place: float) -> Any:
-        """crop_place: in [0, 1], where along the side that is too long."""
+    def __call__(
+        self, path: Path, *, height: int, width: int, fps: float, crop_place: float, first: int, num_frames: int
+    ) -> Any:
+        """crop_place: in [0, 1], where along the side that is too long; num_frames are given from `first` on."""
         ...
 
 
@@ -186,9 +178,10 @@ class GivenReader:
         assert step.given is not None
         part, factor = step.given, self.codec.time_factor
         lead = 0 if step.starts_take else min((part.begin - 1) // factor, LEAD_LATENTS - 1) * factor + 1
-        frames = self.read_frames(part.path, height=self.height, width=self.width, fps=self.fps, crop_place=0.5)
-        frames = frames[part.begin - lead : part.begin + part.num_frames]
-        if len(frames) < lead + part.num_frames:
-            raise ValueError(f"video {part.path} gives {len(frames)} frames where {lead + part.num_frames} are needed")
-        video = rearrange(torch.from_numpy(frames.copy()), "f h w c -> 1 c f h w").to(self.device).float() / 127.5 - 1
+        size: dict[str, Any] = {"height": self.height, "width": self.width, "fps": self.fps, "crop_place": 0.5}
+        needed = lead + part.num_frames
+        frames = self.read_frames(part.path, **size, first=part.begin - lead, num_frames=needed)
+        if len(frames) < needed:
+            raise ValueError(f"video {part.path} gives {len(frames)} frames where {needed} are needed")
+        video = rearrange(torch.from_numpy(frames), "f h w c -> 1 c f h w").to(self.device).float() / 127.5 - 1
         return self.codec.encode(video)[:, :, -step.latents :].cpu()

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from longtake.storyboard.adjacency import Link, adjoin, group_shots, order_timeline
 from longtake.storyboard.given import given_segments
-from longtake.storyboard.links import Link, adjoin, group_shots, order_timeline
 from longtake.storyboard.schema import ModelLimits, Probe, Segment, Storyboard, fail
 from longtake.storyboard.sizes import default_latents, latents_of, rate_of
 

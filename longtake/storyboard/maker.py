@@ -10,7 +10,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from longtake.generation import window_generator
+from longtake.generation import NegativeText, window_generator
 from longtake.rollouts.canvas import PastSegment, denoise, open_canvas
 from longtake.samplers.guidance import Guidance
 from longtake.samplers.interfaces import OnStep
@@ -32,6 +32,7 @@ class SegmentMaker:
         noise_level: float,
         on_step: OnStep | None,
         without: Sequence[str] = (),
+        negative_prompt: str | None = None,
     ) -> None:
         """size: c h w of the latents; noise_level: time of the noise on what is remembered.
 
@@ -39,6 +40,7 @@ class SegmentMaker:
         """
         self.module = module.eval()
         self.without = without
+        self.negative_prompt = negative_prompt
         self.guidance = guidance
         self.text_encoder = text_encoder
         self.size = size
@@ -65,7 +67,8 @@ class SegmentMaker:
             noise_level=self.noise_level,
         )
         network: Any = self.module.get_submodule("network")
-        generate = window_generator(self.module, network, self.guidance, None, self.on_step, self.without)
+        negative = NegativeText.encoded(self.negative_prompt, self.text_encoder, device)
+        generate = window_generator(self.module, network, self.guidance, None, self.on_step, self.without, negative)
         return denoise(generate, opened, step.canvas)
 
     @staticmethod

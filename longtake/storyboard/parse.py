@@ -4,8 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from longtake.storyboard.foreign import read_scenes, read_shot_captions
-from longtake.storyboard.nodes import Nodes, compose, line_of
+from longtake.storyboard.importers import read_scenes, read_shot_captions
 from longtake.storyboard.schema import (
     DIRECTIONS,
     ROLES,
@@ -15,6 +14,7 @@ from longtake.storyboard.schema import (
     Storyboard,
     seed_of,
 )
+from longtake.storyboard.yaml_nodes import Nodes, compose, line_of
 
 TAKE_KEYS = ("prompt", "seed", "rate", "segment_frames", "video", "segments")
 VIDEO_KEYS = ("path", "role", "name", "prompt", "rate", "num_frames", "shot")
@@ -25,7 +25,7 @@ SEGMENT_KEYS = (
 
 
 def read_storyboard(path: str | Path, limits: ModelLimits) -> Storyboard:
-    """Reads our own format, or one of the two shot lists that `foreign` knows by their keys.
+    """Reads our own format, or one of the two shot lists that `importers` knows by their keys.
 
     limits: decide only how the shots of the other formats are cut into segments.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from longtake.testbed.poses import NotAsSaid, read_poses
 from longtake.testbed.questions import Question, Span, read_questions
 from longtake.testbed.writing import INFO, VERSION, sha256
-from longtake.video import read_frames, shape_of
+from longtake.video import probe, read_frames
 
 Pictures = NDArray[np.uint8]
 """Frames f h w c, red green blue in [0, 255]."""
@@ -47,7 +47,7 @@ class Testbed:
 
     def _read(self, video: str) -> Pictures:
         path = self.root / "videos" / f"{video}.mp4"
-        shape = shape_of(path)
+        shape = probe(path)
         return read_frames(path, height=shape.height, width=shape.width, fps=0, crop_place=0.5)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from longtake.testbed.folder import Pictures
 from longtake.testbed.questions import Question
-from longtake.video import read_frames, shape_of
+from longtake.video import probe, read_frames
 
 VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 PICTURES = (".png",)
@@ -91,7 +91,7 @@ def read_prediction(path: Path, *, shape: tuple[int, int, int]) -> Pictures:
         return _read_pictures(path, shape)
     if path.suffix in ARRAYS:
         return _read_array(path, shape)
-    size = shape_of(path)
+    size = probe(path)
     _check(path, (None, size.height, size.width), shape)
     frames = read_frames(path, height=size.height, width=size.width, fps=0, crop_place=0.5)
     _check(path, (len(frames), size.height, size.width), shape)

@@ -131,8 +131,8 @@ class DiffusersCodec(nn.Module):
         convolutions = sum(isinstance(layer, nn.Conv3d) for layer in self.model.encoder.modules())
         carried: list[Any] = [None] * convolutions  # one place each; this stream's own: streams may run side by side
         for number, piece in enumerate(pieces):
-            length, height, width = piece.shape[2:]
-            check_size(length + (number > 0), height, width, self.time_factor, self.space_factor, "codec wan")
+            num_frames, height, width = piece.shape[2] + (number > 0), *piece.shape[3:]
+            check_size(num_frames, height, width, self.time_factor, self.space_factor, f"codec {self.class_name}")
             frames = self._fold(piece.to(self.model.dtype))
             groups = [*(frames[:, :, :1],) * (number == 0), *frames[:, :, number == 0 :].split(self.time_factor, dim=2)]
             with torch.autocast(piece.device.type, enabled=False):

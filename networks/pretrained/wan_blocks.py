@@ -93,16 +93,80 @@ def denoise(
     else:
         if memory is not None:
             key, value = torch.cat([key, memory[0]], dim=2), torch.cat([value, memory[1]], dim=2)
-        mask = None if key_mask is None else rearrange(key_mask, "b m -> b 1 1 m")
-        mixed = scaled_dot_product(query, key, value, mask)
-    x = _gated(x, _out(block.attn1, mixed), layout, gate)
+        mixed = scaled_dot_product(query, key, value, _of_keys(key_mask))
+    x = _ask_text(block, _gated(x, _out(block.attn1, mixed), layout, gate), text, layout)
+    return _gated(x, block.ffn(modulated(block.norm3, x, layout, ff_shift, ff_scale)), layout, ff_gate)
+
+
+def _ask_text(block: Any, x: Tensor, text: Tensor, layout: Layout) -> Tensor:
     num_video = layout.num_frames * layout.per_frame
     video = x[:, :num_video]
     asking = block.norm2(video.float()).to(x.dtype)
     said = _out(block.attn2, scaled_dot_product(*_heads(block.attn2, asking, text, None), None))
     video = (video + said).to(x.dtype)
-    x = video if x.shape[1] == num_video else torch.cat([video, x[:, num_video:]], dim=1)
-    return _gated(x, block.ffn(modulated(block.norm3, x, layout, ff_shift, ff_scale)), layout, ff_gate)
+    return video if x.shape[1] == num_video else torch.cat([video, x[:, num_video:]], dim=1)
+
+
+def denoise_gated(
+    block: Any,
+    x: Tensor,
+    layout: Layout,
+    modulation: Tensor,
+    rotation: Rotation,
+    key_mask: Tensor | None,
+    text: Tensor,
+    memory: KeyValue | None,
+    attend: Attend | None,
+    context_gate: Tensor,
+    beside: Tensor | None,
+    seen: Tensor | None,
+) -> tuple[Tensor, Tensor | None]:
+    """One block for the video alone, x: b (f s) d, and for the tokens beside it, b m d or None; returns both.
+
+    The video attends to itself as in the base, and apart from that to nothing, to the tokens beside it and to the
+    memory, whose sum enters through the gate, heads 1 d/heads. "Nothing" is a key and a value of zero: so a head can
+    turn away, and a row all of whose tokens are masked is given zero. The tokens attend to the video, to one another
+    and to the memory, as where all are joined. key_mask: b (f s); seen: b 1+m+p, of what is attended to apart.
+    """
+    values = (modulation.float() + block.scale_shift_table.float()).unbind(2)
+    shift, scale, gate, ff_shift, ff_scale, ff_gate = values
+    y = modulated(block.norm1, x, layout, shift, scale)
+    query, key, value = _heads(block.attn1, y, y, rotation)
+    mixed = scaled_dot_product(query, key, value, _of_keys(key_mask)) if attend is None else attend(query, key, value)
+    apart = [] if memory is None else [memory]
+    if beside is not None:
+        own, last = Layout(1, beside.shape[1]), [each[:, -1:] for each in values]
+        z = modulated(block.norm1, beside, own, last[0], last[1])
+        asking, *told = _heads(block.attn1, z, z, None)
+        apart = [(told[0], told[1]), *apart]
+    if apart:
+        nothing = torch.zeros_like(key[:, :, :1])
+        keys, given = (torch.cat([nothing, *side], dim=2) for side in zip(*apart, strict=True))
+        said = scaled_dot_product(query, keys, given, _of_keys(seen))
+        mixed = torch.addcmul(mixed.float(), context_gate.float(), said.float()).to(mixed.dtype)
+    x = _ask_text(block, _gated(x, _out(block.attn1, mixed), layout, gate), text, layout)
+    x = _gated(x, block.ffn(modulated(block.norm3, x, layout, ff_shift, ff_scale)), layout, ff_gate)
+    if beside is not None:
+        everything = (torch.cat([key, keys[:, :, 1:]], dim=2), torch.cat([value, given[:, :, 1:]], dim=2))
+        mask = _all_keys(key_mask, seen, key.shape[2], keys.shape[2])
+        beside = _gated(beside, _out(block.attn1, scaled_dot_product(asking, *everything, mask)), own, last[2])
+        beside = _gated(beside, block.ffn(modulated(block.norm3, beside, own, last[3], last[4])), own, last[5])
+    return x, beside
+
+
+def _of_keys(mask: Tensor | None) -> Tensor | None:
+    """A mask of keys b m as attention takes it."""
+    return None if mask is None else rearrange(mask, "b m -> b 1 1 m")
+
+
+def _all_keys(key_mask: Tensor | None, seen: Tensor | None, num_video: int, num_apart: int) -> Tensor | None:
+    """Mask of the video's keys and, but for "nothing", of those apart."""
+    known = next((mask for mask in (key_mask, seen) if mask is not None), None)
+    if known is None:
+        return None
+    video = known.new_ones(len(known), num_video) if key_mask is None else key_mask
+    apart = known.new_ones(len(known), num_apart) if seen is None else seen
+    return _of_keys(torch.cat([video, apart[:, 1:]], dim=1))
 
 
 def remember(block: Any, x: Tensor, modulation: Tensor, rotation: Rotation) -> tuple[Tensor, KeyValue]:

@@ -22,6 +22,11 @@ class Mean:
         groups = small[:, :, 1:].unflatten(2, (-1, 4)).mean(3)
         return torch.cat([small[:, :, :1], groups], dim=2)
 
+    def encode_stream(self, pieces):
+        for number, piece in enumerate(pieces):
+            piece = piece if number == 0 else torch.cat([piece[:, :, :1], piece], dim=2)
+            yield self.encode(piece)[:, :, min(number, 1) :]
+
 
 class Words:
     """One token a word: its length."""

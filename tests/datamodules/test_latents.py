@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,6 @@ import pytest
 import torch
 from clips import Mean, Words, module, ready
 from lightning import LightningModule, Trainer
-from safetensors.torch import load_file
 from video_files import make
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,8 @@ from pathlib import Path
 from clips import Mean, module
 class Dies(Mean):
     def encode(self, video):
-        if len(list(Path({folder!r}).rglob("*.safetensors"))) == 3:
+        done = [len(path.read_text().splitlines()) for path in Path({folder!r}, "cache").glob("[0-9a-f]*/*.jsonl")]
+        if sum(done) == 8 + 3:  # 8 names, 3 films
             os.kill(os.getpid(), signal.SIGKILL)
         return super().encode(video)
 module(Path({folder!r}), codec=Dies()).prepare_data()
@@ -51,21 +52,22 @@ def test_a_killed_caching_keeps_what_it_had_and_ends_as_if_it_were_not(folder):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, timeout=120)
     assert ended.returncode == -signal.SIGKILL
-    kept = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
-    assert len(kept) == 3
+    assert len(module(folder).cache.missing(module(folder).entries())) == 5
+    (tar,) = (folder / "cache").glob("[0-9a-f]*/*.tar")
+    kept = tar.read_bytes()
+    with tarfile.open(tar) as archive:  # ends where the kill was
+        assert len(archive.getnames()) == 3
     data = ready(folder)
-    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+    assert tar.read_bytes() == kept
     fresh = ready(folder, cache_dir=str(folder / "fresh"))
-    for path in data.cache.folder.glob("*.safetensors"):
-        one, other = load_file(path), load_file(fresh.cache.folder / path.name)
-        assert all(torch.equal(value, other[name]) for name, value in one.items())
+    for one, other in zip(*(each.cache.clips(each.entries()) for each in (data, fresh)), strict=True):
+        assert torch.equal(data.cache.read(one, 2), fresh.cache.read(other, 2))
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("float16", torch.float16), ("bfloat16", torch.bfloat16)])
 def test_half_precision_is_stored_as_such_and_read_as_float(folder, name, dtype):
     exact, half = ready(folder), ready(folder, cache_dtype=name)
-    path = next(half.cache.folder.glob("*.safetensors"))
-    assert load_file(path)["clips"].dtype == dtype
+    assert half.cache.read(half.clips["train"][0], 2).dtype == dtype
     one, other = next(iter(exact.train_dataloader())), next(iter(half.train_dataloader()))
     assert other.video.dtype == torch.float32
     torch.testing.assert_close(other.video, one.video, atol=0.01, rtol=0)
@@ -74,7 +76,8 @@ def test_half_precision_is_stored_as_such_and_read_as_float(folder, name, dtype)
 def test_once_cached_nothing_is_decoded_or_encoded_and_no_caption_is_encoded_twice(folder, monkeypatch):
     ready(folder)
     before = Mean.calls
-    monkeypatch.setattr("datamodules.cache.read_frames", lambda *_, **__: pytest.fail("decoded again"))
+    monkeypatch.setattr("datamodules.caching.settings.stream_frames", lambda *_, **__: pytest.fail("decoded again"))
+    monkeypatch.setattr("datamodules.caching.names._hash", lambda *_: pytest.fail("hashed again"))
     monkeypatch.setattr(Words, "encode", lambda *_: pytest.fail("encoded again"))
     data = ready(folder)
     list(itertools.islice(data.train_dataloader(), 5))

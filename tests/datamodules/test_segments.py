@@ -12,7 +12,7 @@ import torch
 from clips import Mean, Words
 from video_files import make
 
-from datamodules.cache import Clip, ClipCache
+from datamodules.clips import Clip
 from datamodules.rows import Partners, RowPlan, RowRule, compose_row, fixed_row
 from datamodules.sampling import BatchPlan
 from datamodules.segments import SegmentDataModule
@@ -110,7 +110,7 @@ def test_fixed_rows_spread_over_the_clip():
 
 
 def clip(path, number=0):
-    return Clip(Entry(Path(path), "", "train"), Path("file"), number, 0, 9)
+    return Clip(Entry(Path(path), "", "train"), 0, number, 0, 9)
 
 
 def test_partners_are_of_the_same_folder_or_where_there_is_none_any():
@@ -182,7 +182,8 @@ def same(one, other):
 
 def latents(data):
     """Whole latents of each caption's number of words."""
-    return {len(c.entry.caption.split()): ClipCache.read(c, 11).float() for c in data.cache.clips(data.entries())}
+    clips = data.cache.clips(data.entries())
+    return {len(c.entry.caption.split()): data.cache.read(c, data.frames_of(c)).float() for c in clips}
 
 
 def test_every_segment_is_a_piece_of_the_walk_that_its_text_tells_of(folder):

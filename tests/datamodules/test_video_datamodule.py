@@ -3,15 +3,16 @@
 import itertools
 import json
 import os
+import shutil
 
 import pytest
-import safetensors.torch
 import torch
 from clips import Mean, Words, module, ready
 from video_files import broken_files, make, read
 
 from datamodules.batches import TEXT_MULTIPLE
-from datamodules.cache import ClipCache, cache_text, text_key
+from datamodules.cache import ClipCache
+from datamodules.caching.texts import TextCache
 from networks.text import NullText
 
 
@@ -30,12 +31,12 @@ def test_clips_start_every_hop_and_are_as_long_as_the_video_allows(folder):
     assert found == {("a", 0, 9), ("a", 4, 9), ("a", 8, 9), ("b", 0, 9), ("c", 0, 5)}
 
 
-def test_latents_are_the_codecs_own_and_shorter_ones_a_prefix(folder):
+def test_a_clip_is_cut_from_its_films_one_encoding_and_a_shorter_one_is_a_prefix(folder):
     data = ready(folder)
     clip = next(c for c in data.cache.clips(data.entries()) if c.entry.path.stem == "a" and c.start == 4)
     batch = data.batch([clip], 9, [0])
-    # Frame f is grey of level 10 f: the first alone, then means of four.
-    grey = torch.tensor([40.0, 65.0, 105.0]) / 127.5 - 1
+    # Frame f is grey of level 10 f: the film's first alone, then means of four.
+    grey = torch.tensor([25.0, 65.0, 105.0]) / 127.5 - 1
     torch.testing.assert_close(batch.video[0, 0, :, 0, 0], grey, atol=0.02, rtol=0)
     assert batch.frame_index.tolist() == [[1.0, 2.0, 3.0]]
     assert torch.equal(data.batch([clip], 5, [0]).video, batch.video[:, :, :2])
@@ -112,33 +113,47 @@ def test_training_batches_resume_and_validation_stays(folder):
     assert torch.equal(once, twice)
 
 
-def test_a_killed_cache_goes_on_and_a_changed_file_is_made_again(folder):
+def test_only_films_of_other_bytes_are_encoded_again(folder):
+    """Not one that was copied, moved or touched; a line of the index that a kill cut short is no line."""
     data = ready(folder)
-    files = sorted(data.cache.folder.glob("*.safetensors"))
-    assert len(files) == 3
-    files[1].unlink()
+    assert len(data.cache.films) == 3
     before = Mean.calls
-    ready(folder)
-    assert 1 <= Mean.calls - before <= 3
-    assert sorted(data.cache.folder.glob("*.safetensors")) == files
-    os.utime(folder / "c.mp4", (1, 1))
-    ready(folder)
-    assert len(list(data.cache.folder.glob("*.safetensors"))) == 4
-    assert not list(data.cache.folder.glob("*.part"))
+    shutil.copytree(folder, folder.parent / "copy", ignore=shutil.ignore_patterns("cache"))
+    for path in folder.glob("*.mp4"):
+        os.utime(path, (1, 1))
+    (folder / "c.mp4").rename(folder / "d.mp4")
+    shutil.copy(folder / "a.mp4", folder / "e.mp4")
+    (index,) = data.cache.folder.glob("*.jsonl")
+    with index.open("ab") as file:
+        file.write(b'{"key": "00", "at": 99')
+    ready(folder.parent / "copy", cache_dir=str(folder / "cache"))
+    again = ready(folder)
+    assert Mean.calls == before
+    assert {clip.entry.path.stem for clip in again.cache.clips(again.entries())} == {"a", "b", "d", "e"}
+    make(folder / "d.mp4", 9)
+    last = ready(folder)
+    assert Mean.calls > before
+    assert len(last.cache.films) == 4
 
 
-def test_other_settings_or_another_codec_are_another_cache(folder):
+def test_what_is_stored_depends_on_size_rate_crop_type_and_codec_and_not_on_how_it_is_cut(folder):
     folders = {
         module(folder).cache.folder,
         module(folder, fps=5).cache.folder,
-        module(folder, hop_frames=8).cache.folder,
         module(folder, frame_stride=1).cache.folder,
+        module(folder, crop="random").cache.folder,
+        module(folder, cache_dtype="float16").cache.folder,
     }
     other = Mean()
     other.fingerprint = "another"
     folders.add(module(folder, codec=other).cache.folder)
-    assert len(folders) == 5
-    assert module(folder).cache.folder in folders
+    assert len(folders) == 6
+    ready(folder)
+    before = Mean.calls
+    for changes in ({"num_frames": [9, 13]}, {"hop_frames": 8}, {"num_frames": [5, 17], "hop_frames": 3}):
+        data = ready(folder, **changes)
+        assert {clip.num_frames for clip in data.cache.clips(data.entries())} <= set(data.num_frames)
+    assert Mean.calls == before
 
 
 def test_clips_at_a_stride_are_frames_that_far_apart(folder):
@@ -147,7 +162,7 @@ def test_clips_at_a_stride_are_frames_that_far_apart(folder):
     clips = {clip.entry.path.name: clip for clips in data.clips.values() for clip in clips if clip.start == 0}
     assert {name: clip.num_frames for name, clip in clips.items()} == {"a.mp4": 9, "b.mp4": 5}
     expected = read(folder / "a.mp4", frame_stride=2)[:9] / 127.5 - 1
-    stored = safetensors.torch.load_file(clips["a.mp4"].file)["clips"][0]
+    stored = data.cache.read(clips["a.mp4"], 3)
     assert torch.allclose(stored, Mean().encode(torch.from_numpy(expected).permute(3, 0, 1, 2)[None].float())[0])
     (skipped,) = json.loads((data.cache.folder / "skipped.json").read_text()).values()
     assert "too short, 4 frames at frame_stride=2, the shortest clip has 5" in skipped
@@ -191,18 +206,28 @@ def test_a_table_that_names_a_missing_file_skips_it(folder):
     assert {clip.entry.path.stem for clip in data.cache.clips(data.entries())} == {"a", "b"}
 
 
-@pytest.mark.parametrize("damage", ["half", "empty", "text", "other tensors"])
-def test_a_damaged_cached_file_is_made_again(folder, damage):
+@pytest.mark.parametrize("damage", ["half", "empty", "gone", "no index", "index of text"])
+def test_what_a_damaged_shard_no_longer_holds_is_made_again(folder, damage):
     data = ready(folder)
-    path = data.cache.file_of(data.entries()[0])
-    whole = path.read_bytes()
-    other = safetensors.torch.save({"x": torch.zeros(3)})
-    path.write_bytes(
-        {"half": whole[: len(whole) // 2], "empty": b"", "text": b"no" * 99, "other tensors": other}[damage]
-    )
+    whole = {clip.entry.path.stem: data.cache.read(clip, 2) for clip in data.cache.clips(data.entries())}
+    (tar,) = data.cache.folder.glob("*.tar")
+    (index,) = data.cache.folder.glob("*.jsonl")
+    if damage in ("half", "empty"):
+        tar.write_bytes(tar.read_bytes()[: tar.stat().st_size // 2 if damage == "half" else 0])
+    elif damage == "gone":
+        tar.unlink()
+    elif damage == "no index":
+        index.unlink()
+    else:
+        index.write_text("no\n[1]\n{}\n" * 9)
+    before = Mean.calls
     again = ready(folder)
-    assert path.read_bytes() == whole
-    assert len(again.cache.clips(again.entries())) == 5
+    assert 1 <= Mean.calls - before <= 2 * 3 + 1  # and one piece, to say how long it will take
+    for clip in again.cache.clips(again.entries()):
+        if clip.start == 0:
+            again.cache.read(clip, 2)
+    found = {clip.entry.path.stem: again.cache.read(clip, 2) for clip in again.cache.clips(again.entries())}
+    assert all(torch.equal(found[name], kept) for name, kept in whole.items())
 
 
 def test_a_relative_root_is_the_same_cache(folder, monkeypatch):
@@ -213,19 +238,24 @@ def test_a_relative_root_is_the_same_cache(folder, monkeypatch):
     assert Mean.calls == before
 
 
-def test_captions_of_another_process_are_kept_and_broken_ones_made_again(tmp_path):
+def test_captions_of_another_process_are_kept_and_lost_ones_made_again(tmp_path):
     def encode(captions):
         if captions == ["mine"]:  # meanwhile, elsewhere
-            cache_text(tmp_path, ["theirs"], Words().encode)
+            TextCache(tmp_path, 2).fill(["theirs", "mine"], lambda group: Words().encode(group))
         return Words().encode(captions)
 
-    cache_text(tmp_path, ["mine"], encode)
-    path = tmp_path / "text.safetensors"
-    assert set(safetensors.torch.load_file(path)) == {text_key("mine"), text_key("theirs")}
-    path.write_bytes(path.read_bytes()[:40])
-    cache_text(tmp_path, ["mine"], Words().encode)
-    assert set(safetensors.torch.load_file(path)) == {text_key("mine")}
-    assert not list(tmp_path.glob("*.part"))
+    TextCache(tmp_path, 2).fill(["mine"], encode)
+    texts = TextCache(tmp_path, 2)
+    assert texts.missing(["mine", "theirs", "nobody's"]) == ["nobody's"]
+    assert texts.read("theirs").tolist() == [[6.0, 0.0]]
+    for path in tmp_path.glob("*.tar"):
+        path.write_bytes(path.read_bytes()[:40])
+    lost = TextCache(tmp_path, 2)
+    assert lost.missing(["mine", "theirs"]) == ["mine", "theirs"]
+    lost.fill(["mine"], Words().encode)
+    assert lost.read("mine").tolist() == [[4.0, 0.0]]
+    with pytest.raises(ValueError, match="lacks the features of the caption 'theirs'"):
+        lost.read("theirs")
 
 
 @pytest.mark.parametrize(

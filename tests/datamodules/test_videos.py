@@ -29,9 +29,16 @@ def test_the_same_frames_make_the_same_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fps", "expected"), [(10, list(range(8))), (5, [0, 2, 4, 6]), (20, [i // 2 for i in range(15)])]
+    ("fps", "expected"),
+    [
+        (10, list(range(8))),
+        (5, [0, 2, 4, 6]),
+        (20, [i // 2 for i in range(16)]),
+        (16, [0, 0, 1, 1, 2, 3, 3, 4, 5, 5, 6, 6, 7]),
+    ],
 )
 def test_target_rate_takes_the_frame_last_shown(tmp_path, fps, expected):
+    """The last one is shown for as long as any."""
     assert levels(read(make(tmp_path / "a.mp4", 8), fps=fps)) == expected
 
 

@@ -184,7 +184,10 @@ def test_the_baseline_without_memory_composes(experiment):
     assert cfg.compressor is None
     assert cfg.lightning_module.network.compressor is None
     assert cfg.pretrained.compressor  # left out when it is loaded
-    assert instantiate(cfg.network).ablations == (() if experiment == "lovic_freedoom" else ("global_tokens",))
+    network = instantiate(cfg.network)
+    assert network.takes_segments
+    assert not network.has_memory
+    assert network.ablations == (() if experiment == "lovic_freedoom" else ("global_tokens",))
 
 
 def test_the_baseline_without_memory_learns_and_rolls_out(videos, trained, tmp_path, caplog):
@@ -204,7 +207,9 @@ def test_the_baseline_without_memory_learns_and_rolls_out(videos, trained, tmp_p
     assert 0 < max(moved.values()) < 0.05  # from the backbone that was given, by six steps
     release(run, tmp_path / "release", torch.float32)
     output = generate_config(tmp_path / "release", tmp_path / "out", "num_frames=17", "prompt=a")
-    (path,) = make_videos(output, write_video)
+    with caplog.at_level("WARNING", logger="longtake"):
+        (path,) = make_videos(output, write_video)
+    assert "have no compressor: a segment sees the frames beside it, and no memory" in caplog.text
     assert read_frames(path, height=32, width=32, fps=0, crop_place=0.5).shape == (17, 32, 32, 3)
 
 

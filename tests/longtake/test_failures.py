@@ -1,14 +1,14 @@
 """What a machine refuses ends in one sentence that says what to change, and leaves the last good state."""
 
 import errno
+import json
 import os
 import signal
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
 from tiny_runs import config
 from torch.utils.data import DataLoader, Dataset
 
@@ -99,42 +99,44 @@ def test_out_of_memory_names_two_settings_with_figures(videos, tmp_path, monkeyp
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
 
 
-def planted(cache, **changes):
-    """Rewrites the first cached file with other tensors; its path."""
-    path = next(file for file in sorted(cache.rglob("*.safetensors")) if "clips" in load_file(file))
-    tensors = load_file(path)
-    length = changes.pop("num_frames", None)
-    with safe_open(path, "pt") as file:
-        kept = file.metadata()
-    save_file({**tensors, **{k: v(tensors) for k, v in changes.items()}}, path, metadata={**kept, **(length or {})})
-    return path
+def shard_of_films(cache):
+    """The one index of films, and its lines."""
+    (index,) = (path for path in cache.rglob("*.jsonl") if (path.parent / "settings.json").is_file())
+    return index, [json.loads(line) for line in index.read_text().splitlines()]
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"clips": lambda old: old["clips"][:, :, :, :2].contiguous()},
-        {"clips": lambda old: old["clips"][:1].contiguous()},
-        {"clips": lambda old: old["clips"].float()},
-        {"starts": lambda old: old["starts"].float()},
-        {"starts": lambda old: old["starts"] - 100},
-        {"num_frames": {"num_frames": "x"}},
-        {"num_frames": {"num_frames": "7"}},
+        {"rows": "x"},
+        {"rows": -1},
+        {"rows": 10**9},
+        {"bytes": 7},
+        {"at": -5},
+        {"at": 2.5},
+        {"at": 1 << 70},
+        {"key": "no"},
     ],
 )
-def test_a_cached_file_with_something_else_inside_is_made_again(videos, tmp_path, changes):
+def test_a_film_whose_place_makes_no_sense_is_made_again(videos, tmp_path, changes):
     cache, own = tmp_path / "cache", [f"datamodule.cache_dir={tmp_path / 'cache'}", "trainer.max_steps=1"]
     train(config(videos, tmp_path / "first", *own))
-    path = planted(cache, **dict(changes))
-    spoiled = path.read_bytes()
+    index, lines = shard_of_films(cache)
+    index.write_text("".join(json.dumps({**line, **changes}) + "\n" for line in lines))
     train(config(videos, tmp_path / "second", *own))
-    assert path.read_bytes() != spoiled
+    others = [path for path in index.parent.glob("*.jsonl") if path != index]
+    assert sum(len(path.read_text().splitlines()) for path in others) == len(lines)
 
 
-def test_cached_clips_of_nan_are_named_by_file(videos, tmp_path):
+def test_cached_films_of_nan_are_named_by_file(videos, tmp_path):
     cache, own = tmp_path / "cache", [f"datamodule.cache_dir={tmp_path / 'cache'}"]
     train(config(videos, tmp_path / "first", *own, "trainer.max_steps=1"))
-    path = planted(cache, clips=lambda old: torch.full_like(old["clips"], torch.nan))
+    index, lines = shard_of_films(cache)
+    path = index.with_suffix(".tar")
+    with path.open("rb+") as file:
+        for line in lines:
+            file.seek(line["at"])
+            file.write(b"\x00\x7e" * (line["bytes"] // 2))  # NaN in half precision
     with pytest.raises(ValueError, match=r"holds NaN or infinite values: remove it") as caught:
         train(config(videos, tmp_path / "second", *own))
     assert str(path) in str(caught.value)
@@ -147,8 +149,8 @@ def test_a_cache_that_vanishes_is_named_and_the_last_state_is_kept(videos, tmp_p
 
     def loses(self, batch, batch_idx):
         if batch_idx == 4:
-            for file in cache.rglob("*.safetensors"):
-                file.unlink()
+            for file in cache.rglob("*.tar"):
+                os.truncate(file, 0)
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(DenoisingModule, "training_step", loses)
@@ -166,14 +168,14 @@ def test_a_cache_that_vanishes_is_named_and_the_last_state_is_kept(videos, tmp_p
 
 
 def test_a_codec_that_gives_no_numbers_skips_the_video_by_name(videos, tmp_path, monkeypatch):
-    original, cache, calls = CausalVideoAutoencoder.encode, tmp_path / "cache", []
+    original, cache, calls = CausalVideoAutoencoder.encode_stream, tmp_path / "cache", []
 
-    def spoils(self, video):
-        calls.append(1)
-        return original(self, video) * (torch.nan if len(calls) == 1 else 1)
+    def spoils(self, pieces):
+        calls.append(1)  # the first stream tells how long the work will be
+        return (latents * (torch.nan if len(calls) == 2 else 1) for latents in original(self, pieces))
 
-    monkeypatch.setattr(CausalVideoAutoencoder, "encode", spoils)
+    monkeypatch.setattr(CausalVideoAutoencoder, "encode_stream", spoils)
     train(config(videos, tmp_path / "run", f"datamodule.cache_dir={cache}", "trainer.max_steps=1"))
-    skipped = next(cache.rglob("skipped.json")).read_text()
-    assert "the codec gives NaN" in skipped
-    assert skipped.count(".mp4: ") == 1
+    skipped = json.loads(next(cache.rglob("skipped.json")).read_text())
+    assert len(skipped) == 1
+    assert all("the codec gives NaN" in reason for reason in skipped.values())

@@ -12,7 +12,7 @@ from hypothesis import strategies as draw
 
 from datamodules.tables import read_entries
 from longtake.storyboard.given import VideoProbe
-from longtake.video import read_frames, shape_of
+from longtake.video import probe, read_frames
 from networks.reading import load_tensors, tensor_shapes
 from networks.saving import read_config
 
@@ -96,7 +96,7 @@ def test_damaged_videos(tmp_path, start):
         path = tmp_path / f"{seed}.mp4"
         path.write_bytes(damaged(WALK, seed))
         for look in (
-            lambda path: shape_of(path),
+            probe,
             lambda path: read_frames(path, height=16, width=16, fps=0, crop_place=0.5),
             VideoProbe(8.75),
         ):

@@ -1,14 +1,19 @@
 """The library from Python: weights by name from any folder, videos, other parts, files in and out."""
 
+from dataclasses import replace
+from itertools import combinations
+
 import pytest
 import torch
 from composing import ROOT, composed
 
 import longtake
 from longtake.cli.take import Take
+from longtake.generation import generate
 from longtake.releases.reading import read_run
 from longtake.rollouts.autoregressive import Autoregressive
 from longtake.samplers import Euler
+from networks.condition import Condition
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +93,45 @@ def test_a_folder_is_scored(pipe, tmp_path):
 def test_an_unknown_name_is_told():
     with pytest.raises(AttributeError, match="module 'longtake' has no 'Pipelin'; it has Pipeline"):
         _ = longtake.Pipelin
+
+
+@pytest.fixture(scope="module")
+def lovic():
+    pipe = longtake.Pipeline.from_pretrained(ROOT / "weights" / "lovic_freedoom_64", num_inference_steps=2)
+    pipe.rollout.memory = replace(pipe.rollout.memory, noise_level=0.0)
+    return pipe
+
+
+def test_a_segment_beside_another_is_the_one_that_the_rollout_makes_there(lovic):
+    first = torch.randn(1, 16, 10, 8, 8)
+    second = torch.randn(first.shape, generator=torch.Generator().manual_seed(4))
+    index = torch.arange(20, dtype=torch.float32)[None]
+    condition = Condition(index, *lovic.text_encoder.encode(["a cave"]))
+    noise = torch.cat([first, second], dim=2)
+    video = generate(lovic.module, noise, condition, rollout=lovic.rollout, guidance=lovic.guidance)
+    known = longtake.KnownSegment(video[:, :, :10], "a cave", start=-10)
+    made = lovic.segment("a cave", [known], num_latents=10, seed=4)
+    torch.testing.assert_close(made, video[:, :, 10:], rtol=1e-3, atol=1e-3)
+
+
+def test_a_segment_depends_on_where_the_others_lie(lovic):
+    draw = torch.Generator().manual_seed(0)
+    one, two = (torch.randn(1, 16, 4, 8, 8, generator=draw) for _ in range(2))
+
+    def make(first, second, cuts=0):
+        known = [longtake.KnownSegment(one, "", first, cuts), longtake.KnownSegment(two, "", second, cuts)]
+        return lovic.segment("", known, num_latents=4, seed=0)
+
+    made = [make(-8, -4), make(4, 8), make(-4, 4), make(-8, -4, cuts=-1)]
+    assert all(each.shape == one.shape for each in made)
+    assert all((a - b).abs().max() > 1e-3 for a, b in combinations(made, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "words"),
+    [("vin", 4, "rollout=whole makes no segments"), ("lovic", 11, "a segment of 11 latent frames beside 1 others")],
+)
+def test_a_segment_that_cannot_be_made_is_refused(name, frames, words, pipe, lovic):
+    known = [longtake.KnownSegment(torch.zeros(1, 16, 4, 8, 8), "", -4)]
+    with pytest.raises(ValueError, match=words):
+        {"vin": pipe, "lovic": lovic}[name].segment("", known, num_latents=frames, seed=0)

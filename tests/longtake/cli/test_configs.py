@@ -17,6 +17,9 @@ GIVEN_BY_CODE = {
     "datamodules.segments.SegmentDataModule": {
         "codec", "text_encoder", "global_batch_size", "batch_size", "seed",
     },
+    "datamodules.sets.SetsDataModule": {
+        "codec", "text_encoder", "global_batch_size", "batch_size", "seed",
+    },
     "datamodules.video_datamodule.VideoDataModule": {
         "codec", "text_encoder", "global_batch_size", "batch_size", "seed",
     },

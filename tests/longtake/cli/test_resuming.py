@@ -58,7 +58,9 @@ def test_the_advice_after_a_nan_works(videos, first, tmp_path, caplog):
     Rates.seen.clear()
     loss = train(config(videos, tmp_path / "on", advice[0], "optimizer.lr=1e-4", RATES, *TAUGHT))
     assert loss == loss
-    shape = warmup_cosine(AdamW([nn.Parameter(torch.zeros(1))], lr=1e-4), warmup_steps=2, total_steps=6, last_share=0.1)
+    shape = warmup_cosine(
+        AdamW([nn.Parameter(torch.zeros(1))], lr=1e-4), warmup_steps=2, total_steps=6, min_lr_ratio=0.1
+    )
     assert Rates.seen == {step: pytest.approx(1e-4 * shape.lr_lambdas[0](step)) for step in (3, 4, 5)}
     assert "resume: optimizer.lr 0.001 -> 0.0001" in caplog.messages
     assert any("the learning rate goes on at" in line and "step 3" in line for line in caplog.messages)
@@ -67,7 +69,9 @@ def test_the_advice_after_a_nan_works(videos, first, tmp_path, caplog):
 def test_nothing_changed_changes_nothing(videos, first, tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="longtake")
     train(config(videos, tmp_path / "on", f"resume={first}", RATES, *TAUGHT))
-    shape = warmup_cosine(AdamW([nn.Parameter(torch.zeros(1))], lr=1e-3), warmup_steps=2, total_steps=6, last_share=0.1)
+    shape = warmup_cosine(
+        AdamW([nn.Parameter(torch.zeros(1))], lr=1e-3), warmup_steps=2, total_steps=6, min_lr_ratio=0.1
+    )
     assert Rates.seen == {step: 1e-3 * shape.lr_lambdas[0](step) for step in (3, 4, 5)}
     assert not any(line.startswith("resume:") for line in caplog.messages)
 
@@ -79,14 +83,14 @@ def test_extending_a_run_says_how_its_rate_changes(videos, first, tmp_path, capl
     assert "resume: scheduler.total_steps 6 -> 12" in caplog.messages
     assert Rates.decays == {3: 0.3, 4: 0.3}
     shape = warmup_cosine(
-        AdamW([nn.Parameter(torch.zeros(1))], lr=1e-3), warmup_steps=2, total_steps=12, last_share=0.1
+        AdamW([nn.Parameter(torch.zeros(1))], lr=1e-3), warmup_steps=2, total_steps=12, min_lr_ratio=0.1
     )
     assert Rates.seen[3] == pytest.approx(1e-3 * shape.lr_lambdas[0](3))
 
 
 def test_another_kind_of_schedule_takes_effect(videos, first, tmp_path):
     other = ["scheduler._target_=torch.optim.lr_scheduler.StepLR", "+scheduler.step_size=2", "+scheduler.gamma=0.5"]
-    gone = ["~scheduler.warmup_steps", "~scheduler.total_steps", "~scheduler.last_share"]
+    gone = ["~scheduler.warmup_steps", "~scheduler.total_steps", "~scheduler.min_lr_ratio"]
     train(config(videos, tmp_path / "on", f"resume={first}", RATES, "trainer.max_steps=6", *other, *gone))
     assert Rates.seen == pytest.approx({3: 5e-4, 4: 2.5e-4, 5: 2.5e-4})
 

@@ -15,9 +15,9 @@ from bombs import bomb
 from composing import ROOT
 from tiny_runs import config
 
+from datamodules.caching.films import FilmEncoder
 from longtake.cli.training import train
 from longtake.stopping import SIGNALS, asked, save_first, stopping_tidily
-from networks.codecs.causal import CausalVideoAutoencoder
 
 pytestmark = pytest.mark.slow
 
@@ -85,20 +85,21 @@ def test_a_signal_in_validation_ends_at_once_since_its_step_is_saved(videos, who
 def test_a_signal_while_clips_are_cached_leaves_nothing_half_written(videos, tmp_path, monkeypatch, caplog):
     made = []
 
-    def interrupted(self, video):
-        made.append(video.shape)
+    def interrupted(self, path, key, crop_place):
+        made.append(path)
         if len(made) == 2:
             os.kill(os.getpid(), signal.SIGUSR1)
-        return encode(self, video)
+        return add(self, path, key, crop_place)
 
-    encode = CausalVideoAutoencoder.encode
-    monkeypatch.setattr(CausalVideoAutoencoder, "encode", interrupted)
+    add = FilmEncoder.add
+    monkeypatch.setattr(FilmEncoder, "add", interrupted)
     caplog.set_level(logging.INFO, logger="longtake")
     cache = f"datamodule.cache_dir={tmp_path / 'cache'}"
     with pytest.raises(SystemExit) as caught:
         train(config(videos, tmp_path / "run", cache))
     assert caught.value.code == 143
-    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
+    (index,) = (path for path in (tmp_path / "cache").rglob("*.jsonl") if (path.parent / "settings.json").is_file())
+    assert len(index.read_text().splitlines()) == 1
     assert not list(tmp_path.rglob("*.part"))
     assert not (tmp_path / "run" / "checkpoints").exists()
     assert "before the first checkpoint" in caplog.messages[-1]

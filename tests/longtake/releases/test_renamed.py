@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from longtake.cli import user_errors
+from longtake.cli.resume import changed_rates
 from longtake.configs import CONF
 from longtake.releases.outside import checked_config
 from longtake.releases.renamed import ARGUMENTS, MOVED, TYPED, renamed, renamed_arguments, renamed_setting
@@ -37,6 +38,12 @@ def test_a_config_of_old_names_is_read_as_today_s():
     assert module["tasks"]["past_prob"] == 0.5
     assert module["rates"]["_target_"] == "lightning_modules.reconstruction.RatioSampler"
     assert not re.search(r"(past|gap|lr)_share", str(module))
+
+
+def test_a_resumed_run_reads_old_names_as_today_s():
+    warm = {"_target_": "lightning_modules.optimization.warmup_cosine", "warmup_steps": 2}
+    old, now = ({"scheduler": {**warm, name: 0.1}} for name in ("last_share", "min_lr_ratio"))
+    assert changed_rates(old, now) == {}
 
 
 def test_a_name_that_only_begins_alike_is_left_alone():

@@ -8,7 +8,7 @@ import torch
 from builders import awake, example, tiny_dit
 
 from longtake.rollouts.free_noise import FreeNoise
-from longtake.rollouts.merging import token_windows
+from longtake.rollouts.sliding_windows import token_windows
 from longtake.rollouts.spectral_blending import SpectralBlending, banded_attention, blend_spectra
 from networks.interfaces import ContextCache, ContextTokens, TokenGrid
 

@@ -292,7 +292,11 @@ class CausalCodec:
 
 def test_given_frames_are_encoded_as_they_lie_in_the_take(planned):
     frames = np.arange(100, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), dtype=np.uint8)
-    reader = GivenReader(CausalCodec(), lambda *_, **__: frames, 2, 2, 8.0, torch.device("cpu"))
+
+    def read(*_, first, num_frames, **__):
+        return frames[first : first + num_frames]
+
+    reader = GivenReader(CausalCodec(), read, 2, 2, 8.0, torch.device("cpu"))
     made = planned("""
 video: [{path: a.mp4, role: first, num_frames: 49}, {path: b.mp4, role: last}]
 segments: [{name: middle, between: [first, last]}]
@@ -318,7 +322,7 @@ def test_a_video_is_counted_as_it_will_be_read(tmp_path):
         assert VideoProbe(fps)(path).num_frames == len(read)
     (tmp_path / "text.mp4").write_text("no video")
     for name in ("text.mp4", "nowhere.mp4"):
-        with pytest.raises(ValueError, match=r"no such file|cannot be read"):
+        with pytest.raises(ValueError, match=r"no such file|cannot be decoded"):
             VideoProbe(10.0)(tmp_path / name)
 
 

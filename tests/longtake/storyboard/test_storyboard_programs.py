@@ -323,7 +323,7 @@ def test_a_stated_rate_and_a_segments_length_bound_the_growth(tmp_path):
 
 @pytest.mark.parametrize("num_latents", [4, 10, 11, 20, 33])
 def test_windows_begin_where_they_are_denoised(num_latents):
-    from longtake.rollouts.merging import SlidingWindows
+    from longtake.rollouts.sliding_windows import SlidingWindows
 
     windows = SlidingWindows(window_frames=10, overlap_frames=4, profile="uniform", windows_per_call=0)
     frames = windows.plan(num_latents, torch.device("cpu"))[0]

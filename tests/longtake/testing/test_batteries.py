@@ -179,7 +179,11 @@ def test_a_rollout_needs_a_plan_alone():
 
 @pytest.mark.parametrize(
     ("fault", "sentence"),
-    [("twice", "makes latent frame 0 again"), ("early", "before it is made"), ("order", "is not what canvas 1 made")],
+    [
+        ("twice", "makes latent frame 0 again"),
+        ("early", "before a canvas has made it"),
+        ("order", "is not what canvas 1 made"),
+    ],
 )
 def test_a_faulty_rollout_is_told_what_is_wrong(fault, sentence):
     with pytest.raises(AssertionError, match=sentence):

@@ -21,6 +21,7 @@ from longtake.generation import generate
 from longtake.releases.writing import network_config
 from longtake.rollouts.plan import CanvasPlan, RememberedSegment, consecutive
 from networks.blocks import Layout, scaled_dot_product
+from networks.chunks import plan_windows
 from networks.interfaces import Condition, ContextCache, ContextTokens, VideoBatch
 from networks.lovic import LoViCNetwork
 from networks.pretrained.wan import WanBackbone
@@ -36,15 +37,23 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 @pytest.fixture(scope="module")
 def wan(tmp_path_factory):
     """The loaded class itself, and the folder of its pipeline."""
+    from diffusers import UniPCMultistepScheduler
+
     folder = tmp_path_factory.mktemp("wan")
     model = tiny_transformer()
     model.save_pretrained(folder / "transformer")
+    flows = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
+    UniPCMultistepScheduler(**flows).save_pretrained(folder / "scheduler")
     return model, str(folder)
 
 
-@pytest.fixture(scope="module")
-def backbone(wan):
-    return backbone_of(wan[1])
+@pytest.fixture(scope="module", params=["joined", "gated"])
+def backbone(wan, request):
+    """With a gate that is open, where there is one."""
+    made = backbone_of(wan[1], context_attention=request.param)
+    if made.context_gate is not None:
+        torch.nn.init.constant_(made.context_gate, 0.7)
+    return made
 
 
 NETWORKS = {
@@ -246,16 +255,8 @@ def test_adapters_begin_as_the_base_and_learn_alone(wan):
     assert all(parameter.requires_grad for parameter in base.parameters())
 
 
-@pytest.mark.parametrize("checkpointed", [False, True])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_gradient_reaches_all_that_learns(wan, name, checkpointed):
-    network = NETWORKS[name](learnt(backbone_of(wan[1], checkpoint_activations=checkpointed)))
-    for part in ("interface", "compressor", "adapter", "plan", "pool"):
-        for place, module in network.named_modules():
-            if place.rpartition(".")[2] == part and "model" not in place:
-                awake(module)
-    network.train()
-    noisy, time, condition = inputs_of(network)
+def loss_of(network, noisy, condition, time):
+    """With all that it learns from in training."""
     prediction = network.predict(noisy, time, condition)
     assert prediction.target.shape == noisy.shape
     loss = prediction.target.square().mean() + sum(each(noisy) for each in prediction.losses.values())
@@ -264,13 +265,84 @@ def test_gradient_reaches_all_that_learns(wan, name, checkpointed):
         level = condition.context[0].level[:, 0]
         restored = network.compressor(VideoBatch(*(x[:, 0] for x in segments[:4])), level, 4.0)
         loss = loss + restored.video.square().mean() + restored.text.square().mean()
-    loss.backward()
+    return loss
+
+
+BESIDE = ("interface", "compressor", "adapter", "plan", "pool")
+
+
+def wake_the_rest(network, parts=BESIDE):
+    """All that is trained beside the backbone says something."""
+    for part in parts:
+        for place, module in network.named_modules():
+            if place.rpartition(".")[2] == part and "model" not in place:
+                awake(module)
+    return network
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize("attention", ["joined", "gated"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradient_reaches_all_that_learns(wan, name, attention, checkpointed):
+    """From the first step on where all is joined, from the second on where a gate has to open."""
+    settings = {"checkpoint_activations": checkpointed, "context_attention": attention}
+    network = wake_the_rest(NETWORKS[name](learnt(backbone_of(wan[1], **settings)))).train()
+    noisy, time, condition = inputs_of(network)
+    gate = network.backbone.context_gate
+    if gate is not None and name != "dit":
+        loss_of(network, noisy, condition, time).backward()
+        assert gate.grad.abs().amin(dim=(1, 2, 3)).min() > 0
+        torch.optim.SGD([gate], lr=1.0).step()
+        network.zero_grad()
+    loss_of(network, noisy, condition, time).backward()
     for place, parameter in network.named_parameters():
-        if parameter.requires_grad:
+        if parameter is gate and name == "dit":
+            assert not parameter.grad.any()  # reached all the same, as DDP asks
+        elif parameter.requires_grad:
             assert parameter.grad is not None, place
             assert parameter.grad.abs().sum() > 0, place
         else:
             assert parameter.grad is None, place
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["vin", "vin_plan", "lovic", "lovic_low_resolution", "vin_lovic"])
+@torch.no_grad()
+def test_what_is_gated_begins_as_the_base_to_the_bit_window_by_window(wan, name, dtype):
+    base = backbone_of(wan[1], dtype=dtype, lora_rank=0 if dtype == "float32" else 4)
+    made = NETWORKS[name](backbone_of(wan[1], dtype=dtype, context_attention="gated"))
+    network = wake_the_rest(made, BESIDE[:-1]).eval()  # but for the pool, which begins at zero too
+    window = network.window if isinstance(network, LoViCNetwork) else network
+    noisy, time, condition = inputs_of(network)
+    if isinstance(network, LoViCNetwork):
+        condition = condition._replace(frame_index=condition.frame_index - condition.frame_index[:, :1])
+    alone = condition._replace(context=())
+    if window.chunk_frames is None:
+        expected = base(noisy, time, alone)
+    else:
+        window.windows_per_call = 1
+        expected = torch.zeros_like(noisy)
+        for windows in plan_windows(noisy.shape[2], window.chunk_frames, window.local_frames, noisy.device):
+            for frames, own in zip(windows.frames, windows.own, strict=True):
+                made = base(noisy[:, :, frames], time[:, frames], alone.frames(frames))
+                expected[:, :, frames[own]] = made[:, :, own]
+    assert torch.equal(network(noisy, time, condition), expected)
+    torch.nn.init.constant_(network.backbone.context_gate, 0.5)
+    assert (network(noisy, time, condition) - expected).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_who_is_given_nothing_is_as_the_base_however_far_the_gate_is_open(wan):
+    """A row all of whose tokens are masked, as VIN's dropout does, beside one that has some."""
+    backbone = backbone_of(wan[1], context_attention="gated")
+    torch.nn.init.constant_(backbone.context_gate, 0.7)
+    noisy, time, condition = example(5, side=(4, 6))
+    tokens = torch.randn(2, 3, WIDTH, generator=torch.Generator().manual_seed(2))
+    known = torch.tensor([[True] * 3, [False] * 3])
+    made = backbone(noisy, time, condition, extra_tokens=ContextTokens(tokens, mask=known))
+    plain = backbone(noisy, time, condition)
+    assert torch.equal(made[1], plain[1])
+    assert (made - plain)[0].abs().max() > 1e-3
 
 
 def test_activation_checkpointing_changes_no_gradient(wan):
@@ -304,7 +376,11 @@ def test_compiled_blocks_give_the_same_gradient(wan):
 @pytest.mark.parametrize("name", ["vin_plan", "lovic_low_resolution"])
 def test_half_precision_is_near_full_precision_with_and_without_autocast(wan, name, precision):
     full, half = (NETWORKS[name](learnt(backbone_of(wan[1], dtype=dtype))) for dtype in ("float32", precision))
-    parts = {place: value for place, value in full.state_dict().items() if ".model." not in f".{place}"}
+    parts = {
+        place: value
+        for place, value in full.state_dict().items()
+        if ".model." not in f".{place}" and "hash" not in place
+    }
     assert not half.load_state_dict(parts, strict=False).unexpected_keys
     arguments = inputs_of(full)
     expected = full.eval()(*arguments)
@@ -322,21 +398,55 @@ def test_half_precision_is_near_full_precision_with_and_without_autocast(wan, na
 
 @pytest.mark.parametrize("name", ["dit", "vin"])
 @torch.no_grad()
-def test_a_release_comes_back_with_the_base_it_was_saved_with(wan, tmp_path, name):
-    """The base's folder is loaded first, and each of its tensors replaced: here by another model's."""
-    settings = settings_of(tmp_path / "base")
+def test_a_release_holds_what_was_learnt_and_names_its_base(wan, tmp_path, name):
+    settings = settings_of(tmp_path / "base", context_attention="gated")
     tiny_transformer().save_pretrained(tmp_path / "base" / "transformer")
     config = network_config({"_target_": "networks.pretrained.wan.WanBackbone", **settings})
     network = NETWORKS[name](learnt(WanBackbone(**settings))).eval()
     arguments = inputs_of(network)
     expected = network(*arguments)
     save_pretrained(network, config, tmp_path / "release")
+    kept = load_file(tmp_path / "release" / "diffusion_pytorch_model.safetensors")
+    learning = {place for place, parameter in network.named_parameters() if parameter.requires_grad}
+    prefix = "" if name == "dit" else "backbone."
+    assert kept.keys() == learning | {f"{prefix}base_hash"}
+
+    def again():
+        made = NETWORKS[name](build(json.loads((tmp_path / "release" / "config.json").read_text()))).eval()
+        load_weights(made, tmp_path / "release")
+        return made
+
+    assert torch.equal(again()(*arguments), expected)
+    assert torch.equal(copy.deepcopy(again())(*arguments), expected)
     awake(tiny_transformer(), seed=9).save_pretrained(tmp_path / "base" / "transformer")
-    again = build(json.loads((tmp_path / "release" / "config.json").read_text()))
-    again = NETWORKS[name](again).eval()
-    assert (again(*arguments) - expected).abs().max() > 1e-3
-    load_weights(again, tmp_path / "release")
-    assert torch.equal(again(*arguments), expected)
+    sentence = r"backbone: '.*base/transformer' is not the base that .*: its hash is \w{16}, theirs \w{16}; give"
+    with pytest.raises(ValueError, match=sentence):
+        again()
+
+
+@torch.no_grad()
+def test_a_release_that_holds_its_base_brings_it_along(wan, tmp_path):
+    """As they were written before: no hash, every weight, and all attended to in one softmax."""
+    network = learnt(backbone_of(wan[1])).eval()
+    noisy, time, condition = example(5, side=(4, 6))
+    expected = network(noisy, time, condition)
+    (tmp_path / "release").mkdir()
+    weights = {place: parameter.data for place, parameter in network.named_parameters()}
+    save_file(weights, tmp_path / "release" / "diffusion_pytorch_model.safetensors")
+    awake(tiny_transformer(), seed=9).save_pretrained(tmp_path / "other" / "transformer")
+    for base, kept in ((wan[1], False), (tmp_path / "other", True)):
+        again = backbone_of(base)
+        load_weights(again, tmp_path / "release")
+        assert torch.equal(again(noisy, time, condition), expected)
+        assert ("model.proj_out.weight" in again.state_dict()) == kept
+
+
+def test_copies_share_the_base_alone(wan):
+    network = NETWORKS["vin"](backbone_of(wan[1], context_attention="gated"))
+    pairs = zip(network.named_parameters(), copy.deepcopy(network).named_parameters(), strict=True)
+    for (place, mine), (same, other) in pairs:
+        assert place == same
+        assert (mine.data_ptr() == other.data_ptr()) == (not mine.requires_grad), place
 
 
 def test_wrong_settings_are_said_in_a_sentence(wan, monkeypatch):
@@ -355,7 +465,7 @@ def test_wrong_settings_are_said_in_a_sentence(wan, monkeypatch):
     ):
         with pytest.raises(ValueError, match=sentence):
             backbone_of(folder, **change)
-    monkeypatch.setattr("networks.pretrained.wan.find_spec", lambda name: None if name == "peft" else name)
+    monkeypatch.setattr("networks.pretrained.loading.find_spec", lambda name: None if name == "peft" else name)
     backbone_of(folder, lora_rank=0)
     with pytest.raises(ValueError, match=r'needs the library peft: pip install -e "\.\[lora\]"'):
         backbone_of(folder)

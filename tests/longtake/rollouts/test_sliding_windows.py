@@ -5,7 +5,7 @@ import torch
 from builders import example
 
 from longtake.rollouts.free_noise import reschedule
-from longtake.rollouts.merging import SlidingWindows
+from longtake.rollouts.sliding_windows import SlidingWindows
 
 CPU = torch.device("cpu")
 

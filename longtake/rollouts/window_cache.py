@@ -11,7 +11,7 @@ from longtake.rollouts.store import LatentStore
 from networks.interfaces import Condition
 
 
-class KeptWindows:
+class WindowCache:
     """Windows in the order in which a rollout asks for them.
 
     The folder's name must say all that determines the video: a window is known by its number alone. What comes after

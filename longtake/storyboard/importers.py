@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import yaml
 
-from longtake.storyboard.nodes import Nodes, line_of
 from longtake.storyboard.schema import ModelLimits, Segment, Storyboard, seed_of
+from longtake.storyboard.yaml_nodes import Nodes, line_of
 
 log = logging.getLogger("longtake")
 

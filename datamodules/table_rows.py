@@ -1,0 +1,145 @@
+"""Rows of tables in CSV, JSONL, JSON and Parquet: names of columns to values; what would be lost in them is refused."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from longtake.video.folders import ENDINGS, text_of
+from longtake.video.places import Place, told
+
+TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+DELIMITERS = ",;\t|"
+_ROW_INSIDE = re.compile(
+    rf"^[^,;\t\n\"]*({'|'.join(map(re.escape, sorted(ENDINGS)))})\"?\s*[,;\t]", re.IGNORECASE | re.MULTILINE
+)
+csv.field_size_limit(1 << 20)  # of a text, in letters
+
+
+class Row(NamedTuple):
+    """One row: where it stands, such as "line 3", and its values by the names of the columns in small letters."""
+
+    where: str
+    values: dict[str, Any]
+
+
+def read_rows(table: Place) -> Iterator[Row]:
+    """All rows of a table.
+
+    Raises:
+        ValueError: with table and line, if it cannot be read, or a row does not fit its header.
+    """
+    ending = PurePosixPath(table.name).suffix.lower()
+    if ending not in TABLE_ENDINGS:
+        raise ValueError(f"datamodule.table={table} ends in {ending!r}; expected {', '.join(TABLE_ENDINGS)}")
+    if ending == ".parquet":
+        yield from _parquet(table)
+        return
+    with told(table):
+        text, lost = text_of(table.read_bytes())
+    if lost:
+        raise ValueError(f"{table} is not text in UTF-8; save it as UTF-8")
+    rows = {".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".json": _json}[ending]
+    yield from rows(table, text)
+
+
+def _csv(table: Place, text: str) -> Iterator[Row]:
+    lines = io.StringIO(text, newline="")
+    head = next((line for line in lines if line.strip()), "")
+    lines.seek(0)
+    delimiter = max(DELIMITERS, key=lambda mark: head.count(mark))  # the first of them where the header has none
+    reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
+    names: list[str] | None = None
+    while True:
+        begin = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise ValueError(f"{table}, line {begin}: {_quoting(str(error))}") from error
+        if not any(field.strip() for field in fields):
+            continue
+        if names is None:
+            names = _header(table, fields)
+            continue
+        if any(field.strip() for field in fields[len(names) :]):
+            raise ValueError(
+                f"{table}, line {begin}: has {len(fields)} fields, its header {len(names)} ({', '.join(names)}); put a "
+                f'text that has a {delimiter!r} in it between quotes: "…"'
+            )
+        if any("\n" in field and _ROW_INSIDE.search(field.partition("\n")[2]) for field in fields):
+            raise ValueError(f"{table}, line {begin}: {_NOT_CLOSED}")
+        yield Row(f"line {begin}", dict(zip(names, fields, strict=False)))
+
+
+_NOT_CLOSED = 'a quote that opens in it is not closed in its row; close it, or write a quote of the text itself as ""'
+
+
+def _quoting(said: str) -> str:
+    """What Python's reader has against a row, in our words."""
+    if "unexpected end" in said or "field larger" in said or "expected after" in said:
+        return _NOT_CLOSED
+    return f"no row of a table ({said})"
+
+
+def _header(table: Place, fields: list[str]) -> list[str]:
+    names = [_column(field) for field in fields]
+    while names and not names[-1]:  # a comma at the end of every line
+        names.pop()
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{table}: its header names {', '.join(twice)} twice; which one is meant?")
+    return names
+
+
+def _column(name: object) -> str:
+    return str(name).strip().lower()
+
+
+def _jsonl(table: Place, text: str) -> Iterator[Row]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError too
+                reason = getattr(error, "msg", type(error).__name__)
+                raise ValueError(f"{table}, line {number}: not JSON ({reason}); expected one object a line") from error
+            yield _object(table, f"line {number}", row)
+
+
+def _json(table: Place, text: str) -> Iterator[Row]:
+    try:
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{table}: not JSON ({getattr(error, 'msg', type(error).__name__)})") from error
+    if not isinstance(rows, list):
+        raise ValueError(f"{table}: expected a list of objects, or one object a line in a .jsonl")
+    for number, row in enumerate(rows, start=1):
+        yield _object(table, f"entry {number}", row)
+
+
+def _object(table: Place, where: str, row: object) -> Row:
+    if not isinstance(row, dict):
+        raise ValueError(f'{table}, {where}: expected an object such as {{"path": "a.mp4", "text": "…"}}')
+    return Row(where, {_column(name): value for name, value in row.items()})
+
+
+def _parquet(table: Place) -> Iterator[Row]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ValueError(f'{table}: pip install "longtake[tables]" reads Parquet') from error
+    number = 0
+    try:
+        with told(table), table.open("rb") as file:
+            for batch in parquet.ParquetFile(file).iter_batches():
+                for row in batch.to_pylist():
+                    number += 1
+                    yield _object(table, f"row {number}", row)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{table}: cannot be read as Parquet ({type(error).__name__}); write it again") from error

@@ -1,0 +1,72 @@
+"""The scheduler of a pretrained base: the steps that its own pipeline takes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longtake.samplers.diffusers_solver import FLOW_SETTINGS, DiffusersSolver, Setting
+from networks.ranges import Size, Text
+from networks.reading import UNREADABLE, check_pretrained, read_json, reason_of
+
+
+class PretrainedScheduler(DiffusersSolver):
+    """A base's scheduler with every setting of its folder, so that a video is that of the base's own pipeline.
+
+    The shift, the last level and the times that the network is told are the scheduler's: UniPC's are whole thousandths,
+    cut off, of which a base was always sampled.
+    """
+
+    def __init__(
+        self, *, pretrained: Text, subfolder: str, num_inference_steps: Size, settings: Mapping[str, Setting]
+    ) -> None:
+        """Reads scheduler_config.json.
+
+        pretrained: a folder, or a name on the hub; subfolder: where the scheduler lies inside, "" for the top.
+        settings: in place of the folder's, such as flow_shift.
+
+        Raises:
+            ValueError: if there is no scheduler, it is none of flows, or it does not take a setting.
+        """
+        found = _read(pretrained, subfolder)
+        name, place = str(found.get("_class_name")), f"{pretrained}/{subfolder}"
+        if name not in FLOW_SETTINGS:
+            raise ValueError(f"sampler: '{place}' holds a {name}, but must hold one of {', '.join(FLOW_SETTINGS)}")
+        merged = {**found, **settings}
+        for key, value in FLOW_SETTINGS[name][1].items():
+            if merged.get(key) != value:
+                raise ValueError(
+                    f"sampler: '{place}' has {key}={merged.get(key)}, but only flows ({value}) are sampled"
+                )
+        if merged.get("use_dynamic_shifting"):
+            raise ValueError(f"sampler: '{place}' shifts by a video's size, which is not known: set sampler=unipc")
+        super().__init__(scheduler=name, num_inference_steps=num_inference_steps, settings=settings)
+        self._config = merged
+
+    def _new_scheduler(self) -> Any:
+        import diffusers
+
+        scheduler = getattr(diffusers, self.scheduler).from_config(self._config)
+        scheduler.set_timesteps(self.num_inference_steps)
+        scheduler.set_begin_index(0)
+        return scheduler
+
+    def _times(self, scheduler: Any) -> list[float]:
+        """What the network is told of each step, and 0 for the end."""
+        steps: Tensor = scheduler.timesteps.to(torch.float64) / scheduler.config.num_train_timesteps
+        return [*steps.tolist(), 0.0]
+
+
+def _read(pretrained: str, subfolder: str) -> dict[str, Any]:
+    from diffusers import UniPCMultistepScheduler
+
+    check_pretrained(pretrained, subfolder)
+    path = Path(pretrained, subfolder, "scheduler_config.json")
+    if path.is_file():
+        return read_json(path)
+    try:
+        return dict(UniPCMultistepScheduler.load_config(pretrained, subfolder=subfolder))
+    except UNREADABLE as error:
+        raise ValueError(f"sampler: no scheduler_config.json in '{path.parent}': {reason_of(error)}") from error

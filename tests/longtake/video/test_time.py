@@ -1,0 +1,243 @@
+"""Frames at the times at which players show them, of the film and not of what lies beside it, block by block."""
+
+import struct
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from films import copied, film, grey, with_edit
+
+from longtake.storyboard.given import VideoProbe
+from longtake.video import probe, read_frames, stream_frames
+
+ROOT = Path(__file__).parents[3]
+
+
+def levels(path, fps=0.0, **wanted):
+    frames = read_frames(path, height=16, width=16, fps=fps, crop_place=0.5, **wanted)
+    return [round(float(frame.mean()) / 10) for frame in frames]
+
+
+def greys(*numbers):
+    return [number % 25 for number in numbers]
+
+
+def stripes(number, height, width):
+    """A number of nine bits in stripes, which any codec keeps."""
+    bits = np.array([255 * (number >> bit & 1) for bit in range(9)], np.uint8)
+    return np.broadcast_to(bits.repeat(-(-width // 9))[:width, None], (height, width, 3)).copy()
+
+
+def numbers(path, fps):
+    frames = read_frames(path, height=72, width=72, fps=fps, crop_place=0.5)
+    bits = frames[:, 36, 4::8, 0] > 128
+    return (bits * (1 << np.arange(9))).sum(axis=1).tolist()
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "webm", "avi", "ts", "flv", "wmv"])
+@pytest.mark.parametrize("fps", [Fraction(35, 4), Fraction(24000, 1001), Fraction(30000, 1001), Fraction(16)])
+def test_at_its_own_rate_every_frame_comes_once(tmp_path, ending, fps):
+    """Clocks of milliseconds, and h264 in avi, whose chunks bear no times of their own."""
+    codec = {"webm": "libvpx", "wmv": "wmv2"}.get(ending, "libx264")
+    options = {"webm": {"deadline": "realtime", "cpu-used": "8"}, "wmv": {"qscale": "2"}}.get(ending, {"crf": "5"})
+    path = film(tmp_path / f"a.{ending}", 120, codec=codec, fps=fps, size=(72, 72), picture=stripes, options=options)
+    assert numbers(path, float(fps)) == list(range(120))
+    assert VideoProbe(float(fps))(path).num_frames == 120
+    assert probe(path).fps == pytest.approx(float(fps), rel=1e-3)
+
+
+@pytest.mark.parametrize(("begin", "seconds"), [(0, 3.0), (2.5, 1.0), (0.3, 2.0), (5.0, 1.0)])
+@pytest.mark.parametrize("keyframes", ["10", "250"])
+def test_an_edit_list_shows_what_it_shows(tmp_path, begin, seconds, keyframes):
+    path = film(tmp_path / "a.mp4", 60, options={"crf": "1", "g": keyframes, "bf": "0"})
+    with_edit(path, begin, seconds)
+    first, count = round(10 * begin), round(10 * seconds)
+    assert levels(path) == levels(path, 10) == greys(*range(first, first + count))
+    assert levels(path, 5) == greys(*range(first, first + count, 2))
+    assert VideoProbe(10.0)(path).num_frames == probe(path).num_frames == count
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mov"])
+def test_frames_that_a_stream_copy_hides_are_hidden(tmp_path, ending):
+    source = film(tmp_path / "whole.mp4", 40, options={"crf": "1", "g": "10", "bf": "0"})
+    path = copied(source, tmp_path / f"cut.{ending}", from_time=0.6)
+    assert levels(path) == levels(path, 10) == greys(*range(6, 40))
+
+
+@pytest.mark.parametrize("ending", ["ts", "mkv", "flv", "mp4"])
+def test_a_clock_that_starts_late_is_the_film_s_start(tmp_path, ending):
+    source = film(tmp_path / "whole.mp4", 30)
+    path = copied(source, tmp_path / f"late.{ending}", from_time=-7.0)
+    assert levels(path, 10) == greys(*range(30))
+
+
+def test_dropped_frames_are_shown_on(tmp_path):
+    """An avi has an empty chunk for each; 10 to 13 are dropped, and the last one."""
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 64, 64, "yuv420p"
+        for number in range(24):
+            packets = stream.encode(av.VideoFrame.from_ndarray(grey(number, 64, 64), format="rgb24"))
+            container.mux([packet for packet in packets if number not in (10, 11, 12, 13)])
+    assert levels(tmp_path / "a.avi", 10) == greys(*range(10), *[9] * 4, *range(14, 24))
+    assert levels(tmp_path / "a.avi") == greys(*range(10), *range(14, 24))
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "webm"])
+def test_a_variable_rate_keeps_its_speed(tmp_path, ending):
+    codec = "libvpx" if ending == "webm" else "libx264"
+    times = [0.0, 0.1, 0.5, 0.6, 0.9, 1.0]
+    path = film(tmp_path / f"a.{ending}", 6, codec=codec, times=times, tick=Fraction(1, 1000))
+    assert levels(path, 10)[:10] == [0, 1, 1, 1, 1, 2, 3, 3, 3, 4]
+
+
+def test_the_last_picture_lasts_as_long_as_it_says(tmp_path):
+    from PIL import Image
+
+    pictures = [Image.fromarray(grey(number, 64, 64)) for number in range(5)]
+    lasting = [100, 100, 500, 100, 400]
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=lasting)
+    assert levels(tmp_path / "a.gif", 10) == [0, 1, 2, 2, 2, 2, 2, 3, 4, 4, 4, 4]
+    path = film(tmp_path / "a.mp4", 8)
+    assert levels(path, 20) == [number // 2 for number in range(16)]
+
+
+def test_recordings_that_were_joined_go_on(tmp_path):
+    """Each has a clock of its own, which begins anew, an hour later or earlier."""
+    source = film(tmp_path / "a.ts", 30)
+    late = copied(source, tmp_path / "late.ts", from_time=-3600.0)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(late.read_bytes() + source.read_bytes() + late.read_bytes())
+    frames = levels(joined, 10)
+    assert len(frames) in range(89, 93)
+    assert levels(joined) == greys(*range(30)) * 3
+
+
+def beside(path, still, *, cover=False, still_first=True):
+    """A film and a still in one file."""
+    with av.open(str(path), "w") as container:
+        streams = {}
+        for name in ("still", "film") if still_first else ("film", "still"):
+            streams[name] = container.add_stream("mjpeg" if name == "still" else "libx264", rate=10)
+        pictures, video = streams["still"], streams["film"]
+        pictures.height, pictures.width, pictures.pix_fmt = *still, "yuvj420p"
+        video.height, video.width, video.pix_fmt, video.options = 64, 64, "yuv420p", {"crf": "1", "bf": "0"}
+        if cover:
+            pictures.disposition = av.stream.Disposition.attached_pic
+        white = np.full((*still, 3), 255, np.uint8)
+        container.mux(pictures.encode(av.VideoFrame.from_ndarray(white, format="rgb24")))
+        container.mux(pictures.encode())
+        for number in range(20):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(grey(number, 64, 64), format="rgb24")))
+        container.mux(video.encode())
+    return path
+
+
+@pytest.mark.parametrize("still_first", [True, False])
+@pytest.mark.parametrize(("name", "cover"), [("a.mp4", True), ("a.mp4", False), ("a.mkv", False), ("a.mov", False)])
+@pytest.mark.parametrize("still", [(32, 32), (256, 256)])
+def test_the_film_is_read_and_not_the_picture_beside_it(tmp_path, name, cover, still, still_first):
+    path = beside(tmp_path / name, still, cover=cover, still_first=still_first)
+    assert levels(path) == levels(path, 10) == greys(*range(20))
+    assert probe(path)[:3] == (64, 64, 10)
+
+
+def test_a_cover_listed_before_the_film_is_no_film(tmp_path):
+    """As music players and phones write it: the box of the cover comes before the film's."""
+    path = beside(tmp_path / "a.mp4", (32, 32), cover=True)
+    data, boxes, at = path.read_bytes(), [], 0
+    while at < len(data):
+        size = struct.unpack(">I", data[at : at + 4])[0]
+        boxes.append((data[at + 4 : at + 8], data[at : at + size]))
+        at += size
+    moov, inner, at = next(box for kind, box in boxes if kind == b"moov"), [], 8
+    while at < len(moov):
+        size = struct.unpack(">I", moov[at : at + 4])[0]
+        inner.append((moov[at + 4 : at + 8], moov[at : at + size]))
+        at += size
+    inner.sort(key=lambda box: {b"mvhd": 0, b"udta": 1}.get(box[0], 2))
+    moov = b"".join(box for _, box in inner)
+    moov = struct.pack(">I", len(moov) + 8) + b"moov" + moov
+    path.write_bytes(b"".join(moov if kind == b"moov" else box for kind, box in boxes))
+    assert levels(path) == greys(*range(20))
+
+
+def test_music_with_a_cover_is_no_film(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        sound, still = container.add_stream("aac", rate=8000), container.add_stream("mjpeg", rate=10)
+        still.height, still.width, still.pix_fmt = 32, 32, "yuvj420p"
+        still.disposition = av.stream.Disposition.attached_pic
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+        container.mux(still.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        container.mux(still.encode())
+    with pytest.raises(ValueError, match=r"a\.mp4: holds a still, such as a cover, but no film"):
+        levels(tmp_path / "a.mp4")
+
+
+# Block by block
+
+
+def test_blocks_are_the_film(tmp_path):
+    path = film(tmp_path / "a.mp4", 30)
+    whole = read_frames(path, height=16, width=24, fps=7, crop_place=0.2)
+    for size in (1, 4, 7, 100):
+        blocks = list(stream_frames(path, height=16, width=24, fps=7, crop_place=0.2, block_frames=size))
+        assert all(len(block) == size for block in blocks[:-1])
+        assert np.array_equal(np.concatenate(blocks), whole)
+    part = read_frames(path, height=16, width=24, fps=7, crop_place=0.2, first=5, num_frames=6)
+    assert np.array_equal(part, whole[5:11])
+    assert levels(path, frame_stride=4, first=2, num_frames=3) == [8, 12, 16]
+
+
+def test_a_reader_may_stop_early(tmp_path):
+    path = film(tmp_path / "a.mp4", 30)
+    blocks = stream_frames(path, height=16, width=16, block_frames=4)
+    assert len(next(blocks)) == 4
+    blocks.close()
+    path.unlink()
+
+
+def test_want_of_memory_is_no_fault_of_the_film(tmp_path, monkeypatch):
+    path = film(tmp_path / "a.mp4", 10)
+
+    def refuse(*_, **__):
+        raise av.error.MemoryError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("longtake.video.decoding._decoded", refuse)
+    with pytest.raises(MemoryError):
+        levels(path)
+
+
+@pytest.mark.slow
+def test_an_hour_of_film_fits_into_a_fixed_memory(tmp_path):
+    """480 x 832 at 16 a second: one minute is coded, and its packets are written sixty times."""
+    wall = np.random.default_rng(0).integers(0, 255, (30, 52, 3)).astype(np.uint8).repeat(16, 0).repeat(16, 1)
+    options = {"preset": "ultrafast", "crf": "30", "g": "960", "bf": "0"}
+    minute = film(tmp_path / "minute.mp4", 960, fps=16, size=(480, 832), picture=lambda *_: wall, options=options)
+    with av.open(str(minute)) as source, av.open(str(tmp_path / "hour.mp4"), "w") as hour:
+        video = source.streams.video[0]
+        stream, step = hour.add_stream_from_template(video), round(60 / video.time_base)
+        packets = [packet for packet in source.demux(video) if packet.dts is not None]
+        for number in range(60):
+            for packet in packets:
+                new = av.Packet(bytes(packet))
+                new.pts, new.dts = packet.pts + number * step, packet.dts + number * step
+                new.duration, new.time_base, new.stream = packet.duration, video.time_base, stream
+                new.is_keyframe = packet.is_keyframe
+                hour.mux(new)
+    read = (
+        "import resource; from longtake.video import stream_frames\n"
+        f"blocks = stream_frames({str(tmp_path / 'hour.mp4')!r}, height=480, width=832, fps=2)\n"
+        "print(sum(len(block) for block in blocks), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", read], cwd=ROOT, capture_output=True, text=True, check=True)
+    count, mebibytes = map(int, done.stdout.split())
+    assert count == 7200
+    assert mebibytes < 600
