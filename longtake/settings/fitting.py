@@ -86,10 +86,13 @@ def options_of(group: str) -> list[str]:
 
 
 def _builds(group: str, option: str, kinds: list[Any]) -> bool:
-    """Whether an option of a group builds one of these."""
+    """Whether an option of a group builds one of these for certain: what returns a base of theirs may or may not."""
     node = yaml.safe_load((CONF / group / f"{option}.yaml").read_text(encoding="utf-8"))
     called = target(node) if isinstance(node, Mapping) and "_target_" in node else ""
-    return not isinstance(called, str) and any(all(_is_kind(_made_by(called), each) for each in kind) for kind in kinds)
+    if isinstance(called, str):
+        return False
+    made = _made_by(called)
+    return any(all(_is_kind(made, each) and made not in each.__mro__[1:] for each in kind) for kind in kinds)
 
 
 def any_of(options: list[str]) -> str:

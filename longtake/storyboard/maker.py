@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from longtake.generation import NegativeText, window_generator
 from longtake.rollouts.canvas import PastSegment, denoise, open_canvas
@@ -25,7 +24,7 @@ class SegmentMaker:
     def __init__(
         self,
         *,
-        module: LightningModule,
+        module: nn.Module,
         guidance: Guidance,
         text_encoder: TextEncoder,
         size: tuple[int, int, int],
@@ -39,6 +38,7 @@ class SegmentMaker:
         without: names that every condition goes without, see Condition.without.
         """
         self.module = module.eval()
+        self.device = next(module.parameters()).device
         self.without = without
         self.negative_prompt = negative_prompt
         self.guidance = guidance
@@ -50,7 +50,7 @@ class SegmentMaker:
     @torch.no_grad()
     def __call__(self, step: PlanStep, context: Sequence[FinishedSegment]) -> Tensor:
         """context: the finished segments of step.sources, in their order; returns latents 1 c f h w."""
-        device = self.module.device
+        device = self.device
         channels, height, width = self.size
         noise = torch.randn(
             (1, channels, step.latents, height, width), generator=torch.Generator().manual_seed(step.seed)
@@ -86,4 +86,4 @@ class SegmentMaker:
     def _encode(self, prompt: str) -> tuple[Tensor, Tensor | None]:
         text, known = self.text_encoder.encode([prompt])
         mask = mask_of(known)
-        return text.to(self.module.device), None if mask is None else mask.to(self.module.device)
+        return text.to(self.device), None if mask is None else mask.to(self.device)

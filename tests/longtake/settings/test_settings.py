@@ -35,6 +35,7 @@ from longtake.settings.wording import describe
 from longtake.video import probe, read_frames, write_video
 from networks.interfaces import Condition
 from networks.ranges import Positive, Sizes, Text
+from networks.video_network import VideoNetwork
 
 # What is right passes
 
@@ -303,7 +304,7 @@ def test_a_device_that_is_not_there_is_named():
 
 def test_what_is_sampled_as_no_number_is_neither_kept_nor_decoded(tmp_path):
     module = SimpleNamespace(sampler=lambda denoise, noise, **_: noise * math.nan, objective=SimpleNamespace(path=None))
-    generate = window_generator(module, SimpleNamespace(), lambda denoise_without: None, None, None)
+    generate = window_generator(module, VideoNetwork(), lambda denoise_without: None, None, None)
     condition = Condition(torch.zeros(1, 2), torch.zeros(1, 1, 1), torch.zeros(1, 1, dtype=torch.bool))
     with pytest.raises(NotFinite, match=r"what was sampled holds NaN .*: lower the guidance"):
         WindowCache(tmp_path / "windows")(generate)(torch.ones(1, 3, 2, 4, 4), condition, None)

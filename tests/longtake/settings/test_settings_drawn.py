@@ -130,8 +130,12 @@ def test_a_misspelt_key_is_refused_by_name(program, data):
     assert misspelt in said
 
 
-FREE = {"train": [("callbacks",), ("logger",), ("paths",)], "evaluate": [("metrics",), ("rollouts",), ("paths",)]}
-"""Mappings whose names are anybody's; what stands there must still be a part, so that 1 is refused or is a path."""
+FREE = {
+    "train": [("callbacks",), ("logger",), ("logger", "tensorboard"), ("paths",)],
+    "evaluate": [("metrics",), ("rollouts",), ("paths",)],
+}
+"""Mappings whose names are anybody's; what stands there must still be a part, so that 1 is refused or is a path. Of a
+TensorBoardLogger any name is an argument of its writer."""
 
 
 @pytest.mark.slow
