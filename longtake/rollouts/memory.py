@@ -30,13 +30,13 @@ class MemoryPolicy:
             raise ValueError(f"rollout.max_context={self.max_segments} must be at least 0")
         if min(self.compression_ratio, self.growth, self.max_ratio) < 1:
             raise ValueError(
-                f"rollout.rate={self.compression_ratio}, rate_growth={self.growth} and max_rate={self.max_ratio} must "
-                "be at least 1"
+                f"rollout.compression_ratio={self.compression_ratio}, ratio_growth={self.growth} and "
+                f"max_compression_ratio={self.max_ratio} must be at least 1"
             )
         if self.compression_ratio > self.max_ratio:
             raise ValueError(
-                f"rollout.rate={self.compression_ratio:g} is above rollout.max_rate={self.max_ratio:g}: lower it or "
-                "raise max_rate"
+                f"rollout.compression_ratio={self.compression_ratio:g} is above "
+                f"rollout.max_compression_ratio={self.max_ratio:g}: lower it or raise max_compression_ratio"
             )
 
     def at(self, ratio: float) -> "MemoryPolicy":
@@ -46,7 +46,10 @@ class MemoryPolicy:
             ValueError: unless it is from 1 to max_ratio.
         """
         if not 1 <= ratio <= self.max_ratio:
-            raise ValueError(f"rate={ratio:g} must be a number from 1 to {self.max_ratio:g}, which is rollout.max_rate")
+            raise ValueError(
+                f"compression_ratio={ratio:g} must be a number from 1 to {self.max_ratio:g}, which is "
+                "rollout.max_compression_ratio"
+            )
         return replace(self, compression_ratio=ratio)
 
     def select(self, distances: Sequence[int], *, first: int | None, needed: Collection[int] = ()) -> list[int]:

@@ -86,7 +86,7 @@ def canvas_beside(rollout: Rollout, known: Sequence[KnownSegment], num_latents: 
 class Segmentwise(Rollout):
     """`rollout=segmentwise`: forwards from nothing, every segment predicted from those before it.
 
-    Everything stays in latents. Memory is bounded: a fixed number of segments is remembered, at rates that may grow
+    Everything stays in latents. Memory is bounded: a fixed number of segments is remembered, at ratios that may grow
     with distance. Source: LoViC §5.
     """
 
@@ -100,17 +100,18 @@ class Segmentwise(Rollout):
         segment_frames: Size,
         window_frames: Count,
         max_context: Count,
-        rate: Rate,
-        rate_growth: Rate,
-        max_rate: Rate,
+        compression_ratio: Rate,
+        ratio_growth: Rate,
+        max_compression_ratio: Rate,
         memory_level: Time,
     ) -> None:
-        """Sizes in latent frames; max_context: segments remembered at once; rate: of the nearest one.
+        """Sizes in latent frames; max_context: segments remembered at once.
 
-        rate_growth: factor from each remembered segment to the one before it, up to max_rate.
+        compression_ratio: video tokens a context token, of the nearest one; ratio_growth: factor from each remembered
+        segment to the one before it, up to max_compression_ratio.
 
         Raises:
-            ValueError: for sizes without room, rates below 1, or a rate above max_rate.
+            ValueError: for sizes without room, ratios below 1, or a ratio above max_compression_ratio.
         """
         if segment_frames < 1 or window_frames < 0:
             raise ValueError(
@@ -119,7 +120,7 @@ class Segmentwise(Rollout):
             )
         self.segment_frames = segment_frames
         self.overlap_frames = window_frames
-        self.memory = MemoryPolicy(max_context, rate, rate_growth, max_rate, memory_level)
+        self.memory = MemoryPolicy(max_context, compression_ratio, ratio_growth, max_compression_ratio, memory_level)
 
     def plan(self, num_latents: int) -> tuple[CanvasPlan, ...]:
         """Segments, each with the last frames of the one before it and what the policy remembers."""
