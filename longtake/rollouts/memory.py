@@ -42,6 +42,12 @@ class MemoryPolicy:
     def at(self, ratio: float) -> "MemoryPolicy":
         """The same policy with another compression ratio of the nearest segment.
 
+        Args:
+            ratio: video tokens a context token.
+
+        Returns:
+            The other policy.
+
         Raises:
             ValueError: unless it is from 1 to max_ratio.
         """
@@ -61,6 +67,9 @@ class MemoryPolicy:
             distances: of each segment from the canvas, in latent frames.
             first: the number of the one that the video or the shot began with.
             needed: numbers of those that are kept before all others.
+
+        Returns:
+            At most max_segments of them.
         """
 
         def rank(number: int) -> tuple[bool, bool, int, int]:
@@ -74,6 +83,9 @@ class MemoryPolicy:
         Args:
             distances: of each, in latent frames; as many as are strictly nearer, so often it grows.
             own: what the growth begins at, where that is not compression_ratio for each.
+
+        Returns:
+            One for each, none above max_ratio.
         """
         begin = [self.compression_ratio] * len(distances) if own is None else own
         nearer = [sum(other < distance for other in distances) for distance in distances]

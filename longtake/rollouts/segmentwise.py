@@ -24,6 +24,9 @@ def segment_canvas(start: int, frames: int, *, before: int, after: int, overlap_
         before: clean latent frames that directly adjoin it in front, of which the last overlap_frames are known.
         after: the same behind it.
         overlap_frames: latent frames at each side.
+
+    Returns:
+        The canvas, which remembers nothing yet.
     """
     first, last = min(before, overlap_frames), min(after, overlap_frames)
     end = overlap_frames + frames
@@ -60,6 +63,9 @@ def canvas_beside(rollout: Rollout, known: Sequence[KnownSegment], num_latents: 
         rollout: with a memory, whose policy says who is remembered and how coarsely.
         known: finished segments; those that adjoin without a cut are also known by their nearest latent frames.
         num_latents: latent frames of the new segment.
+
+    Returns:
+        The canvas, counted from the new segment's first frame.
     """
     assert rollout.memory is not None
     room, ends = rollout.overlap_frames, [each.start + each.latents.shape[2] for each in known]
@@ -105,10 +111,16 @@ class Segmentwise(Rollout):
         max_compression_ratio: Rate,
         memory_level: Time,
     ) -> None:
-        """Sizes in latent frames; max_context: segments remembered at once.
+        """Sizes in latent frames.
 
-        compression_ratio: video tokens a context token, of the nearest one; ratio_growth: factor from each remembered
-        segment to the one before it, up to max_compression_ratio.
+        Args:
+            segment_frames: made at once.
+            window_frames: of the segment before, clean in the canvas.
+            max_context: segments remembered at once.
+            compression_ratio: video tokens a context token, of the nearest one.
+            ratio_growth: factor from each remembered segment to the one before it.
+            max_compression_ratio: up to which it grows.
+            memory_level: time in [0, 1] of the noise on what is remembered.
 
         Raises:
             ValueError: for sizes without room, ratios below 1, or a ratio above max_compression_ratio.

@@ -55,6 +55,15 @@ def latents_of(file: str, segment: Segment, limits: ModelLimits, default: int, *
 def ratio_of(storyboard: Storyboard, segment: Segment, limits: ModelLimits, latents: int) -> float:
     """At how many video tokens a context token a segment is remembered.
 
+    Args:
+        storyboard: may state a ratio of all segments.
+        segment: may state its own, which goes first.
+        limits: of the weights, with the rollout's ratio.
+        latents: latent frames of the segment.
+
+    Returns:
+        The ratio.
+
     Raises:
         ValueError: if it is below one, more than the segment has tokens, or more than rollout.max_compression_ratio.
     """
@@ -79,6 +88,10 @@ def ratio_of(storyboard: Storyboard, segment: Segment, limits: ModelLimits, late
 
 def check_given_ratio(storyboard: Storyboard, ratio: float | None) -> None:
     """The command line's `compression_ratio`, None where it says nothing, beside those that the storyboard states.
+
+    Args:
+        storyboard: the file as it was read.
+        ratio: of the command line.
 
     Raises:
         ValueError: if it would count nowhere, because the storyboard states a ratio of all segments.
