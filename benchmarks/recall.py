@@ -107,7 +107,7 @@ def main() -> None:
         name, found = label(weights, config), results.setdefault(str(weights), {})
         data = segment_data(config, request.overrides)
         clips = choose_walks(data, options["split"], 10**6)
-        rollout = instantiate(config["rollout"], rate=float(options["rate"]))
+        rollout = instantiate(config["rollout"], compression_ratio=float(options["rate"]))
         if "colour" in options["parts"].split(","):
             roller = Roller(
                 module=module, guidance=build(config["guidance"]), rollout=rollout, text_encoder=data.text_encoder

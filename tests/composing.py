@@ -79,9 +79,9 @@ def changes_for(program, group, option):
     chosen = f"{group}={option}"
     rows = option.endswith("_segments") and group == "datamodule"
     with_it = TOGETHER.get(chosen, ["experiment=lovic_freedoom"] if rows else []) if program == "train" else []
-    if option.endswith("_pixels"):
-        with_it = [f"experiment=codec_{option.removesuffix('_pixels')}"]
-    asked = ["datamodule.root=DIR"] if option in ("folder", "folder_segments", "table", "vin_wan") else []
+    if "_pixels" in option:
+        with_it = [f"experiment=codec_{option.partition('_pixels')[0]}"]
+    asked = ["datamodule.root=DIR"] if option in ("folder", "folder_segments", "sets", "table", "vin_wan") else []
     asked += ["datamodule.table=videos.csv"] if option == "table" else []
     return (*with_it, chosen, *asked)
 

@@ -56,7 +56,7 @@ MEMORY = [
     "lightning_module.tasks.max_context=2",
     "rollout.segment_frames=2",
     "rollout.window_frames=1",
-    "rollout.rate=4.0",
+    "rollout.compression_ratio=4.0",
     "rollout.max_context=2",
     "~pretrained.window",
 ]

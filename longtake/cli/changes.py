@@ -71,13 +71,16 @@ def _reach_window(changes: Mapping[str, Any], network: Mapping[str, Any], weight
 
 
 def _rollout(cfg: DictConfig, trained: Mapping[str, Any]) -> dict[str, Any]:
-    """The rollout of the command line, or else the one that the weights were trained for; with its rate, if given."""
+    """The rollout of the command line, or else the one that the weights were trained for; with its ratio, if given."""
     chosen: dict[str, Any] = dict(trained if cfg.get("rollout") is None else plain(cfg.rollout))
-    if cfg.rate is None:
+    if cfg.compression_ratio is None:
         return chosen
     # A group of the command line is the user's own, and Hydra builds what it names; weights build what they may.
     rollout: Rollout = build(chosen) if cfg.get("rollout") is None else instantiate(chosen)
     if rollout.memory is None:
-        raise ValueError(f"rate={cfg.rate} goes with rollout=segmentwise, which compresses what it has made")
-    rollout.memory.at(cfg.rate)
-    return {**chosen, "rate": cfg.rate}
+        raise ValueError(
+            f"compression_ratio={cfg.compression_ratio} goes with rollout=segmentwise, which compresses what it has "
+            "made"
+        )
+    rollout.memory.at(cfg.compression_ratio)
+    return {**chosen, "compression_ratio": cfg.compression_ratio}

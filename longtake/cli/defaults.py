@@ -68,7 +68,7 @@ def filled(cfg: Any) -> dict[str, Any]:
     brought |= {key: config["video"][key] for key in ("height", "width") if settings[key] is None}
     brought["num_inference_steps"] = config["sampler"]["num_inference_steps"]
     brought["guidance_scale"] = config["guidance"].get("scale")
-    brought["rate"] = config["rollout"].get("rate")
+    brought["compression_ratio"] = config["rollout"].get("compression_ratio")
     if settings["prompt"] is None and config["prompts"]:
         brought["prompt"] = config["prompts"][: settings["num_videos"]]
     inner = {**(config["network"].get("window") or {}), **config["network"]}

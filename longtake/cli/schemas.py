@@ -118,7 +118,7 @@ class GenerateSettings(TypedDict):
     seed: Seed
     num_inference_steps: Size | None
     guidance_scale: float | None
-    rate: Rate | None
+    compression_ratio: Rate | None
     network: ChangedNetwork
     matmul_precision: MatmulPrecision
     without: Literal["global_tokens", "memory", "control"] | None

@@ -23,7 +23,7 @@ from longtake.storyboard.parse import read_storyboard
 from longtake.storyboard.plan import plan
 from longtake.storyboard.run import boundaries, cuts, make_storyboard, whole_take
 from longtake.storyboard.schema import ModelLimits, Plan, PlanStep
-from longtake.storyboard.sizes import check_given_rate
+from longtake.storyboard.sizes import check_given_ratio
 from longtake.storyboard.store import SegmentStore
 from networks.codecs.rules import PATCH_AREA
 from networks.files import remove_unfinished, whole
@@ -72,7 +72,7 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
         write_continuation(file, cfg.given, cfg.prompt, num_frames=length, seed=cfg.seed, limits=limits)
     board = read_storyboard(Path(cfg.storyboard), limits)
     refuse_secrets({segment.name: segment.prompt for segment in board.segments}, f"storyboard={cfg.storyboard}")
-    check_given_rate(board, cfg.rate)
+    check_given_ratio(board, cfg.compression_ratio)
     made = plan(board, limits, VideoProbe(take.fps))
     silent = [segment.name for segment in board.segments if not segment.prompt]
     if silent:
@@ -134,12 +134,12 @@ def print_plan(
     log.info("TFLOPs: all calls of the network and the compression of what is remembered, without codec and text")
     tokens = {step.name: step.latents * limits.tokens_per_latent for step in made.steps}
     said = {
-        (source.name, source.rate): count
+        (source.name, source.compression_ratio): count
         for step in made.steps
         for source, count in zip(step.sources, costs[step.name].tokens, strict=True)
     }
-    for (name, rate), count in said.items():
-        log.info(f"{name} at rate {rate:g}: {count} context tokens, effective rate {tokens[name] / count:.2f}")
+    for (name, ratio), count in said.items():
+        log.info(f"{name} at ratio {ratio:g}: {count} context tokens, effective ratio {tokens[name] / count:.2f}")
     weights = sum(each.numel() * each.element_size() for each in take.module.parameters()) / 2**20
     kept = max(cost.canvas.kept_bytes for cost in costs.values()) / 2**20
     log.info(
@@ -164,7 +164,7 @@ def _write_manifest(cfg: DictConfig, take: Take, made: Plan, path: Path, seconds
                 "prompt": steps[name].prompt,
                 "seed": steps[name].seed,
                 "num_frames": steps[name].num_frames,
-                "remembers": {source.name: source.rate for source in steps[name].sources},
+                "remembers": {source.name: source.compression_ratio for source in steps[name].sources},
                 "key": steps[name].key,
             }
             for name in made.timeline

@@ -20,6 +20,11 @@ ARGUMENTS = {
         "neighbour_gap_share": "neighbour_gap_prob",
     },
     "lightning_modules.memory.MemoryModule": {"compressor_lr_share": "compressor_lr_scale"},
+    "longtake.rollouts.segmentwise.Segmentwise": {
+        "rate": "compression_ratio",
+        "rate_growth": "ratio_growth",
+        "max_rate": "max_compression_ratio",
+    },
     "lightning_modules.optimization.warmup_cosine": {"last_share": "min_lr_ratio"},
 }
 """By today's class, old arguments and what they are called now."""
@@ -32,6 +37,12 @@ TYPED = {
     "lightning_module.tasks.neighbour_gap_share": "lightning_module.tasks.neighbour_gap_prob",
     "lightning_module.compressor_lr_share": "lightning_module.compressor_lr_scale",
     "scheduler.last_share": "scheduler.min_lr_ratio",
+    "rate": "compression_ratio",
+    **{
+        f"{group}.{old}": f"{group}.{new}"
+        for group in ("rollout", "rollouts.segmentwise")
+        for old, new in ARGUMENTS["longtake.rollouts.segmentwise.Segmentwise"].items()
+    },
 }
 """Old settings and choices of the command line, and what they are called now."""
 

@@ -86,8 +86,8 @@ def check_ratios(rollout: Rollout, num_latents: int, tokens_per_latent: int) -> 
         ratio, tokens = segment.compression_ratio, segment.frames * tokens_per_latent
         if ratio > tokens:
             stated = rollout.memory.compression_ratio
-            grown = "" if ratio == stated else f", grown to {ratio:g} by rollout.rate_growth,"
+            grown = "" if ratio == stated else f", grown to {ratio:g} by rollout.ratio_growth,"
             raise ValueError(
-                f"rollout.rate={stated:g}{grown} leaves no token of a segment of {tokens} video tokens: use at most "
-                f"{tokens}"
+                f"rollout.compression_ratio={stated:g}{grown} leaves no token of a segment of {tokens} video tokens: "
+                f"use at most {tokens}"
             )

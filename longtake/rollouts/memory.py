@@ -30,23 +30,32 @@ class MemoryPolicy:
             raise ValueError(f"rollout.max_context={self.max_segments} must be at least 0")
         if min(self.compression_ratio, self.growth, self.max_ratio) < 1:
             raise ValueError(
-                f"rollout.rate={self.compression_ratio}, rate_growth={self.growth} and max_rate={self.max_ratio} must "
-                "be at least 1"
+                f"rollout.compression_ratio={self.compression_ratio}, ratio_growth={self.growth} and "
+                f"max_compression_ratio={self.max_ratio} must be at least 1"
             )
         if self.compression_ratio > self.max_ratio:
             raise ValueError(
-                f"rollout.rate={self.compression_ratio:g} is above rollout.max_rate={self.max_ratio:g}: lower it or "
-                "raise max_rate"
+                f"rollout.compression_ratio={self.compression_ratio:g} is above "
+                f"rollout.max_compression_ratio={self.max_ratio:g}: lower it or raise max_compression_ratio"
             )
 
     def at(self, ratio: float) -> "MemoryPolicy":
         """The same policy with another compression ratio of the nearest segment.
 
+        Args:
+            ratio: video tokens a context token.
+
+        Returns:
+            The other policy.
+
         Raises:
             ValueError: unless it is from 1 to max_ratio.
         """
         if not 1 <= ratio <= self.max_ratio:
-            raise ValueError(f"rate={ratio:g} must be a number from 1 to {self.max_ratio:g}, which is rollout.max_rate")
+            raise ValueError(
+                f"compression_ratio={ratio:g} must be a number from 1 to {self.max_ratio:g}, which is "
+                "rollout.max_compression_ratio"
+            )
         return replace(self, compression_ratio=ratio)
 
     def select(self, distances: Sequence[int], *, first: int | None, needed: Collection[int] = ()) -> list[int]:
@@ -58,6 +67,9 @@ class MemoryPolicy:
             distances: of each segment from the canvas, in latent frames.
             first: the number of the one that the video or the shot began with.
             needed: numbers of those that are kept before all others.
+
+        Returns:
+            At most max_segments of them.
         """
 
         def rank(number: int) -> tuple[bool, bool, int, int]:
@@ -71,6 +83,9 @@ class MemoryPolicy:
         Args:
             distances: of each, in latent frames; as many as are strictly nearer, so often it grows.
             own: what the growth begins at, where that is not compression_ratio for each.
+
+        Returns:
+            One for each, none above max_ratio.
         """
         begin = [self.compression_ratio] * len(distances) if own is None else own
         nearer = [sum(other < distance for other in distances) for distance in distances]

@@ -24,6 +24,9 @@ def segment_canvas(start: int, frames: int, *, before: int, after: int, overlap_
         before: clean latent frames that directly adjoin it in front, of which the last overlap_frames are known.
         after: the same behind it.
         overlap_frames: latent frames at each side.
+
+    Returns:
+        The canvas, which remembers nothing yet.
     """
     first, last = min(before, overlap_frames), min(after, overlap_frames)
     end = overlap_frames + frames
@@ -60,6 +63,9 @@ def canvas_beside(rollout: Rollout, known: Sequence[KnownSegment], num_latents: 
         rollout: with a memory, whose policy says who is remembered and how coarsely.
         known: finished segments; those that adjoin without a cut are also known by their nearest latent frames.
         num_latents: latent frames of the new segment.
+
+    Returns:
+        The canvas, counted from the new segment's first frame.
     """
     assert rollout.memory is not None
     room, ends = rollout.overlap_frames, [each.start + each.latents.shape[2] for each in known]
@@ -86,7 +92,7 @@ def canvas_beside(rollout: Rollout, known: Sequence[KnownSegment], num_latents: 
 class Segmentwise(Rollout):
     """`rollout=segmentwise`: forwards from nothing, every segment predicted from those before it.
 
-    Everything stays in latents. Memory is bounded: a fixed number of segments is remembered, at rates that may grow
+    Everything stays in latents. Memory is bounded: a fixed number of segments is remembered, at ratios that may grow
     with distance. Source: LoViC §5.
     """
 
@@ -100,17 +106,24 @@ class Segmentwise(Rollout):
         segment_frames: Size,
         window_frames: Count,
         max_context: Count,
-        rate: Rate,
-        rate_growth: Rate,
-        max_rate: Rate,
+        compression_ratio: Rate,
+        ratio_growth: Rate,
+        max_compression_ratio: Rate,
         memory_level: Time,
     ) -> None:
-        """Sizes in latent frames; max_context: segments remembered at once; rate: of the nearest one.
+        """Sizes in latent frames.
 
-        rate_growth: factor from each remembered segment to the one before it, up to max_rate.
+        Args:
+            segment_frames: made at once.
+            window_frames: of the segment before, clean in the canvas.
+            max_context: segments remembered at once.
+            compression_ratio: video tokens a context token, of the nearest one.
+            ratio_growth: factor from each remembered segment to the one before it.
+            max_compression_ratio: up to which it grows.
+            memory_level: time in [0, 1] of the noise on what is remembered.
 
         Raises:
-            ValueError: for sizes without room, rates below 1, or a rate above max_rate.
+            ValueError: for sizes without room, ratios below 1, or a ratio above max_compression_ratio.
         """
         if segment_frames < 1 or window_frames < 0:
             raise ValueError(
@@ -119,7 +132,7 @@ class Segmentwise(Rollout):
             )
         self.segment_frames = segment_frames
         self.overlap_frames = window_frames
-        self.memory = MemoryPolicy(max_context, rate, rate_growth, max_rate, memory_level)
+        self.memory = MemoryPolicy(max_context, compression_ratio, ratio_growth, max_compression_ratio, memory_level)
 
     def plan(self, num_latents: int) -> tuple[CanvasPlan, ...]:
         """Segments, each with the last frames of the one before it and what the policy remembers."""

@@ -25,13 +25,15 @@ class Cost(NamedTuple):
 def costs(plan: Plan, *, tokens_per_latent: int, flops: Flops) -> dict[str, Cost]:
     """The cost of each step; a given segment costs none of the network's work.
 
-    A segment of n tokens is remembered in ceil(n / rate); a compressor that arranges its tokens in a grid comes within
+    A segment of n tokens is remembered in ceil(n / ratio); a compressor that arranges its tokens in a grid comes within
     a few per cent of this.
     """
     tokens = {step.name: step.latents * tokens_per_latent for step in plan.steps}
     found = {}
     for step in plan.steps:
-        context = {source.name: max(math.ceil(tokens[source.name] / source.rate), 1) for source in step.sources}
+        context = {
+            source.name: max(math.ceil(tokens[source.name] / source.compression_ratio), 1) for source in step.sources
+        }
         work = 0.0 if step.given is not None else flops(step, tokens[step.name], sum(context.values()))
         found[step.name] = Cost(tokens[step.name], context, work)
     return found
@@ -44,13 +46,13 @@ def describe(plan: Plan, *, tokens_per_latent: int, flops: Flops, is_there: Call
     """
     found = costs(plan, tokens_per_latent=tokens_per_latent, flops=flops)
     table = Table(title="Segments in the order in which they are made")
-    for column in ("segment", "task", "shot", "remembers (rate)"):
+    for column in ("segment", "task", "shot", "remembers (ratio)"):
         table.add_column(column, overflow="fold")
     for column in ("frames", "from", "tokens", "context", "TFLOPs", "seed", ""):
         table.add_column(column, justify="right")
     for step in plan.steps:
         cost = found[step.name]
-        memory = ", ".join(f"{source.name} ({source.rate:g})" for source in step.sources) or "-"
+        memory = ", ".join(f"{source.name} ({source.compression_ratio:g})" for source in step.sources) or "-"
         state = "there" if is_there(step) else "to read" if step.given is not None else "to make"
         table.add_row(
             *(step.name, step.task, str(step.shot), memory, str(step.num_frames), str(step.offset)),

@@ -107,7 +107,7 @@ def _segment(video: GivenVideo, name: str, latents: int, part: GivenPart, after:
         line=video.line,
         prompt=video.prompt,
         seed=0,
-        rate=video.rate,
+        compression_ratio=video.compression_ratio,
         num_frames=part.num_frames,
         latents=latents,
         shot=video.shot,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from longtake.storyboard.adjacency import Link, adjoin, group_shots, order_timeline
 from longtake.storyboard.given import given_segments
 from longtake.storyboard.schema import ModelLimits, Probe, Segment, Storyboard, fail
-from longtake.storyboard.sizes import default_latents, latents_of, rate_of
+from longtake.storyboard.sizes import default_latents, latents_of, ratio_of
 
 
 class Place(NamedTuple):
@@ -19,7 +19,7 @@ class Place(NamedTuple):
     task: str
     latents: int
     num_frames: int
-    rate: float
+    compression_ratio: float
     shot: str
     offset: int
     start: int
@@ -69,7 +69,7 @@ def lay_out(storyboard: Storyboard, limits: ModelLimits, probe: Probe) -> dict[s
             task=tasks[name],
             latents=latents[name],
             num_frames=factor * latents[name] - (factor - 1 if start == 0 else 0),
-            rate=rate_of(storyboard, segments[name], limits, latents[name]),
+            compression_ratio=ratio_of(storyboard, segments[name], limits, latents[name]),
             shot=shots[name],
             offset=offsets[name],
             start=start,

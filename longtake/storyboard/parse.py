@@ -16,12 +16,15 @@ from longtake.storyboard.schema import (
 )
 from longtake.storyboard.yaml_nodes import Nodes, compose, line_of
 
-TAKE_KEYS = ("prompt", "seed", "rate", "segment_frames", "video", "segments")
-VIDEO_KEYS = ("path", "role", "name", "prompt", "rate", "num_frames", "shot")
+TAKE_KEYS = ("prompt", "seed", "compression_ratio", "segment_frames", "video", "segments")
+VIDEO_KEYS = ("path", "role", "name", "prompt", "compression_ratio", "num_frames", "shot")
 SEGMENT_KEYS = (
-    *("name", "prompt", "num_frames", "latents", "seed", "rate", "shot", "direction"),
+    *("name", "prompt", "num_frames", "latents", "seed", "compression_ratio", "shot", "direction"),
     *("after", "before", "between", "gap", "memory"),
 )
+
+RENAMED = {"rate": "compression_ratio"}
+"""Keys that older files have, and what they are called now."""
 
 
 def read_storyboard(path: str | Path, limits: ModelLimits) -> Storyboard:
@@ -40,7 +43,7 @@ def read_storyboard(path: str | Path, limits: ModelLimits) -> Storyboard:
         return read_scenes(nodes, root)
     if "shot_captions" in keys or "global_caption" in keys or _is_raw_string(root, keys):
         return read_shot_captions(nodes, root, limits)
-    take = nodes.mapping(root, "a storyboard", TAKE_KEYS)
+    take = nodes.mapping(root, "a storyboard", TAKE_KEYS, RENAMED)
     if "segments" not in take:
         nodes.fail(root, "segments is missing: a storyboard lists what to make, such as `segments: [{name: a}]`")
     seed = nodes.whole(take["seed"], "seed", 0) if "seed" in take else 0
@@ -50,7 +53,7 @@ def read_storyboard(path: str | Path, limits: ModelLimits) -> Storyboard:
         nodes.fail(take["segments"], "segments is empty: a storyboard lists what to make")
     return Storyboard(
         file=file,
-        rate=nodes.number(take["rate"], "rate") if "rate" in take else None,
+        compression_ratio=_ratio(nodes, take),
         segment_frames=nodes.whole(take["segment_frames"], "segment_frames", 1) if "segment_frames" in take else None,
         videos=_videos(nodes, take["video"], path.parent, prompt) if "video" in take else (),
         segments=tuple(_segment(nodes, entry, prompt, seed) for entry in entries),
@@ -78,7 +81,7 @@ def _video(nodes: Nodes, node: yaml.Node, folder: Path, prompt: str) -> GivenVid
     if isinstance(node, yaml.ScalarNode):
         path = folder / nodes.text(node, "video")
         return GivenVideo(path, "first", "first", prompt, None, None, None, line_of(node))
-    said = nodes.mapping(node, "a video", VIDEO_KEYS)
+    said = nodes.mapping(node, "a video", VIDEO_KEYS, RENAMED)
     if "path" not in said:
         nodes.fail(node, "path is missing: which video?")
     role = nodes.choice(said["role"], "role", ROLES) if "role" in said else "first"
@@ -89,7 +92,7 @@ def _video(nodes: Nodes, node: yaml.Node, folder: Path, prompt: str) -> GivenVid
         role=role,
         name=nodes.name(said["name"], "name") if "name" in said else role,
         prompt=nodes.text(said["prompt"], "prompt") if "prompt" in said else prompt,
-        rate=nodes.number(said["rate"], "rate") if "rate" in said else None,
+        compression_ratio=_ratio(nodes, said),
         num_frames=nodes.whole(said["num_frames"], "num_frames", 1) if "num_frames" in said else None,
         shot=nodes.text(said["shot"], "shot") if "shot" in said else None,
         line=line_of(node),
@@ -97,7 +100,7 @@ def _video(nodes: Nodes, node: yaml.Node, folder: Path, prompt: str) -> GivenVid
 
 
 def _segment(nodes: Nodes, node: yaml.Node, prompt: str, seed: int) -> Segment:
-    said = nodes.mapping(node, "a segment", SEGMENT_KEYS)
+    said = nodes.mapping(node, "a segment", SEGMENT_KEYS, RENAMED)
     if "name" not in said:
         nodes.fail(node, "name is missing: every segment has one, so that others can refer to it")
     name = nodes.name(said["name"], "name")
@@ -109,7 +112,7 @@ def _segment(nodes: Nodes, node: yaml.Node, prompt: str, seed: int) -> Segment:
         line=line_of(node),
         prompt=nodes.text(said["prompt"], "prompt") if "prompt" in said else prompt,
         seed=nodes.whole(said["seed"], "seed", 0) if "seed" in said else seed_of(seed, name),
-        rate=nodes.number(said["rate"], "rate") if "rate" in said else None,
+        compression_ratio=_ratio(nodes, said),
         num_frames=nodes.whole(said["num_frames"], "num_frames", 1) if "num_frames" in said else None,
         latents=nodes.whole(said["latents"], "latents", 1) if "latents" in said else None,
         shot=nodes.text(said["shot"], "shot") if "shot" in said else None,
@@ -121,6 +124,11 @@ def _segment(nodes: Nodes, node: yaml.Node, prompt: str, seed: int) -> Segment:
         given=None,
         lines={key: line_of(value) for key, value in said.items()},
     )
+
+
+def _ratio(nodes: Nodes, said: dict[str, yaml.Node]) -> float | None:
+    key = "compression_ratio"
+    return nodes.number(said[key], key) if key in said else None
 
 
 def _ends(nodes: Nodes, said: dict[str, yaml.Node], name: str) -> tuple[str | None, str | None]:

@@ -41,7 +41,9 @@ def plan(storyboard: Storyboard, limits: ModelLimits, probe: Probe) -> Plan:
             after=0 if after is None else places[after].latents,
             overlap_frames=limits.overlap_frames,
         )
-        remembered = tuple(RememberedSegment(s.distance, places[s.name].latents, s.rate, s.cuts) for s in sources)
+        remembered = tuple(
+            RememberedSegment(s.distance, places[s.name].latents, s.compression_ratio, s.cuts) for s in sources
+        )
         steps[name] = PlanStep(
             name=name,
             task=place.task,
@@ -55,7 +57,7 @@ def plan(storyboard: Storyboard, limits: ModelLimits, probe: Probe) -> Plan:
             after=after,
             prompt=place.segment.prompt,
             seed=place.segment.seed,
-            rate=place.rate,
+            compression_ratio=place.compression_ratio,
             starts_take=place.start == 0,
             given=place.segment.given,
             line=place.segment.line,
@@ -146,36 +148,37 @@ def _ratios(
     """
     others = [places[name] for name in remembered]
     distances = [_distance(place, other) for other in others]
-    grown = limits.memory.ratios(distances, [other.rate for other in others])
+    grown = limits.memory.ratios(distances, [other.compression_ratio for other in others])
     return {
         other.segment.name: min(
-            ratio if other.segment.rate is None else other.rate, other.latents * limits.tokens_per_latent
+            ratio if other.segment.compression_ratio is None else other.compression_ratio,
+            other.latents * limits.tokens_per_latent,
         )
         for other, ratio in zip(others, grown, strict=True)
     }
 
 
-def _source(place: Place, other: Place, places: Mapping[str, Place], rate: float) -> Source:
+def _source(place: Place, other: Place, places: Mapping[str, Place], ratio: float) -> Source:
     """How a segment sees one that it remembers."""
     if place.shot == other.shot:
-        return Source(other.segment.name, rate, other.offset - place.offset, 0)
+        return Source(other.segment.name, ratio, other.offset - place.offset, 0)
     low, high = sorted((place.start, other.start))
     between = [p for p in places.values() if low <= p.start <= high]
     cuts = sum(a.shot != b.shot for a, b in pairwise(between))
     distance = other.start - place.start
-    return Source(other.segment.name, rate, distance, cuts if distance > 0 else -cuts)
+    return Source(other.segment.name, ratio, distance, cuts if distance > 0 else -cuts)
 
 
 def _key(place: Place, sources: Sequence[Source], steps: Mapping[str, PlanStep], limits: ModelLimits) -> str:
     """Hash of everything that determines a segment's latents.
 
-    Of what it remembers, the key, and rate, distance and cuts as it sees them: its own rate, its name and its absolute
-    place are no part, so that a change of rate re-makes those who remember the segment and not the segment.
+    Of what it remembers, the key, and ratio, distance and cuts as it sees them: its own ratio, its name and its
+    absolute place are no part, so that a change of ratio re-makes those who remember the segment and not the segment.
     """
     segment, given = place.segment, place.segment.given
     own = (
         [place.task, segment.prompt, segment.seed] if given is None else [given.content, given.begin, given.num_frames]
     )
-    seen = [[steps[source.name].key, source.rate, source.distance, source.cuts] for source in sources]
+    seen = [[steps[source.name].key, source.compression_ratio, source.distance, source.cuts] for source in sources]
     described = [KEY_VERSION, limits.fingerprint, *own, place.latents, place.start == 0, seen]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:24]

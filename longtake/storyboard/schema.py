@@ -65,7 +65,7 @@ class GivenVideo:
     role: str
     name: str
     prompt: str
-    rate: float | None
+    compression_ratio: float | None
     num_frames: int | None
     shot: str | None
     line: int
@@ -75,7 +75,7 @@ class GivenVideo:
 class Segment:
     """One segment as written; None where the file says nothing.
 
-    seed: of its noise; rate: video tokens a context token where this segment is remembered; num_frames: pixel frames,
+    seed: of its noise; compression_ratio: video tokens a context token where remembered; num_frames: pixel frames,
     or latents; shot: a label; after, before: the segments it adjoins; gap: pixel frames of the shot that pass
     unseen after `after`; memory: None remembers all that is finished, () only what it adjoins; given: its frames, if
     they are not made but read; lines: of the keys that the file states.
@@ -85,7 +85,7 @@ class Segment:
     line: int
     prompt: str
     seed: int
-    rate: float | None
+    compression_ratio: float | None
     num_frames: int | None
     latents: int | None
     shot: str | None
@@ -107,7 +107,7 @@ class Storyboard:
     """A whole file; segment_frames: pixel frames where a segment says nothing; lines: of the keys that are stated."""
 
     file: str
-    rate: float | None
+    compression_ratio: float | None
     segment_frames: int | None
     videos: tuple[GivenVideo, ...]
     segments: tuple[Segment, ...]
@@ -135,13 +135,13 @@ class ModelLimits(NamedTuple):
 class Source(NamedTuple):
     """A remembered segment as seen from the one that remembers it.
 
-    rate: video tokens a context token. distance: latent frames from the first of the one to the first of the other,
+    compression_ratio: video tokens a context token. distance: latent frames from its first to the first of the other,
     along the shot where both are of one shot, else along the take. cuts: how many cuts lie between, negative if it is
     seen earlier, 0 within a shot.
     """
 
     name: str
-    rate: float
+    compression_ratio: float
     distance: int
     cuts: int
 
@@ -169,7 +169,7 @@ class PlanStep:
     after: str | None
     prompt: str
     seed: int
-    rate: float
+    compression_ratio: float
     starts_take: bool
     given: GivenPart | None
     line: int

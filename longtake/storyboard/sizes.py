@@ -1,4 +1,4 @@
-"""Lengths and rates of segments: what the storyboard says, checked against the codec and the weights."""
+"""Lengths and ratios of segments: what the storyboard says, checked against the codec and the weights."""
 
 import logging
 
@@ -52,42 +52,62 @@ def latents_of(file: str, segment: Segment, limits: ModelLimits, default: int, *
     return latents
 
 
-def rate_of(storyboard: Storyboard, segment: Segment, limits: ModelLimits, latents: int) -> float:
+def ratio_of(storyboard: Storyboard, segment: Segment, limits: ModelLimits, latents: int) -> float:
     """At how many video tokens a context token a segment is remembered.
 
+    Args:
+        storyboard: may state a ratio of all segments.
+        segment: may state its own, which goes first.
+        limits: of the weights, with the rollout's ratio.
+        latents: latent frames of the segment.
+
+    Returns:
+        The ratio.
+
     Raises:
-        ValueError: if it is below one, more than the segment has tokens, or more than rollout.max_rate.
+        ValueError: if it is below one, more than the segment has tokens, or more than rollout.max_compression_ratio.
     """
-    rates = (segment.rate, storyboard.rate, limits.memory.compression_ratio)
-    rate = next(rate for rate in rates if rate is not None)
+    ratios = (segment.compression_ratio, storyboard.compression_ratio, limits.memory.compression_ratio)
+    ratio = next(ratio for ratio in ratios if ratio is not None)
     tokens = latents * limits.tokens_per_latent
-    of_all = segment.rate is None and storyboard.rate is not None
-    line = storyboard.lines["rate"] if of_all else segment.line_of("rate")
-    if not 1 <= rate <= tokens:
-        reason = "leaves no token" if rate > tokens else "is below 1"
+    of_all = segment.compression_ratio is None and storyboard.compression_ratio is not None
+    line = storyboard.lines["compression_ratio"] if of_all else segment.line_of("compression_ratio")
+    if not 1 <= ratio <= tokens:
+        reason = "leaves no token" if ratio > tokens else "is below 1"
         rule = f"{segment.name} has {tokens} video tokens, so use 1 to {min(tokens, limits.memory.max_ratio):g}"
-        fail(storyboard.file, line, f"rate={rate:g} {reason}: {rule}")
-    if rate > limits.memory.max_ratio:
+        fail(storyboard.file, line, f"compression_ratio={ratio:g} {reason}: {rule}")
+    if ratio > limits.memory.max_ratio:
         fail(
             storyboard.file,
             line,
-            f"rate={rate:g} is above rollout.max_rate={limits.memory.max_ratio:g}: use at most that",
+            f"compression_ratio={ratio:g} is above rollout.max_compression_ratio={limits.memory.max_ratio:g}: use at "
+            "most that",
         )
-    return rate
+    return ratio
 
 
-def check_given_rate(storyboard: Storyboard, rate: float | None) -> None:
-    """The command line's `rate`, None where it says nothing, beside those that the storyboard states.
+def check_given_ratio(storyboard: Storyboard, ratio: float | None) -> None:
+    """The command line's `compression_ratio`, None where it says nothing, beside those that the storyboard states.
+
+    Args:
+        storyboard: the file as it was read.
+        ratio: of the command line.
 
     Raises:
-        ValueError: if it would count nowhere, because the storyboard states a rate of all segments.
+        ValueError: if it would count nowhere, because the storyboard states a ratio of all segments.
     """
-    if rate is None:
+    if ratio is None:
         return
-    if storyboard.rate is not None:
-        reason = f"rate: {storyboard.rate:g} is stated here and rate={rate:g} on the command line: drop one of the two"
-        fail(storyboard.file, storyboard.lines["rate"], reason)
-    own = [segment.name for segment in storyboard.segments if segment.rate is not None]
-    own += [video.name for video in storyboard.videos if video.rate is not None]
+    if storyboard.compression_ratio is not None:
+        reason = (
+            f"compression_ratio: {storyboard.compression_ratio:g} is stated here and compression_ratio={ratio:g} on "
+            "the command line: drop one of the two"
+        )
+        fail(storyboard.file, storyboard.lines["compression_ratio"], reason)
+    own = [segment.name for segment in storyboard.segments if segment.compression_ratio is not None]
+    own += [video.name for video in storyboard.videos if video.compression_ratio is not None]
     if own:
-        log.warning(f"rate={rate:g} does not count for {', '.join(own)}: {storyboard.file} states their rates itself")
+        log.warning(
+            f"compression_ratio={ratio:g} does not count for {', '.join(own)}: {storyboard.file} states their "
+            "ratios itself"
+        )

@@ -1,8 +1,9 @@
 """YAML nodes into values, with errors that name the line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import yaml
@@ -57,13 +58,18 @@ class Nodes:
         """
         fail(self.file, line_of(node), reason)
 
-    def mapping(self, node: yaml.Node, what: str, allowed: Sequence[str]) -> dict[str, yaml.Node]:
-        """The values of a mapping by their keys, all of them known and said once; null is the same as not there."""
+    def mapping(
+        self, node: yaml.Node, what: str, allowed: Sequence[str], renamed: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, yaml.Node]:
+        """The values of a mapping by their keys, all of them known and said once; null is the same as not there.
+
+        renamed: old keys, which are read as today's.
+        """
         if not isinstance(node, yaml.MappingNode):
             self.fail(node, f"{what} must be a list of `key: value`")
         found: dict[str, yaml.Node] = {}
         for key_node, value in node.value:
-            key = str(key_node.value)
+            key = renamed.get(str(key_node.value), str(key_node.value))
             if key not in allowed:
                 near = get_close_matches(key, allowed, 1)
                 meant = f" (did you mean {near[0]}?)" if near else ""

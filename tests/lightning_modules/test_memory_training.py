@@ -74,10 +74,12 @@ def test_the_compressor_starts_from_the_first_stage_and_learns_at_its_own_rate(l
 
 
 def test_a_long_take_at_a_rate_of_the_moment(lovic, tmp_path):
-    (path,) = make_videos(generate_config(lovic, tmp_path, "num_frames=25", "rate=2", 'prompt="a square"'), write_video)
+    (path,) = make_videos(
+        generate_config(lovic, tmp_path, "num_frames=25", "compression_ratio=2", 'prompt="a square"'), write_video
+    )
     assert read_frames(path, height=32, width=32, fps=0, crop_place=0.5).shape == (25, 32, 32, 3)
     line = json.loads((tmp_path / "manifest.jsonl").read_text())
-    assert line["rollout"]["rate"] == 2
+    assert line["rollout"]["compression_ratio"] == 2
     assert line["boundaries"] == [5, 13, 21]
 
 
@@ -131,7 +133,7 @@ prompt: a square
 seed: 3
 segments:
   - {name: one, latents: 2, shot: a}
-  - {name: two, latents: 2, shot: b, rate: 2}
+  - {name: two, latents: 2, shot: b, compression_ratio: 2}
   - {name: back, latents: 2, shot: a}
 """
 
@@ -153,7 +155,7 @@ def test_a_storyboard_is_made_kept_and_rolled_again(lovic, tmp_path, caplog):
     assert len(frames) == 5 + 8 + 8
     (line,) = [json.loads(text) for text in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
     assert (line["boundaries"], line["cuts"]) == ([5, 13], [5, 13])
-    board.write_text(STORYBOARD.replace("rate: 2}", "rate: 2, seed: 9}"))
+    board.write_text(STORYBOARD.replace("compression_ratio: 2}", "compression_ratio: 2, seed: 9}"))
     caplog.clear()
     with caplog.at_level("INFO", logger="longtake"):
         make_storyboard_video(cfg, write_video, read_frames)
@@ -229,8 +231,8 @@ def test_parts_that_do_not_fit_are_refused_in_one_sentence(videos, compressed, t
 
 
 def test_a_rate_without_a_memory_is_refused(lovic, tmp_path):
-    with pytest.raises(ValueError, match="rate=4 goes with rollout=segmentwise"):
-        make_videos(generate_config(lovic, tmp_path, "rollout=whole", "rate=4"), write_video)
+    with pytest.raises(ValueError, match="compression_ratio=4 goes with rollout=segmentwise"):
+        make_videos(generate_config(lovic, tmp_path, "rollout=whole", "compression_ratio=4"), write_video)
 
 
 def test_a_first_stage_without_a_compressor_is_refused(videos, tmp_path):

@@ -82,7 +82,13 @@ def test_what_rollouts_call_holds_each_frame_s_own_inputs():
 def test_a_segment_and_its_memory_hold_their_own_inputs():
     noise, _, condition = numbered()
     segmentwise = Segmentwise(
-        segment_frames=4, window_frames=2, max_context=2, rate=4.0, rate_growth=1.0, max_rate=4.0, memory_level=0.0
+        segment_frames=4,
+        window_frames=2,
+        max_context=2,
+        compression_ratio=4.0,
+        ratio_growth=1.0,
+        max_compression_ratio=4.0,
+        memory_level=0.0,
     )
     seen = []
 

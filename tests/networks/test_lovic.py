@@ -245,7 +245,13 @@ def test_the_segmentwise_rollout_remembers_within_its_budget_and_continues_from_
         return noise + len(seen)
 
     rollout = Segmentwise(
-        segment_frames=4, window_frames=2, max_context=3, rate=4.0, rate_growth=2.0, max_rate=10.0, memory_level=0.0
+        segment_frames=4,
+        window_frames=2,
+        max_context=3,
+        compression_ratio=4.0,
+        ratio_growth=2.0,
+        max_compression_ratio=10.0,
+        memory_level=0.0,
     )
     noise, _, condition = example(26, batch=1)
     video = rollout(generate, Canvas(noise, condition))
@@ -259,8 +265,16 @@ def test_the_segmentwise_rollout_remembers_within_its_budget_and_continues_from_
     assert seen[-1][0].frame_mask[0].tolist() == [True] * 4 + [False] * 2  # two own frames are left, and no future
 
 
-@pytest.mark.parametrize(("changes", "words"), [({"rate": 0.5}, "rollout.rate=0.5"), ({"segment_frames": 0}, "=0")])
+@pytest.mark.parametrize(
+    ("changes", "words"), [({"compression_ratio": 0.5}, "rollout.compression_ratio=0.5"), ({"segment_frames": 0}, "=0")]
+)
 def test_rollout_settings_out_of_range_are_refused(changes, words):
-    settings = {"segment_frames": 4, "window_frames": 2, "max_context": 3, "rate": 4.0, "rate_growth": 2.0}
+    settings = {
+        "segment_frames": 4,
+        "window_frames": 2,
+        "max_context": 3,
+        "compression_ratio": 4.0,
+        "ratio_growth": 2.0,
+    }
     with pytest.raises(ValueError, match=words):
-        Segmentwise(**{**settings, "max_rate": 10.0, "memory_level": 0.0, **changes})
+        Segmentwise(**{**settings, "max_compression_ratio": 10.0, "memory_level": 0.0, **changes})

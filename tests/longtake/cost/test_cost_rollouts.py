@@ -28,7 +28,7 @@ CASES = [
     (LOVIC, "anchored"),
     (LOVIC, "gen_l_video"),
     (LOVIC, "segmentwise"),
-    ((*LOVIC, "rollouts.segmentwise.max_context=1", "rollouts.segmentwise.rate_growth=2.0"), "segmentwise"),
+    ((*LOVIC, "rollouts.segmentwise.max_context=1", "rollouts.segmentwise.ratio_growth=2.0"), "segmentwise"),
     ((*LOVIC, "network.low_resolution=true"), "segmentwise"),
     (HYBRID, "whole"),
     (HYBRID, "gen_l_video"),

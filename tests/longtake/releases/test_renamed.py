@@ -70,7 +70,8 @@ def test_new_settings_are_there():
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         for new in TYPED.values():
             typed = new if "=" in new else f"{new}=0.25"
-            compose("train", overrides=["experiment=lovic_freedoom", typed])
+            program = {"compression_ratio": "generate", "rollouts": "evaluate"}.get(new.partition(".")[0], "train")
+            compose(program, overrides=[*(["experiment=lovic_freedoom"] if program == "train" else []), typed])
 
 
 def test_released_weights_name_classes_that_are_there():

@@ -18,7 +18,7 @@ SMALL = (
 CHUNKS = ("chunk_frames=2", "train_local_frames=1", "local_frames=1")
 MEMORY = (
     *("compressor=flexformer", "compressor.encoder_depth=1", "compressor.decoder_depth=1", "rollout=segmentwise"),
-    *("rollout.segment_frames=2", "rollout.window_frames=1", "rollout.rate=4.0", "rollout.max_context=2"),
+    *("rollout.segment_frames=2", "rollout.window_frames=1", "rollout.compression_ratio=4.0", "rollout.max_context=2"),
 )
 INTERFACE = ("interface.num_tokens=4", "interface.depth=1")
 KINDS = {

@@ -194,8 +194,15 @@ def test_forgetting_cuts_the_dependence(planned):
     assert dependants(planned(text), "a") == {"a"}
 
 
+def test_an_old_key_is_read_as_today_s(planned):
+    for told in ("{name: b, RATIO: 16}", "{name: b}, {name: x, RATIO: 4}"):
+        text = FORWARD.replace("{name: b}", told)
+        old, now = planned(text.replace("RATIO", "rate")), planned(text.replace("RATIO", "compression_ratio"))
+        assert old == now
+
+
 def test_a_rate_belongs_to_those_who_remember(planned):
-    before, after = planned(FORWARD), planned(FORWARD.replace("{name: b}", "{name: b, rate: 16}"))
+    before, after = planned(FORWARD), planned(FORWARD.replace("{name: b}", "{name: b, compression_ratio: 16}"))
     assert [x.key == y.key for x, y in zip(before.steps, after.steps, strict=True)] == [True, True, False, False]
 
 
@@ -358,9 +365,13 @@ REFUSALS = {
     "latents beyond the window": ("  - {name: a, latents: 11}", 2, r"more than the model's window"),
     "frames and latents": ("  - {name: a, latents: 1, num_frames: 1}", 2, r"both num_frames and latents"),
     "not a number": ("  - {name: a, num_frames: many}", 2, r"num_frames=many must be a whole number"),
-    "rate below one": ("  - {name: a}\n  - {name: b, rate: 0.5}", 3, r"rate=0.5 is below 1"),
-    "rate of no token": ("  - {name: a, rate: 641}", 2, r"rate=641 leaves no token: a has 640 video tokens"),
-    "rate that is none": ("  - {name: a, rate: .nan}", 2, r"rate=.nan must be a number"),
+    "rate below one": ("  - {name: a}\n  - {name: b, compression_ratio: 0.5}", 3, r"compression_ratio=0.5 is below 1"),
+    "rate of no token": (
+        "  - {name: a, compression_ratio: 641}",
+        2,
+        r"compression_ratio=641 leaves no token: a has 640 video tokens",
+    ),
+    "rate that is none": ("  - {name: a, compression_ratio: .nan}", 2, r"compression_ratio=.nan must be a number"),
     "one end": ("  - {name: a}\n  - {name: b, direction: interpolate}", 3, r"has not both ends"),
     "one name between": ("  - {name: a}\n  - {name: b, between: [a]}", 3, r"between 1 segments"),
     "twice the same end": ("  - {name: a}\n  - {name: b, between: [a, a]}", 3, r"between a and itself"),
@@ -426,7 +437,7 @@ def test_refusals_name_line_and_reason(planned, case):
         ("segments: [{name: a}]\n---\nsegments: []", 2, "a file holds one storyboard"),
         ("seed: -1\nsegments: [{name: a}]", 1, "seed=-1 must be a whole number of at least 0"),
         ("\nsegment_frames: 42\nsegments: [{name: a}]", 2, "segment_frames=42 must be a multiple of 4 and at most 40"),
-        ("rate: 0\nsegments: [{name: a}]", 1, "rate=0 is below 1"),
+        ("compression_ratio: 0\nsegments: [{name: a}]", 1, "compression_ratio=0 is below 1"),
         ("video: {role: first}\nsegments: [{name: a}]", 1, "path is missing"),
         ("video: {path: a, role: middle}\nsegments: [{name: a}]", 1, "role=middle is unknown"),
         ("video: {path: a, num_frames: 101}\nsegments: [{name: a}]", 1, "too short.* has 100 frames .* needs 101"),
@@ -517,7 +528,7 @@ def test_captions_of_shots(planned):
         ("shot_captions: [a, b]\nshot_cut_frames: [300]", 2, "come before frame 241"),
         ("global_caption: x\n", 1, "shot_captions is missing"),
         ("prompt: no list here", 1, "segments is missing: a storyboard lists"),
-        ("seed: 3\nprompt: no list here\nrate: 8", 1, "segments is missing: a storyboard lists"),
+        ("seed: 3\nprompt: no list here\ncompression_ratio: 8", 1, "segments is missing: a storyboard lists"),
         ("prompt: '[global caption] a [shot cut] b'", 1, "prompt is not `.global caption.*`segments:` is missing"),
         ("- name: a\n  prompt: b\n- name: c", 1, "TTT-Video's scenes .text.*begins with `segments:`"),
         ("num_frames: 5\nshot_captions: [a, b, c]", 1, "num_frames=5 is too short for 3 shots"),
@@ -547,7 +558,7 @@ def test_the_examples_show_every_task():
 
 
 def test_the_cost_before_anything_is_made(planned):
-    made = planned(FORWARD.replace("{name: b}", "{name: b, rate: 16}"))
+    made = planned(FORWARD.replace("{name: b}", "{name: b, compression_ratio: 16}"))
     found = costs(made, tokens_per_latent=64, flops=lambda step, tokens, context: 1e12 * (tokens + context))
     assert found["d"].tokens == 640
     assert found["d"].context == {"a": 80, "b": 40, "c": 80}

@@ -50,7 +50,7 @@ def test_what_changes_a_segment_changes_its_hash(ask):
 
     usual = fingerprint("hybrid")
     assert fingerprint("hybrid") == usual
-    assert fingerprint("hybrid", "network.windows_per_call=1", "rate=2", "seed=5") == usual
+    assert fingerprint("hybrid", "network.windows_per_call=1", "compression_ratio=2", "seed=5") == usual
     changes = ["without=memory", "without=global_tokens", "network.fusion=late", "network.local_frames=2", "width=64"]
     changes.append("matmul_precision=high")
     assert len({usual, *(fingerprint("hybrid", change) for change in changes)}) == len(changes) + 1
@@ -155,19 +155,29 @@ REFUSED = {
     "a storyboard of them": ("vin", ("rollout=segmentwise", "dry_run=true"), BOARD, NO_MEMORY),
     "a storyboard without a memory": ("vin", (), BOARD, r"needs weights with a memory.*vin\.ckpt have none"),
     "another rollout": ("lovic", ("rollout=autoregressive",), BOARD, r"which rollout=autoregressive does not: use rol"),
-    "rate above the rollout's": ("lovic", ("rate=500",), "", r"rate=500 must be a number from 1 to 64, .*max_rate"),
-    "rate below one": ("lovic", ("rate=0.5",), BOARD, r"rate=0\.5 must be a number from 1 to 64"),
+    "rate above the rollout's": (
+        "lovic",
+        ("compression_ratio=500",),
+        "",
+        r"compression_ratio=500 must be a number from 1 to 64, .*max_compression_ratio",
+    ),
+    "rate below one": (
+        "lovic",
+        ("compression_ratio=0.5",),
+        BOARD,
+        r"compression_ratio=0\.5 must be a number from 1 to 64",
+    ),
     "rate of no token": (
         "lovic",
-        (*ROLLOUT, "rate=500", "rollout.max_rate=500", "num_frames=25"),
+        (*ROLLOUT, "compression_ratio=500", "rollout.max_compression_ratio=500", "num_frames=25"),
         "",
-        r"rate=500 leaves no token of a segment of 8 video tokens: use at most 8",
+        r"compression_ratio=500 leaves no token of a segment of 8 video tokens: use at most 8",
     ),
     "rate that grows too far": (
         "lovic",
-        (*ROLLOUT, "rate=4", "rollout.rate_growth=4", "num_frames=25"),
+        (*ROLLOUT, "compression_ratio=4", "rollout.ratio_growth=4", "num_frames=25"),
         "",
-        r"rate=4, grown to 16 by rollout\.rate_growth, leaves no token",
+        r"compression_ratio=4, grown to 16 by rollout\.ratio_growth, leaves no token",
     ),
     "longer than in training": (
         "lovic",
@@ -181,12 +191,17 @@ REFUSED = {
         "",
         r"network\.fusion=late is no setting of .*lovic\.ckpt: leave it out",
     ),
-    "two rates": ("lovic", ("rate=2",), "\nrate: 4" + BOARD, r"line 2: rate: 4 is stated here and rate=2 on the comm"),
+    "two rates": (
+        "lovic",
+        ("compression_ratio=2",),
+        "\ncompression_ratio: 4" + BOARD,
+        r"line 2: compression_ratio: 4 is stated here and compression_ratio=2 on the comm",
+    ),
     "a rate above it in the file": (
         "lovic",
         (),
-        BOARD.replace("name: two", "name: two, rate: 70"),
-        r"line 4: rate=70 .* 1 to 8",
+        BOARD.replace("name: two", "name: two, compression_ratio: 70"),
+        r"line 4: compression_ratio=70 .* 1 to 8",
     ),
 }
 
@@ -202,9 +217,16 @@ def test_what_cannot_be_is_refused_before_any_work(ask, monkeypatch, case):
 
 
 def test_a_rate_that_only_some_segments_use_is_said(ask, caplog):
-    cfg = ask("lovic", "rate=2", "dry_run=true", board=BOARD.replace("name: one", "name: one, rate: 8"))
+    cfg = ask(
+        "lovic",
+        "compression_ratio=2",
+        "dry_run=true",
+        board=BOARD.replace("name: one", "name: one, compression_ratio: 8"),
+    )
     make_storyboard_video(cfg, never, never)
-    assert "rate=2 does not count for one: board.yaml states their rates itself" in said(caplog, "WARNING")
+    assert "compression_ratio=2 does not count for one: board.yaml states their ratios itself" in said(
+        caplog, "WARNING"
+    )
 
 
 def test_a_window_of_chunks_takes_longer_segments_and_says_so(ask, caplog):
@@ -214,9 +236,9 @@ def test_a_window_of_chunks_takes_longer_segments_and_says_so(ask, caplog):
 
 
 def test_a_rate_above_the_most_is_no_rollout():
-    settings = {"segment_frames": 2, "window_frames": 1, "max_context": 2, "rate_growth": 1.0, "memory_level": 0.0}
-    with pytest.raises(ValueError, match=r"rollout\.rate=500 is above rollout\.max_rate=64"):
-        Segmentwise(rate=500, max_rate=64, **settings)
+    settings = {"segment_frames": 2, "window_frames": 1, "max_context": 2, "ratio_growth": 1.0, "memory_level": 0.0}
+    with pytest.raises(ValueError, match=r"rollout\.compression_ratio=500 is above rollout\.max_compression_ratio=64"):
+        Segmentwise(compression_ratio=500, max_compression_ratio=64, **settings)
 
 
 # A dry run
@@ -239,7 +261,7 @@ def test_a_dry_run_says_what_it_counts(ask, caplog, kind, changes):
     assert "memory, at least: weights" in text
     assert "activations, codec, text encoder and libraries are not counted" in text
     remembers = changes != ("without=memory",)
-    assert ("one at rate 4: 2 context tokens, effective rate 4.00" in text) == remembers
+    assert ("one at ratio 4: 2 context tokens, effective ratio 4.00" in text) == remembers
     assert ("nothing is compressed" in text) != remembers
 
 
@@ -268,7 +290,10 @@ PLACE = r"story\.yaml, line"
         ),
         ("seed: 0\nprompt: A marine: in red\nsegments: []", rf'{PLACE} 2: not YAML: .*quotes.*"A marine: in red"'),
         ("segments:\n  - {name: a, prompt: A: b: c}", rf"{PLACE} 2: not YAML: .*quotes"),
-        ("segments: [{name: a, rate: 65}]", r"rate=65 is above rollout\.max_rate=64: use at most that"),
+        (
+            "segments: [{name: a, compression_ratio: 65}]",
+            r"compression_ratio=65 is above rollout\.max_compression_ratio=64: use at most that",
+        ),
         ("seed: 0\nvideo: .\nsegments: [{name: a}]", rf"{PLACE} 2: video .*: is a folder: give a video in it"),
     ],
 )
@@ -299,22 +324,35 @@ def test_rates_grow_with_distance_as_in_the_rollout(tmp_path):
     path = tmp_path / "story.yaml"
     path.write_text("segments: [{name: a}, {name: b}, {name: c}, {name: d}, {name: e}]")
     last = plan(read_storyboard(path, limits), limits, VideoProbe(8.0)).steps[-1]
-    assert {source.name: source.rate for source in last.sources} == {"a": 40.0, "b": 18.0, "c": 6.0, "d": 2.0}
+    assert {source.name: source.compression_ratio for source in last.sources} == {
+        "a": 40.0,
+        "b": 18.0,
+        "c": 6.0,
+        "d": 2.0,
+    }
     rollout = Segmentwise(
-        segment_frames=10, window_frames=2, max_context=5, rate=2.0, rate_growth=3.0, max_rate=40.0, memory_level=0.0
+        segment_frames=10,
+        window_frames=2,
+        max_context=5,
+        compression_ratio=2.0,
+        ratio_growth=3.0,
+        max_compression_ratio=40.0,
+        memory_level=0.0,
     )
     canvas = rollout.plan(50)[-1]
-    assert [each.compression_ratio for each in canvas.remembered] == [source.rate for source in last.sources]
+    assert [each.compression_ratio for each in canvas.remembered] == [
+        source.compression_ratio for source in last.sources
+    ]
     assert canvas.remembered == tuple(each._replace(start=each.start + 40) for each in last.canvas.remembered)
 
 
 def test_a_stated_rate_and_a_segments_length_bound_the_growth(tmp_path):
     limits = LIMITS._replace(memory=MemoryPolicy(5, 2.0, 100.0, 1000.0))
     path = tmp_path / "story.yaml"
-    given = "{name: a, latents: 1}, {name: b, rate: 3}, {name: c, gap: 40}, {name: d, between: [b, c]}"
+    given = "{name: a, latents: 1}, {name: b, compression_ratio: 3}, {name: c, gap: 40}, {name: d, between: [b, c]}"
     path.write_text(f"segments: [{given}]")
     steps = {step.name: step for step in plan(read_storyboard(path, limits), limits, VideoProbe(8.0)).steps}
-    rates = {source.name: source.rate for source in steps["d"].sources}
+    rates = {source.name: source.compression_ratio for source in steps["d"].sources}
     assert rates == {"a": 64.0, "b": 3.0, "c": 2.0}, "a has 64 tokens; b and c adjoin d alike, and b states its rate"
 
 

@@ -22,7 +22,7 @@ SEGMENT = draw.fixed_dictionaries(
         "prompt": draw.text(max_size=12),
         "latents": draw.integers(0, 12),
         "seed": draw.integers(-1, 2**32),
-        "rate": draw.sampled_from((0.5, 1, 4, 8.0, 1e9, True, "x")),
+        "compression_ratio": draw.sampled_from((0.5, 1, 4, 8.0, 1e9, True, "x")),
         "shot": draw.sampled_from(("A", "B")),
         "direction": draw.sampled_from(("predict", "retrodict", "interpolate", "cut", "sideways")),
         "after": ANY_NAME | draw.just("none"),

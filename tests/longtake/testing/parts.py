@@ -62,10 +62,22 @@ ROLLOUTS = {
     "gen_l_video in triangles": lambda: GenLVideo(**SIZES, profile="triangular"),
     "spectral_blending": lambda: SpectralBlending(window_frames=4, time_cutoff=0.3, space_cutoff=0.3),
     "segmentwise": lambda: Segmentwise(
-        segment_frames=4, window_frames=2, max_context=2, rate=4.0, rate_growth=2.0, max_rate=8.0, memory_level=0.1
+        segment_frames=4,
+        window_frames=2,
+        max_context=2,
+        compression_ratio=4.0,
+        ratio_growth=2.0,
+        max_compression_ratio=8.0,
+        memory_level=0.1,
     ),
     "segmentwise without overlap": lambda: Segmentwise(
-        segment_frames=4, window_frames=0, max_context=1, rate=4.0, rate_growth=1.0, max_rate=4.0, memory_level=0.0
+        segment_frames=4,
+        window_frames=0,
+        max_context=1,
+        compression_ratio=4.0,
+        ratio_growth=1.0,
+        max_compression_ratio=4.0,
+        memory_level=0.0,
     ),
 }
 
