@@ -202,7 +202,8 @@ def main(arguments: Sequence[str]) -> None:
     """Runs one request."""
     request = read_request(arguments, OWN)
     (weights,) = request.weights
-    module, config = load_run(weights)
+    config, loaded = load_run(weights)
+    module: Any = loaded
     module.eval()
     module.sampler.num_inference_steps = int(request.options["steps"])
     data = segment_data(config, ["experiment=lovic_mazes", "datamodule=mazes_segments", *request.overrides])
