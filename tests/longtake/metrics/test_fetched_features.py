@@ -125,7 +125,15 @@ def test_weights_that_were_fetched_before_need_no_hub(monkeypatch):
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repository, file: f"/kept/{repository}/{file}")
     monkeypatch.setattr(fetched_features, "refusal", lambda repository: pytest.fail("asked"))
     asked = []
-    monkeypatch.setattr("timm.create_model", lambda *_, **given: asked.append(given))
-    with pytest.raises(AttributeError):  # no model was made
+
+    class NoModelIsMade(Exception):
+        pass
+
+    def asked_for(*_, **given):
+        asked.append(given)
+        raise NoModelIsMade
+
+    monkeypatch.setattr("timm.create_model", asked_for)
+    with pytest.raises(NoModelIsMade):
         fetched_features.timm_features(model_name="vit_base_patch16_224.dino")
     assert asked[0]["pretrained_cfg_overlay"] == {"file": "/kept/timm/vit_base_patch16_224.dino/model.safetensors"}

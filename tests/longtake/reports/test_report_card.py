@@ -367,6 +367,7 @@ def test_what_lies_beside_a_video_is_found(tmp_path):
         for place in (videos, true, tmp_path / "poses"):
             (place / name).parent.mkdir(parents=True, exist_ok=True)
     (true / "a.mp4").touch()
+    (videos / "a.mp4").touch()
     table = b"frame,x,y,z,angle,pitch\n0,1,2,3,90,0\n1,1.5,2,3,91,0\n"
     (tmp_path / "poses" / "b" / "c.csv.gz").write_bytes(gzip.compress(table))
     (videos / "a.txt").write_text("A caption\n")
