@@ -1,5 +1,5 @@
 # The same commands as .ci/run, one by one, in the environment that is active.
-.PHONY: help setup lint format type test quick lowest lock audit
+.PHONY: help setup lint format type test quick docs lowest lock audit
 
 export OMP_WAIT_POLICY = PASSIVE
 
@@ -26,6 +26,10 @@ test:  ## run the tests
 
 quick:  ## run the quick tests alone
 	pytest -m "not slow"
+
+docs:  ## build the documentation into build/site; a link that leads nowhere is an error; needs pip install -e ".[docs]"
+	python docs/tools/site.py build/site_source
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 
 lowest:  ## make an environment of the lowest versions that are allowed, in .venv-lowest, and run the quick tests there
 	.ci/install_lowest .venv-lowest
