@@ -62,7 +62,7 @@ def svg(name, width, height, title, *parts):
 
 def vin():
     """One step of VIN: read, denoise, fuse."""
-    chunks = [(40, 0, 10), (320, 6, 14), (600, 16, 14)]  # left edge, first frame, frames with the overlap
+    chunks = [(40, 0, 10), (290, 6, 14), (590, 16, 14)]  # left edge, first frame, frames with the overlap
     parts = [
         label(40, 34, "1  Read", 15, weight="bold"),
         label(40, 62, "The whole noisy video, 30 latent frames; every 5th is a keyframe"),

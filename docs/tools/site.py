@@ -230,7 +230,7 @@ def configuration(out: Path) -> None:
         files = sorted(group.glob("*.yaml"))
         (out / f"group_{group.name}.md").write_text(page(f"Group `{group.name}`", files))
         index.append(f"| [{group.name}](group_{group.name}.md) | {', '.join(f'`{each.stem}`' for each in files)} |")
-    (out / "index.md").write_text("\n".join(index) + "\n")
+    (out / "keys.md").write_text("\n".join(index) + "\n")
 
 
 def without_meaning() -> list[str]:
