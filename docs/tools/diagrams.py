@@ -45,7 +45,8 @@ def cells(x, y, count, fill, w=14, h=22):
     """Frames or tokens side by side; fill: a colour, or a colour for each number."""
     colour = fill if callable(fill) else lambda number: fill
     return "".join(
-        f'<rect x="{x + n * w:g}" y="{y}" width="{w}" height="{h}" fill="{colour(n)}" stroke="{INK}" stroke-width=".7"/>'
+        f'<rect x="{x + n * w:g}" y="{y}" width="{w}" height="{h}" fill="{colour(n)}" stroke="{INK}" '
+        'stroke-width=".7"/>'
         for n in range(count)
     )
 
@@ -53,7 +54,8 @@ def cells(x, y, count, fill, w=14, h=22):
 def svg(name, width, height, title, *parts):
     """Writes a file."""
     text = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="Helvetica, Arial, sans-serif">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="Helvetica, Arial, sans-serif">'
         f"<title>{escape(title)}</title>{ARROW}"
         f'<rect width="{width}" height="{height}" rx="8" fill="#ffffff"/>{"".join(parts)}</svg>\n'
     )
@@ -194,9 +196,12 @@ def canvases():
             y += 28
         y += 34
     parts += [
-        cells(x0, y - 22, 1, NOISY), label(x0 + 22, y - 6, "denoised here", 12),
-        cells(x0 + 140, y - 22, 1, CLEAN), label(x0 + 162, y - 6, "known: clean frames in the window", 12),
-        cells(x0 + 400, y - 16, 3, TOKEN, 14, 10), label(x0 + 450, y - 6, "remembered as context tokens", 12),
+        cells(x0, y - 22, 1, NOISY),
+        label(x0 + 22, y - 6, "denoised here", 12),
+        cells(x0 + 140, y - 22, 1, CLEAN),
+        label(x0 + 162, y - 6, "known: clean frames in the window", 12),
+        cells(x0 + 400, y - 16, 3, TOKEN, 14, 10),
+        label(x0 + 450, y - 6, "remembered as context tokens", 12),
     ]
     svg("canvases.svg", 870, y + 14, "The canvases of three rollouts", *parts)
 

@@ -1,6 +1,6 @@
 """The sources of the documentation site: what is written, copied as it lies in the repository, and what is generated.
 
-python docs/tools/site.py build/site_source     then mkdocs build --strict, or zensical build --strict; `make docs` does both
+python docs/tools/site.py build/site_source     then mkdocs build --strict; `make docs` does both
 
 Pages keep their places, so that a link that works in the repository works in the site. The reference of the
 configuration is generated from conf/: a page a group, and of every key its default and the comment beside it or, where
@@ -26,9 +26,9 @@ FILES = ("LICENSE", "CITATION.cff", "storyboards/*")
 REFERENCE = "docs/reference/configuration"
 
 
-ABOUT = """These pages are generated from the files under `conf/`. Any key can be changed on the command line by its dotted
-name: `python train.py optimizer.lr=3e-4 network.chunk_frames=20`. On the page of a group, names go behind the name of the
-group. A default `${a.b}` follows another key, `???` must be given, and `null` is nothing."""
+ABOUT = """These pages are generated from the files under `conf/`. Any key can be changed on the command line by its
+dotted name: `python train.py optimizer.lr=3e-4 network.chunk_frames=20`. On the page of a group, names go behind the name
+of the group. A default `${a.b}` follows another key, `???` must be given, and `null` is nothing."""
 
 
 class Key(NamedTuple):
@@ -147,7 +147,11 @@ def meaning(path: Path, key: Key) -> str:
         return key.meaning
     in_group = path.parent != CONF and path.parent.name not in ("experiment", "debug")
     group, name = (path.parent.name, key.name) if in_group else (key.name.partition(".")[0], key.name.partition(".")[2])
-    said = meanings().get(f"{group}.{name}") if in_group else meanings().get(f"{path.stem}.{key.name}", meanings().get(key.name))
+    said = (
+        meanings().get(f"{group}.{name}")
+        if in_group
+        else meanings().get(f"{path.stem}.{key.name}", meanings().get(key.name))
+    )
     leaf = key.name.rpartition(".")[2]
     known = commented(group) if name and (CONF / group).is_dir() else {}
     return said or known.get(name) or meanings().get(leaf, "")
@@ -217,7 +221,9 @@ def page(title: str, files: list[Path]) -> str:
 def configuration(out: Path) -> None:
     """Pages of every program and every group, with an index."""
     out.mkdir(parents=True)
-    groups = sorted(each for each in CONF.iterdir() if each.is_dir() and any(each.glob("*.yaml")) and each.name != "local")
+    groups = sorted(
+        each for each in CONF.iterdir() if each.is_dir() and any(each.glob("*.yaml")) and each.name != "local"
+    )
     programs = sorted(CONF.glob("*.yaml"))
     index = ["# Every key of the configuration", "", ABOUT, ""]
     index += ["## Programs", "", "| settings of | page |", "|---|---|"]

@@ -7,7 +7,7 @@ What only the whole file can tell (an unknown name, an overlap, a length that th
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from longtake.storyboard.parse import SEGMENT_KEYS, TAKE_KEYS, VIDEO_KEYS
+from longtake.storyboard.parse import RENAMED, SEGMENT_KEYS, TAKE_KEYS, VIDEO_KEYS
 from longtake.storyboard.schema import DIRECTIONS, ROLES
 
 _TEXT = {"type": ["string", "number", "boolean", "null"]}  # YAML reads `prompt: 7` as a number; it is the text "7"
@@ -18,7 +18,7 @@ _NAMED = {"type": ["string", "number", "boolean"], "not": {"enum": ["none", "all
 
 _ABOUT: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "prompt": (_TEXT, "The text of this segment or video; at the top, of all that state none."),
-    "rate": (_NUMBER, "Compression ratio: video tokens for each context token where this is remembered."),
+    "compression_ratio": (_NUMBER, "Video tokens for each context token where this is remembered."),
     "num_frames": ({"type": ["integer", "null"], "minimum": 1}, "Length in pixel frames."),
     "latents": ({"type": ["integer", "null"], "minimum": 1}, "Length in latent frames; instead of num_frames."),
     "name": (_NAME, "What other segments call it."),
@@ -53,11 +53,18 @@ def json_schema() -> dict[str, Any]:
     segment = _object(SEGMENT_KEYS, ["name"])
     # A segment is named by whoever wrote it; a length is given once; `between` says both ends.
     segment["properties"]["name"] = {**_NAMED, "description": _ABOUT["name"][1]}
-    segment["allOf"] = [_not_both("num_frames", "latents"), _not_both("between", "after"), _not_both("between", "before")]
+    segment["allOf"] = [
+        _not_both("num_frames", "latents"),
+        _not_both("between", "after"),
+        _not_both("between", "before"),
+    ]
     video = _object(VIDEO_KEYS, ["path"])
     videos = {"anyOf": [_TEXT, video, {"type": "array", "items": {"anyOf": [{"type": "string"}, video]}}]}
     own = {
-        "video": {**videos, "description": "A video of yours, or a list of them: at the start, at the end, or at both."},
+        "video": {
+            **videos,
+            "description": "A video of yours, or a list of them: at the start, at the end, or at both.",
+        },
         "segments": {"type": "array", "items": segment, "minItems": 1, "description": "What to make, in order."},
     }
     take = _object([key for key in TAKE_KEYS if key not in own], ["segments"])
@@ -70,9 +77,11 @@ def json_schema() -> dict[str, Any]:
 
 
 def _object(keys: Sequence[str], required: Sequence[str]) -> dict[str, Any]:
+    properties = {key: {**_ABOUT[key][0], "description": _ABOUT[key][1]} for key in keys}
+    older = {old: {**properties[new], "deprecated": True} for old, new in RENAMED.items() if new in properties}
     return {
         "type": "object",
-        "properties": {key: {**_ABOUT[key][0], "description": _ABOUT[key][1]} for key in keys},
+        "properties": {**properties, **older},
         "required": list(required),
         "additionalProperties": False,
     }

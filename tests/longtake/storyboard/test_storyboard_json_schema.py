@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from longtake.rollouts.memory import MemoryPolicy
 from longtake.storyboard.json_schema import json_schema
-from longtake.storyboard.parse import SEGMENT_KEYS, TAKE_KEYS, VIDEO_KEYS, read_storyboard
+from longtake.storyboard.parse import RENAMED, SEGMENT_KEYS, TAKE_KEYS, VIDEO_KEYS, read_storyboard
 from longtake.storyboard.schema import ModelLimits
 
 VALIDATOR = Draft202012Validator(json_schema())
@@ -40,7 +40,9 @@ def test_it_knows_the_keys_of_the_parser_and_says_what_each_means():
     segment = schema["properties"]["segments"]["items"]
     video = schema["properties"]["video"]["anyOf"][1]
     for part, keys in ((schema, TAKE_KEYS), (segment, SEGMENT_KEYS), (video, VIDEO_KEYS)):
-        assert set(part["properties"]) == set(keys)
+        older = {key for key, said in part["properties"].items() if said.get("deprecated")}
+        assert set(part["properties"]) - older == set(keys)
+        assert older == {old for old, new in RENAMED.items() if new in keys}
         assert all(each["description"] for each in part["properties"].values())
 
 
@@ -54,7 +56,9 @@ def test_the_examples_are_valid(path):
     [
         "segments: [{name: a}]",
         "segments: [{name: 7, prompt: 3, num_frames: null}]",
-        "{seed: 1, prompt: x, rate: 8, segment_frames: 40, segments: [{name: a, memory: none}, {name: b, memory: [a]}]}",
+        "{seed: 1, prompt: x, compression_ratio: 8, segment_frames: 40, segments: [{name: a, memory: none}]}",
+        "segments: [{name: a, memory: all}, {name: b, memory: [a]}]",
+        "{rate: 8, segments: [{name: a, rate: 4}]}",
         "{video: a.mp4, segments: [{name: a, after: none}]}",
         "{video: [{path: a.mp4, role: both}], segments: [{name: a, between: [first, last]}]}",
         "segments: [{name: a, num_frames: 37, latents: null}]",
@@ -77,7 +81,7 @@ def test_what_is_right_is_taken_by_both(text, tmp_path):
         "segments: [{name: a, num_frames: 37, latents: 10}]",
         "segments: [{name: a, num_frames: 0}]",
         "segments: [{name: a, seed: -1}]",
-        "segments: [{name: a, rate: fast}]",
+        "segments: [{name: a, compression_ratio: fast}]",
         "segments: [{name: a, direction: sideways}]",
         "segments: [{name: a, between: [b]}]",
         "segments: [{name: a, between: [b, c], after: b}]",
