@@ -27,8 +27,8 @@ REFERENCE = "docs/reference/configuration"
 
 
 ABOUT = """These pages are generated from the files under `conf/`. Any key can be changed on the command line by its
-dotted name: `python train.py optimizer.lr=3e-4 network.chunk_frames=20`. On the page of a group, names go behind the name
-of the group. A default `${a.b}` follows another key, `???` must be given, and `null` is nothing."""
+dotted name: `python train.py optimizer.lr=3e-4 network.chunk_frames=20`. On the page of a group, names go behind the
+name of the group. A default `${a.b}` follows another key, `???` must be given, and `null` is nothing."""
 
 
 class Key(NamedTuple):
