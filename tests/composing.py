@@ -98,5 +98,5 @@ def check(program, *changes):
 def readme_commands() -> list[str]:
     """The lines of README and docs that start a program."""
     pages = "\n".join(path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))))
-    blocks = re.findall(r"^```\n(.*?)^```", pages, re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line.startswith("python ")]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", pages, re.MULTILINE | re.DOTALL)
+    return [line for language, block in blocks if not language for line in block.splitlines() if line.startswith("python ")]
