@@ -99,4 +99,5 @@ def readme_commands() -> list[str]:
     """The lines of README and docs that start a program."""
     pages = "\n".join(path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))))
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", pages, re.MULTILINE | re.DOTALL)
-    return [line for language, block in blocks if not language for line in block.splitlines() if line.startswith("python ")]
+    lines = [line for language, block in blocks if not language for line in block.splitlines()]
+    return [line for line in lines if line.startswith("python ")]
