@@ -91,7 +91,7 @@ def test_a_folder_is_scored(pipe, tmp_path):
 
 
 def test_an_unknown_name_is_told():
-    with pytest.raises(AttributeError, match="module 'longtake' has no 'Pipelin'; it has .*Pipeline"):
+    with pytest.raises(AttributeError, match=r"module 'longtake' has no 'Pipelin'; it has .*Pipeline"):
         _ = longtake.Pipelin
 
 
