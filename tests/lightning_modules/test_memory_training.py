@@ -148,7 +148,7 @@ def test_a_storyboard_is_made_kept_and_rolled_again(lovic, tmp_path, caplog):
         )
     assert "TFLOPs" in caplog.text
     assert "keys and values" in caplog.text
-    assert "two at rate 2: 4 context tokens, effective rate 2.00" in caplog.text
+    assert "two at ratio 2: 4 context tokens, effective ratio 2.00" in caplog.text
     assert not (tmp_path / "out" / "000.mp4").exists()
     path = make_storyboard_video(cfg, write_video, read_frames)
     frames = read_frames(path, height=32, width=32, fps=0, crop_place=0.5)
