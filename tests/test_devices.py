@@ -37,7 +37,9 @@ def move(module):
             setattr(part, name, torch.nn.Parameter(torch.empty_like(value, device=DEVICE)))
         for name, value in list(part.named_buffers(recurse=False)):
             setattr(part, name, torch.empty_like(value, device=DEVICE))
-    return module.to(DEVICE) if isinstance(module, LightningModule) else module  # which notes the device
+    if isinstance(module, LightningModule):
+        module._device = torch.device(DEVICE)  # as `to` would note, which cannot swap fake tensors
+    return module
 
 
 def inputs(cfg, frames=FRAMES, batch=2):
