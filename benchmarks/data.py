@@ -10,7 +10,6 @@ import functools
 import itertools
 import json
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from longtake.process import settle
+from longtake.process import peak_resident_gib, settle
 
 settle()
 
@@ -128,7 +127,7 @@ def peak(root: Path, cache: Path) -> float:
 
 def _peaked(root: Path, cache: Path, queue: Any) -> None:
     fill(root, cache, Portion())
-    queue.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    queue.put(1024 * peak_resident_gib())
 
 
 def waited(root: Path, cache: str | Path) -> float:

@@ -70,7 +70,7 @@ class Roller:
         made: list[Tensor] = []
         for place, scene in enumerate(scenes):
             ratio = self.rollout.memory.compression_ratio
-            seen = [_remembered(scenes, place, other, made[other].shape[2], ratio) for other in range(place)]
+            seen = [remembered(scenes, place, other, made[other].shape[2], ratio) for other in range(place)]
             touching = [other for other in range(place) if scenes[other].shot == scene.shot]
             before = [x for x in touching if scenes[x].start + made[x].shape[2] == scene.start]
             picked = self.rollout.memory.select([abs(each.start) for each in seen], first=0) if remembers else []
@@ -95,7 +95,7 @@ class Roller:
         return made
 
 
-def _remembered(scenes: Sequence[Scene], place: int, other: int, frames: int, ratio: float) -> RememberedSegment:
+def remembered(scenes: Sequence[Scene], place: int, other: int, frames: int, ratio: float) -> RememberedSegment:
     """An earlier scene as a later one sees it: along the shot where both are of one, else along the take."""
     if scenes[other].shot == scenes[place].shot:
         return RememberedSegment(scenes[other].start - scenes[place].start, frames, ratio)

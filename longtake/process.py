@@ -4,6 +4,7 @@ import ctypes
 import os
 import resource
 import sys
+from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _KEPT_BYTES, _LARGEST_KEPT = 1 << 30, 1 << 25  # 32 MiB is the most that glibc before 2.35 takes
@@ -59,5 +60,9 @@ def set_matmul_precision(precision: str) -> None:
 
 def peak_resident_gib() -> float:
     """The largest resident size this process has had, in GiB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss of a child begins at the size that its parent had
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**30 if sys.platform == "darwin" else 2**20)

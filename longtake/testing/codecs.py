@@ -30,6 +30,7 @@ def check_codec(codec: Codec, *, height: int = 16, width: int = 24, prefix: bool
         _is_a_function_of_each_row(codec, video)
         if prefix:
             _begins_alike(codec, video)
+        _streams_what_it_encodes(codec, video, exact=prefix)
         _streams_what_it_decodes(codec, video)
     name = codec.fingerprint
     require(
@@ -104,6 +105,22 @@ def _begins_alike(codec: Codec, video: Tensor) -> None:
             f"the latents of the first {(count - 1) * codec.time_factor + 1} frames are not the first {count} of the "
             "whole video: frames must not be seen by those before them",
         )
+
+
+def _streams_what_it_encodes(codec: Codec, video: Tensor, *, exact: bool) -> None:
+    """encode_stream's pieces, put together, are what encode makes; of a codec that is only nearly causal, as many."""
+    first = codec.time_factor + 1
+    pieces = [video[:, :, :first], video[:, :, first:]]
+    streamed, whole = torch.cat(list(codec.encode_stream(iter(pieces))), dim=2), codec.encode(video)
+    require(
+        streamed.shape == whole.shape,
+        f"the pieces of encode_stream make {tuple(streamed.shape)}, and encode {tuple(whole.shape)}",
+    )
+    difference = furthest(streamed, whole)
+    require(
+        difference < 1e-3 or not exact,
+        f"encode_stream differs from encode by {difference:.2g}: films are cached by it piece by piece",
+    )
 
 
 def _streams_what_it_decodes(codec: Codec, video: Tensor) -> None:

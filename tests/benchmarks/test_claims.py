@@ -74,14 +74,14 @@ def test_every_method_composes_and_its_parts_are_built(name, releases):
 
 
 def test_what_is_shipped_is_what_the_names_say(releases):
-    network = merged("vin", releases)[1].network
-    assert (network.fusion, network.local_frames, network.chunk_frames) == ("early", 6, 10)
-    assert network.interface.keyframe_seconds == 1.0
-    assert merged("vin_fusion_late", releases)[1].network.fusion == "late"
-    assert merged("vin_local_4", releases)[1].network.local_frames == 4
-    dense = merged("vin_keyframes_0.2", releases)[1]
-    assert dense.lightning_module.network.interface.keyframe_seconds == 0.2
-    assert instantiate(dense.network.interface).keyframes(7, torch.device("cpu")).tolist() == list(range(7))
+    network = merged("vin", releases)[1]["network"]
+    assert (network["fusion"], network["local_frames"], network["chunk_frames"]) == ("early", 6, 10)
+    assert network["interface"]["keyframe_seconds"] == 1.0
+    assert merged("vin_fusion_late", releases)[1]["network"]["fusion"] == "late"
+    assert merged("vin_local_4", releases)[1]["network"]["local_frames"] == 4
+    dense = merged("vin_keyframes_0.2", releases)[1]["network"]["interface"]
+    assert dense["keyframe_seconds"] == 0.2
+    assert instantiate(dense).keyframes(7, torch.device("cpu")).tolist() == list(range(7))
 
 
 def test_names_are_chosen_or_refused():

@@ -173,8 +173,8 @@ def test_every_case_names_the_colour_once_and_leaves_the_shot_where_it_says():
 
 def test_scenes_are_seen_along_the_shot_or_along_the_take():
     line = [scenes.Scene([""], 0, 0), scenes.Scene([""], 0, 1), scenes.Scene([""], 20, 0)]
-    seen = [scenes._piece(line, 2, other, torch.zeros(1, 1, 10, 2, 2), (None, None), 8.0) for other in (0, 1)]
-    assert [(piece.start, piece.shot) for piece in seen] == [(-20, 0), (-10, -1)]
+    seen = [scenes.remembered(line, 2, other, 10, 8.0) for other in (0, 1)]
+    assert [(piece.start, piece.cuts) for piece in seen] == [(-20, 0), (-10, -1)]
 
 
 def test_memory_tells_a_return_what_the_window_cannot(lovic):

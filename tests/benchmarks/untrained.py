@@ -25,5 +25,6 @@ def awake(overrides, path):
     with torch.no_grad():
         for parameter in module.parameters():  # gates that begin at zero would hide what lies behind them
             parameter.add_(0.1 * torch.randn_like(parameter))
-    torch.save({CONFIG_KEY: OmegaConf.to_container(cfg, resolve=True), "state_dict": module.state_dict()}, path)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    torch.save({CONFIG_KEY: config, "state_dict": module.state_dict(), "global_step": cfg.trainer.max_steps}, path)
     return path

@@ -8,27 +8,24 @@ from composing import ROOT
 from hydra import compose, initialize_config_dir
 from tiny_runs import config
 
-from datamodules.video_datamodule import VideoDataModule
 from longtake.cli.take import make_videos
 from longtake.cli.training import train
 from longtake.releases.writing import release
 from longtake.video import write_video
-from networks.control import to_latent_frames
 
 pytestmark = pytest.mark.slow
 
 
-def with_poses(batch_of):
-    """A batch as a table with poses would give it: each pixel frame goes one further along."""
-
-    def batch(self, *args, **kwargs):
-        made = batch_of(self, *args, **kwargs)
-        count = 4 * (made.video.shape[2] - 1) + 1
-        poses = torch.arange(count, dtype=torch.float32)[:, None] * torch.tensor([1.0, 0.0, 5.0])
-        control = to_latent_frames(poses, 4).expand(len(made.video), -1, -1)
-        return made._replace(per_frame={"control": control})
-
-    return batch
+@pytest.fixture
+def table(videos, tmp_path):
+    """A table of the videos with a file of poses for each: every pixel frame goes one further along."""
+    poses = "".join(f"{n},{n},0,{5 * n}\n" for n in range(25))
+    lines = ["path,text,control"]
+    for video in sorted(videos.glob("*.mp4")):
+        (tmp_path / f"{video.stem}.csv").write_text(f"frame,x,y,angle\n{poses}")
+        lines.append(f"{video},{video.stem},{tmp_path / video.stem}.csv")
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    return f"datamodule.table={tmp_path / 'table.csv'}"
 
 
 def make(run, output, *overrides):
@@ -43,10 +40,9 @@ def make(run, output, *overrides):
     return make_videos(cfg, write_video)
 
 
-def test_control_is_trained_released_and_given_by_a_file(videos, tmp_path, monkeypatch):
-    monkeypatch.setattr(VideoDataModule, "batch", with_poses(VideoDataModule.batch))
+def test_control_is_trained_released_and_given_by_a_file(videos, table, tmp_path):
     run, folder = tmp_path / "run", tmp_path / "release"
-    assert train(config(videos, run, "control=pose", "optimizer.lr=0.01")) is not None
+    assert train(config(videos, run, table, "control=pose", "optimizer.lr=0.01")) is not None
     assert "val_without_control/loss" in (run / "csv" / "metrics.csv").read_text().splitlines()[0]
     release(run, folder, torch.float32)
     walk = tmp_path / "walk.csv"
@@ -61,5 +57,7 @@ def test_control_is_trained_released_and_given_by_a_file(videos, tmp_path, monke
 
 
 def test_control_without_a_column_is_refused_in_training(videos, tmp_path):
-    with pytest.raises(ValueError, match="this network takes control, which the data does not have"):
+    with pytest.raises(
+        ValueError, match=r"mp4 has no file of control, which control=… needs: name one with x, y, angle"
+    ):
         train(config(videos, tmp_path / "run", "control=pose"))

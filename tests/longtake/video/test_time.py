@@ -233,9 +233,9 @@ def test_an_hour_of_film_fits_into_a_fixed_memory(tmp_path):
                 new.is_keyframe = packet.is_keyframe
                 hour.mux(new)
     read = (
-        "import resource; from longtake.video import stream_frames\n"
+        "from longtake.process import peak_resident_gib\nfrom longtake.video import stream_frames\n"
         f"blocks = stream_frames({str(tmp_path / 'hour.mp4')!r}, height=480, width=832, fps=2)\n"
-        "print(sum(len(block) for block in blocks), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "print(sum(len(block) for block in blocks), int(1024 * peak_resident_gib()))"
     )
     done = subprocess.run([sys.executable, "-c", read], cwd=ROOT, capture_output=True, text=True, check=True)
     count, mebibytes = map(int, done.stdout.split())
