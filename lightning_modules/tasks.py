@@ -70,11 +70,17 @@ class TaskSampler:
         max_context: Size,
         neighbour_gap_prob: Share,
         window_frames: Count,
+        min_context: Size = 1,
     ) -> None:
-        """past_prob, future_prob: of rows that know something before, and after; max_context: segments known at most.
+        """Take the shares and counts that tasks are drawn by.
 
-        neighbour_gap_prob: how often, on either side, the nearest segment is withheld where there are others;
-        window_frames: clean latent frames of a known segment that directly adjoins the target, on each side.
+        Args:
+            past_prob: share of rows that know something before the target, in [0, 1].
+            future_prob: share of rows that know something after it, in [0, 1].
+            max_context: segments known at most, at least 2.
+            neighbour_gap_prob: how often, on either side, the nearest segment is withheld where there are others.
+            window_frames: clean latent frames of a known segment that directly adjoins the target, on each side.
+            min_context: segments known at least, where a row knows any and has so many.
 
         Raises:
             ValueError: if a share or a count is out of range.
@@ -87,9 +93,12 @@ class TaskSampler:
             raise ValueError(f"tasks.max_context={max_context} must be at least 2: one segment before and one after")
         if window_frames < 0:
             raise ValueError(f"tasks.window_frames={window_frames} must be at least 0")
+        if not 1 <= min_context <= max_context:
+            raise ValueError(f"tasks.min_context={min_context} must be from 1 to tasks.max_context={max_context}")
         self.past_prob, self.future_prob = past_prob, future_prob
         self.max_context, self.neighbour_gap_prob = max_context, neighbour_gap_prob
         self.window_frames = window_frames
+        self.min_context = min_context
 
     def __call__(self, batch: SegmentBatch, rows: Sequence[torch.Generator]) -> SegmentTask:
         """rows: one generator a row; a row's task depends on its own generator and its valid slots only.
@@ -122,7 +131,8 @@ class TaskSampler:
             known.append(first)
             others += [slot for slot in left if slot != first]
         most = min(self.max_context, len(known) + len(others))
-        count = len(known) + int(uniform[5] * (most - len(known) + 1))
+        least = min(most, max(len(known), self.min_context))
+        count = least + int(uniform[5] * (most - least + 1))
         known += sorted(others, key=lambda slot: order[slot])[: count - len(known)]
         return Choice(target, sorted(known))
 

@@ -40,10 +40,11 @@ def to_latent_frames(values: Tensor, frames_per_latent: int) -> Tensor:
 
 
 class FrameControl(nn.Module):
-    """Numbers of each frame as an addition to the time embedding, which modulates every block of the DiT.
+    """Numbers of each frame as an addition to the time embedding, which modulates every block, and to its tokens.
 
     The last layer begins at zero: at step 0 the network is what it was without control. Source: the per-frame adaLN of
-    world models (Matrix-Game, DFoT's external conditions); the sizes are our choice.
+    world models (Matrix-Game, DFoT's external conditions). That our DiT's tokens bear it too, as the remembered ones
+    do, is our choice: attention finds what was seen from the same place by it. The sizes are our choice.
     """
 
     columns: tuple[str, ...]
@@ -135,19 +136,27 @@ def embed_control(control: FrameControl | None, condition: Condition) -> Conditi
     return condition._replace(frame_embedding=control(values, values[:, 0]))
 
 
+def _embedded(condition: Condition) -> Tensor | None:
+    """What was embedded of the frames, b f d; zero in rows whose control is dropped in training."""
+    frames, dropped = condition.frame_embedding, condition.events.get("control_dropped")
+    return frames if frames is None or dropped is None else frames * ~dropped[:, None, None]
+
+
+def add_to_tokens(tokens: Tensor, condition: Condition) -> Tensor:
+    """Tokens of frames, b f s d, with what was embedded of their frames added; as they are where nothing was."""
+    frames = _embedded(condition)
+    return tokens if frames is None else tokens + frames.unsqueeze(2).to(tokens.dtype)
+
+
 def add_frames(embedded: Tensor, condition: Condition, others: int = 0) -> Tensor:
     """Time embeddings with what was embedded of the frames added.
 
     embedded: b f+others d, or 1 1 d for all; others: groups of tokens without a place behind the frames' (see
-    `group_times`), which get nothing. Rows whose control is dropped in training get nothing either. Returns b f+others
-    d, or embedded as it is where nothing was embedded.
+    `group_times`), which get nothing. Returns b f+others d, or embedded as it is where nothing was embedded.
     """
-    frames = condition.frame_embedding
+    frames = _embedded(condition)
     if frames is None:
         return embedded
-    dropped = condition.events.get("control_dropped")
-    if dropped is not None:
-        frames = frames * ~dropped[:, None, None]
     return embedded + nn.functional.pad(frames, (0, 0, 0, others)).to(embedded.dtype)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from networks.blocks import DiTBlock, KeyValue, PlainLayerNorm, modulated, whole_groups
-from networks.control import NAME, FrameControl, add_frames, embed_control
+from networks.control import NAME, FrameControl, add_frames, add_to_tokens, embed_control
 from networks.embeddings import PlaceEmbedding, TextEmbedding, TimeEmbedding
 from networks.interfaces import Backbone, Condition, ContextTokens, TokenGrid, VideoNetwork
 from networks.ranges import Positive, Size
@@ -108,11 +108,16 @@ class VideoDiT(VideoNetwork):
         """
         grid = TokenGrid(noisy.shape[2], noisy.shape[3] // PATCH, noisy.shape[4] // PATCH)
         rotation = self.rope(positions_of(condition.frame_index, grid.rows, grid.columns))
+        condition = self.encode_context(condition)
         # No name for what is embedded: it would be held until the end.
         tokens, layout, rotation, key_mask, attend = join(
-            self.embed(noisy, condition.frame_index), rotation, grid, condition, extra_tokens, detached_frames
+            add_to_tokens(self.embed(noisy, condition.frame_index), condition),
+            rotation,
+            grid,
+            condition,
+            extra_tokens,
+            detached_frames,
         )
-        condition = self.encode_context(condition)
         embedded = add_frames(self.time(group_times(time)), condition, others=1)
         if global_embedding is not None:
             embedded = embedded + global_embedding.unsqueeze(1)

@@ -124,6 +124,15 @@ def test_a_cut_or_a_gap_ends_the_window_but_not_the_memory():
     assert cut.shot.tolist() == [int(target > 2) for target in cut.target.tolist()]
 
 
+def test_as_many_are_known_as_must_be():
+    least = sampler(past_prob=1.0, future_prob=0.0, neighbour_gap_prob=0.0, min_context=3, max_context=4)
+    task = least(batch(200), generators(200))
+    counts = [len(known) for known in slots_of(task.context)]
+    assert {(target, count) for target, count in zip(task.target.tolist(), counts, strict=True)} == {
+        (1, 1), (2, 2), (3, 3), (4, 3), (4, 4), (5, 3), (5, 4),
+    }  # fmt: skip
+
+
 def test_empty_slots_are_neither_target_nor_known():
     task = sampler(past_prob=1.0, future_prob=1.0)(batch(300, valid=[True] * 3 + [False] * 3), generators(300))
     assert set(task.target.tolist()) == {1}
@@ -197,6 +206,7 @@ def test_a_fixed_task_of_a_row_without_that_side_knows_nothing_of_it():
         ({"neighbour_gap_prob": -0.1}, "neighbour_gap_prob=-0.1 must be"),
         ({"max_context": 1}, "max_context=1 must be at least 2"),
         ({"window_frames": -1}, "window_frames=-1 must be at least 0"),
+        ({"min_context": 5}, "min_context=5 must be from 1 to tasks.max_context=4"),
     ],
 )
 def test_wrong_settings_are_one_sentence(changes, sentence):

@@ -83,6 +83,16 @@ def test_a_row_whose_control_is_dropped_goes_without(name):
     torch.testing.assert_close(dropped[1:], made[1:], rtol=1e-4, atol=1e-5)
 
 
+def test_tokens_bear_their_frame_s_control():
+    network = awake(tiny_dit(control=pose())).eval()
+    network.modulation.weight.data.zero_()  # control does not modulate any block, which its bias still opens
+    noisy, time, condition = controlled(6)
+    changed = {"control": condition.per_frame["control"].clone()}
+    changed["control"][:, 3] += 1
+    difference = (network(noisy, time, condition._replace(per_frame=changed)) - network(noisy, time, condition)).abs()
+    assert difference[:, :, [0, 1, 2, 4, 5]].max() > 1e-5  # other frames see it in the tokens alone
+
+
 def test_a_frame_s_control_acts_on_that_frame_first():
     network = awake(tiny_dit(control=pose(), depth=1)).eval()
     network.blocks[0].attention.out.weight.data.zero_()  # nothing is exchanged between frames
