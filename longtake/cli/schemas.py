@@ -202,6 +202,18 @@ class MakeTestbedSettings(TypedDict):
     num_workers: Size
 
 
+class AnswerTestbedSettings(TypedDict):
+    """conf/testbed_answer.yaml."""
+
+    weights: Text
+    testbed: Text
+    output: Folder
+    ratios: Sequence[Rate]
+    kinds: Texts | None
+    num_inference_steps: Size | None
+    device: Text | None
+
+
 class ScoreTestbedSettings(TypedDict):
     """conf/testbed_score.yaml."""
 

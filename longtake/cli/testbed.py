@@ -1,12 +1,14 @@
-"""A test set of mazes in which memory is necessary: makes it, and scores anybody's predictions.
+"""A test set of mazes in which memory is necessary: makes it, answers it, and scores anybody's predictions.
 
-`longtake testbed make output=FOLDER`, `longtake testbed score testbed=FOLDER predictions=FOLDER output=FOLDER`
+`longtake testbed make output=FOLDER`, `longtake testbed answer weights=WEIGHTS testbed=FOLDER output=FOLDER`,
+`longtake testbed score testbed=FOLDER predictions=FOLDER output=FOLDER`
 """
 
 import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +92,57 @@ def _show_made(info: dict[str, Any] | Any, output: Path) -> None:
     print(f"next: predict, then longtake testbed score testbed={output} predictions=FOLDER output=FOLDER")
 
 
+def answer(cfg: DictConfig) -> None:
+    """Writes the answers of weights with a memory, one folder a method; what is there already stays.
+
+    Args:
+        cfg: composed from conf/testbed_answer.yaml.
+
+    Raises:
+        ValueError: the weights cannot answer, the folder holds answers of others, or there is no such kind.
+    """
+    import numpy as np
+    from rich.progress import track
+
+    from longtake.cli.composed import check_settings
+    from longtake.cli.schemas import AnswerTestbedSettings
+    from longtake.pipeline import Pipeline
+    from longtake.releases.disclosure import public_name
+    from longtake.releases.reading import weights_hash
+    from longtake.testbed.answering import Answerer, methods_of
+    from longtake.testbed.folder import open_testbed
+    from longtake.testbed.questions import chosen
+    from networks.files import claimed, whole, write_text
+
+    check_settings(cfg, AnswerTestbedSettings)
+    testbed = open_testbed(cfg.testbed)
+    asked = chosen(testbed.questions, None if cfg.kinds is None else list(cfg.kinds))
+    pipeline = Pipeline.from_pretrained(cfg.weights, device=cfg.device, num_inference_steps=cfg.num_inference_steps)
+    answerer = Answerer(pipeline, testbed)
+    output = Path(cfg.output)
+    steps = pipeline.module.sampler.num_inference_steps
+    source = {"testbed": testbed.name, "weights_hash": weights_hash(pipeline.module), "num_inference_steps": steps}
+    with claimed(output):
+        note = output / "answers.json"
+        if note.is_file() and {**json.loads(note.read_text()), "weights": None} != {**source, "weights": None}:
+            raise ValueError(f"{output} holds answers of other weights, steps or test set: take another folder")
+        write_text(note, json.dumps({**source, "weights": public_name(cfg.weights)}) + "\n")
+        methods = methods_of(list(cfg.ratios))
+        makers: dict[str, partial[Any]] = {m.name: partial(answerer.answer, method=m) for m in methods}
+        makers["codec"] = partial(answerer.reconstruct)
+        for name in makers:
+            (output / name).mkdir(exist_ok=True)
+        for question in track(asked, description="questions", disable=not sys.stderr.isatty()):
+            for name, make_answer in makers.items():
+                target = output / name / f"{question.id}.npz"
+                if not target.is_file():
+                    frames = make_answer(question)
+                    with whole(target) as part, part.open("wb") as file:
+                        np.savez_compressed(file, frames)
+    print(f"{len(makers)} methods, {len(asked)} answers each, in {output}")
+    print(f"next: longtake testbed score testbed={cfg.testbed} predictions={output} output=FOLDER")
+
+
 def score(cfg: DictConfig) -> "Scores":
     """Checks the test set, scores every prediction, writes and shows the table."""
     from rich.progress import track
@@ -142,16 +195,16 @@ def show(scores: "Scores", *, tolerance: float, output: Path) -> None:
     console.print(f"see {output / PAGE}", markup=False, highlight=False, soft_wrap=True)
 
 
-PROGRAMS = {"make": make, "score": score}
+PROGRAMS = {"make": make, "answer": answer, "score": score}
 
 
 def main() -> None:
     """The program: the first word says what it does."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in PROGRAMS:
-        told = f"error: testbed {name!r} is neither make nor score. " if name not in ("", "-h", "--help") else ""
+        told = f"error: testbed {name!r} is none of make, answer, score. " if name not in ("", "-h", "--help") else ""
         sys.stderr.write(
-            f"{told}usage: longtake testbed {{make|score}} [key=value …]; --help after one lists its settings\n"
+            f"{told}usage: longtake testbed {{make|answer|score}} [key=value …]; --help after one lists its settings\n"
         )
         sys.exit(2 if told or not name else 0)
     sys.argv = [f"{sys.argv[0]} {name}", *sys.argv[2:]]

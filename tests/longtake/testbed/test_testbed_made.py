@@ -80,7 +80,7 @@ def test_the_program_says_what_it_can_do(monkeypatch, capsys, word, code):
     with pytest.raises(SystemExit) as caught:
         program.main()
     assert caught.value.code == code
-    assert "make|score" in capsys.readouterr().err
+    assert "make|answer|score" in capsys.readouterr().err
 
 
 # Walks and questions

@@ -1,0 +1,130 @@
+"""Answers from memory: each method remembers what its name says, and the codec's own loss is measured beside them."""
+
+import numpy as np
+import pytest
+import torch
+from builders import CHANNELS, TEXT, awake, tiny_dit, tiny_lovic
+from torch.nn import functional
+
+from longtake.objectives import CleanPrediction, LinearPath, NoWeight, Objective, Uniform
+from longtake.pipeline import Pipeline
+from longtake.rollouts.segmentwise import Segmentwise
+from longtake.rollouts.whole import Whole
+from longtake.samplers import ClassifierFreeGuidance, Euler
+from longtake.testbed.answering import Answerer, Method, methods_of
+from networks.control import PoseControl
+
+
+class Thinned:
+    """Every fourth frame at an eighth of the size, and nothing else."""
+
+    channels, time_factor, space_factor = CHANNELS, 4, 8
+
+    def to(self, device):
+        return self
+
+    def encode(self, video):
+        small = functional.avg_pool3d(video[:, :, ::4], (1, 8, 8))
+        return functional.pad(small, (0, 0, 0, 0, 0, 0, 0, 1))
+
+    def decode_stream(self, latents):
+        shown = latents[:, :3].repeat_interleave(8, 3).repeat_interleave(8, 4).repeat_interleave(4, 2)
+        yield shown[:, :, 3:].clamp(-1, 1)
+
+
+class Silence:
+    features = TEXT
+
+    def encode(self, captions):
+        return torch.zeros(len(captions), 1, TEXT), torch.ones(len(captions), 1, dtype=torch.bool)
+
+
+def pipeline(**changes):
+    control = PoseControl(width=32, frames_per_latent=4, unit=50.0)
+    network = awake(tiny_lovic(tiny_dit(control=control)), scale=0.1).eval()
+    objective = Objective(path=LinearPath(), prediction=CleanPrediction(), times=Uniform(), weight=NoWeight())
+    module = torch.nn.Module()
+    module.network, module.objective, module.sampler = network, objective, Euler(num_inference_steps=2)
+    rollout = Segmentwise(
+        segment_frames=2, window_frames=1, max_context=5, compression_ratio=4.0, ratio_growth=1.0,
+        max_compression_ratio=32.0, memory_level=0.0,
+    )  # fmt: skip
+    parts = {
+        "module": module, "guidance": ClassifierFreeGuidance(scale=1.0), "rollout": rollout, "codec": Thinned(),
+        "text_encoder": Silence(), "height": 32, "width": 32, "fps": 8.75,
+    }  # fmt: skip
+    return Pipeline(**{**parts, **changes})
+
+
+@pytest.fixture(scope="module")
+def answerer(testbed):
+    return Answerer(pipeline(), testbed)
+
+
+def asked(testbed, task):
+    return next(question for question in testbed.questions if question.task == task)
+
+
+def test_every_method_answers_with_the_frames_that_are_asked_for_and_each_with_others(answerer, testbed):
+    question = asked(testbed, "retrieval-16")
+    answers = {method.name: answerer.answer(question, method) for method in methods_of([2, 4])}
+    assert list(answers) == [
+        "window", "full_context", "memory_2", "memory_4",
+        "full_context.other_maze", "full_context.shuffled", "full_context.unvisited",
+    ]  # fmt: skip
+    for name, frames in answers.items():
+        assert (frames.shape, frames.dtype) == ((16, 32, 32, 3), np.uint8)
+        assert np.array_equal(frames, answerer.answer(question, next(m for m in methods_of([2, 4]) if m.name == name)))
+    assert question.unvisited is None  # these walks see one another's regions: nothing is left to remember
+    different = [frames.tobytes() for name, frames in answers.items() if name != "full_context.unvisited"]
+    assert len(set(different)) == len(different)
+
+
+def test_the_window_knows_the_last_frames_alone_and_a_memory_all(answerer, testbed):
+    question = asked(testbed, "retrieval-16")
+    own = answerer.walk(question.context)
+    changed = own._replace(latents=own.latents.clone())
+    changed.latents[:, :, 0] += 1  # of five; the window is one
+    for memory, same in (("none", True), ("own", False)):
+        method = Method("", memory, 1.0)
+        made = []
+        for walk in (own, changed):
+            pieces = answerer.pieces(walk) if memory == "own" else []
+            poses = torch.cat([walk.poses, answerer.poses(question.target)])
+            made.append(answerer.continued(walk, poses, pieces, question, method)[:, :, 5:])
+        assert torch.equal(*made) == same
+
+
+def test_what_is_remembered_stands_before_the_target_with_its_own_poses(answerer, testbed):
+    question = asked(testbed, "retrieval-16")
+    own = answerer.walk(question.context)
+    pieces = answerer.pieces(own)
+    assert [(piece.start, piece.past.video.shape[2]) for piece in pieces] == [(-5, 1), (-4, 2), (-2, 2)]
+    assert torch.equal(torch.cat([piece.past.video for piece in pieces], dim=2), own.latents)
+    last = pieces[-1].past.per_frame["control"][0, -1].reshape(4, 3)
+    assert torch.equal(last, answerer.poses(question.context)[-4:])
+    shuffled = answerer.history(question, "shuffled", own)
+    assert torch.equal(shuffled.poses, own.poses)
+    assert not torch.equal(shuffled.latents, own.latents)
+    torch.testing.assert_close(shuffled.latents.sum(dim=2), own.latents.sum(dim=2))
+    other = answerer.history(question, "other_maze", own)
+    assert not torch.equal(other.latents, own.latents)
+
+
+def test_a_reconstruction_shows_the_target_s_own_frames(answerer, testbed):
+    question = asked(testbed, "retrieval-16")
+    frames, real = answerer.reconstruct(question), testbed.frames(question.target)
+    assert frames.shape == real.shape
+    small = real[3::4].reshape(4, 4, 8, 4, 8, 3).mean(axis=(2, 4))
+    assert np.abs(frames[3::4, ::8, ::8].astype(float) - small).max() < 1.5
+
+
+def test_weights_that_cannot_answer_are_refused(testbed):
+    with pytest.raises(ValueError, match="rollout=whole remembers nothing; train network=lovic"):
+        Answerer(pipeline(rollout=Whole(network_part="")), testbed)
+    with pytest.raises(ValueError, match="make 64x64 pixels, the test set has 32x32: make one with size=64"):
+        Answerer(pipeline(height=64, width=64), testbed)
+    silent = pipeline()
+    silent.module.network = tiny_lovic()
+    with pytest.raises(ValueError, match="these weights take none: train with control=pose"):
+        Answerer(silent, testbed)
