@@ -108,7 +108,7 @@ def opened(path: Path, name: str) -> Iterator[Any]:
     try:
         # Titles and the like may be in any encoding: they are not ours to judge.
         known = {"format_whitelist": ",".join(FORMATS)}
-        with av.open(str(path), metadata_errors="replace", options=known) as container:
+        with av.open(str(path), metadata_errors="replace", container_options=known) as container:
             yield container
     except MemoryError:
         raise
