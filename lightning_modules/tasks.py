@@ -71,6 +71,7 @@ class TaskSampler:
         neighbour_gap_prob: Share,
         window_frames: Count,
         min_context: Size = 1,
+        first_target: Count = 0,
     ) -> None:
         """Take the shares and counts that tasks are drawn by.
 
@@ -81,6 +82,7 @@ class TaskSampler:
             neighbour_gap_prob: how often, on either side, the nearest segment is withheld where there are others.
             window_frames: clean latent frames of a known segment that directly adjoins the target, on each side.
             min_context: segments known at least, where a row knows any and has so many.
+            first_target: slot before which no target lies, where a row has others that can have the task.
 
         Raises:
             ValueError: if a share or a count is out of range.
@@ -98,7 +100,7 @@ class TaskSampler:
         self.past_prob, self.future_prob = past_prob, future_prob
         self.max_context, self.neighbour_gap_prob = max_context, neighbour_gap_prob
         self.window_frames = window_frames
-        self.min_context = min_context
+        self.min_context, self.first_target = min_context, first_target
 
     def __call__(self, batch: SegmentBatch, rows: Sequence[torch.Generator]) -> SegmentTask:
         """rows: one generator a row; a row's task depends on its own generator and its valid slots only.
@@ -119,6 +121,7 @@ class TaskSampler:
         if not targets:  # too few slots for both sides, or for one
             targets = _targets(valid, keeps_past, False) or _targets(valid, False, False)
             keeps_past, keeps_future = keeps_past and len(targets) < sum(valid), False
+        targets = [slot for slot in targets if slot >= self.first_target] or targets
         target = targets[int(uniform[2] * len(targets))]
         before, after = _sides(valid, target)
         sides = [side for side, keeps in ((before, keeps_past), (after, keeps_future)) if keeps]

@@ -133,6 +133,12 @@ def test_as_many_are_known_as_must_be():
     }  # fmt: skip
 
 
+def test_targets_lie_late_where_they_can():
+    late = sampler(past_prob=1.0, future_prob=0.0, first_target=4)
+    assert set(late(batch(200), generators(200)).target.tolist()) == {4, 5}
+    assert set(late(batch(200, valid=[True] * 3 + [False] * 3), generators(200)).target.tolist()) == {1, 2}
+
+
 def test_empty_slots_are_neither_target_nor_known():
     task = sampler(past_prob=1.0, future_prob=1.0)(batch(300, valid=[True] * 3 + [False] * 3), generators(300))
     assert set(task.target.tolist()) == {1}
