@@ -160,7 +160,7 @@ def task_of(name: str) -> TaskName:
 
 
 def fixed_task(name: str, batch: SegmentBatch, tasks: TaskSampler) -> SegmentTask:
-    """The same task for all rows, for validation: each row's middle slot from the nearest known ones.
+    """The same task for all rows, for validation: each row's middle slot, of those where targets lie, from the nearest known.
 
     name: prediction, retrodiction, interpolation or unconditional, perhaps after `windowless_` or `gap_`; all have the
     same targets, so that their losses compare. A row that has no slot on a side knows nothing of that side.
@@ -172,6 +172,7 @@ def fixed_task(name: str, batch: SegmentBatch, tasks: TaskSampler) -> SegmentTas
     choices = []
     for valid in batch.valid.tolist():
         slots = _targets(valid, False, False)
+        slots = [slot for slot in slots if slot >= tasks.first_target] or slots
         target = slots[len(slots) // 2]
         before, after = (side[nearest_left:] for side in _sides(valid, target))
         known = before * bool(task & TaskName.PREDICTION) + after * bool(task & TaskName.RETRODICTION)

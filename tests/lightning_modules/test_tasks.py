@@ -137,6 +137,7 @@ def test_targets_lie_late_where_they_can():
     late = sampler(past_prob=1.0, future_prob=0.0, first_target=4)
     assert set(late(batch(200), generators(200)).target.tolist()) == {4, 5}
     assert set(late(batch(200, valid=[True] * 3 + [False] * 3), generators(200)).target.tolist()) == {1, 2}
+    assert set(fixed_task("prediction", batch(2), late).target.tolist()) == {5}
 
 
 def test_empty_slots_are_neither_target_nor_known():
