@@ -160,7 +160,7 @@ def task_of(name: str) -> TaskName:
 
 
 def fixed_task(name: str, batch: SegmentBatch, tasks: TaskSampler) -> SegmentTask:
-    """The same task for all rows, for validation: each row's middle slot, of those where targets lie, from the nearest known.
+    """The same task for all rows, for validation: the middle slot where targets lie, from the nearest known ones.
 
     name: prediction, retrodiction, interpolation or unconditional, perhaps after `windowless_` or `gap_`; all have the
     same targets, so that their losses compare. A row that has no slot on a side knows nothing of that side.
