@@ -12,6 +12,7 @@ from torch import Tensor
 from longtake.finite import NOT_FINITE, check_finite
 from longtake.rollouts.interfaces import Canvas, Generate, Given, Predict, Wrap, unwrapped
 from longtake.rollouts.rollout import Rollout
+from longtake.running import AS_WRITTEN, Running
 from longtake.samplers.guidance import Guidance
 from longtake.samplers.interfaces import Denoise, OnStep
 from networks.batches import mask_of
@@ -40,11 +41,13 @@ class NegativeText(NamedTuple):
         return condition._replace(text=self.text.expand(rows, -1, -1), text_mask=mask)
 
 
-def _denoiser(module: Any, network: Predict, condition: Condition) -> Denoise:
+def _denoiser(module: Any, network: Predict, condition: Condition, running: Running) -> Denoise:
     """What a sampler sees: network, condition and objective behind one call."""
 
     def denoise(noisy: Tensor, time: Tensor, level: float) -> Estimate:
-        estimate: Estimate = module.objective.estimate(network(noisy, time, condition), noisy, time)
+        with running(noisy.device):
+            prediction = network(noisy, time, condition)
+        estimate: Estimate = module.objective.estimate(prediction, noisy, time)
         return estimate
 
     return denoise
@@ -58,24 +61,25 @@ def window_generator(
     on_step: OnStep | None,
     without: Sequence[str] = (),
     negative: NegativeText | None = None,
+    running: Running = AS_WRITTEN,
 ) -> Generate:
     """Binds everything but the window: what a rollout calls.
 
     without: names that every condition goes without, see Condition.without. negative: what guidance leads away from,
-    in place of no text. What is made of the context is made once,
+    in place of no text. running: how the network is computed. What is made of the context is made once,
     for all steps and, as it holds no prompt, for guidance's passes.
 
     It raises ValueError where what it makes holds NaN or infinity.
     """
 
     def generate(noise: Tensor, condition: Condition, given: Given | None, wrap: Wrap = unwrapped) -> Tensor:
-        condition = network.encode_context(condition.without(*without))
+        with running(noise.device):
+            condition = network.encode_context(condition.without(*without))
 
         def denoise_without(*names: str) -> Denoise:
             left = condition.without(*names)
-            return _denoiser(
-                module, wrap(network), left if negative is None or "text" not in names else negative.of(left)
-            )
+            left = left if negative is None or "text" not in names else negative.of(left)
+            return _denoiser(module, wrap(network), left, running)
 
         known = {} if given is None else {"context_mask": given.mask, "context": given.video}
         video: Tensor = module.sampler(
@@ -110,12 +114,13 @@ def generate(
     keep: Callable[[Generate], Generate] | None = None,
     without: Sequence[str] = (),
     negative: NegativeText | None = None,
+    running: Running = AS_WRITTEN,
 ) -> Tensor:
     """Makes a video of the noise's size, in evaluation mode: latents b c f h w.
 
     noise: b c f h w, standard normal; condition: of the whole canvas; rollout: how the canvas is filled; keep: see
     WindowCache. without: names that every condition goes without, see Condition.without. negative: the text that
-    guidance leads away from, in place of none.
+    guidance leads away from, in place of none. running: how the network is computed.
 
     Raises:
         ValueError: if the video would hold NaN or infinity.
@@ -124,7 +129,7 @@ def generate(
     was_training = module.training
     module.eval()
     try:
-        window = window_generator(module, network, guidance, generator, on_step, without, negative)
+        window = window_generator(module, network, guidance, generator, on_step, without, negative, running)
         return rollout(window if keep is None else keep(window), Canvas(noise, condition))
     finally:
         module.train(was_training)

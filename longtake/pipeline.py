@@ -18,8 +18,11 @@ from longtake.rollouts.checks import unfit
 from longtake.rollouts.interfaces import Generate
 from longtake.rollouts.rollout import Rollout
 from longtake.rollouts.segmentwise import KnownSegment, canvas_beside
+from longtake.running import AS_WRITTEN, Running
 from longtake.samplers.guidance import Guidance
 from longtake.samplers.interfaces import OnStep
+from longtake.settings.kinds import AttentionKernel, Compilation, Precision
+from longtake.visiting import VisitingTextEncoder
 from networks.batches import mask_of
 from networks.codecs.rules import check_lengths
 from networks.control import NAME as CONTROL
@@ -49,6 +52,7 @@ class Pipeline:
         fps: float,
         without: Sequence[str] = (),
         negative_prompt: str | None = None,
+        running: Running = AS_WRITTEN,
     ) -> None:
         """Nothing is loaded or moved; everything should be on one device, but for codec and text encoder.
 
@@ -64,6 +68,7 @@ class Pipeline:
             without: names that every condition goes without, such as "memory"; see Condition.without.
             negative_prompt: what guidance leads away from, a text; None: from no text, as networks are trained with.
                 It says nothing where guidance has a scale of 1.
+            running: how the network is computed, which is prepared for it; see `to`.
         """
         self.module = module
         self.guidance = guidance
@@ -73,6 +78,8 @@ class Pipeline:
         self.height, self.width, self.fps = height, width, fps
         self.without = tuple(without)
         self.negative_prompt = negative_prompt
+        self.running = running
+        self._device: torch.device | None = None
 
     @classmethod
     def from_pretrained(
@@ -82,6 +89,10 @@ class Pipeline:
         device: str | torch.device | None = None,
         bases: Mapping[str, str] | None = None,
         num_inference_steps: int | None = None,
+        precision: Precision = "32-true",
+        compile: Compilation = "none",
+        attention: AttentionKernel = "auto",
+        offload: bool = False,
     ) -> Self:
         """Loads trained weights with the sampler, guidance, rollout and size that they were trained for.
 
@@ -90,23 +101,28 @@ class Pipeline:
             device: where the network runs; None: a GPU if there is one.
             bases: by part (text, codec, backbone), a folder or hub name of the pretrained model that it loads.
             num_inference_steps: of the sampler; None: as many as the weights' config says.
+            precision: "32-true", "bf16-true", "bf16-mixed" or "16-true"; see `longtake.running.Running`, so below.
+            compile: "none", "blocks" or "max-autotune".
+            attention: kernels that attention prefers.
+            offload: whether the network waits in host memory while pixels are decoded, and the codec while it samples.
 
         Raises:
-            ValueError: if they cannot be loaded, cannot be trusted, or make no videos.
+            ValueError: if they cannot be loaded, cannot be trusted, make no videos, or the device lacks the precision.
         """
         from longtake.releases.bases import rename_base
         from longtake.releases.reading import read_run
 
+        running = Running(precision=precision, compile=compile, attention=attention, offload=offload)
         config, state = read_run(weights)
         for part, name in (bases or {}).items():
             rename_base(config, part, name)
         if num_inference_steps is not None and config.get("sampler") is not None:
             config = {**config, "sampler": {**config["sampler"], "num_inference_steps": num_inference_steps}}
-        return cls.from_config(config, state, f"weights={weights}", device=device)
+        return cls.from_config(config, state, f"weights={weights}").to(device, running)
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], state: Any, where: str, *, device: Any = None) -> Self:
-        """Builds the pipeline of weights that were read; see `sampling_parts`.
+    def from_config(cls, config: Mapping[str, Any], state: Any, where: str) -> Self:
+        """Builds the pipeline of weights that were read, in host memory; see `sampling_parts`.
 
         Raises:
             ValueError: if they make no videos, or do not fit their config.
@@ -114,9 +130,29 @@ class Pipeline:
         from longtake.releases.parts import sampling_parts
 
         parts = sampling_parts(config, state, where)
-        found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        parts.module.to(found).requires_grad_(False)
+        parts.module.requires_grad_(False)
         return cls(**parts._asdict(), **config["video"])
+
+    def to(self, device: str | torch.device | None, running: Running = AS_WRITTEN) -> Self:
+        """Moves the network to a device and computes it as `running` says; call it once.
+
+        The text encoder stays in host memory and is on the device while it reads alone.
+
+        Args:
+            device: where the network runs; None: a GPU if there is one.
+            running: precision, compilation and attention kernels.
+
+        Raises:
+            ValueError: if the device lacks what is asked for.
+        """
+        found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        running.check(found)
+        running.prepare(self.module)
+        self.module.to(found)
+        if found.type != "cpu":
+            self.text_encoder = VisitingTextEncoder(self.text_encoder, found)
+        self.running, self._device = running, found
+        return self
 
     def replace(self, **changes: Any) -> Self:
         """The same pipeline with other parts; weights are shared.
@@ -138,8 +174,14 @@ class Pipeline:
 
     @property
     def device(self) -> torch.device:
-        """Where the network lies."""
-        return next(iter(self.module.parameters())).device
+        """Where the network runs."""
+        return self._device or next(iter(self.module.parameters())).device
+
+    def _make_room(self, needed: Any, idle: Any) -> None:
+        """Where offloading is asked for, what is idle goes to host memory before what is needed comes from there."""
+        if self.running.offload:
+            idle.to("cpu")
+            needed.to(self.device)
 
     def latents(
         self,
@@ -172,6 +214,7 @@ class Pipeline:
         index = torch.arange(num_latents, device=self.device, dtype=torch.float32).expand(len(prompts), -1)
         per_frame = {} if control is None else self._per_frame(control, len(prompts), num_latents)
         condition = Condition(index, *self._encode(prompts), per_frame=per_frame)
+        self._make_room(self.module, idle=self.codec)
         return generate(
             self.module,
             noise,
@@ -182,6 +225,7 @@ class Pipeline:
             keep=keep,
             without=self.without,
             negative=NegativeText.encoded(self.negative_prompt, self.text_encoder, self.device),
+            running=self.running,
         )
 
     @torch.no_grad()
@@ -223,7 +267,8 @@ class Pipeline:
             noise_level=rollout.memory.noise_level,
         )
         negative = NegativeText.encoded(self.negative_prompt, self.text_encoder, self.device)
-        sample = window_generator(self.module, network, self.guidance, None, None, self.without, negative)
+        self._make_room(self.module, idle=self.codec)
+        sample = window_generator(self.module, network, self.guidance, None, None, self.without, negative, self.running)
         return denoise(sample, opened, found.plan)
 
     def _encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
@@ -252,6 +297,7 @@ class Pipeline:
 
     @torch.no_grad()
     def _decoded(self, latents: Tensor) -> Iterator[Tensor]:
+        self._make_room(self.codec, idle=self.module)
         for piece in self.codec.to(self.device).decode_stream(latents.float()):
             yield piece.cpu()
 

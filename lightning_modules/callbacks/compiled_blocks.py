@@ -3,14 +3,8 @@
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from networks.blocks import DiTBlock
-from networks.flexformer_blocks import JointBlock, QFormerBlock
-from networks.pretrained.wan import WanBackbone
+from networks.compiling import compile_blocks
 from networks.ranges import Text
-from networks.video_interface import InterfaceBlock
-
-_BLOCKS = (DiTBlock, InterfaceBlock, JointBlock, QFormerBlock)
-_RECOMPILATIONS = 32  # one a clip length and kind of mask; Dynamo gives up silently at 8
 
 
 class CompiledBlocks(Callback):
@@ -30,13 +24,7 @@ class CompiledBlocks(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Marks the blocks; each is compiled when it first runs."""
-        limits = torch.compiler.config
-        limits.recompile_limit = max(limits.recompile_limit, _RECOMPILATIONS)
-        for module in pl_module.modules():
-            if isinstance(module, _BLOCKS):
-                module.compile(backend=self.backend, dynamic=self.dynamic)
-            elif isinstance(module, WanBackbone):  # its blocks are diffusers' own, run by a function of ours
-                module.step = torch.compile(module.step, backend=self.backend, dynamic=self.dynamic)
+        compile_blocks(pl_module, backend=self.backend, dynamic=self.dynamic)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on as written."""

@@ -26,6 +26,12 @@ def with_changes(trained: Config, cfg: DictConfig) -> Config:
     for part in ("text", "codec", "backbone"):
         if cfg[part].pretrained is not None:
             rename_base(trained, part, cfg[part].pretrained)
+    if cfg.codec.tiling is not None:
+        if "tiling" not in trained["codec"]:
+            raise ValueError(
+                f"codec.tiling={str(cfg.codec.tiling).lower()}: the codec of these weights has no tiles: leave it out"
+            )
+        trained["codec"]["tiling"] = cfg.codec.tiling
     changes = _group_changes(cfg)
     if network := {key: value for key, value in plain(cfg.network).items() if value is not None}:
         changes["network"] = _reach_window(network, trained["network"], cfg.weights)

@@ -74,4 +74,5 @@ def filled(cfg: Any) -> dict[str, Any]:
     inner = {**(config["network"].get("window") or {}), **config["network"]}
     brought["network"] = {key: inner.get(key) for key in settings["network"]}
     brought |= {part: {"pretrained": base_of(config, part)} for part in ("text", "codec", "backbone")}
+    brought["codec"]["tiling"] = config["codec"].get("tiling")
     return {**settings, **brought}

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 
 from annotated_types import Ge, Gt, Le, MinLen
 
-from longtake.settings.kinds import Later, Part, Video
+from longtake.settings.kinds import AttentionKernel, Compilation, Later, Part, Precision, Video
 from networks.ranges import (
     LARGEST,
     Count,
@@ -101,6 +101,12 @@ class Base(TypedDict):
     pretrained: Text | None
 
 
+class ChangedCodec(Base):
+    """`codec` of generate.py."""
+
+    tiling: bool | None
+
+
 class GenerateSettings(TypedDict):
     """conf/generate.yaml."""
 
@@ -121,10 +127,14 @@ class GenerateSettings(TypedDict):
     compression_ratio: Rate | None
     network: ChangedNetwork
     matmul_precision: MatmulPrecision
+    precision: Precision
+    compile: Compilation
+    attention: AttentionKernel
+    offload: bool
     without: Literal["global_tokens", "memory", "control"] | None
     control_file: Text | None
     text: Base
-    codec: Base
+    codec: ChangedCodec
     backbone: Base
     paths: GeneratePaths
     rollout: NotRequired[Part | None]

@@ -95,6 +95,7 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
             on_step=lambda *_: progress.advance(bar),
             without=take.pipeline.without,
             negative_prompt=take.pipeline.negative_prompt,
+            running=take.running,
         )
         reader = GivenReader(take.codec, read_frames, take.height, take.width, take.fps, take.device)
         latents = make_storyboard(made, store, maker, reader)
@@ -172,6 +173,7 @@ def _write_manifest(cfg: DictConfig, take: Take, made: Plan, path: Path, seconds
         "weights": public_name(cfg.weights),
         "weights_hash": take.hash,
         "matmul_precision": take.matmul_precision,
+        **take.running.changes,
         "seconds": round(seconds, 2),
     }
     with whole(Path(cfg.output) / "manifest.jsonl") as part:

@@ -26,10 +26,14 @@ from longtake.releases.reading import Config, read_run, weights_hash
 from longtake.rollouts.checks import check_network, check_ratios
 from longtake.rollouts.plan import chunk_boundaries
 from longtake.rollouts.window_cache import WindowCache
+from longtake.running import Running
 from networks.codecs.rules import PATCH_AREA, check_lengths
 from networks.files import remove_unfinished, whole
 
 log = logging.getLogger("longtake")
+
+RUNNING = ("precision", "compile", "attention", "offload")
+"""Settings of `longtake.running.Running`."""
 
 
 def prompts_of(cfg: DictConfig, config: Mapping[str, Any]) -> list[str]:
@@ -99,6 +103,9 @@ class Take:
         self.matmul_precision = cfg.matmul_precision
         self.pipeline, self.config = pipeline_of(cfg)
         self.rollout_config: dict[str, Any] = self.config["rollout"]
+        self.hash = weights_hash(self.pipeline.module)  # of the weights as they were loaded, whatever the precision
+        self.running = Running(**{name: cfg[name] for name in RUNNING})
+        self.pipeline.to(None, self.running)
         self.module, self.codec = self.pipeline.module, self.pipeline.codec
         self.network: Any = self.module.network
         self.rollout = self.pipeline.rollout
@@ -107,7 +114,6 @@ class Take:
         self.height, self.width, self.fps = self.pipeline.height, self.pipeline.width, self.pipeline.fps
         self.num_frames = cfg.num_frames
         self.num_latents = (cfg.num_frames - 1) // self.codec.time_factor + 1
-        self.hash = weights_hash(self.module)
         self.without = cfg.without
         if cfg.control_file is not None and cfg.storyboard is not None:
             raise ValueError(f"control_file={cfg.control_file} goes with one video: leave it out with a storyboard")
@@ -121,6 +127,9 @@ class Take:
         settings = copy.deepcopy({key: self.config[key] for key in ("network", "sampler", "guidance")})
         if self.matmul_precision != "highest":
             settings["matmul_precision"] = self.matmul_precision
+        settings |= self.running.changes
+        if self.config["codec"].get("tiling"):
+            settings["tiling"] = True
         for part in (settings["network"], settings["network"].get("window") or {}):
             part.pop("windows_per_call", None)
         if self.pipeline.negative_prompt is not None:
@@ -219,6 +228,7 @@ def _manifest_line(cfg: DictConfig, take: Take, name: str, prompt: str, seed: in
         "weights": public_name(cfg.weights),
         "weights_hash": take.hash,
         "matmul_precision": take.matmul_precision,
+        **take.running.changes,
         "settings": take.settings,
         "seconds": round(seconds, 2),
         "peak_gib": round(peak, 3),

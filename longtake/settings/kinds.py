@@ -1,11 +1,20 @@
 """What settings may be beyond what constructors say: groups as such, and arguments of other libraries, narrowed."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from annotated_types import Ge, Le, MinLen
 
 from networks.ranges import LARGEST, Count, NotNegative, Positive, Share, Size, Text
+
+Precision = Literal["32-true", "bf16-true", "bf16-mixed", "16-true"]
+"""Of sampling, in Lightning's words."""
+
+Compilation = Literal["none", "blocks", "max-autotune"]
+"""What of a network is compiled in sampling."""
+
+AttentionKernel = Literal["auto", "flash", "cudnn", "efficient", "math"]
+"""Kernels of torch.nn.attention.SDPBackend."""
 
 
 class Part:

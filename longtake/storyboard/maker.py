@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from longtake.generation import NegativeText, window_generator
 from longtake.rollouts.canvas import PastSegment, denoise, open_canvas
+from longtake.running import AS_WRITTEN, Running
 from longtake.samplers.guidance import Guidance
 from longtake.samplers.interfaces import OnStep
 from longtake.storyboard.schema import FinishedSegment, PlanStep
@@ -32,11 +33,13 @@ class SegmentMaker:
         on_step: OnStep | None,
         without: Sequence[str] = (),
         negative_prompt: str | None = None,
+        running: Running = AS_WRITTEN,
     ) -> None:
         """size: c h w of the latents; noise_level: time of the noise on what is remembered.
 
-        without: names that every condition goes without, see Condition.without.
+        without: names that every condition goes without, see Condition.without. running: how the network is computed.
         """
+        self.running = running
         self.module = module.eval()
         self.device = next(module.parameters()).device
         self.without = without
@@ -68,7 +71,9 @@ class SegmentMaker:
         )
         network: Any = self.module.get_submodule("network")
         negative = NegativeText.encoded(self.negative_prompt, self.text_encoder, device)
-        generate = window_generator(self.module, network, self.guidance, None, self.on_step, self.without, negative)
+        generate = window_generator(
+            self.module, network, self.guidance, None, self.on_step, self.without, negative, self.running
+        )
         return denoise(generate, opened, step.canvas)
 
     @staticmethod
