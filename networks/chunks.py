@@ -58,9 +58,19 @@ def _weighted(frames: Tensor, first_own: Tensor, end: Tensor, local_frames: int,
     return Windows(frames, own, torch.where(gives_way, 1 - fade_out, fused))
 
 
+def windows_of(plan: tuple[Windows, ...], share: slice) -> tuple[Windows, ...]:
+    """Those of a plan's windows that a slice of all of them, in a row, names; a part may have none."""
+    parts, first = [], 0
+    for windows in plan:
+        own = slice(max(share.start - first, 0), max(share.stop - first, 0))
+        parts.append(Windows(*(x[own] for x in windows)))
+        first += len(windows.frames)
+    return tuple(parts)
+
+
 def call_sizes(count: int, most: int) -> list[int]:
     """How many of `count` windows go into each call, at most `most` of them (0: all), as evenly as can be."""
-    calls = -(-count // most) if most else 1
+    calls = -(-count // most) if most else min(count, 1)
     return [(count + place) // calls for place in range(calls)]
 
 

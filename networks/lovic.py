@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from networks.control import NAME, at_places, embed_control
 from networks.flexformer import ContextCompressor
 from networks.interfaces import Backbone, Condition, Context, ContextCache, Prediction, SegmentBatch, VideoNetwork
+from networks.processes import Processes
 from networks.ranges import NotNegative
 from networks.sequence import PATCH
 
@@ -73,6 +74,14 @@ class LoViCNetwork(VideoNetwork):
     def backbone(self) -> Backbone:
         """The DiT whose self-attention the memory joins."""
         return self.window.backbone
+
+    def num_windows(self, num_frames: int) -> int:
+        """Those of the window, which is a canvas to VIN."""
+        return self.window.num_windows(num_frames)
+
+    def spread(self, processes: Processes) -> None:
+        """Shares out those windows; the memory is compressed by each process."""
+        self.window.spread(processes)
 
     def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> Prediction:
         """noisy: b c f h w; time: b f in [0, 1], 0 on clean frames, or 1 1; losses as the window's."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from networks.batches import ContextTokens
 from networks.condition import Condition
 from networks.control import FrameControl
+from networks.processes import Processes
 
 
 class Places(Protocol):
@@ -114,6 +115,13 @@ class VideoNetwork(nn.Module):
     def over_windows(self) -> "VideoNetwork":
         """The same weights for rollouts that cut the canvas themselves: without chunks and what guides them."""
         return self
+
+    def num_windows(self, num_frames: int) -> int:
+        """In how many windows a canvas of so many latent frames is denoised: what processes can share out."""
+        return 1
+
+    def spread(self, processes: Processes) -> None:
+        """Shares the windows of every canvas out over processes, outside of training."""
 
     def encode_context(self, condition: Condition) -> Condition:
         """The condition with what is the same at all steps made once: its control embedded, its context as keys.

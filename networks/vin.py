@@ -11,9 +11,10 @@ import torch
 from einops import repeat
 from torch import Tensor, nn
 
-from networks.chunks import Windows, call_sizes, cut, cut_rows, paste, plan_windows
+from networks.chunks import Windows, call_sizes, cut, cut_rows, paste, plan_windows, windows_of
 from networks.control import NAME, add_frames, embed_control
 from networks.interfaces import Backbone, Condition, ContextTokens, Prediction, VideoNetwork
+from networks.processes import ALONE, Processes
 from networks.ranges import Count, Interval, Share, Size
 from networks.video_interface import PlanHead, VideoInterface
 
@@ -36,6 +37,8 @@ class VideoInterfaceNetwork(VideoNetwork):
 
     backbone: Backbone
     chunk_frames: int
+    processes: Processes = ALONE
+    """Among which the windows are shared out in sampling; each holds the whole canvas of noisy latents."""
 
     def __init__(
         self,
@@ -102,6 +105,14 @@ class VideoInterfaceNetwork(VideoNetwork):
         """Its control embedded, once for all steps."""
         return embed_control(self.backbone.control, condition)
 
+    def num_windows(self, num_frames: int) -> int:
+        """Windows of a canvas outside of training."""
+        return sum(len(part.frames) for part in self.windows(num_frames))
+
+    def spread(self, processes: Processes) -> None:
+        """From here on the windows are shared out; the first process reads the global tokens for all."""
+        self.processes = processes
+
     def windows(self, num_frames: int, device: torch.device | None = None) -> tuple[Windows, ...]:
         """The windows in which a canvas of so many latent frames is denoised outside of training; see plan_windows."""
         return plan_windows(num_frames, self.chunk_frames, self.local_frames, device or torch.device("cpu"))
@@ -118,12 +129,20 @@ class VideoInterfaceNetwork(VideoNetwork):
         plan = self.plan(tokens, index) if self.plan is not None and self.training else None
         return GlobalTokens(tokens, plan)
 
+    def _read_once(self, noisy: Tensor, time: Tensor, condition: Condition) -> GlobalTokens:
+        """The same as `read`, by one of the processes that share out the windows."""
+        if self.training or self.processes.size == 1:
+            return self.read(noisy, time, condition)
+        shape = (len(noisy), len(self.interface.tokens), self.width)
+        read = partial(self.read, noisy, time, condition)
+        return GlobalTokens(self.processes.from_first(lambda: read().tokens, shape, noisy.device), None)
+
     def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> Prediction:
         """noisy: b c f h w, any f; time: b f in [0, 1], or 1 1; the loss "plan" is of the plan in the global tokens."""
         condition = self.encode_context(condition)._replace(context=())  # segments are for networks with memory
         if "global_tokens" in condition.left_out:
             return Prediction(self._denoise_chunks(noisy, time, condition, None))
-        tokens, plan = self.read(noisy, time, condition)
+        tokens, plan = self._read_once(noisy, time, condition)
         losses = {} if plan is None else {"plan": partial(self._plan_loss, plan)}
         return Prediction(self._denoise_chunks(noisy, time, condition, tokens), losses)
 
@@ -136,15 +155,17 @@ class VideoInterfaceNetwork(VideoNetwork):
     def _denoise_chunks(self, noisy: Tensor, time: Tensor, condition: Condition, tokens: Tensor | None) -> Tensor:
         local_frames = self.train_local_frames if self.training else self.local_frames
         canvas = torch.zeros_like(noisy, dtype=torch.float32)
+        processes = ALONE if self.training else self.processes
         plan = plan_windows(noisy.shape[2], self.chunk_frames, local_frames, noisy.device)
-        for place, windows in enumerate(plan):
+        share = processes.share(sum(len(windows.frames) for windows in plan))
+        for place, windows in enumerate(windows_of(plan, share)):
             weights = self._weights(windows, time, condition.events.get("next_chunk_owns_overlap"))
             sizes = call_sizes(len(windows.frames), 0 if self.training else self.windows_per_call)
-            for *slots, share in zip(*(x.split(sizes) for x in windows), weights.split(sizes, dim=1), strict=True):
+            for *slots, weight in zip(*(x.split(sizes) for x in windows), weights.split(sizes, dim=1), strict=True):
                 part = Windows(*slots)
                 prediction = self._denoise_windows(part, noisy, time, condition, tokens, has_context=place > 0)
-                canvas = paste(canvas, prediction.float(), part.frames, share)
-        return canvas
+                canvas = paste(canvas, prediction.float(), part.frames, weight)
+        return processes.sum(canvas)[0]
 
     def _weights(self, windows: Windows, time: Tensor, next_owns: Tensor | None) -> Tensor:
         """Weight of every slot of every window: owner's prediction or cross-fade, decided by each video's time.

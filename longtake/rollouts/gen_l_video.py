@@ -4,6 +4,8 @@ from longtake.rollouts.interfaces import Predict
 from longtake.rollouts.plan import CanvasPlan, consecutive
 from longtake.rollouts.rollout import Rollout
 from longtake.rollouts.sliding_windows import Profile, SlidingWindows
+from networks.interfaces import VideoNetwork
+from networks.processes import Processes
 from networks.ranges import Count, Size
 
 
@@ -30,6 +32,14 @@ class GenLVideo(Rollout):
             profile=profile,
             windows_per_call=windows_per_call,
         )
+
+    def num_windows(self, network: VideoNetwork, num_frames: int) -> int:
+        """Its own windows."""
+        return len(self.windows.starts(num_frames))
+
+    def spread(self, network: VideoNetwork, processes: Processes) -> None:
+        """Shares its own windows out."""
+        self.windows.spread(processes)
 
     def plan(self, num_latents: int) -> tuple[CanvasPlan, ...]:
         """One canvas, whose windows follow one another where the one before ends."""

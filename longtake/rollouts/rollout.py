@@ -9,6 +9,8 @@ from longtake.rollouts.canvas import carry_out
 from longtake.rollouts.interfaces import Canvas, Generate, Predict
 from longtake.rollouts.memory import MemoryPolicy
 from longtake.rollouts.plan import CanvasPlan
+from networks.interfaces import VideoNetwork
+from networks.processes import Processes
 
 
 class Rollout(ABC):
@@ -44,6 +46,17 @@ class Rollout(ABC):
     @abstractmethod
     def plan(self, num_latents: int) -> tuple[CanvasPlan, ...]:
         """The canvases of a video of so many latent frames, in the order in which they are denoised."""
+
+    def num_windows(self, network: VideoNetwork, num_frames: int) -> int:
+        """In how many windows, denoised side by side, a canvas of so many latent frames lies.
+
+        network: what the rollout calls.
+        """
+        return network.num_windows(num_frames)
+
+    def spread(self, network: VideoNetwork, processes: Processes) -> None:
+        """Shares those windows out over processes; network: what the rollout calls."""
+        network.spread(processes)
 
     def prepare(self, noise: Tensor) -> Tensor:
         """The noise b c f h w that sampling begins from, made of independent noise."""

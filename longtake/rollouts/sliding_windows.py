@@ -13,6 +13,7 @@ from torch import Tensor
 from longtake.rollouts.interfaces import Predict, Wrap
 from networks.chunks import call_sizes, cut, cut_rows, paste
 from networks.interfaces import AttentionOverride, Condition, TokenGrid
+from networks.processes import ALONE, Processes
 
 Profile = Literal["uniform", "triangular"]
 
@@ -47,6 +48,11 @@ class SlidingWindows:
         self.overlap_frames = overlap_frames
         self.profile = profile
         self.windows_per_call = windows_per_call
+        self.processes = ALONE
+
+    def spread(self, processes: Processes) -> None:
+        """From here on the windows are shared out; each process holds the whole canvas of noisy latents."""
+        self.processes = processes
 
     def starts(self, num_frames: int) -> list[int]:
         """The first frame of each window of a canvas; the last window is flush with the end."""
@@ -75,12 +81,14 @@ class SlidingWindows:
             if num_frames <= self.window_frames:
                 return network(noisy, time, condition)
             frames, weights = self.plan(num_frames, noisy.device)
+            own = self.processes.share(len(frames))
+            frames, weights = frames[own], weights[own]
             sizes = call_sizes(len(frames), self.windows_per_call)
             canvas = torch.zeros_like(noisy, dtype=torch.float32)
             for part, shares in zip(frames.split(sizes), weights.split(sizes), strict=True):
                 prediction = network(cut(noisy, part), cut_rows(time, part), condition.fold(part))
                 canvas = paste(canvas, prediction.float(), part, repeat(shares, "k j -> b k j", b=len(noisy)))
-            return canvas
+            return self.processes.sum(canvas)[0]
 
         return merged
 

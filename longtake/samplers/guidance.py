@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from longtake.samplers.interfaces import Denoise, DenoiseWithout
 from networks.interfaces import Estimate
+from networks.processes import ALONE, Processes
 from networks.ranges import Interval
 
 
@@ -36,6 +38,7 @@ class NestedGuidance:
         Raises:
             ValueError: if an interval is not two rising times in [0, 1], or belongs to no scale.
         """
+        self.processes = ALONE
         self.scales = dict(scales)
         self.intervals = {name: tuple(times) for name, times in (intervals or {}).items()}
         for name, times in self.intervals.items():
@@ -43,6 +46,15 @@ class NestedGuidance:
                 raise ValueError(f"guidance.intervals names {name}, which has no scale: {', '.join(self.scales)} have")
             if len(times) != 2 or not 0 <= times[0] <= times[1] <= 1:
                 raise ValueError(f"the guidance interval {list(times)} must be two rising times in [0, 1]: [0.0, 1.0]")
+
+    @property
+    def num_passes(self) -> int:
+        """How many times a step asks the network, at most."""
+        return 1 + sum(scale != 1 for scale in self.scales.values())
+
+    def spread(self, processes: Processes) -> None:
+        """From here on the passes of a step are shared out over processes."""
+        self.processes = processes
 
     def _scale(self, name: str, level: float) -> float:
         lowest, highest = self.intervals.get(name, (0.0, 1.0))
@@ -57,11 +69,15 @@ class NestedGuidance:
         def guided(noisy: Tensor, time: Tensor, level: float) -> Estimate:
             scales = [1.0, *(self._scale(name, level) for name in names), 0.0]
             shares = [scale - following for scale, following in pairwise(scales)]
-            made = [(share, each(noisy, time, level)) for share, each in zip(shares, passes, strict=True) if share != 0]
+            counted = [(share, each) for share, each in zip(shares, passes, strict=True) if share != 0]
+            own = counted[self.processes.share(len(counted))]
+            made = [(share, each(noisy, time, level)) for share, each in own]
+            if not made:  # a step of one pass: this process waits for the other
+                made = [(0.0, Estimate(torch.zeros_like(noisy).float(), torch.zeros_like(noisy).float()))]
             clean, noise = made[0][1].clean * made[0][0], made[0][1].noise * made[0][0]
             for share, estimate in made[1:]:
                 clean, noise = clean + share * estimate.clean, noise + share * estimate.noise
-            return Estimate(clean, noise)
+            return Estimate(*self.processes.sum(clean, noise))
 
         return guided
 

@@ -1,0 +1,117 @@
+"""Which of a run's videos, guidance passes and windows are this process's.
+
+Processes stand in a mesh of teams x guidance x chunks: a team makes one video together, some of it its guidance passes,
+and for each pass some its windows. Neighbouring processes, which share a machine, share windows.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from longtake.rollouts.rollout import Rollout
+from networks.interfaces import VideoNetwork
+from networks.processes import ALONE, Processes
+
+
+class Mesh(NamedTuple):
+    """The place of this process.
+
+    world: all processes of the run; team: those that make a video together; guidance: those that share out its passes;
+    chunks: those that share out the windows of a pass.
+    """
+
+    world: Processes = ALONE
+    team: Processes = ALONE
+    guidance: Processes = ALONE
+    chunks: Processes = ALONE
+
+
+def check_sizes(world: int, *, chunks: int, guidance: int) -> None:
+    """Whether teams of so many processes fill the run.
+
+    Args:
+        world: processes of the run.
+        chunks: of a team, that share out windows.
+        guidance: of a team, that share out guidance passes.
+
+    Raises:
+        ValueError: if they do not.
+    """
+    team = chunks * guidance
+    if world % team:
+        lower = world // team * team
+        fitting = f"{lower} or {lower + team}" if lower else str(team)
+        raise ValueError(
+            f"parallel.guidance={guidance} x parallel.chunks={chunks} makes teams of {team} processes, which do not "
+            f"fill {world}: start {fitting} processes"
+        )
+
+
+def make_mesh(*, chunks: int = 1, guidance: int = 1) -> Mesh:
+    """The place of this process among those that torch.distributed was started with; every process calls it.
+
+    Args:
+        chunks: processes that share out the windows of a canvas.
+        guidance: processes that share out the guidance passes of a step.
+
+    Returns:
+        The mesh; one process alone where none was started.
+
+    Raises:
+        ValueError: if teams of chunks x guidance processes do not fill the run.
+    """
+    size, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
+    check_sizes(size, chunks=chunks, guidance=guidance)
+    if size == 1:
+        return Mesh()
+    ranks = torch.arange(size).view(-1, guidance, chunks)  # teams, passes, windows
+    return Mesh(
+        world=Processes(rank, size, dist.group.WORLD),
+        team=_own_row(ranks.flatten(1), rank),
+        guidance=_own_row(ranks.transpose(1, 2).flatten(0, 1), rank),
+        chunks=_own_row(ranks.flatten(0, 1), rank),
+    )
+
+
+def _own_row(rows: Tensor, rank: int) -> Processes:
+    """Of groups of processes, g n, the one that this process is in; every process calls it for all."""
+    if rows.shape[1] == 1:
+        return ALONE
+    groups = [(row, dist.new_group(row)) for row in rows.tolist()]
+    row, group = next((row, group) for row, group in groups if rank in row)
+    return Processes(row.index(rank), len(row), group)
+
+
+def spread(mesh: Mesh, *, network: VideoNetwork, rollout: Rollout, guidance: Any, num_latents: int) -> None:
+    """Shares out the work of each video among the processes of a team.
+
+    Args:
+        mesh: this process's place.
+        network: what the rollout calls.
+        rollout: how the video is made.
+        guidance: as `longtake.samplers.guidance` has it.
+        num_latents: latent frames of the videos.
+
+    Raises:
+        ValueError: if that leaves a process without a window or pass.
+    """
+    if mesh.chunks.size > 1:
+        most = max(rollout.num_windows(network, len(canvas.frames)) for canvas in rollout.plan(num_latents))
+        _refuse_idle(
+            mesh.chunks.size, most, "chunks", f"rollout={rollout.name} denoises at most {most} window(s) of it"
+        )
+        rollout.spread(network, mesh.chunks)
+    if mesh.guidance.size > 1:
+        most = getattr(guidance, "num_passes", 1)
+        _refuse_idle(mesh.guidance.size, most, "guidance", f"guidance asks the network {most} time(s) a step")
+        guidance.spread(mesh.guidance)
+
+
+def _refuse_idle(asked: int, most: int, key: str, why: str) -> None:
+    if asked > most:
+        raise ValueError(
+            f"parallel.{key}={asked} leaves processes of a video without work, since {why} side by side: use "
+            f"parallel.{key}={most}" + (", and share out videos" if most == 1 else " or fewer")
+        )

@@ -1,0 +1,65 @@
+"""Processes that share out equal work, such as the windows of a canvas, and put what they made together."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Thing = TypeVar("Thing")
+
+
+class LostProcess(RuntimeError):
+    """Another process of the run has ended in the middle of it."""
+
+
+class Processes:
+    """Some processes of a run, of which this is one. Every method is called by all of them, in the same order."""
+
+    def __init__(self, rank: int = 0, size: int = 1, group: Any = None) -> None:
+        """rank: of this one among `size`; group: of torch.distributed, in the order of their ranks."""
+        self.rank, self.size, self.group = rank, size, group
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Processes":
+        """Itself: a copy of a network is run by the same processes."""
+        return self
+
+    def share(self, count: int) -> slice:
+        """Which of `count` things in a row are this process's: as many as the others', or one more or less."""
+        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+
+    def sum(self, *parts: Tensor) -> tuple[Tensor, ...]:
+        """The sum of each tensor over the processes; parts: of one shape and type, the same in all processes."""
+        if self.size == 1:
+            return parts
+        joined = torch.stack(parts)
+        _exchange(lambda: dist.all_reduce(joined, group=self.group))
+        return joined.unbind()
+
+    def from_first(self, make: Callable[[], Tensor], shape: Sequence[int], device: torch.device) -> Tensor:
+        """What the first process makes, given to the others in float32; shape: of it."""
+        if self.size == 1:
+            return make()
+        made = make().float().contiguous() if self.rank == 0 else torch.empty(*shape, device=device)
+        _exchange(lambda: dist.broadcast(made, group=self.group, group_src=0))
+        return made
+
+    def agree(self, say: Callable[[], Thing]) -> Thing:
+        """What the first process says, in all of them: numbers, texts, or tensors in host memory."""
+        if self.size == 1:
+            return say()
+        said = [say() if self.rank == 0 else None]
+        _exchange(lambda: dist.broadcast_object_list(said, group=self.group, group_src=0))
+        return said[0]  # type: ignore[return-value]
+
+
+ALONE = Processes()
+"""One process, that does everything."""
+
+
+def _exchange(communicate: Callable[[], object]) -> None:
+    try:
+        communicate()
+    except RuntimeError as error:  # the library's words for a closed connection differ by backend
+        raise LostProcess(f"another process of this run has ended ({' '.join(str(error).split())[:120]})") from error

@@ -1,0 +1,191 @@
+"""Several processes make the video that one makes: windows, guidance passes and both shared out, on gloo."""
+
+import pytest
+import torch
+import torch.distributed as dist
+from builders import awake, example, tiny_dit, tiny_lovic, tiny_vin
+from lightning import LightningModule
+from torch import multiprocessing
+
+from longtake.generation import generate, part_of
+from longtake.objectives import FlowPrediction, LinearPath, NoWeight, Objective, Uniform
+from longtake.parallel import Mesh, check_sizes, make_mesh, spread
+from longtake.rollouts.gen_l_video import GenLVideo
+from longtake.rollouts.segmentwise import Segmentwise
+from longtake.rollouts.whole import Whole
+from longtake.samplers import ClassifierFreeGuidance, Euler, NestedGuidance
+from networks.chunks import call_sizes, plan_windows, windows_of
+from networks.processes import Processes
+
+FRAMES = 22  # six windows of VIN
+WHOLE = {"network_part": ""}
+
+
+def gen_l_video():
+    return GenLVideo(window_frames=6, overlap_frames=3, profile="triangular", windows_per_call=2)
+
+
+def segmentwise():
+    settings = {"max_context": 2, "compression_ratio": 4.0, "ratio_growth": 1.0, "max_compression_ratio": 8.0}
+    return Segmentwise(segment_frames=11, window_frames=2, memory_level=0.0, **settings)
+
+
+def plain():
+    return ClassifierFreeGuidance(scale=2.0)
+
+
+def in_part():
+    return ClassifierFreeGuidance(scale=2.0, interval=(0.4, 0.8))
+
+
+def split():
+    return NestedGuidance(scales={"global_tokens": 1.5, "text": 3.0})
+
+
+CASES = {
+    **{fusion: (lambda fusion=fusion: tiny_vin(fusion=fusion), lambda: Whole(**WHOLE), plain)
+       for fusion in ("none", "early", "mid", "late", "all")},
+    "two at once": (lambda: tiny_vin(fusion="all", windows_per_call=2), lambda: Whole(**WHOLE), plain),
+    "pooled": (lambda: tiny_vin(plan=True, fusion="all"), lambda: Whole(**WHOLE), plain),
+    "one pass": (tiny_vin, lambda: Whole(**WHOLE), lambda: ClassifierFreeGuidance(scale=1.0)),
+    "in part": (lambda: tiny_vin(fusion="all"), lambda: Whole(**WHOLE), in_part),
+    "split": (lambda: tiny_vin(fusion="all"), lambda: Whole(**WHOLE), split),
+    "hybrid": (lambda: tiny_lovic(tiny_vin(fusion="all")), segmentwise, plain),
+    "gen_l_video": (tiny_vin, gen_l_video, plain),
+    "gen_l_video of a dit": (tiny_dit, gen_l_video, split),
+}  # fmt: skip
+
+
+def made(name, mesh):
+    """A case's video, by the processes of a mesh."""
+    torch.manual_seed(7)
+    network, rollout, guidance = (make() for make in CASES[name])
+    module = LightningModule()
+    module.network, module.sampler = awake(network).eval(), Euler(num_inference_steps=4, shift=2.0)
+    module.objective = Objective(path=LinearPath(), prediction=FlowPrediction(), times=Uniform(), weight=NoWeight())
+    spread(mesh, network=part_of(module.network, rollout), rollout=rollout, guidance=guidance, num_latents=FRAMES)
+    noise, _, condition = example(FRAMES)
+    return generate(module, noise, condition, rollout=rollout, guidance=guidance)
+
+
+def start(run, world, folder, *arguments):
+    """Runs a function in several processes; a fork needs no second import, which would take most of the time."""
+    multiprocessing.start_processes(
+        _joined, args=(run, world, str(folder), *arguments), nprocs=world, start_method="fork"
+    )
+    return [torch.load(f"{folder}/{rank}.pt") for rank in range(world)]
+
+
+def _joined(rank, run, world, folder, *arguments):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    torch.save(run(*arguments), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def all_made(names, sizes):
+    mesh = make_mesh(**sizes)
+    return {name: made(name, mesh) for name in names}
+
+
+@pytest.fixture(scope="module")
+def alone():
+    torch.set_num_threads(1)
+    return {name: made(name, Mesh()) for name in CASES}
+
+
+GUIDED = ("none", "all", "in part", "split", "hybrid", "gen_l_video")
+
+
+@pytest.mark.parametrize(
+    ("world", "sizes", "names"),
+    [
+        (2, {"chunks": 2}, list(CASES)),
+        (3, {"chunks": 3}, list(CASES)),
+        (2, {"guidance": 2}, GUIDED),
+        (3, {"guidance": 3}, ["split"]),
+        (4, {"guidance": 2, "chunks": 2}, GUIDED),
+    ],
+)
+def test_several_processes_make_the_video_of_one(world, sizes, names, alone, tmp_path):
+    found = start(all_made, world, tmp_path, names, sizes)
+    for name in names:
+        far = max(float((videos[name] - alone[name]).abs().max()) for videos in found)
+        assert far <= 1e-5, name
+        assert all(torch.equal(videos[name], found[0][name]) for videos in found[1:])
+
+
+def test_no_case_stands_for_another(alone):
+    sums = {float(video.sum()) for name, video in alone.items() if name != "two at once"}  # which is "all"
+    assert len(sums) == len(alone) - 1
+
+
+def counted(sizes):
+    """How many windows this process denoises in a step, and how often it reads the global tokens."""
+    network = awake(tiny_vin()).eval()
+    calls = {"windows": 0, "reads": 0}
+    network.backbone.register_forward_hook(lambda _, args, out: calls.update(windows=calls["windows"] + len(out)))
+    network.interface.register_forward_hook(lambda *_: calls.update(reads=calls["reads"] + 1))
+    network.spread(make_mesh(**sizes).chunks)
+    noisy, time, condition = example(FRAMES, batch=1)
+    with torch.no_grad():
+        network(noisy, time, condition)
+    return calls
+
+
+def test_windows_are_shared_out_evenly_and_tokens_are_read_once(tmp_path):
+    found = start(counted, 4, tmp_path, {"chunks": 4})
+    assert [each["windows"] for each in found] == [1, 2, 1, 2]
+    assert [each["reads"] for each in found] == [1, 0, 0, 0]
+
+
+def test_training_shares_nothing_out():
+    network = awake(tiny_vin()).train()
+    noisy, time, condition = example(FRAMES)
+    expected = network(noisy, time, condition)
+    network.spread(Processes(1, 3, None))  # would ask torch.distributed, which nobody started
+    assert torch.equal(network(noisy, time, condition), expected)
+
+
+def test_shares_are_all_windows_once():
+    plan = plan_windows(23, 4, 3, torch.device("cpu"))
+    for size in range(1, 8):
+        parts = [windows_of(plan, Processes(rank, size).share(6)) for rank in range(size)]
+        for place, windows in enumerate(plan):
+            assert torch.equal(torch.cat([part[place].frames for part in parts]), windows.frames)
+        counts = [sum(len(each.frames) for each in part) for part in parts]
+        assert max(counts) - min(counts) <= 1
+    assert call_sizes(0, 0) == call_sizes(0, 8) == []
+
+
+@pytest.mark.parametrize(
+    ("world", "chunks", "guidance", "words"),
+    [
+        (
+            3,
+            2,
+            1,
+            "parallel.guidance=1 x parallel.chunks=2 makes teams of 2 processes, which do not fill 3: start 2 or 4",
+        ),
+        (6, 2, 2, "makes teams of 4 processes, which do not fill 6: start 4 or 8 processes"),
+        (1, 2, 1, "which do not fill 1: start 2 processes"),
+    ],
+)
+def test_a_mesh_that_does_not_multiply_out_is_refused(world, chunks, guidance, words):
+    with pytest.raises(ValueError, match=words):
+        check_sizes(world, chunks=chunks, guidance=guidance)
+
+
+@pytest.mark.parametrize(
+    ("network", "rollout", "guidance", "mesh", "words"),
+    [
+        (tiny_vin, Whole(**WHOLE), plain(), Mesh(chunks=Processes(0, 7)), "parallel.chunks=7 leaves .* at most 6"),
+        (tiny_dit, Whole(**WHOLE), plain(), Mesh(chunks=Processes(0, 2)), "use parallel.chunks=1, and share out"),
+        (tiny_vin, Whole(**WHOLE), ClassifierFreeGuidance(scale=1.0), Mesh(guidance=Processes(0, 2)),
+         r"parallel.guidance=2 leaves .* asks the network 1 time\(s\) a step"),
+        (tiny_vin, Whole(**WHOLE), plain(), Mesh(guidance=Processes(0, 3)), "use parallel.guidance=2 or fewer"),
+    ],
+)  # fmt: skip
+def test_processes_without_work_are_refused(network, rollout, guidance, mesh, words):
+    with pytest.raises(ValueError, match=words):
+        spread(mesh, network=network(), rollout=rollout, guidance=guidance, num_latents=FRAMES)
