@@ -4,15 +4,22 @@ Processes stand in a mesh of teams x guidance x chunks: a team makes one video t
 and for each pass some its windows. Neighbouring processes, which share a machine, share windows.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from longtake.compat.torch import next_number
 from longtake.rollouts.rollout import Rollout
 from networks.interfaces import VideoNetwork
 from networks.processes import ALONE, Processes
+
+Item = TypeVar("Item")
+_LISTS = count()
+"""Lists that were shared out before, by which each has a counter of its own: the same in all processes."""
 
 
 class Mesh(NamedTuple):
@@ -107,6 +114,24 @@ def spread(mesh: Mesh, *, network: VideoNetwork, rollout: Rollout, guidance: Any
         most = getattr(guidance, "num_passes", 1)
         _refuse_idle(mesh.guidance.size, most, "guidance", f"guidance asks the network {most} time(s) a step")
         guidance.spread(mesh.guidance)
+
+
+def shared_out(mesh: Mesh, items: Sequence[Item]) -> Iterator[Item]:
+    """What the team of this process makes of a list that is the same in all; whoever is free takes the next.
+
+    Args:
+        mesh: this process's place.
+        items: such as videos.
+
+    Yields:
+        Every item, to one team.
+    """
+    if mesh.team.size == mesh.world.size:
+        yield from items
+        return
+    key = f"shared out {next(_LISTS)}"
+    while (number := mesh.team.agree(lambda: next_number(key))) < len(items):
+        yield items[number]
 
 
 def _refuse_idle(asked: int, most: int, key: str, why: str) -> None:

@@ -45,6 +45,11 @@ class Processes:
         _exchange(lambda: dist.broadcast(made, group=self.group, group_src=0))
         return made
 
+    def wait(self) -> None:
+        """Until all of them are here."""
+        if self.size > 1:
+            _exchange(lambda: dist.barrier(group=self.group))
+
     def agree(self, say: Callable[[], Thing]) -> Thing:
         """What the first process says, in all of them: numbers, texts, or tensors in host memory."""
         if self.size == 1:

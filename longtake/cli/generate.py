@@ -2,6 +2,7 @@
 
 import sys
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,11 +13,13 @@ from longtake.cli.user_errors import explain, start
 def run(cfg: DictConfig) -> None:
     """Checks, loads weights, samples, writes mp4 files and manifest.jsonl."""
     from longtake.cli.composed import check_settings
+    from longtake.cli.processes import several_processes
     from longtake.cli.schemas import GenerateSettings
 
     check_settings(cfg, GenerateSettings)
     if not OmegaConf.is_missing(cfg, "output"):
-        make(cfg)
+        with several_processes(cfg, __name__) as (mesh, device):
+            make(cfg, mesh, device)
         return
     if not cfg.dry_run:
         raise ValueError("output is missing: give output=…")
@@ -25,9 +28,16 @@ def run(cfg: DictConfig) -> None:
         make(cfg)
 
 
-def make(cfg: DictConfig) -> None:
-    """Loads weights, samples, writes; with dry_run=true says what that would be."""
+def make(cfg: DictConfig, mesh: Any = None, device: Any = None) -> None:
+    """Loads weights, samples, writes; with dry_run=true says what that would be.
+
+    mesh, device: see `several_processes`.
+    """
     from longtake.video import write_video
+
+    if mesh is not None and mesh.world.size > 1 and (cfg.dry_run or cfg.storyboard or cfg.given):
+        key = "dry_run=true" if cfg.dry_run else f"storyboard={cfg.storyboard}" if cfg.storyboard else "given=…"
+        raise ValueError(f"{key} is of one process: leave devices={cfg.devices} and the launcher out")
 
     if cfg.given is not None:
         from longtake.storyboard.continuation import continuation_file
@@ -46,7 +56,7 @@ def make(cfg: DictConfig) -> None:
         return
     from longtake.cli.take import make_videos
 
-    make_videos(cfg, write_video)
+    make_videos(cfg, write_video, mesh, device)
 
 
 def main() -> None:
@@ -56,3 +66,7 @@ def main() -> None:
             show_settings(sys.argv[1:])
         return
     start(run, "generate")
+
+
+if __name__ == "__main__":  # how a process of `longtake generate devices=2` starts the others
+    main()

@@ -101,6 +101,13 @@ class Base(TypedDict):
     pretrained: Text | None
 
 
+class SharedOut(TypedDict):
+    """`parallel` of generate.py: processes by what they share out of one video."""
+
+    chunks: Size
+    guidance: Size
+
+
 class ChangedCodec(Base):
     """`codec` of generate.py."""
 
@@ -131,6 +138,8 @@ class GenerateSettings(TypedDict):
     compile: Compilation
     attention: AttentionKernel
     offload: bool
+    devices: Size
+    parallel: SharedOut
     without: Literal["global_tokens", "memory", "control"] | None
     control_file: Text | None
     text: Base

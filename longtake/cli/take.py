@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from rich.progress import Progress
 from torch import Tensor
 
 from longtake.cli.changes import with_changes
+from longtake.cli.manifests import Manifest
 from longtake.control import control_for
 from longtake.generation import part_of
+from longtake.parallel import Mesh, shared_out, spread
 from longtake.pipeline import Pipeline
 from longtake.process import peak_resident_gib, set_matmul_precision
 from longtake.releases.disclosure import public_name, refuse_secrets
@@ -28,7 +30,7 @@ from longtake.rollouts.plan import chunk_boundaries
 from longtake.rollouts.window_cache import WindowCache
 from longtake.running import Running
 from networks.codecs.rules import PATCH_AREA, check_lengths
-from networks.files import remove_unfinished, whole
+from networks.files import remove_unfinished
 
 log = logging.getLogger("longtake")
 
@@ -93,8 +95,8 @@ def pipeline_of(cfg: DictConfig) -> tuple[Pipeline, Config]:
 class Take:
     """A pipeline with what the command line says of one kind of video."""
 
-    def __init__(self, cfg: DictConfig) -> None:
-        """Loads network, codec and text encoder.
+    def __init__(self, cfg: DictConfig, device: Any = None) -> None:
+        """Loads network, codec and text encoder; device: where it samples, None: a GPU if there is one.
 
         Raises:
             ValueError: if the weights or the sizes do not fit, before anything is sampled.
@@ -105,7 +107,7 @@ class Take:
         self.rollout_config: dict[str, Any] = self.config["rollout"]
         self.hash = weights_hash(self.pipeline.module)  # of the weights as they were loaded, whatever the precision
         self.running = Running(**{name: cfg[name] for name in RUNNING})
-        self.pipeline.to(None, self.running)
+        self.pipeline.to(device, self.running)
         self.module, self.codec = self.pipeline.module, self.pipeline.codec
         self.network: Any = self.module.network
         self.rollout = self.pipeline.rollout
@@ -155,54 +157,68 @@ class Take:
         return (piece[0] for piece in self.pipeline.frames(latents))
 
 
-def make_videos(cfg: DictConfig, write_video: Callable[..., None]) -> list[Path]:
+def make_videos(
+    cfg: DictConfig, write_video: Callable[..., None], mesh: Mesh | None = None, device: Any = None
+) -> list[Path]:
     """Samples every prompt and writes output/*.mp4 and output/manifest.jsonl.
 
     A video that the manifest there names with this prompt and seed, and these weights and settings, is not made again,
     nor are the finished windows of one that a kill cut short.
+
+    Args:
+        cfg: of generate.py.
+        write_video: writes a file.
+        mesh: this process's place among several, whose teams share the videos out; None: it is alone.
+        device: where it samples; None: a GPU if there is one.
+
+    Returns:
+        The files, of all processes.
     """
-    take = Take(cfg)
+    mesh = mesh or Mesh()
+    take = Take(cfg, device)
+    spread(
+        mesh,
+        network=part_of(take.network, take.rollout),
+        rollout=take.rollout,
+        guidance=take.guidance,
+        num_latents=take.num_latents,
+    )
     texts = prompts_of(cfg, take.config)
     refuse_secrets([*texts, cfg.negative_prompt or ""], "prompt")  # the manifest names it
     output = Path(cfg.output)
-    output.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(output)
     wanted = [(f"{number:03d}.mp4", prompt, cfg.seed + number) for number, prompt in enumerate(texts)]
-    finished = _finished(output, wanted, take.settings)
+    manifest = Manifest(output, wanted, take.settings)
+
+    def begin() -> dict[str, Any]:
+        output.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(output)
+        return manifest.join()
+
+    finished = mesh.world.agree(begin)
     if finished:
         log.info(f"{len(finished)} of {len(wanted)} video(s) are in {output} already")
-    if len(finished) < len(wanted):  # nothing names a video that is about to be replaced
-        _write_manifest(output / "manifest.jsonl", [finished[name] for name, *_ in wanted if name in finished])
-    with Progress() as progress:
-        for number, (name, prompt, seed) in enumerate(wanted, 1):
-            if name in finished:
-                continue
+    missing = [each for each in wanted if each[0] not in finished]
+    one_team, leads = mesh.team.size == mesh.world.size, mesh.team.rank == 0
+    own = dict(finished) if one_team else {}
+    with Progress(disable=mesh.world.rank > 0) as progress:
+        for name, prompt, seed in shared_out(mesh, missing):
             began = time.perf_counter()
-            bar = progress.add_task(f"video {number} of {len(wanted)}", total=None)
-            windows = WindowCache(output / "windows" / take.fingerprint(take.settings, prompt, seed))
+            bar = progress.add_task(f"video {wanted.index((name, prompt, seed)) + 1} of {len(wanted)}", total=None)
+            folder = output / "windows" / take.fingerprint(take.settings, prompt, seed)
+            windows = WindowCache(folder, mesh.team)
             latents = take.latents(prompt, seed, lambda *_: progress.advance(bar), windows)  # noqa: B023
+            if not leads:
+                continue
             write_video(output / name, take.frames(latents), fps=take.fps)
             progress.update(bar, total=1, completed=1)
-            finished[name] = _manifest_line(cfg, take, name, prompt, seed, time.perf_counter() - began)
-            _write_manifest(output / "manifest.jsonl", [finished[each] for each, *_ in wanted if each in finished])
+            own[name] = _manifest_line(cfg, take, name, prompt, seed, time.perf_counter() - began)
+            manifest.write(own, None if one_team else mesh.world.rank)
             windows.forget()
+    mesh.world.wait()
+    if not one_team and mesh.world.rank == 0:
+        manifest.join()
     log.info(f"{len(wanted)} video(s) of {cfg.num_frames} frames in {output}")
     return [output / name for name, *_ in wanted]
-
-
-def _finished(output: Path, wanted: Sequence[tuple[str, str, int]], settings: str) -> dict[str, dict[str, Any]]:
-    """The lines of an earlier run's manifest, by file, whose videos are there and are those that are wanted."""
-    manifest = output / "manifest.jsonl"
-    found = {}
-    for text in manifest.read_text().splitlines() if manifest.is_file() else []:
-        try:
-            line = json.loads(text)
-            made = (line["file"], line["prompt"], line["seed"])
-            if made in wanted and line["settings"] == settings and (output / line["file"]).is_file():
-                found[line["file"]] = line
-        except (ValueError, RecursionError, KeyError, TypeError):
-            continue  # of a storyboard, or of somebody else
-    return found
 
 
 def _manifest_line(cfg: DictConfig, take: Take, name: str, prompt: str, seed: int, seconds: float) -> dict[str, Any]:
@@ -233,8 +249,3 @@ def _manifest_line(cfg: DictConfig, take: Take, name: str, prompt: str, seed: in
         "seconds": round(seconds, 2),
         "peak_gib": round(peak, 3),
     }
-
-
-def _write_manifest(path: Path, lines: list[dict[str, Any]]) -> None:
-    with whole(path) as part:
-        part.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -8,10 +8,12 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any
 
 from lightning import Trainer
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.strategies.launchers import subprocess_script as fabric_script
 from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.strategies.launchers import subprocess_script
@@ -71,17 +73,26 @@ def recount(checkpoint: dict[str, Any], batches: int) -> None:
         counts.update(ready=batches, started=batches, processed=batches, completed=batches - ended)
 
 
+LOST = (
+    "another process of this run was ended from outside, most often by the system for want of memory: start again with "
+    "fewer devices, or network.windows_per_call=1; what was finished is kept"
+)
 _LEAVING = threading.Event()
 _SECONDS = 5.0
 """How long a process that lost another one waits to see how that one ended."""
 
 
 def failed_process(trainer: Trainer) -> int:
-    """The exit status of a process that this one started and that failed by itself, 0 if none did.
+    """The exit status of a process that this one started and that failed by itself, 0 if none did."""
+    return failed_started(trainer)
+
+
+def failed_started(starter: Any) -> int:
+    """The same of a Trainer or Fabric.
 
     A process that fails closes its connections first: for a while it is waited for.
     """
-    processes = getattr(trainer.strategy.launcher, "procs", [])
+    processes = getattr(starter.strategy.launcher, "procs", [])
     until = time.monotonic() + _SECONDS
     while processes and time.monotonic() < until:
         if failed := next((process.returncode for process in processes if process.poll()), 0):
@@ -97,6 +108,19 @@ def end_processes(trainer: Trainer) -> None:
         trainer.strategy.launcher.kill(signal.SIGKILL)
 
 
+def end_started(fabric: Any) -> None:
+    """The same of a Fabric's."""
+    _LEAVING.set()
+    for process in getattr(fabric.strategy.launcher, "procs", []):
+        process.kill()
+
+
+def end_with_processes() -> None:
+    """As `end_as_the_first_that_failed` of a Fabric; where a process was killed, this one says so."""
+    _LEAVING.clear()
+    fabric_script._launch_process_observer = partial(_observe, says=True)  # type: ignore[attr-defined]
+
+
 def end_as_the_first_that_failed() -> None:
     """From here on, where a started process fails, this one ends with its exit status.
 
@@ -106,19 +130,27 @@ def end_as_the_first_that_failed() -> None:
     subprocess_script._launch_process_observer = _observe  # type: ignore[attr-defined]
 
 
-def _observe(child_processes: Any) -> None:
-    _Observer(child_processes=child_processes, main_pid=os.getpid(), sleep_period=1).start()
+def _observe(child_processes: Any, says: bool = False) -> None:
+    observer = _Observer(child_processes=child_processes, main_pid=os.getpid(), sleep_period=1)
+    observer.says = says
+    observer.start()
 
 
 class _Observer(_ChildProcessObserver):
+    says = False
+
     def _terminate_all(self) -> None:
         """Lightning's hook, in a thread of its own, once a process has ended with another status than 0."""
         if _LEAVING.is_set():
             return
         time.sleep(_SECONDS)  # the main thread most often learns of it by itself, and leaves in order
+        if _LEAVING.is_set():
+            return
         failed = next(process.returncode for process in self._child_processes if process.returncode)
         for process in self._child_processes:
             process.send_signal(signal.SIGKILL)
+        if self.says and failed < 0:
+            sys.stderr.write(f"error: {LOST}\n")
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(_status(failed))

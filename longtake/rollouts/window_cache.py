@@ -1,6 +1,7 @@
 """Finished windows of a video on disk, so that a killed generation loses at most the one in progress."""
 
 import shutil
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from longtake.rollouts.interfaces import Generate, Given, Wrap, unwrapped
 from longtake.rollouts.store import LatentStore
 from networks.interfaces import Condition
+from networks.processes import ALONE, Processes
 
 
 class WindowCache:
@@ -18,9 +20,12 @@ class WindowCache:
     is made as it would have been, but by samplers that draw fresh noise, which draw it anew.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        """folder: is made when the first window is kept."""
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, processes: Processes = ALONE) -> None:
+        """folder: is made when the first window is kept.
+
+        processes: that make the same windows together, of which the first keeps and finds them for all.
+        """
+        self.folder, self.processes = Path(folder), processes
 
     def __call__(self, generate: Generate) -> Generate:
         """The same, of which calls that were finished before are read."""
@@ -28,11 +33,13 @@ class WindowCache:
 
         def kept(noise: Tensor, condition: Condition, given: Given | None, wrap: Wrap = unwrapped) -> Tensor:
             name = f"{next(numbers):05d}"
-            before = store.load(name, num_frames=noise.shape[2], what="the window")
+            load = partial(store.load, name, num_frames=noise.shape[2], what="the window")
+            before = self.processes.agree(load)
             if before is not None and before.shape == noise.shape:
                 return before.to(noise)
             made = generate(noise, condition, given, wrap)
-            store.save(name, made)
+            if self.processes.rank == 0:
+                store.save(name, made)
             return made
 
         return kept

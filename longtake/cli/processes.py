@@ -1,0 +1,140 @@
+"""The processes of a call: those that a launcher started, or `devices` of them that this one starts."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig
+
+from longtake.parallel import Mesh, check_sizes, make_mesh
+from networks.processes import LostProcess
+
+_SECONDS = 5.0
+"""How long a process waits to be ended by the one that knows what is wrong."""
+
+
+class Started(NamedTuple):
+    """devices: processes of this machine; nodes: machines with as many each."""
+
+    devices: int
+    nodes: int
+
+
+def started_by_launcher() -> Started | None:
+    """What torchrun or SLURM's srun started, None where neither did."""
+    environment = os.environ
+    if "TORCHELASTIC_RUN_ID" in environment:
+        local = int(environment["LOCAL_WORLD_SIZE"])
+        return Started(local, int(environment["WORLD_SIZE"]) // local)
+    tasks = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))  # not of the job: a batch script itself is one process
+    if tasks > 1:
+        nodes = int(environment.get("SLURM_STEP_NUM_NODES", "1"))
+        return Started(tasks // nodes, nodes)
+    return None
+
+
+def processes_of(cfg: DictConfig) -> Started:
+    """How many processes a call has, or is to have.
+
+    Raises:
+        ValueError: if the launcher started another number than `devices` says, there are too few GPUs, or teams of
+            `parallel` do not fill them.
+    """
+    import torch
+
+    launched = started_by_launcher()
+    if launched is not None and cfg.devices not in (1, launched.devices):
+        raise ValueError(
+            f"devices={cfg.devices}, but a launcher started {launched.devices} processes on this machine: leave "
+            "devices out"
+        )
+    found = launched or Started(cfg.devices, 1)
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus and found.devices > gpus:
+        raise ValueError(f"devices={found.devices}: this machine has {gpus} GPU(s): use devices={gpus}")
+    check_sizes(found.devices * found.nodes, chunks=cfg.parallel.chunks, guidance=cfg.parallel.guidance)
+    return found
+
+
+@contextmanager
+def several_processes(cfg: DictConfig, program: str) -> Iterator[tuple[Mesh, Any]]:
+    """Starts what is asked for; gives the place of this process and its device, None to choose one as ever.
+
+    Where one of the processes fails it says why, and the others end with it.
+
+    Args:
+        cfg: with `devices` and `parallel`.
+        program: the module by which another process runs the same.
+
+    Yields:
+        The mesh, and the device.
+
+    Raises:
+        ValueError: if the numbers do not fit, or another process was ended from outside.
+        SystemExit: where another process has said what is wrong.
+    """
+    found = processes_of(cfg)
+    if found == Started(1, 1):
+        yield Mesh(), None
+        return
+    fabric = _launched(found, program)
+    mesh = make_mesh(chunks=cfg.parallel.chunks, guidance=cfg.parallel.guidance)
+    if mesh.world.rank > 0:
+        logging.getLogger("longtake").setLevel(logging.ERROR)
+    try:
+        yield mesh, fabric.device
+        mesh.world.wait()
+    except LostProcess as error:
+        _answer_lost(fabric, mesh.world.rank, error)
+    except BaseException:
+        _end_others(fabric)
+        raise
+
+
+def _launched(found: Started, program: str) -> Any:
+    import torch
+    from lightning.fabric import Fabric
+    from lightning.fabric.strategies.ddp import DDPStrategy
+
+    from longtake.compat.lightning import end_with_processes
+
+    end_with_processes()
+    if not Path(sys.argv[0]).is_file():  # `longtake generate`, which no interpreter runs by its name
+        sys.modules["__main__"].__spec__ = find_spec(program)
+    root = str(Path(__file__).parents[2])
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if root not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([root, *filter(None, paths)])
+    # A process waits for as long as another decodes and writes; who is gone is known otherwise.
+    strategy = DDPStrategy(timeout=timedelta(days=1))
+    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    fabric = Fabric(accelerator=accelerator, devices=found.devices, num_nodes=found.nodes, strategy=strategy)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    fabric.launch()
+    return fabric
+
+
+def _end_others(fabric: Any) -> None:
+    from longtake.compat.lightning import end_started
+
+    end_started(fabric)
+
+
+def _answer_lost(fabric: Any, rank: int, error: LostProcess) -> None:
+    """Ends a process that has lost another one; the first says it, if the lost one could not."""
+    from longtake.compat.lightning import LOST, end_started, failed_started
+
+    if rank > 0:
+        time.sleep(_SECONDS)  # the first ends this one meanwhile, if it still is
+    status = failed_started(fabric)
+    end_started(fabric)
+    if 0 < status < 128 or rank > 1:
+        raise SystemExit(status or 1) from error
+    raise ValueError(LOST) from error
