@@ -116,7 +116,8 @@ def _launched(found: Started, program: str) -> Any:
     strategy = DDPStrategy(timeout=timedelta(days=1))
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     fabric = Fabric(accelerator=accelerator, devices=found.devices, num_nodes=found.nodes, strategy=strategy)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for name in ("lightning.fabric", "lightning.pytorch"):  # that all processes are there
+        logging.getLogger(name).setLevel(logging.WARNING)
     fabric.launch()
     return fabric
 

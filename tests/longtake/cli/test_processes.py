@@ -1,0 +1,150 @@
+"""Several processes of generate.py: who makes what, one manifest, the same files, and one sentence where one fails."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from composing import ROOT, composed
+from torch import multiprocessing
+
+from longtake.cli.manifests import Manifest
+from longtake.cli.processes import Started, processes_of
+from longtake.cli.take import make_videos
+from longtake.parallel import make_mesh
+from longtake.video import write_video
+
+VIN = ROOT / "weights" / "vin_freedoom_64"
+SHORT = ("num_frames=57", "num_inference_steps=2", "num_videos=3", "network.fusion=all")  # two windows
+
+
+def settings(output, *changes):
+    return composed("generate", f"weights={VIN}", f"output={output}", *SHORT, *changes)
+
+
+def make(rank, world, folder, chunks):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    mesh = make_mesh(chunks=chunks)
+    made = []
+
+    def write(path, *arguments, **more):
+        made.append(path.name)
+        write_video(path, *arguments, **more)
+
+    make_videos(settings(Path(folder) / "output"), write, mesh, "cpu")
+    Path(folder, f"{rank}.json").write_text(json.dumps(made))
+    dist.destroy_process_group()
+
+
+def start(world, folder, chunks=1):
+    """What each process wrote."""
+    multiprocessing.start_processes(make, args=(world, str(folder), chunks), nprocs=world, start_method="fork")
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(world)]
+
+
+def lines(folder):
+    return [json.loads(text) for text in (folder / "manifest.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    torch.set_num_threads(1)
+    make_videos(settings(folder), write_video)
+    return folder
+
+
+def same(line):
+    return {key: value for key, value in line.items() if key not in ("seconds", "peak_gib")}
+
+
+@pytest.mark.slow
+def test_videos_are_shared_out_and_the_files_are_those_of_one_process(alone, tmp_path):
+    made = start(2, tmp_path)
+    assert sorted(made[0] + made[1]) == ["000.mp4", "001.mp4", "002.mp4"]
+    assert all(made)
+    for path in alone.glob("*.mp4"):
+        assert (tmp_path / "output" / path.name).read_bytes() == path.read_bytes()
+    assert [same(line) for line in lines(tmp_path / "output")] == [same(line) for line in lines(alone)]
+    assert {path.name for path in (tmp_path / "output").iterdir()} == {path.name for path in alone.iterdir()}
+
+
+@pytest.mark.slow
+def test_a_team_makes_each_video_together_and_its_first_writes_it(alone, tmp_path):
+    assert start(2, tmp_path, chunks=2) == [["000.mp4", "001.mp4", "002.mp4"], []]
+    assert [same(line) for line in lines(tmp_path / "output")] == [same(line) for line in lines(alone)]
+
+
+def test_parts_of_a_run_that_was_ended_are_joined(tmp_path):
+    wanted = [("000.mp4", "a", 0), ("001.mp4", "b", 1), ("002.mp4", "c", 2)]
+    of = {name: {"file": name, "prompt": prompt, "seed": seed, "settings": "x"} for name, prompt, seed in wanted}
+    manifest = Manifest(tmp_path, wanted, "x")
+    manifest.write({"001.mp4": of["001.mp4"]}, rank=1)
+    manifest.write({"000.mp4": of["000.mp4"], "002.mp4": {**of["002.mp4"], "settings": "other"}}, rank=0)
+    for name in of:
+        (tmp_path / name).touch()
+    assert set(manifest.join()) == {"000.mp4", "001.mp4"}
+    assert [line["file"] for line in lines(tmp_path)] == ["000.mp4", "001.mp4"]
+    assert [path.name for path in tmp_path.glob("*.jsonl")] == ["manifest.jsonl"]
+    (tmp_path / "000.mp4").unlink()
+    assert set(manifest.join()) == {"001.mp4"}
+
+
+def test_a_launcher_is_known_by_what_it_says(monkeypatch, tmp_path):
+    assert processes_of(settings(tmp_path)) == Started(1, 1)
+    assert processes_of(settings(tmp_path, "devices=4", "parallel.chunks=2", "parallel.guidance=2")) == Started(4, 1)
+    with pytest.raises(ValueError, match="makes teams of 2 processes, which do not fill 3: start 2 or 4"):
+        processes_of(settings(tmp_path, "devices=3", "parallel.chunks=2"))
+    for key, value in {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "6"}.items():
+        monkeypatch.setenv(key, value)
+    assert processes_of(settings(tmp_path)) == Started(2, 3)
+    with pytest.raises(ValueError, match="devices=4, but a launcher started 2 processes on this machine"):
+        processes_of(settings(tmp_path, "devices=4"))
+
+
+def started(output, *changes):
+    command = [sys.executable, "generate.py", f"weights={VIN}", f"output={output}", "devices=2", *changes]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def children(pid):
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_where_a_process_dies_the_others_say_it_once_and_end(chunks, tmp_path):
+    process = started(tmp_path, f"parallel.chunks={chunks}", "num_frames=257", "num_videos=40", "num_inference_steps=9")
+    try:
+        until = time.monotonic() + 200
+        while not list(tmp_path.glob("manifest*.jsonl")) and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.2)
+        (other,) = children(process.pid)
+        os.kill(other, signal.SIGKILL)
+        _, said = process.communicate(timeout=90)
+    finally:
+        process.kill()
+    assert said.count("another process of this run was ended from outside") == 1
+    assert "Traceback" not in said
+    assert process.returncode != 0
+    assert not Path(f"/proc/{other}").exists()
+
+
+@pytest.mark.slow
+def test_what_all_processes_would_refuse_is_said_once(tmp_path):
+    process = started(tmp_path, "parallel.chunks=2", "num_frames=9")
+    _, said = process.communicate(timeout=200)
+    assert said.count("error:") == 1
+    assert "parallel.chunks=2 leaves processes of a video without work" in said
+    assert process.returncode == 2
