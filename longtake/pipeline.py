@@ -13,6 +13,7 @@ from torch import Tensor
 
 from longtake.finite import NOT_FINITE, check_finite
 from longtake.generation import NegativeText, generate, part_of, window_generator
+from longtake.parallel import Mesh, spread
 from longtake.rollouts.canvas import PastSegment, denoise, open_canvas
 from longtake.rollouts.checks import unfit
 from longtake.rollouts.interfaces import Generate
@@ -172,6 +173,25 @@ class Pipeline:
             setattr(made, name, value)
         return made
 
+    def spread(self, mesh: Mesh, *, num_frames: int) -> Self:
+        """Shares the work of each video out over the processes of a team, all of which then make the same calls.
+
+        Args:
+            mesh: the place of this process; see `longtake.parallel.make_mesh`.
+            num_frames: pixel frames of the videos.
+
+        Raises:
+            ValueError: if that leaves a process without a window or guidance pass.
+        """
+        spread(
+            mesh,
+            network=part_of(self.module.network, self.rollout),
+            rollout=self.rollout,
+            guidance=self.guidance,
+            num_latents=(num_frames - 1) // self.codec.time_factor + 1,
+        )
+        return self
+
     @property
     def device(self) -> torch.device:
         """Where the network runs."""
@@ -221,6 +241,7 @@ class Pipeline:
             condition,
             rollout=self.rollout,
             guidance=self.guidance,
+            generator=self._fresh(seed),
             on_step=on_step,
             keep=keep,
             without=self.without,
@@ -268,8 +289,14 @@ class Pipeline:
         )
         negative = NegativeText.encoded(self.negative_prompt, self.text_encoder, self.device)
         self._make_room(self.module, idle=self.codec)
-        sample = window_generator(self.module, network, self.guidance, None, None, self.without, negative, self.running)
+        sample = window_generator(
+            self.module, network, self.guidance, self._fresh(seed), None, self.without, negative, self.running
+        )
         return denoise(sample, opened, found.plan)
+
+    def _fresh(self, seed: int) -> torch.Generator:
+        """For samplers that draw noise at every step: the same in all processes of a team, and not the first noise."""
+        return torch.Generator(self.device).manual_seed(2**32 + seed)
 
     def _encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
         """Text features b l e of prompts, and their mask b l, None where nothing is padded."""

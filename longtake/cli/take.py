@@ -19,7 +19,7 @@ from longtake.cli.changes import with_changes
 from longtake.cli.manifests import Manifest
 from longtake.control import control_for
 from longtake.generation import part_of
-from longtake.parallel import Mesh, shared_out, spread
+from longtake.parallel import Mesh, shared_out
 from longtake.pipeline import Pipeline
 from longtake.process import peak_resident_gib, set_matmul_precision
 from longtake.releases.disclosure import public_name, refuse_secrets
@@ -176,13 +176,7 @@ def make_videos(
     """
     mesh = mesh or Mesh()
     take = Take(cfg, device)
-    spread(
-        mesh,
-        network=part_of(take.network, take.rollout),
-        rollout=take.rollout,
-        guidance=take.guidance,
-        num_latents=take.num_latents,
-    )
+    take.pipeline.spread(mesh, num_frames=cfg.num_frames)
     texts = prompts_of(cfg, take.config)
     refuse_secrets([*texts, cfg.negative_prompt or ""], "prompt")  # the manifest names it
     output = Path(cfg.output)

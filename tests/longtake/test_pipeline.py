@@ -12,7 +12,7 @@ from longtake.cli.take import Take
 from longtake.generation import generate
 from longtake.releases.reading import read_run
 from longtake.rollouts.autoregressive import Autoregressive
-from longtake.samplers import Euler
+from longtake.samplers import DDIM, Euler
 from networks.condition import Condition
 
 
@@ -69,6 +69,13 @@ def test_other_parts_leave_the_first_pipeline_as_it_was(pipe):
 
 def test_several_prompts_are_one_batch(pipe):
     assert pipe.latents(["a", "b"], num_frames=5, seed=0).shape == (2, 16, 2, 8, 8)
+
+
+def test_a_sampler_that_draws_noise_draws_it_from_the_seed(pipe):
+    ancestral = pipe.replace(sampler=DDIM(num_inference_steps=3, eta=1.0))
+    first, again, other = (ancestral.latents(["a"], num_frames=5, seed=seed) for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize(("changes", "words"), [({"num_frames": 6}, "4n \\+ 1"), ({"num_frames": 1.5}, "whole number")])

@@ -7,14 +7,21 @@ import pytest
 import torch
 from builders import awake, context, example, tiny_dit, tiny_lovic, tiny_vin
 from composing import ROOT, composed
+from lightning import LightningModule
 from torch import nn
 from torch._dynamo.utils import counters
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 import longtake
 from longtake.cli.take import Take, make_videos
+from longtake.generation import generate
+from longtake.objectives import FlowPrediction, LinearPath, NoWeight, Objective, Uniform
 from longtake.pipeline import Pipeline
+from longtake.rollouts.segmentwise import Segmentwise
+from longtake.rollouts.whole import Whole
 from longtake.running import Running
+from longtake.samplers import ClassifierFreeGuidance, Euler
 from longtake.video import write_video
 from longtake.visiting import VisitingTextEncoder
 from networks.casting import cast
@@ -161,6 +168,28 @@ def test_blocks_are_compiled_for_a_cpu():
         torch.testing.assert_close(
             compiled(noisy, time, condition), network(noisy, time, condition), atol=1e-5, rtol=1e-4
         )
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true", "bf16-mixed"])
+@pytest.mark.parametrize("name", ["vin", "lovic", "vin_lovic"])
+def test_sampling_waits_for_its_device_once_a_canvas(name, precision, monkeypatch):
+    """Fake tensors have no values: whatever looks at one raises, as a GPU would have to be waited for."""
+    looks, running = [], Running(precision=precision)
+    monkeypatch.setattr("longtake.generation.check_finite", lambda *_: looks.append(1))
+    settings = {"max_context": 2, "compression_ratio": 4.0, "ratio_growth": 1.0, "max_compression_ratio": 8.0}
+    memory = Segmentwise(segment_frames=11, window_frames=2, memory_level=0.1, **settings)
+    rollout = memory if "lovic" in name else Whole(network_part="")
+    with FakeTensorMode():
+        module = LightningModule()
+        module.network, module.sampler = NETWORKS[name]().eval(), Euler(num_inference_steps=2, shift=3.0)
+        module.objective = Objective(path=LinearPath(), prediction=FlowPrediction(), times=Uniform(), weight=NoWeight())
+        running.prepare(module.network)
+        noisy, _, condition = example(22, batch=1)
+        condition = condition._replace(text_mask=None)
+        guidance = ClassifierFreeGuidance(scale=2.0)
+        video = generate(module, noisy, condition, rollout=rollout, guidance=guidance, running=running)
+    assert video.shape == noisy.shape
+    assert len(looks) == len(rollout.plan(22))
 
 
 class Reader(nn.Module):
