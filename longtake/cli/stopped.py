@@ -1,6 +1,7 @@
 """What a program says where a signal ends it: what is kept, and how to go on."""
 
 import logging
+import os
 import shlex
 import signal
 import sys
@@ -24,7 +25,7 @@ _KEPT = {
 def say_kept(program: str, cfg: Any, stopped: Stopped) -> None:
     """For programs that write into a folder `output`; a training says by itself what it saved."""
     kept = _KEPT.get(program)
-    if kept is None or stopped.told:
+    if kept is None or stopped.told or not _is_first():
         return
     stopped.told = True
     name = signal.Signals(stopped.number).name
@@ -37,9 +38,14 @@ def say_kept(program: str, cfg: Any, stopped: Stopped) -> None:
 
 def say_early(stopped: Stopped) -> None:
     """For a signal before a program has read its settings, or after all was done."""
-    if not stopped.told:
+    if not stopped.told and _is_first():
         stopped.told = True
         sys.stderr.write(f"stopped by {signal.Signals(stopped.number).name}; nothing is half written\n")
+
+
+def _is_first() -> bool:
+    """Whether this process speaks for those that a launcher started beside it."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def typed() -> list[str]:
