@@ -118,9 +118,21 @@ def generate(
 ) -> Tensor:
     """Makes a video of the noise's size, in evaluation mode: latents b c f h w.
 
-    noise: b c f h w, standard normal; condition: of the whole canvas; rollout: how the canvas is filled; keep: see
-    WindowCache. without: names that every condition goes without, see Condition.without. negative: the text that
-    guidance leads away from, in place of none. running: how the network is computed.
+    Args:
+        module: with `network`, `objective` and `sampler`.
+        noise: b c f h w, standard normal.
+        condition: of the whole canvas.
+        rollout: how the canvas is filled.
+        guidance: how conditions weigh.
+        generator: for samplers that draw fresh noise.
+        on_step: called after every step.
+        keep: see WindowCache.
+        without: names that every condition goes without, see Condition.without.
+        negative: the text that guidance leads away from, in place of none.
+        running: how the network is computed.
+
+    Returns:
+        The video.
 
     Raises:
         ValueError: if the video would hold NaN or infinity.

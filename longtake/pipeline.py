@@ -125,6 +125,14 @@ class Pipeline:
     def from_config(cls, config: Mapping[str, Any], state: Any, where: str) -> Self:
         """Builds the pipeline of weights that were read, in host memory; see `sampling_parts`.
 
+        Args:
+            config: of the weights, checked.
+            state: their tensors, or the folder that holds them.
+            where: the setting and weights, for messages.
+
+        Returns:
+            The pipeline.
+
         Raises:
             ValueError: if they make no videos, or do not fit their config.
         """
@@ -142,6 +150,9 @@ class Pipeline:
         Args:
             device: where the network runs; None: a GPU if there is one.
             running: precision, compilation and attention kernels.
+
+        Returns:
+            The pipeline itself.
 
         Raises:
             ValueError: if the device lacks what is asked for.
@@ -179,6 +190,9 @@ class Pipeline:
         Args:
             mesh: the place of this process; see `longtake.parallel.make_mesh`.
             num_frames: pixel frames of the videos.
+
+        Returns:
+            The pipeline itself.
 
         Raises:
             ValueError: if that leaves a process without a window or guidance pass.

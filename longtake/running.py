@@ -71,6 +71,9 @@ class Running:
     def check(self, device: torch.device) -> None:
         """Whether a device has what is asked for.
 
+        Args:
+            device: where the network is to run.
+
         Raises:
             ValueError: if it lacks the precision, or the attention kernel in it.
         """

@@ -43,6 +43,12 @@ def started_by_launcher() -> Started | None:
 def processes_of(cfg: DictConfig) -> Started:
     """How many processes a call has, or is to have.
 
+    Args:
+        cfg: with `devices` and `parallel`.
+
+    Returns:
+        Those that a launcher started, or `devices`.
+
     Raises:
         ValueError: if the launcher started another number than `devices` says, there are too few GPUs, or teams of
             `parallel` do not fill them.

@@ -96,7 +96,11 @@ class Take:
     """A pipeline with what the command line says of one kind of video."""
 
     def __init__(self, cfg: DictConfig, device: Any = None) -> None:
-        """Loads network, codec and text encoder; device: where it samples, None: a GPU if there is one.
+        """Loads network, codec and text encoder.
+
+        Args:
+            cfg: of generate.py.
+            device: where it samples; None: a GPU if there is one.
 
         Raises:
             ValueError: if the weights or the sizes do not fit, before anything is sampled.
