@@ -25,6 +25,7 @@ from datamodules.caching.words import in_bytes
 from datamodules.clips import Clip, Clips
 from datamodules.extraction import Extraction
 from datamodules.tables import Entry
+from longtake.video.places import shown
 from networks.files import write_text
 from networks.interfaces import Codec
 
@@ -69,13 +70,23 @@ class ClipCache:
         """Reads what other processes have added."""
         self.films.refresh()
 
-    def keys(self, entries: Sequence[Entry], *, look: bool, on_film: Callable[[], None] = lambda: None) -> list[str]:
-        """What each entry's film is called here; "" where it cannot be read. Of the same list it is asked once."""
+    def keys(self, entries: Sequence[Entry], *, look: bool | None = None) -> list[str]:
+        """What each entry's film is called here; "" where it cannot be read. Of the same list it is asked once.
+
+        look: whether known films are looked at, as they may have been changed; None: where they are not too many.
+        """
+        look = len(entries) <= LOOKED_AT if look is None else look
         if self._asked is None or self._asked[0] is not entries or (look and not self._asked[1]):
             self.names.refresh()
-            found = self.names.keys([entry.path for entry in entries], look=look, on_film=on_film)
+            found = self.names.keys([entry.path for entry in entries], look=look)
             self._asked = entries, look, [key or "" for key in found]
         return self._asked[2]
+
+    def films_of(self, entries: Sequence[Entry]) -> list[str]:
+        """What tells each entry's film from others: its key where it is known, or else its path; reads none."""
+        self.names.refresh()
+        known = self.names.known([entry.path for entry in entries])
+        return [key or entry.film for key, entry in zip(known, entries, strict=True)]
 
     def fault(self, key: str) -> str | None:
         """Why a film gives no clip, as far as is known."""
@@ -97,12 +108,8 @@ class ClipCache:
         return f"too short, {frames} frames {self.settings.taken}, the shortest clip has {shortest}"
 
     def missing(self, entries: Sequence[Entry], *, look: bool | None = None) -> list[Entry]:
-        """Films that are neither stored nor known to be of no use, each once.
-
-        look: whether known files are looked at, as they may have been changed; None: where they are not too many.
-        """
+        """Films that are neither stored nor known to be of no use, each once; look: as for `keys`."""
         self.refresh()
-        look = len(entries) <= LOOKED_AT if look is None else look
         keys = self.keys(entries, look=look)
         lacking = {
             key: entry
@@ -194,10 +201,10 @@ class ClipCache:
                     write_text(path, content)
         if skipped:
             name, reason = next(iter(skipped.items()))
-            log.warning(f"{len(skipped)} of {len(entries)} videos are skipped, see {path}; {name}: {reason}")
+            log.warning(f"{len(skipped)} of {len(entries)} videos are skipped, see {path}; {shown(name)}: {reason}")
 
-    def usable(self, entries: Sequence[Entry]) -> tuple[list[Entry], list[int]]:
-        """The entries whose films are there, and by which number each is read.
+    def usable(self, entries: Sequence[Entry], keys: Sequence[str] | None = None) -> tuple[list[Entry], list[int]]:
+        """The entries whose films are there, and by which number each is read; keys: of the entries, if known.
 
         Raises:
             ValueError: if none is: every film was skipped.
@@ -205,14 +212,15 @@ class ClipCache:
         self.refresh()
         shortest = (self.settings.num_frames[0] - 1) // self.factor + 1
         found, films = [], []
-        for entry, key in zip(entries, self.keys(entries, look=False), strict=True):
+        keys = self.keys(entries, look=False) if keys is None else keys
+        for entry, key in zip(entries, keys, strict=True):
             number = self.films.number(key) if key else None
             if number is not None and self.films.length(number) >= shortest:
                 found.append(entry)
                 films.append(number)
         if not found:
             raise ValueError(
-                f"none of the {len(entries)} videos could be used, e.g. {entries[0].path}; the reasons are in "
+                f"none of the {len(entries)} videos could be used, e.g. {shown(entries[0].path)}; the reasons are in "
                 f"{self.folder / 'skipped.json'}"
             )
         return found, films

@@ -13,7 +13,8 @@ from datamodules.caching.portions import Portion
 from datamodules.extraction import Extraction, Way
 from datamodules.mixing import MixedPlan
 from datamodules.shapes import nearest, shapes_of
-from datamodules.tables import SPLIT_NAMES, Entry, log_splits, read_entries, share_out
+from datamodules.splits import log_splits, share_out
+from datamodules.tables import SPLIT_NAMES, Entry, read_entries
 from datamodules.video_datamodule import VideoDataModule
 from networks.control import FrameControl
 from networks.interfaces import Codec, TextEncoder
@@ -42,6 +43,7 @@ class FilmSet(TypedDict, total=False):
 class _Member(VideoDataModule):
     """One set at one size; its films and their splits are dealt to it."""
 
+    numbers: list[int]
     given: list[Entry]
     own_settings: dict[str, Any]
     repeats: float
@@ -125,6 +127,7 @@ class SetsDataModule(VideoDataModule):
         shares = sum(each["share"] or 0 for each in self.settings)
         if shares > 1 or (shares == 1 and any(each["share"] is None for each in self.settings)):
             raise ValueError(f"datamodule.sets: their shares come to {shares:g}; leave some for the sets without one")
+        self._joined: list[Entry] = []
         clips = -(-num_validation_clips // (len(self.settings) * len(self.sizes)))
         self.members = [
             _member(each, {**common, "height": size[0], "width": size[1], "num_validation_clips": clips})
@@ -147,23 +150,30 @@ class SetsDataModule(VideoDataModule):
 
     def _deal(self) -> None:
         """Gives each member its films; once."""
-        if hasattr(self.members[0], "given"):
+        if self._joined:
             return
         lists = self._lists()
-        joined = [entry for each in lists for entry in each]
-        shared = share_out(joined, self.validation_share, self.seed)
-        log_splits(joined, shared)
+        self._joined = joined = [entry for each in lists for entry in each]
         shapes = shapes_of([entry.path for entry in joined], self.cache.root) if len(self.sizes) > 1 else []
         members, place = iter(self.members), 0
         for listed in lists:
             mine = [next(members) for _ in self.sizes]
             for member in mine:
-                member.given = []
+                member.numbers = []
             for number in range(place, place + len(listed)):
-                mine[nearest(shapes[number], self.sizes) if shapes else 0].given.append(shared[number])
+                mine[nearest(shapes[number], self.sizes) if shapes else 0].numbers.append(number)
             place += len(listed)
+        log_splits(joined, *self._split())
         for size, member in zip(self.sizes * len(lists), self.members, strict=True):
             log.info(f"{member.root} at {size[0]} x {size[1]}: {len(member.given)} videos")
+
+    def _split(self) -> tuple[list[Entry], list[str]]:
+        """Draws splits over the films of all sets, by what is known of them by now; gives entries and films."""
+        films = self.cache.films_of(self._joined)
+        shared = share_out(self._joined, self.validation_share, self.seed, films)
+        for member in self.members:
+            member.given = [shared[number] for number in member.numbers]
+        return shared, films
 
     def prepare_data(self) -> None:
         """Makes the videos if that is asked for and fills the caches; once a machine."""
@@ -187,6 +197,9 @@ class SetsDataModule(VideoDataModule):
             ValueError: if no set has a video that can be used.
         """
         self.used, refused = [], ""
+        self._deal()
+        self.cache.keys(self._joined, look=False)
+        self._split()
         for part in self.parts:
             part.trainer = self.trainer
             try:

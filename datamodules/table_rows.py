@@ -3,13 +3,16 @@
 import csv
 import io
 import json
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from longtake.video.folders import ENDINGS, text_of
 from longtake.video.places import Place, told
+
+log = logging.getLogger("longtake")
 
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 DELIMITERS = ",;\t|"
@@ -51,13 +54,18 @@ def _csv(table: Place, text: str) -> Iterator[Row]:
     head = next((line for line in lines if line.strip()), "")
     lines.seek(0)
     delimiter = max(DELIMITERS, key=lambda mark: head.count(mark))  # the first of them where the header has none
-    reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
+    raw: list[str] = []
+    odd: list[int] = []
+    reader = csv.reader(_kept(lines, raw), delimiter=delimiter, strict=True, skipinitialspace=True)
     names: list[str] | None = None
+    rows = 0
     while True:
         begin = reader.line_num + 1
+        raw.clear()
         try:
             fields = next(reader)
         except StopIteration:
+            _tell_of_blanks(table, delimiter, odd, rows)
             return
         except csv.Error as error:
             raise ValueError(f"{table}, line {begin}: {_quoting(str(error))}") from error
@@ -73,9 +81,32 @@ def _csv(table: Place, text: str) -> Iterator[Row]:
             )
         if any("\n" in field and _ROW_INSIDE.search(field.partition("\n")[2]) for field in fields):
             raise ValueError(f"{table}, line {begin}: {_NOT_CLOSED}")
+        rows += 1
+        if f"{delimiter} " in _QUOTED.sub("", "".join(raw).rstrip()):
+            odd.append(begin)
         yield Row(f"line {begin}", dict(zip(names, fields, strict=False)))
 
 
+def _kept(lines: Iterable[str], raw: list[str]) -> Iterator[str]:
+    """The same lines, each remembered in `raw`."""
+    for line in lines:
+        raw.append(line)
+        yield line
+
+
+def _tell_of_blanks(table: Place, delimiter: str, odd: Sequence[int], rows: int) -> None:
+    """Warns where a few rows have a blank behind a delimiter and most have none.
+
+    It is a text whose comma stands between no quotes: such a row is not too long where its last column was left out.
+    """
+    if 0 < len(odd) <= rows / 2:
+        log.warning(
+            f"{table}: {len(odd)} of {rows} rows have a blank behind a {delimiter!r}, as a text has that should stand "
+            f"between quotes, and what follows it may be lost; the first is line {odd[0]}"
+        )
+
+
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _NOT_CLOSED = 'a quote that opens in it is not closed in its row; close it, or write a quote of the text itself as ""'
 
 

@@ -1,15 +1,17 @@
 """Which videos there are: a folder, or a table in CSV, JSONL, JSON or Parquet."""
 
+import ast
+import json
 import logging
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from datamodules.table_rows import Row, read_rows
 from longtake.video.folders import CAPTION_ENDINGS, ENDINGS, list_folder, read_caption
-from longtake.video.places import Place, is_remote, joined, place
+from longtake.video.places import Place, is_remote, joined, place, shown
 
 log = logging.getLogger("longtake")
 
@@ -17,11 +19,10 @@ PATH_COLUMNS = ("path", "video", "file", "file_name", "video_path", "file_path",
 TEXT_COLUMNS = ("text", "caption", "prompt")
 CONTROL_COLUMNS = ("control", "poses")
 SHORT_TEXT_COLUMNS = ("short_text", "short_caption")
-METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-"""Tables that Hugging Face's folders of videos have in them."""
 SPLIT_NAMES = ("train", "validation", "test")
 SPLITS = {"training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
 """Other people's names of splits, and ours."""
+_LISTS = {(f"{opening}{quote}", closing) for opening, closing in ("[]", "{}") for quote in "\"'"}
 
 
 class Entry(NamedTuple):
@@ -47,7 +48,8 @@ def read_entries(root: str | Path, table: str | Path | None) -> list[Entry]:
     """The videos of a table, or of a folder where there is no table; what is lost of them is said in the log.
 
     root: folder, on this machine or anywhere that `longtake.video.place` names; paths in the table are relative to it.
-    In a folder, NAME.txt beside a video is its caption, and a metadata.csv, .jsonl or .parquet in it is its table.
+    In a folder, NAME.txt beside a video is its caption, and a metadata.csv, .jsonl or .parquet in it or below is the
+    table of the folder that it lies in.
 
     Raises:
         ValueError: if the folder or table is missing, holds no videos, or has a row that would be lost in part.
@@ -65,28 +67,72 @@ def _read_folder(root: Place) -> list[Entry]:
     found = list_folder(root)
     for note in found.notes:
         log.warning(note)
-    for name in METADATA:
-        if (root / name).is_file():
-            entries = _read_table(root, root / name)
-            named = {entry.film for entry in entries}
-            left = [film for film in found.films if Entry(film, "", "").film not in named]
-            log.info(f"{root / name} is taken as the table of {root}")
-            if left:
-                log.warning(f"{len(left)} of {len(found.films)} films of {root} are not in {name}: {_some(left)}")
-            return entries
+    entries, tables = [], _of_folders(found.tables)
+    alone = found.films
+    for folder, table in tables.items():
+        mine = [film for film in alone if folder in film.parents]
+        alone = [film for film in alone if folder not in film.parents]
+        entries += _with_split_of(folder, root, _read_table(folder, table))
+        named = {entry.film for entry in entries}
+        left = [film for film in mine if Entry(film, "", "").film not in named]
+        log.info(f"{table} is taken as the table of {folder}")
+        if left:
+            log.warning(f"{len(left)} of {len(mine)} films of {folder} are not in {table.name}: {some(left)}")
+    return entries + _with_captions(root, alone, found.captions) if alone else entries
+
+
+def _of_folders(tables: Sequence[Place]) -> dict[Place, Place]:
+    """The table of each folder that has one, outer folders first, whose tables count for all below them."""
+    found: dict[Place, Place] = {}
+    for table in tables:
+        above = next((folder for folder in found if folder in table.parents), None)
+        if above is not None:
+            log.warning(f"{table} is passed over: {found[above]} is the table of {above} and all below it")
+            continue
+        columns = next(read_rows(table), Row("", {})).values
+        if set(PATH_COLUMNS) & set(columns):
+            found[table.parent] = table
+        else:
+            log.warning(
+                f"{table} is taken for no table of videos: it has the columns {', '.join(columns)}, "
+                f"but none of {', '.join(PATH_COLUMNS)}"
+            )
+    return found
+
+
+def _with_split_of(folder: Place, root: Place, entries: list[Entry]) -> list[Entry]:
+    """Of Hugging Face's folders `train`, `validation` and `test` each is a split, where the table has none."""
+    inner = folder.parts[len(root.parts) :]
+    split = _split(inner[0]) if inner else ""
+    if split not in SPLIT_NAMES or any(entry.split for entry in entries):
+        return entries
+    return [entry._replace(split=split) for entry in entries]
+
+
+def _with_captions(root: Place, films: Sequence[Place], captions: Mapping[Place, Place]) -> list[Entry]:
+    """Films by the texts beside them."""
     entries, lost = [], []
-    for film in found.films:
-        beside = found.captions.get(film)
-        caption, is_lost = read_caption(beside) if beside is not None else ("", False)
+    for film in films:
+        beside = captions.get(film)
+        caption, is_lost = _caption(beside) if beside is not None else ("", False)
         entries.append(Entry(film, _writable(caption), ""))
         lost += [beside] if is_lost else []
     if lost:
         log.warning(
-            f"{len(lost)} captions are not UTF-8, and letters of them are lost: {_some(lost)}; save them as UTF-8"
+            f"{len(lost)} captions are not UTF-8, and letters of them are lost: {some(lost)}; save them as UTF-8"
         )
     looked = " or ".join(f"NAME{ending}" for ending in CAPTION_ENDINGS)
     _say_captionless(entries, f"{root}: no {looked} with a text in it beside")
     return entries
+
+
+def _caption(file: Place) -> tuple[str, bool]:
+    """As `read_caption`; what cannot be read is said, and none."""
+    try:
+        return read_caption(file)
+    except ValueError as error:
+        log.warning(str(error))
+        return "", False
 
 
 def _find_table(root: Place, table: str | Path) -> Place:
@@ -129,6 +175,7 @@ def _entry(root: Place, table: Place, row: Row) -> Entry:
     def value(names: Sequence[str]) -> str:
         for name in names:
             said = row.values.get(name)
+            said = _listed_in(said) if names in (TEXT_COLUMNS, SHORT_TEXT_COLUMNS) else said
             if isinstance(said, dict) and isinstance(said.get("path"), str) and said.get("bytes") is None:
                 said = said["path"]  # as Hugging Face's tables have videos that lie beside them
             if isinstance(said, list | dict | bytes):
@@ -150,7 +197,23 @@ def _entry(root: Place, table: Place, row: Row) -> Entry:
         path = joined(root, where.replace("\\", "/"))  # a table that was made on Windows
     beside = value(CONTROL_COLUMNS)
     control = joined(root, beside) if beside else None
-    return Entry(path, value(TEXT_COLUMNS), _split(row.values.get("split")), value(SHORT_TEXT_COLUMNS), control)
+    split = _split(row.values.get("split"))
+    if len(split.split()) > 1:
+        raise ValueError(
+            f"{table}, {row.where}: the split is {split!r}, but a split's name is one word, such as "
+            f'{", ".join(SPLIT_NAMES)}; a text with a comma in it belongs between quotes: "…"'
+        )
+    return Entry(path, value(TEXT_COLUMNS), split, value(SHORT_TEXT_COLUMNS), control)
+
+
+def _listed_in(said: object) -> object:
+    """The list or object that a text is, as programs write one into a table's field; any other value as it is."""
+    if not isinstance(said, str) or (said.strip()[:2], said.strip()[-1:]) not in _LISTS:
+        return said
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            return read(said.strip())
+    return said
 
 
 def _is_film(name: str) -> bool:
@@ -184,72 +247,10 @@ def _split(name: object) -> str:
 def _say_captionless(entries: Sequence[Entry], why: str) -> None:
     without = [entry.path for entry in entries if not entry.caption]
     if without:
-        log.warning(f"{why} {len(without)} of {len(entries)} videos, which train without a caption: {_some(without)}")
+        log.warning(f"{why} {len(without)} of {len(entries)} videos, which train without a caption: {some(without)}")
 
 
-def _some(places: Sequence[Any]) -> str:
+def some(places: Sequence[Any]) -> str:
     """The first few of many."""
-    first = ", ".join(str(each) for each in places[:3])
+    first = ", ".join(shown(each) for each in places[:3])
     return first + (", …" if len(places) > 3 else "")
-
-
-def share_out(entries: list[Entry], validation_share: float, seed: int) -> list[Entry]:
-    """Gives every entry without a split one: a seeded share of the films becomes "validation", the rest "train".
-
-    All entries of a film get the same. Where a table has no validation videos at all, that share is taken from its
-    training videos.
-    """
-    import torch
-
-    if not any(entry.split in ("", "validation") for entry in entries):
-        entries = [entry._replace(split="") if entry.split == "train" else entry for entry in entries]
-    missing = list(dict.fromkeys(entry.film for entry in entries if not entry.split))
-    order = torch.randperm(len(missing), generator=torch.Generator().manual_seed(seed)).tolist()
-    num_validation = min(max(round(validation_share * len(missing)), 1), len(missing) - 1) if len(missing) > 1 else 0
-    chosen = {missing[place] for place in order[:num_validation]}
-    return [
-        entry if entry.split else entry._replace(split="validation" if entry.film in chosen else "train")
-        for entry in entries
-    ]
-
-
-def fill_splits(usable: list[Entry], listed: list[Entry], seed: int) -> dict[Entry, list[Entry]]:
-    """Where broken videos left training or validation without any, the one that changes sides, and what it becomes.
-
-    Only where share_out drew the validation videos: a table's own are not ours to change. A single usable video
-    becomes both. listed: all videos, before share_out.
-    """
-    import torch
-
-    if any(entry.split == "validation" for entry in listed):
-        return {}
-    for lacking, other in (("validation", "train"), ("train", "validation")):
-        have = [entry for entry in usable if entry.split == other]
-        if not have or any(entry.split == lacking for entry in usable):
-            continue
-        chosen = have[int(torch.randint(len(have), (1,), generator=torch.Generator().manual_seed(seed)))]
-        moved = chosen._replace(split=lacking)
-        if len(have) == 1:
-            log.warning(f"{chosen.path} is the only video that can be used: validation sees what is trained on")
-            return {chosen: [chosen, moved]}
-        log.warning(f"no video drawn for {lacking} can be used: {chosen.path} is taken from {other} for it")
-        return {chosen: [moved]}
-    return {}
-
-
-def log_splits(listed: list[Entry], shared: list[Entry]) -> None:
-    """Says how many videos are in which split, how many share_out moved to validation, and which splits are unused."""
-    count = Counter(entry.split for entry in shared)
-    moved = count["validation"] - sum(entry.split == "validation" for entry in listed)
-    chosen = f"; {moved} for validation were chosen by datamodule.validation_share" if moved else ""
-    log.info(f"videos: {', '.join(f'{number} {split}' for split, number in sorted(count.items()))}{chosen}")
-    unknown = sorted(set(count) - set(SPLIT_NAMES))
-    if unknown:
-        log.warning(f"videos of the splits {', '.join(unknown)} are not used; known are {', '.join(SPLIT_NAMES)}")
-    if not any(entry.split for entry in listed):
-        return
-    first: dict[str, str] = {}
-    used = [entry for entry in shared if entry.split in SPLIT_NAMES]
-    both = list(dict.fromkeys(e.film for e in used if first.setdefault(e.film, e.split) != e.split))
-    if both:
-        log.warning(f"{len(both)} films are in several splits, as the table has it: {_some(both)}")

@@ -26,7 +26,8 @@ from datamodules.clips import Clip, lengths_of, spread_over
 from datamodules.controls import FilmControl
 from datamodules.extraction import Numbers
 from datamodules.sampling import BatchPlan, Cut, CutPlan, Item, Plan, WordedPlan
-from datamodules.tables import SPLIT_NAMES, Entry, fill_splits, log_splits, read_entries, share_out
+from datamodules.splits import fill_splits, log_splits, share_out
+from datamodules.tables import SPLIT_NAMES, Entry, read_entries
 from networks.codecs.rules import check_size
 from networks.control import NAME, FrameControl
 from networks.interfaces import Codec, TextEncoder, VideoBatch
@@ -143,9 +144,10 @@ class VideoDataModule(LightningDataModule):
         return [self]
 
     def entries(self) -> list[Entry]:
-        """All videos with their splits."""
+        """All videos with their splits; those that nothing is known of yet are taken for films of their own."""
         if self._shared is None:
-            self._shared = share_out(self.listed(), self.validation_share, self.seed)
+            films = self.cache.films_of(self.listed())
+            self._shared = share_out(self.listed(), self.validation_share, self.seed, films)
         return self._shared
 
     def prepare_data(self) -> None:
@@ -163,20 +165,20 @@ class VideoDataModule(LightningDataModule):
         if self.make is not None and portion.world == 1:  # one process renders for all
             self.make()
         self._listed = self._shared = None
-        entries = self.entries()
-        log_splits(self.listed(), entries)
-        cache_all(self, entries, portion)
+        self.cache.keys(portion.of(self.listed()))  # copies are known before anything is encoded
+        log_splits(self.listed(), self.entries(), self.cache.films_of(self.listed()))
+        cache_all(self, self.listed(), portion)
 
     def setup(self, stage: str) -> None:
         """Lists the clips of every split; looks at no film."""
-        usable, films = self.cache.usable(self.entries())
-        changed = fill_splits(usable, self.listed(), self.seed)
+        keys = self.cache.keys(self.listed(), look=False)
+        self._shared = None  # by the films that are known by now
+        usable, films = self.cache.usable(self.entries(), keys)
         split: dict[str, tuple[list[Entry], list[int]]] = {name: ([], []) for name in SPLIT_NAMES}
-        for before, film in zip(usable, films, strict=True):
-            for entry in changed.get(before, [before]):
-                if entry.split in split:
-                    split[entry.split][0].append(entry)
-                    split[entry.split][1].append(film)
+        for entry, film in fill_splits(usable, films, self.listed(), self.seed):
+            if entry.split in split:
+                split[entry.split][0].append(entry)
+                split[entry.split][1].append(film)
         self.clips: dict[str, Sequence[Clip]] = {name: self.cache.cut(*found) for name, found in split.items()}
         self.cache.names.forget()  # not needed while training, nor in the loader's processes
         self.texts.shards.refresh()

@@ -66,6 +66,28 @@ def with_edit(path, begin, seconds):
     return path
 
 
+def with_edits(path, *edits, version=0):
+    """The same film with an edit list of (begin, seconds); begin None: nothing is shown for so long."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") - 4
+    size = struct.unpack(">I", data[at : at + 4])[0]
+    movie = struct.unpack(">I", data[data.index(b"mvhd") + 16 : data.index(b"mvhd") + 20])[0]
+    track = struct.unpack(">I", data[data.index(b"mdhd") + 16 : data.index(b"mdhd") + 20])[0]
+    before = struct.unpack(">i", data[at + 20 : at + 24])[0]
+    kinds = ">IiHH" if version == 0 else ">QqHH"
+    times = [
+        (round(seconds * movie), -1 if begin is None else before + round(begin * track)) for begin, seconds in edits
+    ]
+    rows = b"".join(struct.pack(kinds, *each, 1, 0) for each in times)
+    new = struct.pack(">I4sII", 16 + len(rows), b"elst", version << 24, len(edits)) + rows
+    for box in (b"moov", b"trak", b"edts"):
+        begin = data.index(box) - 4
+        data[begin : begin + 4] = struct.pack(">I", struct.unpack(">I", data[begin : begin + 4])[0] + len(new) - size)
+    data[at : at + size] = new
+    path.write_bytes(data)
+    return path
+
+
 def copied(source, target, *, from_time=0.0, **options):
     """A film's packets in another container, coded as they are, with their clock set back by from_time seconds."""
     with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:

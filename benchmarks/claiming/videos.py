@@ -17,7 +17,8 @@ from torch import Tensor
 from benchmarks import ROOT
 from benchmarks.claiming.methods import compose_here
 from benchmarks.setups import TIME_FACTOR, compose_config
-from datamodules.tables import Entry, read_entries, share_out
+from datamodules.splits import share_out
+from datamodules.tables import Entry, read_entries
 from longtake.cli.take import make_videos
 from longtake.metrics.frechet import FrechetFrameDistance
 from longtake.reports.beside import Beside, read_manifest

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from datamodules.caching.ahead import ahead
 from datamodules.caching.shards import ShardWriter
+from longtake.video.places import shown
 from networks.interfaces import Codec
 
 Item = TypeVar("Item")
@@ -77,7 +78,7 @@ class FilmEncoder:
                 for rows in self.encoded(_before(first, pieces)):
                     write(rows)
         except ValueError as error:
-            reason = str(error).removeprefix(f"{path}: ")
+            reason = str(error).removeprefix(f"{shown(path)}: ")
             frames = error.frames if isinstance(error, UnusableFilm) else None
             if not _passes(error):
                 self.writer.note({"key": key, "skip": reason, "frames": frames, "by": version_of_readers()})

@@ -58,7 +58,7 @@ def estimate(cache: "ClipCache", films: Sequence[Entry]) -> Estimate:
 def _timed(cache: "ClipCache", entry: Entry) -> float:
     """Seconds a frame of a film's beginning takes; the second piece's where there is one: the first warms up."""
     encoder = cache.encoder()
-    encoder.piece_frames = min(encoder.piece_frames, 8 * cache.factor)
+    encoder.piece_frames = min(encoder.piece_frames, 4 * cache.factor)
     with torch.inference_mode():
         begun = time.perf_counter()
         made = encoder.encoded(encoder.pieces(entry.path, 0.5))
@@ -101,7 +101,7 @@ def cache_all(data: "VideoDataModule", entries: Sequence[Entry], portion: Portio
         with progress_bar("caching films", len(films) * portion.world, show=portion.rank == 0) as show:
             cache.fill(films, on_film=lambda: show(len(cache.films) - before))
     if portion.rank == 0:
-        cache.report(entries)
+        cache.report(portion.of(entries))
     if left := data.texts.missing(portion.of(texts)):
         to_device(data)
         log.info(f"encoding {len(left):,} captions into {data.texts.folder}")

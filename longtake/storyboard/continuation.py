@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from longtake.storyboard.schema import ModelLimits
+from longtake.video.places import is_remote, place, told
 from networks.files import whole
 
 NAME = "continuation.yaml"
@@ -29,11 +30,12 @@ def write_continuation(
     """Whole segments until num_frames are added, each under the next prompt of a list, whose last one stays.
 
     Raises:
-        ValueError: if the video is not there.
+        ValueError: if the video is not there, or cannot be asked for.
     """
-    video = Path(given).absolute()
-    if not video.is_file():
-        raise ValueError(f"given={given}: no such file; give a video to go on from")
+    video = place(given) if is_remote(given) else Path(given).absolute()
+    with told(video):
+        if not video.is_file():
+            raise ValueError(f"given={given}: no such file; give a video to go on from")
     prompts = [prompt or ""] if prompt is None or isinstance(prompt, str) else [str(text) for text in prompt]
     count = max(math.ceil((num_frames - 1) / (limits.max_latents * limits.time_factor)), 1)
     segments = [{"name": f"part_{n + 1}", "prompt": prompts[min(n, len(prompts) - 1)]} for n in range(count)]

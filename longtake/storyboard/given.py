@@ -24,7 +24,8 @@ from longtake.storyboard.schema import (
     Storyboard,
     fail,
 )
-from longtake.video import probe
+from longtake.video.places import is_remote, local_file, shown
+from longtake.video.probing import probe_local
 from networks.codecs.rules import nearest_num_frames
 from networks.interfaces import Codec
 
@@ -133,13 +134,14 @@ class VideoProbe:
         Raises:
             ValueError: if there is no video.
         """
-        if path.is_dir():
+        if not is_remote(path) and path.is_dir():
             raise ValueError("is a folder: give a video in it")
-        if not path.is_file():
+        if not is_remote(path) and not path.is_file():
             raise ValueError("there is no such file")
-        film = probe(path)
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        with local_file(path) as local:
+            film = probe_local(local, shown(path))
+            with local.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()[:16]
         return GivenFacts(film.count(self.fps), content)
 
 

@@ -39,7 +39,10 @@ _ABOUT: Mapping[str, tuple[Mapping[str, Any], str]] = {
         {"anyOf": [_TEXT, {"type": "array", "items": _NAMED}]},
         "Segments that this one remembers: a name, a list of names, `all` (the default), or `none`.",
     ),
-    "path": ({"type": ["string", "number", "boolean"]}, "A video file, relative to the storyboard's folder."),
+    "path": (
+        {"type": ["string", "number", "boolean"]},
+        "A video file, relative to the storyboard's folder, or a URL such as https://… or s3://….",
+    ),
     "role": ({"enum": [*ROLES, None]}, "first: the take continues it. last: the take leads to it. both: both ends."),
     "segment_frames": (
         {"type": ["integer", "null"], "minimum": 1},

@@ -15,6 +15,7 @@ from longtake.storyboard.schema import (
     seed_of,
 )
 from longtake.storyboard.yaml_nodes import Nodes, compose, line_of
+from longtake.video.places import Place, joined
 
 TAKE_KEYS = ("prompt", "seed", "compression_ratio", "segment_frames", "video", "segments")
 VIDEO_KEYS = ("path", "role", "name", "prompt", "compression_ratio", "num_frames", "shot")
@@ -77,10 +78,11 @@ def _videos(nodes: Nodes, node: yaml.Node, folder: Path, prompt: str) -> tuple[G
 
 
 def _video(nodes: Nodes, node: yaml.Node, folder: Path, prompt: str) -> GivenVideo:
-    """`video: FILE` is short for a video that comes first; paths are relative to the storyboard's folder."""
+    """`video: FILE` is short for one that comes first; paths are relative to the storyboard's folder, URLs are not."""
     if isinstance(node, yaml.ScalarNode):
-        path = folder / nodes.text(node, "video")
-        return GivenVideo(path, "first", "first", prompt, None, None, None, line_of(node))
+        return GivenVideo(
+            _place(nodes, node, folder, "video"), "first", "first", prompt, None, None, None, line_of(node)
+        )
     said = nodes.mapping(node, "a video", VIDEO_KEYS, RENAMED)
     if "path" not in said:
         nodes.fail(node, "path is missing: which video?")
@@ -88,7 +90,7 @@ def _video(nodes: Nodes, node: yaml.Node, folder: Path, prompt: str) -> GivenVid
     if role == "both" and "name" in said:
         nodes.fail(said["name"], "name: a video of role both becomes two segments, which are called first and last")
     return GivenVideo(
-        path=folder / nodes.text(said["path"], "path"),
+        path=_place(nodes, said["path"], folder, "path"),
         role=role,
         name=nodes.name(said["name"], "name") if "name" in said else role,
         prompt=nodes.text(said["prompt"], "prompt") if "prompt" in said else prompt,
@@ -97,6 +99,13 @@ def _video(nodes: Nodes, node: yaml.Node, folder: Path, prompt: str) -> GivenVid
         shot=nodes.text(said["shot"], "shot") if "shot" in said else None,
         line=line_of(node),
     )
+
+
+def _place(nodes: Nodes, node: yaml.Node, folder: Path, key: str) -> Place:
+    try:
+        return joined(folder, nodes.text(node, key))
+    except ValueError as error:  # a protocol that nothing here reads
+        nodes.fail(node, str(error))
 
 
 def _segment(nodes: Nodes, node: yaml.Node, prompt: str, seed: int) -> Segment:

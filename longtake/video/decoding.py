@@ -11,7 +11,7 @@ import numpy as np
 
 from longtake.video.pictures import Frames, Pictures
 from longtake.video.places import local_file, shown
-from longtake.video.probing import Film, continuous, opened, probe, probe_local, warn_of
+from longtake.video.probing import INTERLACED, Film, continuous, opened, probe, probe_local, warn_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -221,5 +221,7 @@ def _decoded(container: Any, film: Film, name: str) -> Iterator[Any]:
         for frame in frames:
             started = started or not frame.is_corrupt
             if started:
+                if frame.interlaced_frame:
+                    warn_of(name, INTERLACED)
                 yield frame
     yield from decode(None)

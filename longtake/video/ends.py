@@ -18,6 +18,8 @@ def ends_early(path: Path, kind: str = "") -> str:
 
     kind: the name that FFmpeg gives its container; "" where it could not be opened: its first bytes say it.
     """
+    if path.stat().st_size == 0:
+        return "it holds 0 bytes"
     kind = kind or _kind_of(path)
     names = kind.split(",")
     rule = next((rule for name, rule in _RULES.items() if name in names), None)

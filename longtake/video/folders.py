@@ -17,6 +17,8 @@ ENDINGS = frozenset(
     )
 )
 CAPTION_ENDINGS = (".txt", ".caption")
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""Tables that Hugging Face's folders of videos have in them."""
 QUIET = {".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".md", ".yaml", ""}
 """Endings of what lies beside films anywhere, and is passed over without a word."""
 PASSED_FOLDERS = ("__MACOSX", "@eaDir", "lost+found")
@@ -30,11 +32,15 @@ MARKS = (
 
 
 class Folder(NamedTuple):
-    """A folder's films in order, the text file beside each that has one, and what was passed over, a line each."""
+    """A folder's films in order, the text file beside each that has one, and what was passed over, a line each.
+
+    tables: files called as METADATA has it, those of outer folders first.
+    """
 
     films: list[Place]
     captions: dict[Place, Place]
     notes: list[str]
+    tables: list[Place]
 
 
 def list_folder(root: Place) -> Folder:
@@ -46,28 +52,33 @@ def list_folder(root: Place) -> Folder:
     notes: list[str] = []
     with told(root):
         files = list(_remote_files(root) if is_remote(root) else _local_files(root, notes))
-    films, texts, passed = [], [], Counter[str]()
+    films: list[Place] = []
+    texts: list[Place] = []
+    tables: list[Place] = []
+    passed = Counter[str]()
     for file in files:
         ending = PurePosixPath(file.name).suffix.lower()
-        if ending in ENDINGS:
+        known = films if ending in ENDINGS else texts if ending in CAPTION_ENDINGS else None
+        known = tables if file.name.lower() in METADATA else known
+        if known is not None:
             if _can_be_read(file, notes):
-                films.append(file)
-        elif ending in CAPTION_ENDINGS:
-            texts.append(file)
+                known.append(file)
         elif ending not in QUIET:
             passed[ending] += 1
     captions = _pair(films, texts)
     if passed:
         kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(passed.items()))
-        notes.append(f"{root}: passed over, as no film ends so: {kinds}")
-    return Folder(films, captions, notes)
+        notes.append(f"{shown(root)}: passed over, as no film ends so: {kinds}")
+    tables.sort(key=lambda table: (len(table.parents), str(table.parent), METADATA.index(table.name.lower())))
+    return Folder(films, captions, notes, tables)
 
 
 def text_of(data: bytes) -> tuple[str, bool]:
     """A text in any of Unicode's encodings, by its mark or its zeros, and whether letters of it were lost."""
     mark, encoding = next((each for each in MARKS if data.startswith(each[0])), (b"", "utf-8"))
-    if not mark and b"\0" in data[:200] and len(data) % 2 == 0:  # UTF-16 without a mark
-        encoding = "utf-16-be" if data[0:200:2].count(0) > data[1:200:2].count(0) else "utf-16-le"
+    high, low = data[0:200:2].count(0), data[1:200:2].count(0)
+    if not mark and len(data) % 2 == 0 and max(high, low) > len(data[:200]) / 10:  # UTF-16 without a mark
+        encoding = "utf-16-be" if high > low else "utf-16-le"
     try:
         return data[len(mark) :].decode(encoding), False
     except UnicodeDecodeError:
@@ -171,11 +182,11 @@ def _can_be_read(file: Place, notes: list[str]) -> bool:
     """Whether it is a file with an end and a name in UTF-8, as all that is written about a film must be."""
     if is_remote(file):
         return True
-    if shown(file) != str(file):
+    if str(file).encode("utf-8", "replace").decode() != str(file):
         notes.append(f"{shown(file)}: left out, since its name is not UTF-8; rename it")
         return False
     if not file.is_file():
         why = "a link to nowhere" if not file.exists() else "a pipe, socket or device"
-        notes.append(f"{file}: left out: {why}")
+        notes.append(f"{shown(file)}: left out: {why}")
         return False
     return True

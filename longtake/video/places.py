@@ -16,6 +16,7 @@ Place: TypeAlias = Path
 PROTOCOLS = ("http", "https", "s3", "gs", "gcs", "hf", "az", "abfs", "memory")
 """What may be named by a table or setting; fsspec knows more, of which some would run programs or unpack archives."""
 _ELSEWHERE = re.compile(rf"({'|'.join(PROTOCOLS)}|file):/+(.*)", re.IGNORECASE | re.DOTALL)
+_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ANYWHERE = re.compile(r"([^/:]*):+//(.*)", re.DOTALL)
 
 
@@ -97,8 +98,9 @@ def told(where: object) -> Iterator[None]:
 
 
 def shown(where: object) -> str:
-    """A name as text that any file can hold: bytes that are no UTF-8 are written as escapes."""
-    return str(where).encode("utf-8", "backslashreplace").decode()
+    """A name as one line that any file can hold: bytes that are no UTF-8, and line breaks, are written as escapes."""
+    text = str(where).encode("utf-8", "backslashreplace").decode()
+    return _BREAKS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _reason(error: BaseException) -> str:

@@ -25,6 +25,7 @@ JUMPS = ("mpegts", "mpeg")
 """Containers whose clock may begin anew in the middle, as in recordings that were joined."""
 LONGEST_STEP = 10.0
 """Seconds from one packet to the next above which the clock began anew. Source: FFmpeg's own limit."""
+INTERLACED = "interlaced: its moving edges look like combs; deinterlace it, as by ffmpeg -vf bwdif"
 NAMED = 10
 """Files that are named one by one by each kind of warning."""
 _warned: dict[str, set[str]] = defaultdict(set)
@@ -246,7 +247,7 @@ def _film(track: _Track, path: Path, kind: str, name: str) -> Film:
         bright = is_hdr(stream, frame)
         decoder = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name, "") if hidden else ""
     if frame.interlaced_frame:
-        warn_of(name, "interlaced: its moving edges look like combs; deinterlace it, as by ffmpeg -vf bwdif")
+        warn_of(name, INTERLACED)
     seconds = end - track.start
     measured = len(track.times) / seconds if seconds > 0 else 0.0
     says = track.rate > 0 and (not measured or abs(track.rate / measured - 1) < 0.25)

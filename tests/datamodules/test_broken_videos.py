@@ -4,7 +4,8 @@ import pytest
 from clips import ready
 from video_files import make
 
-from datamodules.tables import Entry, fill_splits
+from datamodules.splits import fill_splits
+from datamodules.tables import Entry
 
 
 @pytest.fixture
@@ -56,9 +57,19 @@ def test_a_single_good_video_serves_for_both_and_says_so(folder, caplog):
 def test_training_is_not_left_empty_either():
     listed = [Entry(f"{number}.mp4", "", "") for number in range(4)]
     usable = [entry._replace(split="validation") for entry in listed[:2]]
-    ((chosen, changed),) = fill_splits(usable, listed, 0).items()
-    assert chosen in usable
-    assert changed == [chosen._replace(split="train")]
+    changed = fill_splits(usable, [0, 1], listed, 0)
+    ((moved, film),) = (pair for pair in changed if pair[0].split == "train")
+    assert moved._replace(split="validation") == usable[film]
+    assert len(changed) == 2
+
+
+def test_a_film_changes_sides_with_all_its_captions():
+    listed = [Entry("a.mp4", str(number), "") for number in range(3)]
+    usable = [entry._replace(split="train") for entry in listed] + [Entry("b.mp4", "", "train")]
+    for seed in range(4):
+        changed = fill_splits(usable, [0, 0, 0, 1], listed, seed)
+        sides = {film: {entry.split for entry, of in changed if of == film} for film in (0, 1)}
+        assert sorted(map(sorted, sides.values())) == [["train"], ["validation"]]
 
 
 def test_a_tables_own_validation_videos_are_not_replaced(folder, caplog):

@@ -7,7 +7,8 @@ import unicodedata
 
 import pytest
 
-from datamodules.tables import Entry, log_splits, read_entries, share_out
+from datamodules.splits import log_splits, share_out
+from datamodules.tables import Entry, read_entries
 from longtake.reports.beside import find_beside, find_videos
 
 
@@ -72,6 +73,19 @@ LONG = "".join("1.mp4,a blue marine walks on\n" for _ in range(6000))
         ("path,text\n,hello\n", "line 2: names no video"),
         ("text,path\n0.mp4,A marine walks\n1.mp4,Another one\n", "exchange the names in its header"),
         ("path,text\n0.mp4,caf\xe9\n".encode("latin-1"), "not text in UTF-8"),
+        ("text,path\nA marine, in red,0.mp4\n", "line 2: has 3 fields"),
+        ("path;text\n0.mp4;A marine, in red\n1.mp4;b; c\n", "line 3: has 3 fields, its header 2"),
+        ("path\ttext\n0.mp4\ta\tb\n", "line 2: has 3 fields"),
+        ("path,text\n0.mp4,'a, b'\n", "line 2: has 3 fields"),
+        ("path,text\n0.mp4,“a, b”\n", "line 2: has 3 fields"),
+        ("path,text,split\n1.mp4,b,train\n0.mp4,A marine, in red\n", "line 3: the split is 'in red'"),
+        ('path,text\n0.mp4,a\n1.mp4,"b\n', "line 3: a quote that opens in it is not closed"),
+        ('path,text\n0.mp4,"Hi" he says\n1.mp4,b\n', "line 2: a quote that opens in it is not closed"),
+        ('path;text\n0.mp4;"a\n1.mp4;b\n2.mp4;c\n', "line 2: a quote that opens in it is not closed"),
+        ('path\ttext\n0.mp4\t"a\n1.mp4\tb\n', "line 2: a quote that opens in it is not closed"),
+        ('path,text\n0.mp4,"[""a"", ""b""]"\n', "line 2: text is a list"),
+        ("path;text\n0.mp4;['a', 'b']\n", "line 2: text is a list"),
+        ("path;text\n0.mp4;{'en': 'a'}\n", "line 2: text is an object"),
     ],
 )
 def test_a_row_that_would_be_lost_in_part_is_refused_with_its_line(folder, content, sentence):
@@ -79,6 +93,22 @@ def test_a_row_that_would_be_lost_in_part_is_refused_with_its_line(folder, conte
         read(folder, content)
     assert "\n" not in str(caught.value)
     assert str(folder / "t.csv") in str(caught.value)
+
+
+@pytest.mark.parametrize("last", ["fps", "short_text"])
+def test_a_comma_that_takes_the_place_of_a_column_left_out_is_said(folder, caplog, last):
+    read(folder, f"path,text,{last}\n1.mp4,b\n0.mp4,A marine, in red\n")
+    assert "t.csv: 1 of 2 rows have a blank behind a ','" in caplog.text
+    assert "the first is line 3" in caplog.text
+    caplog.clear()
+    read(folder, f'path, text, {last}\n0.mp4, a, 1\n1.mp4, "b, c", 2\n')
+    read(folder, f'path,text,{last}\n0.mp4,a,1\n1.mp4,"b, c",2\n')
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("text", ["[x] is marked", "['", "{", "[a] or [b]", '["a" or "b"]'])
+def test_brackets_are_no_list(folder, text):
+    assert found(read(folder, json.dumps({"path": "0.mp4", "text": text}), "t.jsonl")) == [("0.mp4", text)]
 
 
 @pytest.mark.parametrize(
@@ -146,6 +176,13 @@ def test_splits_are_drawn_over_films(folder, caplog):
         assert sorted(map(sorted, split.values())) == [["train"]] * 3 + [["validation"]]
 
 
+def test_a_film_with_a_split_in_some_rows_has_it_in_all(folder):
+    rows = "path,text,split\n0.mp4,a,train\n0.mp4,b,\n1.mp4,c,val\n1.mp4,d,\nvids/sub.mp4,e,\n"
+    entries = read(folder, rows)
+    for seed in range(5):
+        assert [entry.split for entry in share_out(entries, 0.5, seed)][:4] == ["train"] * 2 + ["validation"] * 2
+
+
 def test_a_film_in_several_splits_is_named(folder, caplog):
     entries = read(folder, "path,text,split\n0.mp4,a,train\n0.mp4,b,val\n1.mp4,c,train\n")
     log_splits(entries, share_out(entries, 0.1, 0))
@@ -163,6 +200,25 @@ def test_a_folder_s_metadata_is_its_table(folder, name, caplog):
     for entries in (read_entries(folder, None), read_entries(folder, name)):
         assert found(entries) == [("0.mp4", "one, two"), ("sub.mp4", "three")]
     assert f"1 of 3 films of {folder} are not in {name}: {folder / '1.mp4'}" in caplog.text
+
+
+def test_tables_of_the_hub_s_folders_say_captions_and_splits(tmp_path, caplog):
+    for name in ("train/a.mp4", "train/deep/b.mp4", "validation/c.mp4", "other/d.mp4", "other/e.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "train" / "METADATA.CSV").write_text("file_name,text\na.mp4,one\ndeep/b.mp4,two\n")
+    (tmp_path / "train" / "deep" / "metadata.csv").write_text("file_name,text\nb.mp4,another\n")
+    as_jsonl(tmp_path / "validation" / "metadata.jsonl", [{"file_name": "c.mp4", "text": "three"}])
+    (tmp_path / "other" / "metadata.csv").write_text("id,score\n1,2\n")
+    (tmp_path / "other" / "d.txt").write_text("four")
+    listed = [(entry.path.name, entry.caption, entry.split) for entry in read_entries(tmp_path, None)]
+    assert listed == [
+        *[("a.mp4", "one", "train"), ("b.mp4", "two", "train"), ("c.mp4", "three", "validation")],
+        *[("d.mp4", "four", ""), ("e.mp4", "", "")],
+    ]
+    assert "deep/metadata.csv is passed over" in caplog.text
+    assert "other/metadata.csv is taken for no table of videos: it has the columns id, score" in caplog.text
+    assert "beside 1 of 2 videos" in caplog.text
 
 
 def as_csv(path, rows):
@@ -212,10 +268,16 @@ def beside(folder, film, text, content):
         ("double.mp4", "double.mp4.txt"),
         ("a.webm", "a.caption"),
         ("two.dots.mp4", "two.dots.txt"),
+        ("A.MP4", "a.mp4.TXT"),
+        ("b.Mov", "B.CAPTION"),
+        ("-x.mp4", "-x.txt"),
+        ("a%20b.mp4", "a%20b.txt"),
+        ("new\nline.mp4", "new\nline.txt"),
+        ("😀.mp4", "😀.TXT"),
         (unicodedata.normalize("NFC", "café.mp4"), unicodedata.normalize("NFD", "café.txt")),
     ],
 )
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_a_caption_is_found_in_any_case_and_encoding(tmp_path, film, text, encoding):
     beside(tmp_path, film, text, " Ein Stück\n".encode(encoding))
     assert found(read_entries(tmp_path, None)) == [(film, "Ein Stück")]
@@ -247,6 +309,24 @@ def test_what_a_folder_loses_is_said(tmp_path, caplog):
     assert "no NAME.txt or NAME.caption with a text in it beside 2 of 3 videos" in caplog.text
     assert "._a" not in caplog.text
     assert [path.name for path in find_videos(tmp_path)] == ["a.mp4", "b.mp4", "c.mp4"]
+
+
+def test_a_caption_that_cannot_be_read_costs_itself(tmp_path, caplog):
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.mp4").touch()
+    (tmp_path / "a.txt").symlink_to(tmp_path / "nowhere.txt")
+    os.mkfifo(tmp_path / "b.txt")
+    (tmp_path / "c.txt").mkdir()
+    with open(os.fsencode(tmp_path) + b"/caf\xe9.txt", "wb"):
+        pass
+    assert found(read_entries(tmp_path, None)) == [("a.mp4", ""), ("b.mp4", ""), ("c.mp4", "")]
+    assert "a.txt: left out: a link to nowhere" in caplog.text
+    assert "b.txt: left out: a pipe" in caplog.text
+    assert "3 of 3 videos" in caplog.text
+    names = ["a.mp4", "b.mp4"]
+    assert not any(
+        each.prompt for each in find_beside(tmp_path, names, boundaries=(), reference=None, poses=None).values()
+    )
 
 
 def test_films_behind_links_are_found_once(tmp_path):

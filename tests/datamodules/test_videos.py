@@ -9,7 +9,8 @@ import pytest
 import torch
 from video_files import broken_files, levels, make, read
 
-from datamodules.tables import Entry, log_splits, read_entries, share_out
+from datamodules.splits import log_splits, share_out
+from datamodules.tables import Entry, read_entries
 from longtake.video import write_video
 
 

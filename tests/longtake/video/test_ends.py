@@ -65,6 +65,46 @@ def test_packets_of_a_recording_that_are_cut_through_are_seen(tmp_path):
             read(part)
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm", "a.avi", "a.gif", "a.ts"])
+def test_a_file_of_no_bytes_says_so(tmp_path, name):
+    (tmp_path / name).touch()
+    for reader in (read, VideoProbe(8.0), read_length):
+        with pytest.raises(ValueError, match=rf"{name}: cannot be decoded .*, it holds 0 bytes"):
+            reader(tmp_path / name)
+
+
+NAMES = (
+    "-x",
+    "#",
+    "a%20b",
+    "%",
+    "new\nline",
+    "tab\t",
+    "😀",
+    "👩\u200d🚀",
+    "a:b",
+    "file:a",
+    "a?b=c",
+    "a|b",
+    "'\"",
+    "[1]",
+    "*",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_is_read_and_named_in_one_line(films, tmp_path, monkeypatch, name):
+    path = tmp_path / f"{name}.mp4"
+    path.write_bytes(films["a.mp4"].read_bytes())
+    monkeypatch.chdir(tmp_path)
+    for given in (path, path.name):
+        assert len(read(given)) == 30
+    path.write_bytes(b"no film at all" * 100)
+    with pytest.raises(ValueError, match=r"\.mp4: cannot be decoded") as caught:
+        read(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.gif"])
 def test_what_stands_behind_a_film_does_not_make_it_short(films, tmp_path, name):
     path = tmp_path / name

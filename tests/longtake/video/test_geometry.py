@@ -77,6 +77,18 @@ def test_wide_pixels_are_cut_as_they_are_shown(tmp_path):
     assert read(path)[0].mean() > 240
 
 
+@pytest.mark.parametrize("matrix", [(0, 1, 1, 0), (0, -1, -1, 0), (-1, 0, 0, 1)])
+def test_mirrored_films_with_wide_pixels_and_of_hdr_are_shown_so_too(tmp_path, matrix):
+    """White left and above in the file: it lies there still where rows and columns change places."""
+    wide = with_matrix(film(tmp_path / "a.mp4", 2, sar=Fraction(2), picture=corner), *matrix)
+    size = (128, 64) if matrix[0] == 0 else (64, 128)
+    assert probe(wide)[:2] == size
+    places = {(0, 1, 1, 0): "top left", (0, -1, -1, 0): "bottom right", (-1, 0, 0, 1): "top right"}
+    assert brightest(read(wide, *size)[0]) == places[matrix]
+    bright = with_matrix(hdr(tmp_path / "pq.mp4", 16, 0.58), *matrix)
+    assert read(bright, 32, 48).shape[1:] == (32, 48, 3)
+
+
 def half_seen(_, height, width):
     picture = np.full((height, width, 4), 200, np.uint8)
     picture[..., 3] = 255
@@ -94,6 +106,10 @@ def half_seen(_, height, width):
         ("a.webm", "libvpx-vp9", "yuva420p", {}),
         ("a.webm", "libvpx", "yuva420p", {"auto-alt-ref": "0"}),
         ("a.apng", "apng", "rgba", {}),
+        ("a.mkv", "libvpx-vp9", "yuva420p", {}),
+        ("a.mkv", "ffv1", "bgra", {}),
+        ("a.avi", "rawvideo", "bgra", {}),
+        ("a.avi", "utvideo", "gbrap", {}),
     ],
 )
 def test_alpha_is_laid_over_black(tmp_path, name, codec, pix, options):
@@ -141,6 +157,7 @@ HDR = [
     ("pq.mkv", 16, 0.58, "libx265"),
     ("hlg.mov", 18, 0.75, "libx265"),
     ("pq.mkv", 16, 0.58, "ffv1"),
+    ("hlg.ts", 18, 0.75, "libx264"),
 ]
 
 
@@ -167,12 +184,24 @@ def test_hdr_that_cannot_be_mapped_is_named(tmp_path, monkeypatch, caplog):
         ("a.mpg", "mpeg2video", 25, {"flags": "+ildct+ilme"}),
         ("a.ts", "libx264", 25, {"flags": "+ildct+ilme", "x264-params": "tff=1"}),
         ("a.mkv", "libx264", 25, {"x264-params": "interlaced=1"}),
+        ("a.mp4", "libx264", 25, {"x264-params": "interlaced=1"}),
+        ("a.avi", "mpeg4", 25, {"flags": "+ildct+ilme"}),
+        ("a.mxf", "mpeg2video", 25, {"flags": "+ildct+ilme"}),
     ],
 )
 def test_interlaced_films_are_named(tmp_path, caplog, name, codec, fps, options):
     path = film(tmp_path / name, 10, codec=codec, fps=fps, options=options)
     assert len(read(path)) == 10
     assert f"{name}: interlaced" in caplog.text
+
+
+def test_a_film_that_is_interlaced_later_on_is_named_when_it_is_read(tmp_path, caplog):
+    """As a recording whose first pictures are an advertisement's."""
+    plain = film(tmp_path / "plain.ts", 10, fps=25, options={"bf": "0"})
+    combed = film(tmp_path / "combed.ts", 10, fps=25, options={"x264-params": "interlaced=1", "bf": "0"})
+    (tmp_path / "a.ts").write_bytes(plain.read_bytes() + combed.read_bytes())
+    assert len(read(tmp_path / "a.ts")) == 20
+    assert "a.ts: interlaced" in caplog.text
 
 
 def test_a_warning_names_so_many_films_then_counts_on(caplog):

@@ -1,5 +1,6 @@
 """Frames at the times at which players show them, of the film and not of what lies beside it, block by block."""
 
+import io
 import struct
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from films import copied, film, grey, with_edit
+from films import copied, film, grey, with_edit, with_edits
 
 from longtake.storyboard.given import VideoProbe
 from longtake.video import probe, read_frames, stream_frames
@@ -62,6 +63,27 @@ def test_an_edit_list_shows_what_it_shows(tmp_path, begin, seconds, keyframes):
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mov"])
+@pytest.mark.parametrize(
+    ("edits", "version", "shown"),
+    [
+        ([(1.0, 2.0)], 1, [range(10, 30)]),
+        ([(0.5, 1.0), (3.0, 1.0)], 0, [range(5, 15), range(30, 40)]),
+        ([(3.0, 1.0), (0.0, 1.0)], 0, [range(30, 40), range(10)]),
+        ([(None, 1.0), (0.0, 2.0)], 0, [range(20)]),
+        ([(None, 0.5), (4.1, 1.5)], 1, [range(41, 56)]),
+    ],
+)
+@pytest.mark.parametrize("between", ["0", "2"])
+def test_edit_lists_of_several_parts_and_of_64_bits(tmp_path, ending, edits, version, shown, between):
+    """between: frames that are coded out of order."""
+    path = film(tmp_path / f"a.{ending}", 60, options={"crf": "1", "g": "20", "bf": between})
+    with_edits(path, *edits, version=version)
+    numbers = [number for part in shown for number in part]
+    assert levels(path) == levels(path, 10) == greys(*numbers)
+    assert probe(path).num_frames == VideoProbe(10.0)(path).num_frames == len(numbers)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mov"])
 def test_frames_that_a_stream_copy_hides_are_hidden(tmp_path, ending):
     source = film(tmp_path / "whole.mp4", 40, options={"crf": "1", "g": "10", "bf": "0"})
     path = copied(source, tmp_path / f"cut.{ending}", from_time=0.6)
@@ -87,9 +109,9 @@ def test_dropped_frames_are_shown_on(tmp_path):
     assert levels(tmp_path / "a.avi") == greys(*range(10), *range(14, 24))
 
 
-@pytest.mark.parametrize("ending", ["mp4", "mkv", "webm"])
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "webm", "ts", "flv", "wmv"])
 def test_a_variable_rate_keeps_its_speed(tmp_path, ending):
-    codec = "libvpx" if ending == "webm" else "libx264"
+    codec = {"webm": "libvpx", "wmv": "wmv2"}.get(ending, "libx264")
     times = [0.0, 0.1, 0.5, 0.6, 0.9, 1.0]
     path = film(tmp_path / f"a.{ending}", 6, codec=codec, times=times, tick=Fraction(1, 1000))
     assert levels(path, 10)[:10] == [0, 1, 1, 1, 1, 2, 3, 3, 3, 4]
@@ -164,6 +186,40 @@ def test_a_cover_listed_before_the_film_is_no_film(tmp_path):
     moov = struct.pack(">I", len(moov) + 8) + b"moov" + moov
     path.write_bytes(b"".join(moov if kind == b"moov" else box for kind, box in boxes))
     assert levels(path) == greys(*range(20))
+
+
+@pytest.mark.parametrize("mimetype", ["image/jpeg", "image/png"])
+def test_a_cover_attached_to_a_matroska_is_no_film(tmp_path, mimetype):
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.new("RGB", (600, 600), (255, 255, 255)).save(data, mimetype.partition("/")[2])
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        video = container.add_stream("libx264", rate=10)
+        video.height, video.width, video.pix_fmt, video.options = 64, 64, "yuv420p", {"crf": "1", "bf": "0"}
+        container.add_attachment("cover", mimetype, data.getvalue())
+        for number in range(20):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(grey(number, 64, 64), format="rgb24")))
+        container.mux(video.encode())
+    assert levels(tmp_path / "a.mkv") == greys(*range(20))
+    assert probe(tmp_path / "a.mkv")[:3] == (64, 64, 10)
+
+
+ONE = {
+    **{name: {} for name in ("a.mp4", "a.mov", "a.mkv", "a.ts", "a.flv")},
+    "a.webm": {"codec": "libvpx"},
+    "a.avi": {"codec": "mpeg4"},
+    "a.gif": {"codec": "gif", "pix": "rgb8"},
+    "a.ogv": {"codec": "libvpx", "format": "ogg"},
+    "a.apng": {"codec": "apng", "pix": "rgb24"},
+}
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_a_film_of_one_frame_has_one(tmp_path, name):
+    path = film(tmp_path / name, 1, **ONE[name])
+    assert levels(path) == levels(path, 10) == [0]
+    assert (probe(path).num_frames, VideoProbe(10.0)(path).num_frames) == (1, 1)
 
 
 def test_music_with_a_cover_is_no_film(tmp_path):
