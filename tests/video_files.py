@@ -8,15 +8,18 @@ import numpy as np
 from longtake.video import read_frames
 
 
-def make(path, num_frames=20, height=32, width=48, fps=10, times=None):
-    """Frame f is grey of level 10 (f mod 25); times: one presentation time a frame in seconds, for a variable rate."""
+def make(path, num_frames=20, height=32, width=48, fps=10, times=None, first=0):
+    """Frame f is grey of level 10 (f mod 25), counted from `first` on: films of one content would count as one.
+
+    times: one presentation time a frame in seconds, for a variable rate.
+    """
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
         stream.options = {"crf": "1", "bf": "0"}
         stream.codec_context.time_base = Fraction(1, 1000)
         for number in range(num_frames):
-            grey = np.full((height, width, 3), 10 * (number % 25), np.uint8)
+            grey = np.full((height, width, 3), 10 * ((first + number) % 25), np.uint8)
             frame = av.VideoFrame.from_ndarray(grey, format="rgb24")
             frame.time_base = Fraction(1, 1000)
             frame.pts = round(1000 * (number / fps if times is None else times[number]))

@@ -11,7 +11,7 @@ from datamodules.tables import Entry
 @pytest.fixture
 def folder(tmp_path):
     for number in range(6):
-        make(tmp_path / f"{number}.mp4", 12)
+        make(tmp_path / f"{number}.mp4", 12, first=number)
     return tmp_path
 
 

@@ -139,7 +139,7 @@ def folder(tmp_path_factory):
     lines = ["path,text,split"]
     for place, name in enumerate(NAMES):
         (root / name).parent.mkdir(exist_ok=True)
-        make(root / f"{name}.mp4", 9 if name == "z/e" else 41)
+        make(root / f"{name}.mp4", 9 if name == "z/e" else 41, first=place)
         lines.append(
             f"{name}.mp4,{' '.join(['w' * (place + 1)] * (place + 1))},{'validation' if name == 'y/d' else 'train'}"
         )

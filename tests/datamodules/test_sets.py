@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from clips import Mean, Words
-from films import film
+from films import film, grey
 
 from datamodules.extraction import Extraction, cuts
 from datamodules.mixing import CYCLE, MixedPlan
@@ -43,12 +43,17 @@ def drawn(data, count):
     return list(itertools.islice(data.train_dataloader(), count))
 
 
+def greys_from(first):
+    """Another film for each first grey: copies would count as one."""
+    return lambda number, *size: grey(first + number, *size)
+
+
 @pytest.fixture
 def folders(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         for number in range(5):
-            film(tmp_path / name / f"{number}.mp4", 20 if name == "a" else 12)
+            film(tmp_path / name / f"{number}.mp4", 20 if name == "a" else 12, picture=greys_from(number))
             (tmp_path / name / f"{number}.txt").write_text(name * (number + 1))
     return tmp_path
 
@@ -137,7 +142,7 @@ def test_films_go_to_the_size_of_their_aspect(tmp_path):
     (tmp_path / "films").mkdir()
     for name, size in (("wide", (32, 64)), ("tall", (64, 32)), ("square", (48, 48)), ("wider", (32, 80))):
         for number in range(3):
-            film(tmp_path / "films" / f"{name}_{number}.mp4", 12, size=size)
+            film(tmp_path / "films" / f"{name}_{number}.mp4", 12, size=size, picture=greys_from(number))
     data = ready(tmp_path / "films", tmp_path / "cache", sizes=[[16, 32], [32, 16], [16, 16]], num_frames=[5])
     dealt = [{entry.path.stem.partition("_")[0] for entry in part.given} for part in data.used]
     assert dealt == [{"wide", "wider"}, {"tall"}, {"square"}]

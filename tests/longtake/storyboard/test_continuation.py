@@ -1,13 +1,20 @@
 """`generate.py given=FILE`: a storyboard of whole segments that go on from a video."""
 
+import shutil
+
 import pytest
 import yaml
 from video_files import make
 from writers import BOARD, Writer, never
 
 from longtake.cli.storyboard import make_storyboard_video
+from longtake.rollouts.memory import MemoryPolicy
 from longtake.storyboard.continuation import continuation_file
-from longtake.video import read_frames
+from longtake.storyboard.given import VideoProbe
+from longtake.storyboard.parse import read_storyboard
+from longtake.storyboard.plan import plan
+from longtake.storyboard.schema import ModelLimits
+from longtake.video import place, read_frames
 
 
 def started(cfg, video):
@@ -40,9 +47,47 @@ def test_one_prompt_serves_all_and_the_last_one_stays(ask, tmp_path):
         assert [segment["prompt"] for segment in board["segments"]] == expected
 
 
+def test_a_video_elsewhere_is_gone_on_from_as_one_that_is_here(ask, tmp_path):
+    root = place("memory://given")
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "own.mp4").write_bytes(make(tmp_path / "own.mp4", 20).read_bytes())
+    cfg, made = ask("lovic", "prompt=[a,b]", "num_frames=9", "seed=3"), []
+    for given in ("memory://given/own.mp4", str(tmp_path / "own.mp4")):
+        cfg.storyboard, writer = None, Writer()
+        make_storyboard_video(started(cfg, given), writer, read_frames)
+        board = yaml.safe_load((tmp_path / "out" / "continuation.yaml").read_text())
+        assert board["video"]["path"] == given
+        made.append(writer.made)
+        shutil.rmtree(tmp_path / "out")
+    assert made[0] == made[1]
+
+
+def test_a_storyboard_names_videos_by_url(tmp_path):
+    root = place("memory://given")
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "a b#1.mp4").write_bytes(make(tmp_path / "own.mp4", 30).read_bytes())
+    (tmp_path / "s.yaml").write_text("video: 'memory://given/a b#1.mp4'\nsegments: [{name: more}]")
+    limits = ModelLimits("weights", 2, 64, 4, MemoryPolicy(5, 8.0, 1.0, 64.0))
+    facts = VideoProbe(10.0)
+    (step, _) = plan(read_storyboard(tmp_path / "s.yaml", limits), limits, facts).steps
+    assert (step.given.begin, step.given.num_frames) == (25, 5)
+    assert facts(place("memory://given/a b#1.mp4")) == facts(tmp_path / "own.mp4")
+    for name, reason in (
+        ("memory://given/none.mp4", "no such file|cannot be fetched"),
+        ("ftp://a/b.mp4", "nothing here reads ftp://"),
+    ):
+        (tmp_path / "s.yaml").write_text(f"seed: 0\nvideo: {name}\nsegments: [{{name: more}}]")
+        with pytest.raises(ValueError, match=rf"s\.yaml, line 2: .*({reason})"):
+            plan(read_storyboard(tmp_path / "s.yaml", limits), limits, facts)
+
+
 def test_what_cannot_be_gone_on_from_is_one_sentence(ask, tmp_path):
     with pytest.raises(ValueError, match=r"given=nowhere\.mp4: no such file; give a video to go on from"):
         make_storyboard_video(started(ask("lovic"), "nowhere.mp4"), never, never)
+    with pytest.raises(ValueError, match=r"given=memory://nowhere/a\.mp4: no such file"):
+        make_storyboard_video(started(ask("lovic"), "memory://nowhere/a.mp4"), never, never)
+    with pytest.raises(ValueError, match=r"http://127\.0\.0\.1:9/a\.mp4: (no such file|cannot be fetched)"):
+        make_storyboard_video(started(ask("lovic"), "http://127.0.0.1:9/a.mp4"), never, never)
     with pytest.raises(ValueError, match="needs weights with a memory"):
         make_storyboard_video(started(ask("vin"), make(tmp_path / "own.mp4", 20)), never, never)
     with pytest.raises(ValueError, match="give one; a storyboard names its videos"):
