@@ -42,14 +42,16 @@ def codec_of() -> CausalVideoAutoencoder:
     return load_pretrained(folder="weights/codec_freedoom_64", channels=16).eval()
 
 
-def data_of(root: Path, cache: str | Path) -> VideoDataModule:
-    """The default settings for a folder of films."""
-    return VideoDataModule(
-        codec=codec_of(), text_encoder=NullText(), global_batch_size=8, batch_size=8, seed=0, make=None,
-        root=str(root), table=None, height=SIDE, width=SIDE, fps=8.75, frame_stride=None, num_frames=[37, 77, 157],
-        hop_frames=80, cut_frames=None, crop="centre", pixels=False, cache_dir=str(cache), cache_dtype="float16",
-        validation_share=0.1, num_validation_clips=4, num_workers=0, short_caption_share=0.0,
-    )  # fmt: skip
+def data_of(root: Path, cache: str | Path, **changes: Any) -> VideoDataModule:
+    """The default settings for a folder of films, with changes."""
+    settings: dict[str, Any] = {
+        "codec": codec_of(), "text_encoder": NullText(), "global_batch_size": 8, "batch_size": 8, "seed": 0,
+        "make": None, "root": str(root), "table": None, "height": SIDE, "width": SIDE, "fps": 8.75,
+        "frame_stride": None, "num_frames": [37, 77, 157], "hop_frames": 80, "cut_frames": None, "crop": "centre",
+        "pixels": False, "cache_dir": str(cache), "cache_dtype": "float16", "validation_share": 0.1,
+        "num_validation_clips": 4, "num_workers": 0, "short_caption_share": 0.0,
+    }  # fmt: skip
+    return VideoDataModule(**{**settings, **changes})
 
 
 def make_films(root: Path, count: int, frames: int) -> None:
@@ -203,7 +205,7 @@ def _serve(folder: Path, queue: Any) -> None:
 def main() -> None:
     """Prints the ratios and writes results/data.json."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--films", type=int, default=8)
+    parser.add_argument("--films", type=int, default=16)
     parser.add_argument("--frames", type=int, default=500)
     options = parser.parse_args()
     torch.set_num_threads(1)

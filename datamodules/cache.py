@@ -70,6 +70,11 @@ class ClipCache:
         """Reads what other processes have added."""
         self.films.refresh()
 
+    def forget_names(self) -> None:
+        """Lets go of what films are called, which reading clips needs no more."""
+        self.names.forget()
+        self._asked = None
+
     def keys(self, entries: Sequence[Entry], *, look: bool | None = None) -> list[str]:
         """What each entry's film is called here; "" where it cannot be read. Of the same list it is asked once.
 
@@ -78,14 +83,14 @@ class ClipCache:
         look = len(entries) <= LOOKED_AT if look is None else look
         if self._asked is None or self._asked[0] is not entries or (look and not self._asked[1]):
             self.names.refresh()
-            found = self.names.keys([entry.path for entry in entries], look=look)
+            found = self.names.keys([entry.where for entry in entries], look=look)
             self._asked = entries, look, [key or "" for key in found]
         return self._asked[2]
 
     def films_of(self, entries: Sequence[Entry]) -> list[str]:
         """What tells each entry's film from others: its key where it is known, or else its path; reads none."""
         self.names.refresh()
-        known = self.names.known([entry.path for entry in entries])
+        known = self.names.known([entry.where for entry in entries])
         return [key or entry.film for key, entry in zip(known, entries, strict=True)]
 
     def fault(self, key: str) -> str | None:
@@ -122,10 +127,10 @@ class ClipCache:
         """Films that are not known to be here, without reading any: whoever gets one reads what it is."""
         self.refresh()
         self.names.refresh()
-        keys = self.names.known([entry.path for entry in entries])
+        keys = self.names.known([entry.where for entry in entries])
         seen = {key for key in keys if key and (key in self.films or self.fault(key) is not None)}
         lacking = (entry for entry, key in zip(entries, keys, strict=True) if key is None or key not in seen)
-        return list({str(entry.path): entry for entry in lacking}.values())
+        return list({entry.where: entry for entry in lacking}.values())
 
     def fill(self, entries: Sequence[Entry], on_film: Callable[[], None] = lambda: None) -> None:
         """Encodes what is missing of these films; what cannot be used is remembered and passed over.
@@ -169,7 +174,7 @@ class ClipCache:
 
     def add(self, entry: Entry, encoder: FilmEncoder) -> None:
         """Encodes a film unless it is there by now, or of no use."""
-        (key,) = self.names.keys([entry.path], look=False)
+        (key,) = self.names.keys([entry.where], look=False)
         if key and key not in self.films and self.fault(key) is None:
             with suppress(UnusableFilm):  # the shard's index remembers why
                 encoder.add(entry.path, key, crop_place_of(key, self.settings.crop))
@@ -193,7 +198,7 @@ class ClipCache:
         """Names films that are of no use in skipped.json, and says how many they are."""
         keys = self.keys(entries, look=False)
         faults = ((entry, self.fault(key)) for entry, key in zip(entries, keys, strict=True))
-        skipped = {str(entry.path): fault for entry, fault in faults if fault is not None}
+        skipped = {entry.where: fault for entry, fault in faults if fault is not None}
         path, content = self.folder / "skipped.json", json.dumps(skipped, indent=1) + "\n"
         if self.is_local and self.folder.is_dir() and (skipped or path.is_file()):
             with suppress(PermissionError):
@@ -220,7 +225,7 @@ class ClipCache:
                 films.append(number)
         if not found:
             raise ValueError(
-                f"none of the {len(entries)} videos could be used, e.g. {shown(entries[0].path)}; the reasons are in "
+                f"none of the {len(entries)} videos could be used, e.g. {shown(entries[0].where)}; the reasons are in "
                 f"{self.folder / 'skipped.json'}"
             )
         return found, films

@@ -122,7 +122,7 @@ class Partners:
         self.clips = clips
         self.numbers: dict[str, list[int]] = defaultdict(list)
         for number, clip in enumerate(clips):
-            self.numbers[str(clip.entry.path)].append(number)
+            self.numbers[clip.entry.where].append(number)
         self.videos = list(self.numbers)
         self.folders: dict[str, list[str]] = defaultdict(list)
         self.place_in_all = {video: place for place, video in enumerate(self.videos)}
@@ -134,7 +134,7 @@ class Partners:
 
     def draw(self, clip: Clip, rng: random.Random) -> Clip | None:
         """None where there is no other video at all."""
-        own = str(clip.entry.path)
+        own = clip.entry.where
         videos, place = self.folders[os.path.dirname(own)], self.place_in_folder[own]
         if len(videos) == 1:
             videos, place = self.videos, self.place_in_all[own]

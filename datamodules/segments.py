@@ -135,9 +135,8 @@ class SegmentDataModule(VideoDataModule):
     def segments(self, rows: Sequence[Row]) -> SegmentBatch:
         """Reads rows; slots that hold nothing come last, are zero and have no text."""
         words = [(row.clips[slot.clip].entry, slot.short) for row in rows for slot in row.slots]
-        reads = [partial(self._read, row) for row in rows] + [partial(self.text_of, *each) for each in words]
-        found = self.fetch(reads)
-        video, features = torch.stack(found[: len(rows)]), iter(found[len(rows) :])
+        latents, found = self.read_with_texts([partial(self._read, row) for row in rows], words)
+        video, features = torch.stack(latents), iter(found)
         _, num_slots, _, num_frames, _, _ = video.shape
         missing = [num_slots - len(row.slots) for row in rows]
         places = [_padded([slot.place for slot in row.slots], num_slots, num_frames) for row in rows]

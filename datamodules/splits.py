@@ -4,10 +4,11 @@ A film is known by what it is, so that a copy under another name stands on the s
 """
 
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 
 from datamodules.tables import SPLIT_NAMES, Entry, some
+from longtake.video.places import shown
 
 log = logging.getLogger("longtake")
 
@@ -62,7 +63,7 @@ def fill_splits(
         if not have or any(entry.split == lacking for entry in usable):
             continue
         chosen = have[int(torch.randint(len(have), (1,), generator=torch.Generator().manual_seed(seed)))]
-        path = next(entry.path for entry, film in pairs if film == chosen)
+        path = next(shown(entry.where) for entry, film in pairs if film == chosen)
         moved = [(entry._replace(split=lacking), film) for entry, film in pairs if film == chosen]
         if len(have) == 1:
             log.warning(f"{path} is the only video that can be used: validation sees what is trained on")
@@ -85,14 +86,16 @@ def log_splits(listed: Sequence[Entry], shared: Sequence[Entry], films: Sequence
     if unknown:
         log.warning(f"videos of the splits {', '.join(unknown)} are not used; known are {', '.join(SPLIT_NAMES)}")
     films = [entry.film for entry in shared] if films is None else films
-    places: dict[str, dict[str, None]] = defaultdict(dict)
-    splits: dict[str, set[str]] = defaultdict(set)
-    for film, entry in zip(films, shared, strict=True):
-        places[film][entry.film] = None
-        splits[film] |= {entry.split} & set(SPLIT_NAMES)
-    copies = [" = ".join(paths) for paths in places.values() if len(paths) > 1]
+    first: dict[str, int] = {}
+    several: dict[str, list[int]] = {}  # entries of films that have more than one
+    for number, film in enumerate(films):
+        if (before := first.setdefault(film, number)) != number:
+            several.setdefault(film, [before]).append(number)
+    names = [list(dict.fromkeys(shared[number].film for number in numbers)) for numbers in several.values()]
+    copies = [" = ".join(same) for same in names if len(same) > 1]
     if copies:
         log.warning(f"{len(copies)} films are there under several names, and count as one: {some(copies)}")
-    both = [" = ".join(places[film]) for film, found in splits.items() if len(found) > 1]
+    splits = [{shared[number].split for number in numbers} & set(SPLIT_NAMES) for numbers in several.values()]
+    both = [" = ".join(same) for same, found in zip(names, splits, strict=True) if len(found) > 1]
     if both:
         log.warning(f"{len(both)} films are in several splits, as the table has it: {some(both)}")

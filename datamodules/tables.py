@@ -4,9 +4,10 @@ import ast
 import json
 import logging
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from datamodules.table_rows import Row, read_rows
@@ -25,23 +26,39 @@ SPLITS = {"training": "train", "val": "validation", "valid": "validation", "dev"
 _LISTS = {(f"{opening}{quote}", closing) for opening, closing in ("[]", "{}") for quote in "\"'"}
 
 
-class Entry(NamedTuple):
-    """One video: where it is, what it shows ("" if nobody says), its split ("" if the table has none).
-
-    short_caption: another text that leaves most of it out; "" where there is none. control: a file with a row of
-    numbers for every frame, such as poses; None where there is none.
-    """
-
-    path: Place
+class _Said(NamedTuple):
+    where: str
     caption: str
     split: str
     short_caption: str = ""
     control: Place | None = None
 
+
+class Entry(_Said):
+    """One video: where it is, what it shows ("" if nobody says), its split ("" if the table has none).
+
+    short_caption: another text that leaves most of it out; "" where there is none. control: a file with a row of
+    numbers for every frame, such as poses; None where there is none. The place is kept as text, `where`: of a million
+    films, places as objects would take four times the memory.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls, path: str | Place, caption: str, split: str, short_caption: str = "", control: Place | None = None
+    ) -> "Entry":
+        """path: on this machine, or a URL."""
+        return super().__new__(cls, str(path), caption, split, short_caption, control)
+
+    @property
+    def path(self) -> Place:
+        """Where it is."""
+        return place(self.where)
+
     @property
     def film(self) -> str:
         """The same for all entries of one film, however they write its place."""
-        return str(self.path) if is_remote(self.path) else os.path.normpath(self.path)
+        return self.where if is_remote(self.where) else os.path.normpath(self.where)
 
 
 def read_entries(root: str | Path, table: str | Path | None) -> list[Entry]:
@@ -151,7 +168,7 @@ def _read_table(root: Place, table: Place) -> list[Entry]:
         columns.update(dict.fromkeys(row.values))
         entry = _entry(root, table, row)
         entries.append(entry)
-        swapped += not _is_film(entry.path.name) and _is_film(entry.caption)
+        swapped += not _is_film(entry.where) and _is_film(entry.caption)
     if entries and swapped > len(entries) / 2:
         raise ValueError(f"{table}: its texts are paths and its paths are texts; exchange the names in its header")
     has = f"has the columns {', '.join(columns)}"
@@ -217,7 +234,8 @@ def _listed_in(said: object) -> object:
 
 
 def _is_film(name: str) -> bool:
-    return len(name) < 256 and PurePosixPath(name).suffix.lower() in ENDINGS
+    name = name.rpartition("/")[2]
+    return len(name) < 256 and os.path.splitext(name)[1].lower() in ENDINGS
 
 
 def _is_there(path: Place) -> bool:
@@ -241,11 +259,11 @@ def _writable(text: str) -> str:
 def _split(name: object) -> str:
     """Our name of a split; "" for none."""
     plain = _plain(name).lower()
-    return SPLITS.get(plain, plain)
+    return sys.intern(SPLITS.get(plain, plain))  # one object for a million rows
 
 
 def _say_captionless(entries: Sequence[Entry], why: str) -> None:
-    without = [entry.path for entry in entries if not entry.caption]
+    without = [entry.where for entry in entries if not entry.caption]
     if without:
         log.warning(f"{why} {len(without)} of {len(entries)} videos, which train without a caption: {some(without)}")
 

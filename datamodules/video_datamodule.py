@@ -180,7 +180,7 @@ class VideoDataModule(LightningDataModule):
                 split[entry.split][0].append(entry)
                 split[entry.split][1].append(film)
         self.clips: dict[str, Sequence[Clip]] = {name: self.cache.cut(*found) for name, found in split.items()}
-        self.cache.names.forget()  # not needed while training, nor in the loader's processes
+        self.cache.forget_names()  # not needed while training, nor in the loader's processes
         self.texts.shards.refresh()
         if self.short_caption_share and not any(entry.short_caption for entry in split["train"][0]):
             log.warning(
@@ -199,9 +199,19 @@ class VideoDataModule(LightningDataModule):
         """At how many places clips of some length can be cut."""
         return num_frames * 0 + 1 if self.cut_frames is None else self._stored_frames(num_frames) - self.cut_frames + 1
 
-    def text_of(self, entry: Entry, short: bool) -> Tensor:
-        """Features of a video's caption, or of its short one if that is asked for and exists: l e."""
-        return self.texts.read(entry.short_caption if short and entry.short_caption else entry.caption)
+    def read_with_texts(
+        self, reads: Sequence[Callable[[], Tensor]], words: Sequence[tuple[Entry, bool]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """What reads return, and features l e of videos' captions; from a server all at once, and each text once.
+
+        words: of each text its video, and whether the short caption is asked for, which counts where there is one.
+        """
+        captions = [entry.short_caption if short and entry.short_caption else entry.caption for entry, short in words]
+        once = list(dict.fromkeys(captions))
+        calls = [*reads, *(partial(self.texts.read, caption) for caption in once)]
+        found = [call() for call in calls] if self.cache.is_local else side_by_side(calls)
+        features = dict(zip(once, found[len(reads) :], strict=True))
+        return found[: len(reads)], [features[caption] for caption in captions]
 
     def batch(
         self, clips: Sequence[Clip], num_frames: int, starts: Sequence[int], short: Sequence[bool] | None = None
@@ -212,18 +222,15 @@ class VideoDataModule(LightningDataModule):
         """
         short = [False] * len(clips) if short is None else short
         stored = self._stored_frames(num_frames) if self.cut_frames is None else self.cut_frames
-        wanted = zip(clips, starts, short, strict=True)
-        reads = [
-            (partial(self.cache.read, clip, stored, start), partial(self.text_of, clip.entry, is_short))
-            for clip, start, is_short in wanted
-        ]
-        found = self.fetch([each for pair in reads for each in pair])
-        video = torch.stack(found[::2]).float()
+        reads = [partial(self.cache.read, clip, stored, start) for clip, start in zip(clips, starts, strict=True)]
+        words = [(clip.entry, is_short) for clip, is_short in zip(clips, short, strict=True)]
+        latents, texts = self.read_with_texts(reads, words)
+        video = torch.stack(latents).float()
         if self.pixels:
             video = video / 127.5 - 1
         factor = 1 if self.pixels else self.codec.time_factor
         first = torch.tensor([[c.start / factor + start] for c, start in zip(clips, starts, strict=True)])
-        text, mask = pad_text(found[1::2])
+        text, mask = pad_text(texts)
         per_frame = self.per_frame([(clip, start, stored) for clip, start in zip(clips, starts, strict=True)])
         return VideoBatch(video, first + torch.arange(stored), text, mask, per_frame=per_frame)
 
@@ -238,10 +245,6 @@ class VideoDataModule(LightningDataModule):
             for clip, start, count in cuts
         ]
         return {NAME: torch.stack(rows)}
-
-    def fetch(self, reads: Sequence[Callable[[], Tensor]]) -> list[Tensor]:
-        """What they return; from a server all at once."""
-        return [read() for read in reads] if self.cache.is_local else side_by_side(reads)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Endless; begins at the step that the trainer is at."""

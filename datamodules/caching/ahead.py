@@ -1,8 +1,10 @@
 """Threads that wait so that nobody else has to: for a decoder, for a server."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -33,6 +35,11 @@ def in_order(calls: Iterator[Callable[[], Item]], count: int) -> Iterator[Item]:
 
 
 def side_by_side(calls: Sequence[Callable[[], Item]]) -> list[Item]:
-    """What the calls return, in order; they wait at the same time."""
-    with ThreadPoolExecutor(min(AT_ONCE, max(len(calls), 1))) as threads:
-        return list(threads.map(lambda call: call(), calls))
+    """What the calls return, in order; they wait at the same time, in threads that the process keeps."""
+    return list(_threads(os.getpid()).map(lambda call: call(), calls))
+
+
+@lru_cache(maxsize=1)
+def _threads(_: int) -> ThreadPoolExecutor:
+    """Of this process: one that was forked has none of its parent's."""
+    return ThreadPoolExecutor(AT_ONCE)

@@ -8,8 +8,9 @@ import hashlib
 import json
 import logging
 import os
+import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ log = logging.getLogger("longtake")
 LOOKED_AT = 20_000
 """Up to so many films are looked at at every start, whether any was changed; more are known by their names."""
 _AT_ONCE = 16
+_PACKED = struct.Struct("<dqq16s")
 
 
 class Stamp(NamedTuple):
@@ -39,10 +41,19 @@ class Known(NamedTuple):
     changed: int | str
     key: str
 
-    @property
-    def stamp(self) -> Stamp:
-        """What the file looked like."""
-        return Stamp(self.size, self.changed)
+    def packed(self) -> bytes:
+        """The same in 40 bytes: a million films are to fit into memory."""
+        return _PACKED.pack(self.when, self.size, _number(self.changed), bytes.fromhex(self.key))
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> "Known":
+        """What `packed` made; a server's tag is a number now."""
+        when, size, changed, key = _PACKED.unpack(data)
+        return cls(when, size, changed, key.hex())
+
+    def looks_like(self, stamp: Stamp) -> bool:
+        """Whether the file has not been changed since."""
+        return self.size == stamp.size and _number(self.changed) == _number(stamp.changed)
 
 
 class FilmNames:
@@ -52,7 +63,7 @@ class FilmNames:
         """folder: a path, or a URL, which is only read."""
         self.folder = str(folder)
         self._reader = Reader(self.folder)
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, bytes] = {}
         self._lines = ShardWriter(Path(self.folder))
 
     def refresh(self) -> None:
@@ -61,52 +72,54 @@ class FilmNames:
             for line in lines:
                 try:
                     told = json.loads(line)
-                    bytes.fromhex(told["key"])
                     known = Known(float(told["when"]), told["size"], told["changed"], told["key"])
-                    self._learn(told["path"], known)
-                except (ValueError, TypeError, KeyError):
+                    self._learn(told["path"], known.packed())
+                except (ValueError, TypeError, KeyError, AttributeError, struct.error):
                     continue
 
     def forget(self) -> None:
-        """Lets go of what was read, some 400 bytes a film; `refresh` reads it again."""
+        """Lets go of what was read, some 300 bytes a film; `refresh` reads it again."""
         self._known, self._reader = {}, Reader(self.folder)
 
-    def _learn(self, path: str, known: Known) -> None:
+    def _learn(self, path: str, known: bytes) -> None:
         before = self._known.get(path)
-        if before is None or before.when <= known.when:
+        if before is None or _PACKED.unpack(before)[0] <= _PACKED.unpack(known)[0]:
             self._known[path] = known
 
-    def known(self, paths: Sequence[Path]) -> list[str | None]:
-        """The key of each film that was seen before, without looking at any."""
-        found = (self._known.get(name_of(path)) for path in paths)
-        return [None if known is None else known.key for known in found]
+    def _key(self, path: str) -> str | None:
+        known = self._known.get(path)
+        return None if known is None else known[-16:].hex()
 
-    def keys(
-        self, paths: Sequence[Path], *, look: bool, on_film: Callable[[], None] = lambda: None
-    ) -> list[str | None]:
+    def known(self, paths: Sequence[str | Path]) -> list[str | None]:
+        """The key of each film that was seen before, without looking at any."""
+        return [self._key(name_of(path)) for path in paths]
+
+    def keys(self, paths: Sequence[str | Path], *, look: bool) -> list[str | None]:
         """The key of each film; None where the file is not there or cannot be read.
 
         look: whether films that are known are looked at too, as they may have been changed; a call each.
         """
-        absolute = [name_of(path) for path in paths]
-        keys = [None if known is None else known.key for known in map(self._known.get, absolute)]
+        keys = self.known(paths)
         asked = [place for place, key in enumerate(keys) if look or key is None]
         with ThreadPoolExecutor(_AT_ONCE) as threads:
-            names = [absolute[place] for place in asked]
-            for place, name, known in zip(asked, names, threads.map(self._look, names), strict=True):
-                keys[place] = None if known is None else known.key
-                if known is not None and known is not self._known.get(name):
-                    self._learn(name, known)
-                    self._remember(name, known)
-                on_film()
+            names = [name_of(paths[place]) for place in asked]
+            for place, name, (key, fresh) in zip(asked, names, threads.map(self._look, names), strict=True):
+                keys[place] = key
+                if fresh is not None:
+                    self._learn(name, fresh.packed())
+                    self._remember(name, fresh)
         return keys
 
-    def _look(self, name: str) -> Known | None:
+    def _look(self, name: str) -> tuple[str | None, Known | None]:
+        """A film's key, and what is to be remembered of it where it was read."""
         try:
-            stamp, known = _stamp(name), self._known.get(name)
-            return known if known is not None and known.stamp == stamp else Known(time.time(), *stamp, _hash(name))
+            stamp, data = _stamp(name), self._known.get(name)
+            if data is not None and (known := Known.unpacked(data)).looks_like(stamp):
+                return known.key, None
+            fresh = Known(time.time(), *stamp, _hash(name))
         except (OSError, ValueError):
-            return None
+            return None, None
+        return fresh.key, fresh
 
     def _remember(self, name: str, known: Known) -> None:
         """Adds a line to a file of this process; where that is not allowed the film is read again the next time."""
@@ -118,6 +131,13 @@ class FilmNames:
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
+
+
+def _number(changed: int | str) -> int:
+    """A time as it is; of a server's tag 63 bits that differ where it does."""
+    if isinstance(changed, int):
+        return changed
+    return int.from_bytes(hashlib.sha256(changed.encode()).digest()[:8]) >> 1
 
 
 def name_of(path: object) -> str:

@@ -8,7 +8,6 @@ from datamodules.caching.portions import Portion
 from datamodules.caching.texts import AT_ONCE
 from datamodules.caching.work import progress_bar, say_what_it_takes, texts_of, to_device
 from datamodules.tables import Entry
-from longtake.video import place
 
 if TYPE_CHECKING:
     from datamodules.video_datamodule import VideoDataModule
@@ -35,7 +34,7 @@ class Worker:
         """Adds one film."""
         cache = self.parts[row["part"]].cache
         cache.films.refresh()
-        cache.add(Entry(place(row["item"]), "", ""), self.encoders[row["part"]])
+        cache.add(Entry(row["item"], "", ""), self.encoders[row["part"]])
         return row
 
     def texts(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +98,7 @@ def cache_on_ray(
                 to_device(part)
                 say_what_it_takes(part.cache, mine, Portion())
         # One film a block: a long one holds up nothing but its worker.
-        items = [{"part": number, "item": str(entry.path)} for number, entry in films]
+        items = [{"part": number, "item": entry.where} for number, entry in films]
         rows = ray.data.from_items(items, override_num_blocks=min(len(items), 10_000))
         _follow("caching films", rows.map(films_of, **placed).iter_rows(), len(items))
     if texts:
