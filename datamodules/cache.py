@@ -209,7 +209,11 @@ class ClipCache:
             log.warning(f"{len(skipped)} of {len(entries)} videos are skipped, see {path}; {shown(name)}: {reason}")
 
     def usable(self, entries: Sequence[Entry], keys: Sequence[str] | None = None) -> tuple[list[Entry], list[int]]:
-        """The entries whose films are there, and by which number each is read; keys: of the entries, if known.
+        """The entries whose films are there, and by which number each is read.
+
+        Args:
+            entries: films, each as often as it has rows.
+            keys: of the entries; None: they are asked for.
 
         Raises:
             ValueError: if none is: every film was skipped.

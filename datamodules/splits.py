@@ -52,6 +52,9 @@ def fill_splits(
         films: by what each one's film is known.
         listed: all entries, before share_out.
         seed: of the choice.
+
+    Returns:
+        Pairs of an entry, with the split that it has now, and its film.
     """
     import torch
 
