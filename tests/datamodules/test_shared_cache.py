@@ -5,6 +5,7 @@ import itertools
 import logging
 import multiprocessing
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -221,6 +222,41 @@ def test_a_killed_run_keeps_the_captions_that_it_had(tmp_path):
     script = KILLED.format(root=str(ROOT), tests=str(ROOT / "tests"), folder=str(tmp_path))
     assert subprocess.run([sys.executable, "-c", script], timeout=120, check=False).returncode == -9
     assert len(TextCache(tmp_path, 2).missing([f"caption {n}" for n in range(300)])) == 300 - 128
+
+
+class Killer(Mean):
+    """Ends its process, as a scheduler does, within the third film."""
+
+    films = 0
+
+    def encode_stream(self, pieces):
+        Killer.films += 1
+        for latents in super().encode_stream(pieces):
+            yield latents
+            if Killer.films == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_cache_is_made_on_and_equals_one_that_was_not(folder):
+    for number in range(6):  # of many pieces, so that the third is half written
+        make(folder / f"{number}.mp4", 200 + number, height=16, width=16)
+    killed = multiprocessing.get_context("fork").Process(
+        target=lambda: module(folder, codec=Killer()).fill(Portion()), daemon=True
+    )
+    killed.start()
+    killed.join(60)
+    assert killed.exitcode == -signal.SIGKILL
+    data = module(folder)
+    data.cache.refresh()
+    kept = len(data.cache.films)
+    assert 1 <= kept <= 3
+    calls = Mean.calls
+    made_on = latents(ready(folder))
+    resumed = Mean.calls - calls
+    whole = latents(ready(folder, cache_dir=str(folder / "alone")))
+    assert same(made_on, whole)
+    assert len(made_on) == 6
+    assert resumed < Mean.calls - calls - resumed
 
 
 def test_more_captions_than_one_file_of_tensors_could_name(tmp_path):
