@@ -406,6 +406,20 @@ def test_a_remote_cache_gives_the_same_batches_and_is_never_written_to(folder, n
         server.server_close()
 
 
+def test_a_caption_of_several_clips_is_read_once_a_batch(folder, monkeypatch):
+    for number in range(6):
+        (folder / f"{number}.txt").write_text("the same" if number % 2 else "another")
+    data = ready(folder, global_batch_size=6, batch_size=6)
+    asked, read = [], data.texts.read
+    monkeypatch.setattr(data.texts, "read", lambda caption: asked.append(caption) or read(caption))
+    clips = [
+        next(clip for clip in data.cache.clips(data.entries()) if clip.entry.path.stem == str(n)) for n in range(6)
+    ]
+    batch = data.batch(clips, 5, [0] * 6)
+    assert sorted(asked) == ["another", "the same"]
+    assert batch.text_mask.sum(1).tolist() == [1, 2] * 3
+
+
 def test_shards_are_streamed_by_webdataset(folder):
     webdataset = pytest.importorskip("webdataset")
     from safetensors.torch import load
