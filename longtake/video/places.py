@@ -55,7 +55,10 @@ def place(where: str | Path) -> Place:
 
 def joined(root: Place, name: str) -> Place:
     """A name as a table under `root` gives it: relative to it, absolute, or a place of its own."""
-    return place(name) if is_remote(name) else root / name
+    if is_remote(name):
+        return place(name)
+    # In a URL what follows a # is no part of the name.
+    return root / (name.replace("#", "%23") if str(root).lower().startswith("http") and is_remote(root) else name)
 
 
 @contextmanager

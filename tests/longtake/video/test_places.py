@@ -70,6 +70,15 @@ def test_a_table_elsewhere_names_films_beside_it_and_anywhere(memory, server, tm
     assert all(is_remote(entry.path) for entry in entries)
 
 
+@pytest.mark.parametrize("name", ["a b.mp4", "a#1.mp4", "-x.mp4", "😀.mp4", "50% off.mp4", "UPPER.MP4", "[1].mp4"])
+def test_a_table_of_a_server_names_films_beside_it_by_any_name(server, tmp_path, name):
+    folder, address = server
+    film(folder / name, 6)
+    (folder / "t.csv").write_text(f"path,text\n{name},one\n", encoding="utf-8")
+    (entry,) = read_entries(address, f"{address}/t.csv")
+    assert (entry.caption, probe(entry.path).num_frames) == ("one", 6)
+
+
 def test_a_local_table_names_films_of_a_server(server, tmp_path):
     folder, address = server
     film(folder / "c.mp4", 6)
