@@ -208,7 +208,7 @@ class VideoDataModule(LightningDataModule):
         """
         captions = [entry.short_caption if short and entry.short_caption else entry.caption for entry, short in words]
         once = list(dict.fromkeys(captions))
-        calls = [*reads, *(partial(self.texts.read, caption) for caption in once)]
+        calls: list[Callable[[], Tensor]] = [*reads, *(partial(self.texts.read, caption) for caption in once)]
         found = [call() for call in calls] if self.cache.is_local else side_by_side(calls)
         features = dict(zip(once, found[len(reads) :], strict=True))
         return found[: len(reads)], [features[caption] for caption in captions]
