@@ -6,9 +6,11 @@
 For each program and each option of each of its groups, every key is given values that are wrong for most: null, numbers
 out of range, texts, lists, names of nothing. The program's own way is gone up to where files would be read: composing,
 the check of settings, groups that go together, and constructors, of which networks lie on the `meta` device.
-Counted are sentences, values that passed, traces, hangs (20 seconds), and nonsense that passed: of another kind than
+Counted are sentences, values that passed, traces, hangs (20 seconds of computing, or two minutes), and nonsense that passed: of another kind than
 the default, or no number. `case` runs one alone and shows its trace; `programs=train,export` leaves the others out.
 Writes settings_fuzz.json into output=benchmarks/results.
+
+Each set of options is composed once, since that is most of the time; the value is then put in as Hydra would put it.
 """
 
 import copy
@@ -46,11 +48,12 @@ from longtake.cli.changes import with_changes
 from longtake.cli.checks import check_parts, check_sizes, refuse_sharded
 from longtake.cli.composed import check_settings, plain
 from longtake.cli.evaluate import predict_cost
+from longtake.cli.testbed import check_lengths
 from longtake.cli.together import check_together
 from longtake.cli.user_errors import sentence
 
 CONF = ROOT / "conf"
-SECONDS = 20
+SECONDS, WAITED = 20, 120
 WRONG = (
     "null", "true", "-1", "0", "1.5", "nan", "inf", "-inf", "1e30", '""', "text", "[]", "[1]", "[null]", "[text,nan]",
     "{}", "{a:1}", "1" + "0" * 20, "-7", "???", "longtake.objectives.Uniform", "2", '"a b"', "[[1]]",
@@ -60,7 +63,20 @@ NEEDED = {
     "generate": ("paths.root_dir=ROOT", "output=OUT", "weights=WEIGHTS"),
     "evaluate": ("cost=true", "measured_tflops=1", f"paths.weights_dir={ROOT / 'weights'}"),
     "export": ("run=RUN", "output=OUT"),
+    "cache": ("paths.root_dir=ROOT",),
+    "testbed_make": ("output=OUT",),
+    "testbed_score": ("testbed=TESTBED", "predictions=PREDICTIONS", "output=OUT"),
 }
+SCHEMAS = {
+    "train": schemas.TrainSettings,
+    "generate": schemas.GenerateSettings,
+    "evaluate": schemas.EvaluateSettings,
+    "export": schemas.ExportSettings,
+    "cache": schemas.CacheSettings,
+    "testbed_make": schemas.MakeTestbedSettings,
+    "testbed_score": schemas.ScoreTestbedSettings,
+}
+"""The programs, by the names of their configs."""
 TRAINED = ("experiment=lovic_freedoom", "experiment=vin_freedoom")
 """Configs that stand for those of weights, in turns."""
 
@@ -80,9 +96,9 @@ class Case(NamedTuple):
 
 
 class Rules:
-    """A codec's sizes, where none is built."""
+    """Sizes of a codec and of a text encoder, where none is built."""
 
-    time_factor, space_factor, channels = 4, 8, 16
+    time_factor, space_factor, channels, features = 4, 8, 16, 64
     fingerprint = "none"
 
 
@@ -114,7 +130,7 @@ def cases(program: str, per_key: int, dice: random.Random) -> Iterator[Case]:
     for group, option in options:
         chosen = (f"{group}={option}",) if group else ()
         try:
-            tree = OmegaConf.to_container(compose(program, [*NEEDED[program], *chosen]), resolve=False)
+            tree = OmegaConf.to_container(composed(program, chosen), resolve=False)
         except Exception as error:  # an option that needs others
             sys.stderr.write(f"{program} {group}={option} does not compose: {error}\n")
             continue
@@ -127,6 +143,24 @@ def cases(program: str, per_key: int, dice: random.Random) -> Iterator[Case]:
 
 
 @cache
+def composed(program: str, chosen: tuple[str, ...]) -> DictConfig:
+    """A program's config with some options, to be copied before it is changed."""
+    return compose(program, [*NEEDED[program], *chosen])
+
+
+def config_of(case: Case) -> DictConfig:
+    """A case's config: the options' own, with the last change put in as Hydra does, unless that is an option too."""
+    *chosen, last = case.changes
+    key, _, text = last.partition("=")
+    if (CONF / key).is_dir():
+        return compose(case.program, [*NEEDED[case.program], *case.changes])
+    cfg = copy.deepcopy(composed(case.program, tuple(chosen)))
+    value = OverridesParser.create().parse_override(f"x={text}").value()
+    OmegaConf.update(cfg, key, value, merge=True)
+    return cfg
+
+
+@cache
 def trained_config(change: str) -> dict[str, Any]:
     """What the config of weights would be, resolved."""
     cfg = compose("train", ["paths.root_dir=ROOT", change])
@@ -135,10 +169,14 @@ def trained_config(change: str) -> dict[str, Any]:
 
 def go(case: Case) -> None:
     """A program's way up to where it would read files."""
-    cfg = compose(case.program, [*NEEDED[case.program], *case.changes])
-    check_settings(cfg, getattr(schemas, f"{case.program.capitalize()}Settings"))
+    cfg = config_of(case)
+    check_settings(cfg, SCHEMAS[case.program])
     if case.program == "train":
         go_to_training(cfg)
+    elif case.program == "cache":
+        build_data(cfg, global_batch_size=1)
+    elif case.program == "testbed_make":
+        check_lengths(frames=cfg.frames, lengths=cfg.lengths)
     elif case.program == "generate":
         for change in TRAINED:
             config = trained_config(change)
@@ -165,10 +203,15 @@ def go_to_training(cfg: DictConfig) -> None:
         if node is not None and name != "compiled_blocks":
             instantiate(node)
     instantiate(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    made = {"global_batch_size": cfg.global_batch_size, "batch_size": 1, "seed": cfg.seed}
-    instantiate(cfg.datamodule, codec=Rules(), text_encoder=Rules(), **made)
+    build_data(cfg, global_batch_size=cfg.global_batch_size)
     if cfg.text.get("pretrained") is None:
         instantiate(cfg.text)
+
+
+def build_data(cfg: DictConfig, *, global_batch_size: int) -> None:
+    """The data module, which reads nothing yet."""
+    made = {"global_batch_size": global_batch_size, "batch_size": 1, "seed": cfg.seed}
+    instantiate(cfg.datamodule, codec=Rules(), text_encoder=Rules(), **made)
 
 
 def build_network(cfg: Any, key: str) -> None:
@@ -206,8 +249,10 @@ def judge(case: Case) -> tuple[str, str]:
         raise TookTooLong
 
     sys.argv[1:] = [*NEEDED[case.program], *case.changes]
-    signal.signal(signal.SIGALRM, interrupt)
-    signal.alarm(SECONDS)
+    for number in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(number, interrupt)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)  # of this process, however busy the machine is
+    signal.alarm(WAITED)
     try:
         go(case)
     except TookTooLong:
@@ -218,6 +263,7 @@ def judge(case: Case) -> tuple[str, str]:
             return "trace", traceback.format_exc()
         return "sentence", said
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
     return ("nonsense" if is_nonsense(case) else "passed"), ""
 
@@ -253,7 +299,7 @@ def main(seed: int, per_key: int, programs: str, output: str, case: str) -> None
 
 
 if __name__ == "__main__":
-    own = {"seed": "0", "per_key": "4", "programs": "train,generate,evaluate,export", "case": ""}
+    own = {"seed": "0", "per_key": "4", "programs": ",".join(SCHEMAS), "case": ""}
     own["output"] = str(ROOT / "benchmarks" / "results")
     own |= dict(each.partition("=")[::2] for each in sys.argv[1:])
     main(int(own["seed"]), int(own["per_key"]), own["programs"], own["output"], own["case"])

@@ -64,7 +64,15 @@ class MemoryModule(DenoisingModule):
         """memory_dropout: share of rows with the null memory; max_level: noise on memory and window frames, time.
 
         reconstruction_weight: of the compressor's own loss; compressor_lr_scale: of the learning rate.
+
+        Raises:
+            ValueError: if the network has no place for a memory, or there is no such task of validation.
         """
+        if not getattr(network, "takes_segments", False):
+            raise ValueError(
+                f"lightning_module=memory trains a network with memory, but network is a {type(network).__name__}: use "
+                "network=lovic or vin_lovic, or lightning_module=denoising with datamodule=freedoom or folder"
+            )
         super().__init__(
             network=network,
             objective=objective,

@@ -7,8 +7,9 @@ import torch
 
 from longtake.cost.codec import CodecSize
 from longtake.cost.counting import on_meta
-from longtake.cost.sampling import ADAM_BYTES, FULL, VideoSize, sampling_cost, training_cost
+from longtake.cost.sampling import ADAM_BYTES, FULL, VideoSize, sampling_cost
 from longtake.cost.speed import TERA, UNKNOWN, Speed, given_speed, measure_speed
+from longtake.cost.training import training_cost
 from longtake.rollouts.checks import unfit
 from longtake.rollouts.rollout import Rollout
 from networks.codecs.rules import check_lengths

@@ -4,14 +4,12 @@ Axes: b batch, c channels, f frames, h height, w width (latents).
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from longtake.compat.torch import backward
-from longtake.cost.counting import Cost, Counting, MixedPrecision
+from longtake.cost.counting import Cost, Counting
 from longtake.generation import part_of
 from longtake.rollouts.interfaces import Canvas, Given, Wrap, unwrapped
 from longtake.rollouts.rollout import Rollout
@@ -225,42 +223,3 @@ def _held(canvas: CanvasCost, video: VideoSize) -> int:
     whole = (1 if canvas.frames == video.num_latents else 2) * frame * video.num_latents
     step = SAMPLER_CANVASES * frame * canvas.frames + canvas.kept_bytes + canvas.step.bytes
     return whole + max(step, frame * canvas.frames + canvas.memory.bytes)
-
-
-def training_cost(network: VideoNetwork, video: VideoSize, dtype: torch.dtype) -> Cost:
-    """One forward and backward pass on one clip, the network on the whole canvas.
-
-    Args:
-        network: the whole, on meta, in float32.
-        video: the clip's size.
-        dtype: float32, or half precision for mixed precision.
-
-    Returns:
-        FLOPs of the forward pass, and bytes of what the backward pass needs at its fullest moment, without gradients
-        and the optimizer's state.
-    """
-    network = network.train()
-    condition, noisy = video.condition(video.num_latents, torch.float32), video.noise(video.num_latents)
-    with torch.no_grad():
-        condition = network.encode_context(condition)
-    time = torch.empty(1, video.num_latents, device="meta")
-    known: list[Tensor] = [
-        *network.parameters(),
-        *network.buffers(),
-        noisy,
-        time,
-        *(x for x in condition if isinstance(x, Tensor)),
-    ]
-    for weight in network.parameters():
-        weight.grad = torch.empty_like(weight)
-        known.append(weight.grad)
-    mixed = None if dtype == torch.float32 else MixedPrecision(network, dtype)
-    with (
-        nullcontext() if mixed is None else mixed,
-        Counting(known if mixed is None else known + mixed.known) as counting,
-    ):
-        prediction = network(noisy, time, condition)
-        forward = counting.cost
-        loss = prediction.float().square().mean()
-        backward(loss)
-    return Cost(forward.flops, counting.cost.bytes)

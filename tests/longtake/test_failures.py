@@ -3,11 +3,15 @@
 import errno
 import json
 import os
+import re
 import signal
 from concurrent.futures.process import BrokenProcessPool
+from types import SimpleNamespace
 
 import pytest
 import torch
+from composing import composed
+from hydra.utils import instantiate
 from safetensors import SafetensorError
 from tiny_runs import config
 from torch.utils.data import DataLoader, Dataset
@@ -15,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from lightning_modules.denoising import DenoisingModule
 from longtake.cli.training import train
 from longtake.cli.user_errors import sentence
+from longtake.cost.advice import out_of_memory
 from longtake.failures import explain_failure
 from networks.codecs.causal import CausalVideoAutoencoder
 
@@ -94,9 +99,29 @@ def test_out_of_memory_names_two_settings_with_figures(videos, tmp_path, monkeyp
         train(config(videos, run))
     said = str(caught.value)
     assert "clips_per_device=2 (" in said
-    assert "backbone.checkpoint_activations=true (" in said
-    assert said.count("GiB") == 4
+    assert "datamodule.num_frames=[9] (" in said
+    assert said.count("GiB") == 4  # with each, now, and of the optimizer
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "clips", "settings"),
+    [
+        (("experiment=lovic_freedoom",), 16, ("clips_per_device=8", "lightning_module.tasks.max_context=2")),
+        (("experiment=flexformer_freedoom",), 8, ("clips_per_device=4", "datamodule.segments_per_row=3")),
+        ((), 1, ("backbone.checkpoint_activations=true", "datamodule.num_frames=[77]")),
+    ],
+    ids=["memory", "compression", "one clip"],
+)
+def test_settings_against_want_of_memory_hold_what_is_predicted(changes, clips, settings):
+    cfg = composed("train", *changes)
+    codec = SimpleNamespace(channels=cfg.codec.channels, space_factor=8, time_factor=4)
+    said = out_of_memory(cfg, instantiate(cfg.lightning_module), codec, clips)
+    first, second, now = (float(size) for size in re.findall(r"([\d.]+) GiB", said)[:3])
+    assert all(f"{setting} (" in said for setting in settings)
+    assert max(first, second) < 0.9 * now
+    if clips > 1:
+        assert first == pytest.approx(now / 2, rel=0.01)
 
 
 def shard_of_films(cache):

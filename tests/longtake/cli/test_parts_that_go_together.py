@@ -9,6 +9,8 @@ from omegaconf import OmegaConf
 
 from longtake.cli.checks import check_parts, check_sizes
 from longtake.cli.take import prompts_of
+from longtake.cli.training import train
+from longtake.cli.user_errors import sentence
 from longtake.rollouts.autoregressive import Autoregressive
 from longtake.rollouts.checks import check_network
 from longtake.rollouts.free_noise import FreeNoise
@@ -58,6 +60,17 @@ def test_a_network_with_memory_is_trained_on_rows_of_segments(network):
     check_parts(composed("train", *sharded, "backbone.dtype=float32"), RULES)
     check_parts(composed("train", "experiment=lovic_freedoom", "compressor=none"), RULES)
     check_parts(composed("train", "experiment=flexformer_freedoom"), RULES)
+
+
+def test_a_network_without_memory_is_refused_by_name_before_any_data_are_made(tmp_path):
+    groups = ("lightning_module=memory", "network=dit", "datamodule=freedoom_segments", "rollout=whole")
+    places = (f"paths.run_dir={tmp_path / 'run'}", f"paths.data_dir={tmp_path / 'data'}", "logger=csv")
+    with pytest.raises(Exception, match="lightning_module=memory") as caught:
+        train(composed("train", *groups, *places))
+    said = sentence(caught.value)
+    assert said is not None
+    assert "network is a VideoDiT: use network=lovic or vin_lovic" in said
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_rate_that_does_not_fit_the_backbone_is_said(caplog):

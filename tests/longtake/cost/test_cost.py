@@ -28,8 +28,9 @@ from longtake.compat.live import LiveBytes
 from longtake.cost import speed
 from longtake.cost.codec import codec_size
 from longtake.cost.counting import on_meta
-from longtake.cost.sampling import VideoSize, sampling_cost, training_cost
+from longtake.cost.sampling import VideoSize, sampling_cost
 from longtake.cost.segments import segment_costs
+from longtake.cost.training import training_cost
 from longtake.releases.reading import load_run
 from longtake.rollouts.canvas import PastSegment, open_canvas
 from longtake.rollouts.plan import CanvasPlan, RememberedSegment, consecutive
