@@ -6,8 +6,9 @@
 For each program and each option of each of its groups, every key is given values that are wrong for most: null, numbers
 out of range, texts, lists, names of nothing. The program's own way is gone up to where files would be read: composing,
 the check of settings, groups that go together, and constructors, of which networks lie on the `meta` device.
-Counted are sentences, values that passed, traces, hangs (20 seconds of computing, or two minutes), and nonsense that passed: of another kind than
-the default, or no number. `case` runs one alone and shows its trace; `programs=train,export` leaves the others out.
+Counted are sentences, values that passed, traces, hangs (20 seconds of computing, or two minutes), and nonsense that
+passed: of another kind than the default, or no number. `case` runs one alone and shows its trace;
+`programs=train,export` leaves the others out.
 Writes settings_fuzz.json into output=benchmarks/results.
 
 Each set of options is composed once, since that is most of the time; the value is then put in as Hydra would put it.

@@ -66,11 +66,18 @@ def scratch(folder: str | Path) -> Iterator[Path]:
     """A folder of this process within another, for what is only needed while it lasts.
 
     A kill leaves it there, by a name that `remove_unfinished` knows.
+
+    Raises:
+        OSError: if the disk is full, with the name of this one, whatever the writer raised.
     """
     made = unfinished_name(Path(folder).resolve() / "scratch")
     made.mkdir(parents=True)
     try:
         yield made
+    except Exception as error:
+        if is_full_disk(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(made)) from error
+        raise
     finally:
         shutil.rmtree(made, ignore_errors=True)
 

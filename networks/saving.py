@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from networks.files import whole
+from networks.files import remove_unfinished, whole
 from networks.reading import UNREADABLE, check_finite, load_tensors, read_json, reason_of, tensor_shapes
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -85,15 +85,15 @@ def build(config: Any) -> Any:
 
 
 def save_pretrained(network: nn.Module, config: Mapping[str, Any], folder: str | Path) -> None:
-    """Writes a network and the config that `build` makes it from; an existing folder is replaced file by file."""
+    """Writes a network and the config that `build` makes it from; those of an existing folder are replaced together."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(folder)
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     check_finite(state, "the network")
-    with whole(folder / WEIGHTS) as part:
+    with whole(folder / CONFIG) as written, whole(folder / WEIGHTS) as part:  # weights keep their config on a full disk
+        written.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         save_file(state, part, metadata={"format": "pt"})
-    with whole(folder / CONFIG) as part:
-        part.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def load_pretrained(*, folder: str | Path, channels: int) -> nn.Module:

@@ -4,6 +4,8 @@ Fixtures that several files use; helpers without state lie beside this file as m
 """
 
 import os
+import shutil
+import subprocess
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -49,3 +51,22 @@ def trained(videos, tmp_path_factory):
     assert loss == loss  # neither None nor NaN
     assert loss is not None
     return run
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mounts a file system with so many KiB of room; where that is not allowed the test is skipped."""
+    mounted = []
+
+    def mount(kib):
+        place = tmp_path / "disk"
+        place.mkdir(exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(place)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("needs the right to mount a file system")
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", "-l", str(place)], check=False)

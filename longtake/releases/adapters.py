@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from longtake.releases.bases import rename_base
 from longtake.releases.reading import Trained, load_state, read_run
-from networks.files import whole
+from networks.files import remove_unfinished, scratch, unfinished_name, whole
 from networks.pretrained.learnt import UponBase
 
 _LARGE = 1 << 20
@@ -60,6 +60,7 @@ class Adapters:
             for name, x in found.items()
         }
         folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder)
         with whole(folder / LORA) as part:
             save_file(tensors, part, metadata={"format": "pt"})
         return folder / LORA
@@ -73,8 +74,12 @@ class Adapters:
         model, subfolder = self.backbone.model, self.backbone.subfolder
         model.fuse_lora()
         model.unload_lora()
-        # shard by shard, as safetensors copies what it writes
-        model.save_pretrained(folder / subfolder, max_shard_size="2GB")
+        (folder / subfolder).mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder)
+        with scratch(folder) as made:  # what stands there stays until all of it is written
+            model.save_pretrained(made, max_shard_size="2GB")  # shard by shard, as safetensors copies what it writes
+            for path in made.iterdir():
+                path.replace(folder / subfolder / path.name)
         if subfolder:
             _copy_rest(self.backbone.pretrained, subfolder, folder)
         return folder / subfolder
@@ -90,14 +95,18 @@ def _copy_rest(pretrained: str, subfolder: str, folder: Path) -> None:
         place = path.relative_to(base)
         if path.is_file() and place.parts[0] != subfolder:
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
-            (folder / place).unlink(missing_ok=True)
             _link(path.resolve(), folder / place)
 
 
 def _link(path: Path, target: Path) -> None:
     if path.stat().st_size > _LARGE:  # small ones are edited by hand
-        with suppress(OSError):  # another file system, or one without links
-            os.link(path, target)
-            return
+        link = unfinished_name(target)
+        try:
+            with suppress(OSError):  # another file system, or one without links
+                os.link(path, link)
+                link.replace(target)
+                return
+        finally:
+            link.unlink(missing_ok=True)  # nothing is renamed where both are one file already
     with whole(target) as part:
         shutil.copyfile(path, part)

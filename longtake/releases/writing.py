@@ -11,7 +11,7 @@ from longtake.releases.bases import rename_base
 from longtake.releases.disclosure import refuse_paths, refuse_secrets
 from longtake.releases.plain_yaml import dumped
 from longtake.releases.reading import NETWORK_FOLDER, RELEASE_CONFIG, load_run
-from networks.files import whole
+from networks.files import remove_unfinished, whole
 from networks.saving import read_config, save_pretrained
 
 RELEASED = (
@@ -42,7 +42,7 @@ def release(
 
     Args:
         weights: a run folder or a .ckpt.
-        folder: of the release; files that are there already are replaced one by one.
+        folder: of the release; the files of an earlier one are replaced together, or stay.
         dtype: of the stored weights.
         decoder: whether the compressor inside a network with memory keeps its decoder, which generation does not need.
         bases: by part (text, codec, backbone), the hub's name of the pretrained model that the release names, where
@@ -77,6 +77,8 @@ def release(
         kept["codec"]["folder"] = os.path.relpath(kept["codec"]["folder"], folder.resolve())
     refuse_secrets(kept, "the release's config")
     refuse_paths({key: value for key, value in kept.items() if key != "prompts"}, "the release's config")
-    save_pretrained(network, network_config(resolved["network"]), folder / NETWORK_FOLDER)
-    with whole(folder / RELEASE_CONFIG) as unfinished:
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(folder)
+    with whole(folder / RELEASE_CONFIG) as unfinished:  # all are written before the first takes its name
         unfinished.write_text(dumped(kept), encoding="utf-8")
+        save_pretrained(network, network_config(resolved["network"]), folder / NETWORK_FOLDER)

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from annotated_types import Le
@@ -196,10 +197,16 @@ def _is_valid(value: Any, hint: Any, beside: tuple[Any, ...]) -> bool:
     """By pydantic, as JSON: lists are tuples too, texts paths, and whole numbers numbers."""
     text = json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace")
     try:
-        TypeAdapter(Annotated[hint, *beside] if beside else hint, config=STRICT).validate_json(text)
+        _adapter(Annotated[hint, *beside] if beside else hint).validate_json(text)
     except ValidationError:
         return False
     return True
+
+
+@cache
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    """Made once for each kind of setting: that takes longer than all that it is asked."""
+    return TypeAdapter(hint, config=STRICT)
 
 
 def _wrong(name: str, value: Any, hint: Any, used_as: str, roots: _Roots) -> str:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pkgutil import resolve_name
 from typing import Any, get_type_hints
 
@@ -26,6 +27,7 @@ def target(node: Mapping[str, Any]) -> Any:
     return called
 
 
+@cache
 def hints_of(called: Any) -> dict[str, Any]:
     """Annotations of a constructor or function, those of other libraries narrowed to what is meant here."""
     owner: Any = getattr(called, "__init__") if isinstance(called, type) else called  # noqa: B009 - unsound to mypy

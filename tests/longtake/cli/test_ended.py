@@ -13,6 +13,7 @@ from lightning import Callback
 
 from longtake.stopping import Stopped
 from networks.files import remove_unfinished, scratch
+from networks.saving import WEIGHTS
 
 pytestmark = pytest.mark.slow
 
@@ -53,6 +54,37 @@ def test_a_generation_says_what_is_kept_and_how_to_go_on(tmp_path, number, code)
     )
     assert list(tmp_path.glob("my out/windows/*/*.safetensors"))
     assert not list(tmp_path.rglob("*.part"))
+
+
+EXPORT = """
+import os, signal
+import networks.saving
+import longtake.cli.export
+save = networks.saving.save_file
+def asked_to_end(*arguments, **settings):
+    save(*arguments, **settings)
+    os.kill(os.getpid(), {number})
+networks.saving.save_file = asked_to_end
+longtake.cli.export.main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_export_ends_with_the_old_release_whole(tmp_path, number, code):
+    """The signal comes when the weights are written and have not taken their name."""
+    release = tmp_path / "my release"
+    old = [release / name for name in ("config.yaml", "network/config.json", f"network/{WEIGHTS}")]
+    for path in old:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("old")
+    arguments = [f"run={ROOT / 'weights' / 'vin_freedoom_64'}", "output=my release"]
+    command = [sys.executable, "-c", EXPORT.format(number=int(number)), *arguments]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == code, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+    assert f"stopped by {number.name}; no file in my release is half written" in done.stdout
+    assert [path.read_text() for path in old] == ["old"] * 3
+    assert sorted(path for path in release.rglob("*") if path.is_file()) == sorted(old)
 
 
 def test_a_signal_before_all_is_said_too(tmp_path):

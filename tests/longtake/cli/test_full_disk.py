@@ -7,30 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from typed import SHORT
+
+from datamodules.caching.texts import TextCache
+from networks.saving import WEIGHTS
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 LOVIC = f"weights={ROOT / 'weights' / 'lovic_freedoom_64'}"
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """Mounts a file system with so many KiB of room; where that is not allowed the test is skipped."""
-    mounted = []
-
-    def mount(kib):
-        place = tmp_path / "disk"
-        place.mkdir(exist_ok=True)
-        command = ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(place)]
-        if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("needs the right to mount a file system")
-        mounted.append(place)
-        return place
-
-    yield mount
-    for place in mounted:
-        subprocess.run(["umount", "-l", str(place)], check=False)
 
 
 def run(program, *arguments, cwd, **environment):
@@ -77,12 +62,13 @@ def test_a_predicted_cost(small_disk, tmp_path):
 
 def test_an_export(small_disk, tmp_path):
     disk = small_disk(2000)
-    old = disk / "release" / "network"
-    old.mkdir(parents=True)
-    (old / "diffusion_pytorch_model.safetensors").write_bytes(b"old")
+    old = [disk / "release" / name for name in ("config.yaml", "network/config.json", f"network/{WEIGHTS}")]
+    for path in old:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("old")
     weights = ROOT / "weights" / "vin_freedoom_64"
     check(run("export.py", f"run={weights}", f"output={disk / 'release'}", cwd=tmp_path), disk)
-    assert (old / "diffusion_pytorch_model.safetensors").read_bytes() == b"old"
+    assert [path.read_text() for path in old] == ["old"] * 3
 
 
 def test_a_report(small_disk, tmp_path):
@@ -111,3 +97,34 @@ def test_a_folder_for_vbench(small_disk, tmp_path):
         shutil.copy(ROOT / "storyboards" / "walk.mp4", tmp_path / "videos" / f"a walk {number}-0.mp4")
     arguments = (f"videos={tmp_path / 'videos'}", f"output={disk / 'out'}", "vbench=custom")
     check(run("evaluate.py", *arguments, cwd=tmp_path), disk)
+
+
+def test_a_manifest(small_disk, tmp_path):
+    """A prompt that is longer than what the disk has room for, once the video is there."""
+    disk = small_disk(48)
+    arguments = ("num_frames=5", "num_inference_steps=1", f"prompt={'a cave ' * 8000}")
+    check(run("generate.py", f"output={disk / 'out'}", *arguments, cwd=tmp_path), disk)
+    assert (disk / "out" / "manifest.jsonl").read_text() == ""
+    (video,) = (disk / "out").glob("*.mp4")
+    assert video.stat().st_size
+
+
+def test_captions(small_disk):
+    """What was cached before is read, and the rest is made once there is room."""
+    cache = TextCache(small_disk(256), 384)
+    captions = [f"a cave with {number} doors" for number in range(200)]
+
+    def encode(group):
+        return torch.ones(len(group), 4, 384), torch.ones(len(group), 4, dtype=torch.bool)
+
+    cache.fill(captions[:20], encode)
+    with pytest.raises(ValueError, match=r"the disk is full: .* and 18\d captions are left; what is cached stays"):
+        cache.fill(captions, encode)
+    again = TextCache(cache.folder, 384)
+    left = again.missing(captions)
+    assert 0 < len(left) < 180
+    assert torch.equal(again.read(captions[0]), torch.ones(4, 384).half())
+    subprocess.run(["mount", "-o", "remount,size=2m", str(cache.folder)], check=True)
+    again.fill(captions, encode)
+    assert again.missing(captions) == []
+    assert torch.equal(again.read(captions[-1]), torch.ones(4, 384).half())

@@ -3,6 +3,7 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from datamodules.mazes.testbed import plan_walks
 from longtake.cli import schemas
 from longtake.cli import testbed as program
 from longtake.cli.composed import check_settings
+from longtake.cli.user_errors import sentence
 from longtake.testbed.drafting import Walk, draft_questions
 from longtake.testbed.folder import open_testbed
 from longtake.testbed.poses import Poses, nearest_poses, steps
@@ -309,3 +311,15 @@ def test_the_fingerprint_follows_from_the_truth_and_not_from_the_encoder(source,
     ]
     assert infos[0]["files"] != infos[1]["files"]
     assert infos[0]["fingerprint"] == infos[1]["fingerprint"]
+
+
+def test_a_full_disk_leaves_no_test_set_that_looks_whole(source, small_disk):
+    disk = small_disk(40)
+    with pytest.raises(OSError, match="No space left") as caught:
+        make_testbed(source, disk / "set")
+    assert sentence(caught.value).startswith(f"no room for {disk / 'set'}")
+    assert not list(disk.rglob("*.part"))
+    with pytest.raises(ValueError, match="holds no whole test set"):
+        open_testbed(disk / "set")
+    subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
+    assert open_testbed(make_testbed(source, disk / "set")).info["mazes"] == 3

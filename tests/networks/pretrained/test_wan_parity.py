@@ -12,6 +12,7 @@ from peft import get_peft_model_state_dict
 from safetensors.torch import load_file
 from tiny_wan import learnt
 
+from longtake.cli.user_errors import sentence
 from longtake.pipeline import Pipeline
 from longtake.releases.adapters import LORA, Adapters
 from longtake.releases.checkpoints import CONFIG_KEY
@@ -114,14 +115,14 @@ def test_what_is_no_scheduler_of_flows_is_said_in_a_sentence(wan, tmp_path):
         return PretrainedScheduler(pretrained=folder, subfolder="scheduler", num_inference_steps=4, settings=settings)
 
     assert scheduler_of(wan[1], flow_shift=5.0)._new_scheduler().config.flow_shift == 5.0
-    for number, (scheduler, sentence) in enumerate(
+    for number, (scheduler, said) in enumerate(
         [
             (DDIMScheduler(), "holds a DDIMScheduler, but must hold one of FlowMatchEuler"),
             (UniPCMultistepScheduler(), "has prediction_type=epsilon, but only flows"),
         ]
     ):
         scheduler.save_pretrained(tmp_path / str(number) / "scheduler")
-        with pytest.raises(ValueError, match=sentence):
+        with pytest.raises(ValueError, match=said):
             scheduler_of(str(tmp_path / str(number)))
     with pytest.raises(ValueError, match=r"no scheduler_config\.json in '.*nowhere"):
         scheduler_of(str(tmp_path / "nowhere"))
@@ -204,6 +205,19 @@ def test_a_merged_export_is_a_pipeline_of_diffusers(run, tmp_path):
     expected = theirs(PROMPT, latents=noise, output_type="latent", **arguments).frames
     latents = pipeline.latents([PROMPT], num_frames=9, seed=3)
     assert (latents - expected).norm() / expected.norm() < 1e-5
+
+
+def test_a_merged_export_on_a_full_disk_leaves_what_was_there(run, small_disk):
+    checkpoint, base, _ = run
+    disk = small_disk(64)
+    (disk / "merged" / "transformer").mkdir(parents=True)
+    old = disk / "merged" / "transformer" / "diffusion_pytorch_model.safetensors"
+    old.write_bytes(b"old")
+    with pytest.raises(OSError, match="No space left") as caught:
+        Adapters(checkpoint, {"backbone": base}).save_merged(disk / "merged")
+    assert str(disk) in sentence(caught.value)
+    assert [path for path in disk.rglob("*") if path.is_file()] == [old]
+    assert old.read_bytes() == b"old"
 
 
 def test_weights_without_adapters_are_refused(wan, tmp_path):
