@@ -11,11 +11,12 @@ every second training has its folder of temporary files on another disk. Exits w
 
 import argparse
 import hashlib
+import multiprocessing
 import os
 import random
+import runpy
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks import ROOT
+from benchmarks.busy import patience
 from longtake.stopping import exit_code
 from longtake.video import write_video
 
@@ -62,6 +64,8 @@ CHOSEN_GENERATION = {
     "a window or segment there": ("**/*.safetensors",),
 }
 SECONDS = 300
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["benchmarks.kills", "lightning", "hydra", "longtake.cli.training", "longtake.cli.take"])
 
 
 class Case(NamedTuple):
@@ -73,31 +77,58 @@ class Case(NamedTuple):
     faults: list[str]
 
 
-def started(program: str, arguments: Sequence[str], **environment: str) -> subprocess.Popen[str]:
-    """A program of this project, in a process group of its own."""
-    own = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **environment}
-    return subprocess.Popen(
-        [sys.executable, program, *arguments],
-        cwd=ROOT,
-        env=own,
-        text=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+class Started:
+    """A program of this project in a process of its own, forked from one that has loaded the libraries already."""
+
+    def __init__(self, program: str, arguments: Sequence[str], **environment: str) -> None:
+        """arguments: as typed; environment: beside this process's own."""
+        self._said = tempfile.NamedTemporaryFile(prefix="kills-said-", delete=False).name  # noqa: SIM115 - removed below
+        own = {"target": run_program, "args": (program, list(arguments), environment, self._said)}
+        self._process = FORKS.Process(**own)  # type: ignore[arg-type]
+        self._process.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.is_alive()
+
+    def send_signal(self, number: int) -> None:
+        """To the program alone."""
+        if self._process.pid is not None:
+            os.kill(self._process.pid, number)
+
+    def ended(self) -> tuple[int, str]:
+        """Exit code and the end of what it said on stderr, once it has ended."""
+        self._process.join(SECONDS * patience())
+        if self._process.exitcode is None:
+            self._process.kill()
+            return 1, f"still running after {SECONDS} s"
+        said = Path(self._said)
+        text = said.read_text(errors="replace")
+        said.unlink()
+        return self._process.exitcode, text[-2000:]
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Exit code and the end of what it said on stderr."""
-    _, said = process.communicate(timeout=SECONDS)
-    return process.returncode, said[-2000:]
+def run_program(program: str, arguments: list[str], environment: dict[str, str], said: str) -> None:
+    """`python PROGRAM ARGUMENTS` in the repository; stderr goes to the file `said`."""
+    os.setsid()
+    for number in SIGNALS[1:]:
+        signal.signal(number, signal.SIG_DFL)  # whatever started this benchmark may ignore some
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(os.open(said, os.O_WRONLY), 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", buffering=1, closefd=False)
+    os.chdir(ROOT)
+    os.environ.update(environment)
+    tempfile.tempdir = None  # TMPDIR is another one now
+    sys.argv = [program, *arguments]
+    runpy.run_path(str(ROOT / program), run_name="__main__")
 
 
-def killed_at(process: subprocess.Popen[str], number: int, is_time: Callable[[], bool]) -> None:
+def killed_at(process: Started, number: int, is_time: Callable[[], bool]) -> None:
     """Sends the signal when it is time, unless the process ends before."""
-    while process.poll() is None and not is_time():
+    while process.is_running and not is_time():
         time.sleep(0.001)
-    if process.poll() is None:
+    if process.is_running:
         process.send_signal(number)
 
 
@@ -134,11 +165,11 @@ def moment(rng: random.Random, chosen: dict[str, tuple[str, ...]], folder: Path,
     return f"after {at:.1f} s", after(at)
 
 
-def train_to_the_end(videos: Path, folder: Path, attempt: int, scratch: Path) -> subprocess.Popen[str]:
+def train_to_the_end(videos: Path, folder: Path, attempt: int, scratch: Path) -> Started:
     """Starts or goes on with the training in a folder."""
     own = [f"datamodule.root={videos}", f"paths.run_dir={folder}/runs/{attempt}"]
     begun = any(folder.glob("runs/*/checkpoints/*.ckpt"))
-    return started(
+    return Started(
         "train.py",
         [*TRAINING, *own, *(["resume=last"] if begun else [])],
         LONGTAKE_DATA=f"{folder}/data",
@@ -185,11 +216,11 @@ def training_case(number: int, rng: random.Random, setup: "Setup") -> Case:
         process = train_to_the_end(setup.videos, folder, attempt, scratch)
         name, is_time = moment(rng, CHOSEN_TRAINING, folder, setup.training_seconds)
         killed_at(process, sign, is_time)
-        code, said = ended(process)
+        code, said = process.ended()
         moments.append(f"{signal.Signals(sign).name} {name}{'' if code else ' (done before)'}")
         if fault := wrong_exit(sign, code, said):
             faults.append(fault)
-    code, said = ended(train_to_the_end(setup.videos, folder, 9, scratch))
+    code, said = train_to_the_end(setup.videos, folder, 9, scratch).ended()
     if code:
         faults.append(f"going on: exit {code}, {said.strip().splitlines()[-1:]}")
     else:
@@ -201,9 +232,9 @@ def training_case(number: int, rng: random.Random, setup: "Setup") -> Case:
     return Case(number, "training", moments, faults)
 
 
-def generate(kind: str, output: Path) -> subprocess.Popen[str]:
+def generate(kind: str, output: Path) -> Started:
     """Starts or goes on with a generation."""
-    return started("generate.py", [*GENERATION[kind], f"output={output}"])
+    return Started("generate.py", [*GENERATION[kind], f"output={output}"])
 
 
 def videos_of(folder: Path) -> dict[str, str]:
@@ -217,7 +248,7 @@ def generation_case(number: int, rng: random.Random, setup: "Setup") -> Case:
     if kind not in setup.made:
         output = setup.folder / f"whole_{kind.split()[0]}"
         begun = time.monotonic()
-        code, said = ended(generate(kind, output))
+        code, said = generate(kind, output).ended()
         if code:
             return Case(number, kind, [], [f"without a kill: exit {code}, {said}"])
         setup.made[kind] = (videos_of(output), time.monotonic() - begun)
@@ -230,11 +261,11 @@ def generation_case(number: int, rng: random.Random, setup: "Setup") -> Case:
         process = generate(kind, output)
         name, is_time = moment(rng, CHOSEN_GENERATION, output, seconds)
         killed_at(process, sign, is_time)
-        code, said = ended(process)
+        code, said = process.ended()
         moments.append(f"{signal.Signals(sign).name} {name}{'' if code else ' (done before)'}")
         if fault := wrong_exit(sign, code, said):
             faults.append(fault)
-    code, said = ended(generate(kind, output))
+    code, said = generate(kind, output).ended()
     if code:
         faults.append(f"going on: exit {code}, {said.strip().splitlines()[-1:]}")
     elif videos_of(output) != reference:
@@ -261,8 +292,11 @@ class Setup:
                 frames[number % 3, f, 8:20, (f + 3 * number) % 20 : (f + 3 * number) % 20 + 8] = 1
             write_video(self.videos / f"{number}.mp4", [frames], fps=8.75)
             (self.videos / f"{number}.txt").write_text(f"square number {number}")
+        loaded = FORKS.Process(target=int)
+        loaded.start()
+        loaded.join()
         begun = time.monotonic()
-        code, said = ended(train_to_the_end(self.videos, folder / "whole", 0, folder))
+        code, said = train_to_the_end(self.videos, folder / "whole", 0, folder).ended()
         if code:
             raise SystemExit(f"the training does not run without a kill either: {said}")
         self.training_seconds = time.monotonic() - begun

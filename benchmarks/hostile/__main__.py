@@ -6,7 +6,6 @@ case from the first on.
 """
 
 import collections
-import os
 import sys
 import tempfile
 import time
@@ -17,18 +16,13 @@ import lightning  # noqa: F401
 import torch
 
 import longtake.cli.take  # noqa: F401
+from benchmarks.busy import patience
 from benchmarks.hostile import files, watched
 from benchmarks.hostile.files import Case
 from benchmarks.hostile.watched import Ending
 
 TIMEOUT = 60.0
 """Seconds until a program counts as hanging, on a machine that has nothing else to do."""
-
-
-def patience() -> float:
-    """So many times longer does a program take where others compute as well."""
-    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return max(1.0, busy / (os.cpu_count() or 1))
 
 
 def open_one(case: Case) -> Ending:
