@@ -51,7 +51,7 @@ GENERATION = {
 }
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 CHOSEN_TRAINING = {
-    "a clip half written": ("data/cache/*/*.part", "data/cache/*/*.safetensors"),
+    "a film half written": ("data/cache/*/*.tar",),
     "checkpoint half written": ("runs/*/checkpoints/*.part",),
     "step_N there, last not": ("runs/*/checkpoints/step_*.ckpt",),
     "last.ckpt there": ("runs/*/checkpoints/last.ckpt",),

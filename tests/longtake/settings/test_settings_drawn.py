@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from longtake.cli import schemas
-from longtake.cli.composed import check_settings
+from longtake.cli.composed import check_settings, tree_of
 from longtake.cli.user_errors import sentence
 from longtake.settings.check import Tree, check_groups, check_tree
 
@@ -62,6 +62,13 @@ def checked(program, values):
     """What is said of a program's config."""
     cfg = OmegaConf.create(values)
     return answer(lambda: check_settings(cfg, getattr(schemas, f"{program.capitalize()}Settings")))
+
+
+@cache
+def references(program):
+    """What stands at a key of a program's config once its reference is followed; each is followed once."""
+    cfg, _ = tree(program)
+    return cache(tree_of(cfg).resolve)
 
 
 def put(values, place, value):
@@ -125,7 +132,9 @@ def test_a_misspelt_key_is_refused_by_name(program, data):
         node = node[name]
     free = place[:-1] in FREE.get(program, ()) or (len(place) > 1 and place[-2] == "settings")
     assume(misspelt not in node and not free)
-    said = checked(program, put(values, (*place[:-1], misspelt), 1))
+    schema = getattr(schemas, f"{program.capitalize()}Settings")
+    one_more = Tree(put(values, (*place[:-1], misspelt), 1), references(program))  # a key that nothing refers to
+    said = answer(lambda: check_tree(one_more, schema))
     assert said is not None, misspelt
     assert misspelt in said
 
