@@ -1,16 +1,18 @@
-"""Kills trainings and generations at random and chosen moments, goes on, and compares with what was never stopped.
+"""Kills programs at random and chosen moments, starts them again, and compares with what was never stopped.
 
     python benchmarks/kills.py                                        10 trainings and 20 generations, half an hour
-    python benchmarks/kills.py --training 40 --generation 100 --seed 1
+    python benchmarks/kills.py --training 40 --generation 100 --caching 10 --export 10 --seed 1
 
 A training is killed up to three times by SIGKILL, SIGTERM, SIGINT or SIGUSR1, gone on from with resume=last, and its
-weights, their average and the optimizer are compared bit by bit; of a generation the bytes of every mp4. Exit codes
+weights, their average and the optimizer are compared bit by bit; of a generation the bytes of every mp4, of a cache
+those of every film and caption, of an export those of every file. Exit codes
 have to be 143 (SIGTERM, SIGUSR1) and 130 (SIGINT). Everything is small and made in a folder that is removed at the end;
 every second training has its folder of temporary files on another disk. Exits with 1 if anything differs or is lost.
 """
 
 import argparse
 import hashlib
+import json
 import multiprocessing
 import os
 import random
@@ -58,11 +60,13 @@ CHOSEN_TRAINING = {
     "in validation": ("runs/*/samples/*",),
 }
 """Moments of a training: when a file of these patterns appears."""
-CHOSEN_GENERATION = {
-    "a video half written": ("*.part*",),
+CHOSEN_MOMENTS = {
+    "a file half written": ("**/*.part",),
     "a video there": ("*.mp4",),
-    "a window or segment there": ("**/*.safetensors",),
+    "a film, window, segment or weights there": ("**/*.safetensors", "cache/*/*.tar"),
+    "a caption there": ("cache/text_*/*.tar",),
 }
+"""Moments of the others; one that does not come leaves the program to its end."""
 SECONDS = 300
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["benchmarks.kills", "lightning", "hydra", "longtake.cli.training", "longtake.cli.take"])
@@ -168,10 +172,10 @@ def moment(rng: random.Random, chosen: dict[str, tuple[str, ...]], folder: Path,
 def train_to_the_end(videos: Path, folder: Path, attempt: int, scratch: Path) -> Started:
     """Starts or goes on with the training in a folder."""
     own = [f"datamodule.root={videos}", f"paths.run_dir={folder}/runs/{attempt}"]
-    begun = any(folder.glob("runs/*/checkpoints/*.ckpt"))
+    goes_on = any(folder.glob("runs/*/checkpoints/*.ckpt"))
     return Started(
         "train.py",
-        [*TRAINING, *own, *(["resume=last"] if begun else [])],
+        [*TRAINING, *own, *(["resume=last"] if goes_on else [])],
         LONGTAKE_DATA=f"{folder}/data",
         TMPDIR=str(scratch),
     )
@@ -232,44 +236,58 @@ def training_case(number: int, rng: random.Random, setup: "Setup") -> Case:
     return Case(number, "training", moments, faults)
 
 
-def generate(kind: str, output: Path) -> Started:
-    """Starts or goes on with a generation."""
+def begun(kind: str, output: Path, videos: Path) -> Started:
+    """Starts or goes on with a generation, an export or a caching, into a folder."""
+    if kind == "caching":
+        data = [each for each in TRAINING if each.startswith(("text", "datamodule"))]
+        return Started("longtake/__main__.py", ["cache", *data, f"datamodule.root={videos}"], LONGTAKE_DATA=str(output))
+    if kind == "export":
+        return Started("export.py", ["run=weights/vin_freedoom_64", f"output={output}"])
     return Started("generate.py", [*GENERATION[kind], f"output={output}"])
 
 
-def videos_of(folder: Path) -> dict[str, str]:
-    """The hash of every mp4 in a folder."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in sorted(folder.glob("*.mp4"))}
+def made_in(folder: Path) -> dict[str, str]:
+    """A hash of every video, file of a release, and member of a cache in a folder, whatever shard it lies in."""
+    files = [*folder.glob("*.mp4"), *folder.glob("config.yaml"), *folder.glob("network/*")]
+    found = {path.name: path.read_bytes() for path in files}
+    for index in folder.glob("cache/*/*.jsonl"):
+        for line in map(json.loads, index.read_text().splitlines()):
+            if "at" in line:
+                with index.with_suffix(".tar").open("rb") as shard:
+                    shard.seek(line["at"])
+                    found[f"{index.parent.name}/{line['key']}"] = shard.read(line["bytes"])
+    return {name: hashlib.sha256(data).hexdigest()[:16] for name, data in sorted(found.items())}
 
 
-def generation_case(number: int, rng: random.Random, setup: "Setup") -> Case:
-    """One generation, killed one to three times, called again to its end, and compared."""
-    kind = sorted(GENERATION)[number % len(GENERATION)]
+def other_case(number: int, kind: str, rng: random.Random, setup: "Setup") -> Case:
+    """One generation, export or caching, killed one to three times, called again to its end, and compared."""
     if kind not in setup.made:
         output = setup.folder / f"whole_{kind.split()[0]}"
-        begun = time.monotonic()
-        code, said = generate(kind, output).ended()
-        if code:
+        output.mkdir()
+        since = time.monotonic()
+        code, said = begun(kind, output, setup.videos).ended()
+        if code or not made_in(output):
             return Case(number, kind, [], [f"without a kill: exit {code}, {said}"])
-        setup.made[kind] = (videos_of(output), time.monotonic() - begun)
+        setup.made[kind] = (made_in(output), time.monotonic() - since)
     reference, seconds = setup.made[kind]
-    output = setup.folder / f"generation_{number}"
+    output = setup.folder / f"other_{number}"
     output.mkdir()
     moments, faults = [], []
     for _ in range(rng.randint(1, 3)):
         sign = rng.choice(SIGNALS)
-        process = generate(kind, output)
-        name, is_time = moment(rng, CHOSEN_GENERATION, output, seconds)
+        process = begun(kind, output, setup.videos)
+        name, is_time = moment(rng, CHOSEN_MOMENTS, output, seconds)
         killed_at(process, sign, is_time)
         code, said = process.ended()
         moments.append(f"{signal.Signals(sign).name} {name}{'' if code else ' (done before)'}")
         if fault := wrong_exit(sign, code, said):
             faults.append(fault)
-    code, said = generate(kind, output).ended()
+    code, said = begun(kind, output, setup.videos).ended()
+    made = made_in(output)
     if code:
         faults.append(f"going on: exit {code}, {said.strip().splitlines()[-1:]}")
-    elif videos_of(output) != reference:
-        faults.append(f"differs: {sorted(set(videos_of(output).items()) ^ set(reference.items()))[:2]}")
+    elif made != reference:
+        faults.append(f"differs: {sorted(set(made.items()) ^ set(reference.items()))[:2]}")
     faults += [f"left: {path.name}" for path in output.rglob("*.part*")][:3]
     shutil.rmtree(output)
     return Case(number, kind, moments, faults)
@@ -284,8 +302,6 @@ class Setup:
         self.made: dict[str, tuple[dict[str, str], float]] = {}
         self.reference: dict[str, torch.Tensor] = {}
         self.training_seconds = 0.0
-        if not train:
-            return
         for number in range(6):
             frames = -torch.ones(3, 25, 32, 32)
             for f in range(25):
@@ -295,11 +311,13 @@ class Setup:
         loaded = FORKS.Process(target=int)
         loaded.start()
         loaded.join()
-        begun = time.monotonic()
+        if not train:
+            return
+        since = time.monotonic()
         code, said = train_to_the_end(self.videos, folder / "whole", 0, folder).ended()
         if code:
             raise SystemExit(f"the training does not run without a kill either: {said}")
-        self.training_seconds = time.monotonic() - begun
+        self.training_seconds = time.monotonic() - since
         self.reference = newest(folder / "whole")
 
 
@@ -308,16 +326,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--training", type=int, default=10, help="trainings that are killed")
     parser.add_argument("--generation", type=int, default=20, help="generations that are killed")
+    parser.add_argument("--caching", type=int, default=5, help="cachings of clips and captions that are killed")
+    parser.add_argument("--export", type=int, default=5, help="exports that are killed")
     parser.add_argument("--seed", type=int, default=0, help="of signals and moments")
     args = parser.parse_args()
     print(f"seed {args.seed}", flush=True)
+    kinds = ["training"] * args.training + [sorted(GENERATION)[n % len(GENERATION)] for n in range(args.generation)]
+    kinds += ["caching"] * args.caching + ["export"] * args.export
     rng, cases = random.Random(args.seed), []
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
         setup = Setup(Path(folder), train=args.training > 0)
-        for number in range(args.training + args.generation):
-            case = training_case if number < args.training else generation_case
-            cases.append(case(number if number < args.training else number - args.training, rng, setup))
-            done = cases[-1]
+        for number, kind in enumerate(kinds):
+            done = training_case(number, rng, setup) if kind == "training" else other_case(number, kind, rng, setup)
+            cases.append(done)
             print(f"{done.kind:15} {done.number:3}  {'; '.join(done.moments)}  {done.faults or 'the same'}", flush=True)
     faulty = [case for case in cases if case.faults]
     print(f"\n{'':15} killed  kills  differ or lost")

@@ -6,6 +6,7 @@ A group is checked by the signature of its `_target_`, all else by the program's
 
 import inspect
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -212,7 +213,10 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
 def _wrong(name: str, value: Any, hint: Any, used_as: str, roots: _Roots) -> str:
     """The sentence for a value of another type or out of range."""
     options = list(members(hint))
-    said = f"{name}={shown(value)} must be {describe(hint)}"
+    described = describe(hint)
+    if isinstance(value, float) and not math.isfinite(value):
+        described = described.replace("a number", "a finite number", 1)
+    said = f"{name}={shown(value)} must be {described}"
     for limit in (LARGE, LARGEST):
         if isinstance(value, int | float) and value > limit and any(Le(limit) in beside for _, beside in options):
             said += f" and at most {limit:.10g}"
