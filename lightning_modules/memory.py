@@ -64,15 +64,8 @@ class MemoryModule(DenoisingModule):
         """memory_dropout: share of rows with the null memory; max_level: noise on memory and window frames, time.
 
         reconstruction_weight: of the compressor's own loss; compressor_lr_scale: of the learning rate.
-
-        Raises:
-            ValueError: if the network has no place for a memory, or there is no such task of validation.
         """
-        if not getattr(network, "takes_segments", False):
-            raise ValueError(
-                f"lightning_module=memory trains a network with memory, but network is a {type(network).__name__}: use "
-                "network=lovic or vin_lovic, or lightning_module=denoising with datamodule=freedoom or folder"
-            )
+        _refuse_without_memory(network)
         super().__init__(
             network=network,
             objective=objective,
@@ -228,3 +221,19 @@ class MemoryModule(DenoisingModule):
         for built in optimizer.param_groups:
             built["lr"] *= self.compressor_lr_scale if built["slow"] else 1.0
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}
+
+
+def _refuse_without_memory(network: Any) -> None:
+    """Says which networks have a memory, where this one has none.
+
+    Args:
+        network: whatever a configuration named.
+
+    Raises:
+        ValueError: if it has no place for a memory.
+    """
+    if not getattr(network, "takes_segments", False):
+        raise ValueError(
+            f"lightning_module=memory trains a network with memory, but network is a {type(network).__name__}: use "
+            "network=lovic or vin_lovic, or lightning_module=denoising with datamodule=freedoom or folder"
+        )

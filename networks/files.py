@@ -65,10 +65,8 @@ def unfinished_name(path: Path) -> Path:
 def scratch(folder: str | Path) -> Iterator[Path]:
     """A folder of this process within another, for what is only needed while it lasts.
 
-    A kill leaves it there, by a name that `remove_unfinished` knows.
-
-    Raises:
-        OSError: if the disk is full, with the name of this one, whatever the writer raised.
+    A kill leaves it there, by a name that `remove_unfinished` knows. Where the disk is full, whatever its writer raised
+    becomes an OSError with this folder's name.
     """
     made = unfinished_name(Path(folder).resolve() / "scratch")
     made.mkdir(parents=True)

@@ -214,7 +214,7 @@ def _wrong(name: str, value: Any, hint: Any, used_as: str, roots: _Roots) -> str
     """The sentence for a value of another type or out of range."""
     options = list(members(hint))
     described = describe(hint)
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float) and math.isinf(value) and not described.startswith("a number from"):
         described = described.replace("a number", "a finite number", 1)
     said = f"{name}={shown(value)} must be {described}"
     for limit in (LARGE, LARGEST):

@@ -111,6 +111,7 @@ def test_a_key_of_ones_own_that_others_refer_to_is_no_mistake():
         ("generate prompt=[]", "prompt=[] must be a text"),
         ("generate prompt=[a,5]", "prompt[1]=5 must be a text"),
         ("generate guidance_scale=nan", "guidance_scale=nan must be a number"),
+        ("generate guidance_scale=inf", "guidance_scale=inf must be a finite number, or null"),
         ("generate compression_ratio=-1", "compression_ratio=-1 must be a number, at least 1"),
         ("generate compression_ratio=many", "compression_ratio=many must be a number, at least 1"),
         ("generate weights=null", "weights=null must be a text"),
