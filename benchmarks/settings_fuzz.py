@@ -66,6 +66,7 @@ NEEDED = {
     "export": ("run=RUN", "output=OUT"),
     "cache": ("paths.root_dir=ROOT",),
     "testbed_make": ("output=OUT",),
+    "testbed_answer": ("weights=WEIGHTS", "testbed=TESTBED", "output=OUT"),
     "testbed_score": ("testbed=TESTBED", "predictions=PREDICTIONS", "output=OUT"),
 }
 SCHEMAS = {
@@ -75,6 +76,7 @@ SCHEMAS = {
     "export": schemas.ExportSettings,
     "cache": schemas.CacheSettings,
     "testbed_make": schemas.MakeTestbedSettings,
+    "testbed_answer": schemas.AnswerTestbedSettings,
     "testbed_score": schemas.ScoreTestbedSettings,
 }
 """The programs, by the names of their configs."""

@@ -197,11 +197,13 @@ def _raised_in(trace: TracebackType | None) -> str:
 def _wrong_key(error: OmegaConfBaseException) -> str:
     """Names the keys that there are, the likeliest first."""
     place, _, key = str(error.full_key).rpartition(".")
-    choices = list(map(str, error.parent_node)) if error.parent_node is not None else []
+    choices = [str(each) for each in error.parent_node or [] if each != "hydra"]
     if not choices:
         return f"{error.full_key} is not a setting"
+    if not place and (CONF / key).is_dir():
+        return f"{key} has no settings here, since none is chosen: add {key}=…, one of {_options(key)}"
     near = get_close_matches(key, choices, 1)
-    meant = f"; did you mean {near[0]}?" if near else ""
+    meant = f"; did you mean {near[0]}?" if near else "."
     return f"{error.full_key} is not a setting{meant} {place or 'The config'} has {', '.join(choices)}"
 
 

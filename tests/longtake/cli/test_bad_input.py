@@ -51,6 +51,7 @@ class Rules:
         ("network.fusoin=mid", ["network.fusoin is not a setting", "did you mean fusion?", "chunk_frames"]),
         ("trainer.max_step=3", ["did you mean max_steps?"]),
         ("networks=dit", ["did you mean network?", "global_batch_size"]),
+        ("nonsense=1", ["nonsense is not a setting. The config has ", "global_batch_size"]),
         ("network.fusion.mode=mid", ["network.fusion.mode is not a setting"]),
         ("trainer.max_steps", ["trainer.max_steps"]),
         ("~callbacks.sample", ["callbacks.sample", "does not exist"]),
@@ -62,6 +63,15 @@ def test_a_wrong_choice_or_key_is_answered_with_those_there_are(change, answers)
     for answer in answers:
         assert answer in said(caught.value)
     assert "Config search path" not in said(caught.value)
+
+
+def test_a_group_that_is_not_chosen_has_no_settings():
+    with pytest.raises(HydraException) as caught:
+        composed("generate", "sampler.num_inference_steps=2")
+    assert said(caught.value) == (
+        "sampler has no settings here, since none is chosen: add sampler=…, one of ddim, dpmpp, euler, heun, "
+        "pretrained, unipc"
+    )
 
 
 @pytest.mark.parametrize(
