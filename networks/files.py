@@ -96,7 +96,8 @@ def replace_folder(new: Path, old: Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes a small text file in UTF-8, whole or not at all; see `whole`."""
+    """Writes a small text file in UTF-8, whole or not at all; what killed processes left beside it is removed."""
+    remove_unfinished(Path(path).parent)
     with whole(path) as part:
         part.write_text(text, encoding="utf-8")
 

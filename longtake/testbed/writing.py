@@ -14,7 +14,7 @@ from longtake.testbed.card import dataset_card
 from longtake.testbed.drafting import Walk, draft_questions
 from longtake.testbed.poses import read_poses
 from longtake.testbed.questions import Question
-from networks.files import whole, write_text
+from networks.files import remove_unfinished, whole, write_text
 
 VERSION = 1
 """Of worlds, walks and questions together: it rises whenever the same settings would give another test set."""
@@ -43,6 +43,7 @@ def write_testbed(
     """
     for name in ("videos", "poses", "layouts"):
         (output / name).mkdir(parents=True, exist_ok=True)
+        remove_unfinished(output / name)
     files: list[str] = []
     walks: list[Walk] = []
     for row in rows:

@@ -25,7 +25,7 @@ from longtake.releases.checkpoints import (
     size_of,
 )
 from longtake.releases.reading import read_state
-from networks.files import claimed, remove_unfinished, whole
+from networks.files import claimed, remove_unfinished, whole, write_text
 
 ROOT = Path(__file__).parents[3]
 
@@ -100,6 +100,19 @@ def test_what_killed_writers_left_goes_and_what_live_ones_write_stays(tmp_path):
     with whole(tmp_path / "c.txt") as part:  # so this is not what the files of this machine are named
         assert ".00000000-" not in part.name
         part.touch()
+
+
+def test_the_next_who_writes_a_text_removes_what_a_killed_one_left(tmp_path):
+    code = (
+        "import os, signal, sys; from networks.files import whole\n"
+        f"with whole({str(tmp_path / 'settings.json')!r}) as part:\n"
+        "    part.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == -signal.SIGKILL
+    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+    write_text(tmp_path / "settings.json", "whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_and_says_what_is_needed(small_disk):
