@@ -338,6 +338,8 @@ class OneVideo(_Weights):
         if (frames - 1) % factor:
             near = " or ".join(str(each) for each in nearest_num_frames(frames, factor))
             fail(
-                board.file, segment.line_of("num_frames"), f"num_frames={frames}: a video has {factor}n + 1: use {near}"
+                board.file,
+                segment.line_of("num_frames"),
+                f"num_frames={frames}: a video has {factor}n + 1 frames: use {near}",
             )
         return segment, self.take.of_length(frames)
