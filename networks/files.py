@@ -114,8 +114,17 @@ def is_full_disk(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def claimed(
+    folder: Path,
+    *,
+    advice: str = "wait for it, or give paths.run_dir=… another folder (RUN_DIR in the environment says where all "
+    "runs go)",
+) -> Iterator[None]:
     """While it lasts, the folder is this process's alone; it is made where it is not there.
+
+    Args:
+        folder: to be claimed.
+        advice: what whoever comes second can do.
 
     Raises:
         ValueError: if another process has claimed it.
@@ -129,10 +138,7 @@ def claimed(folder: Path) -> Iterator[None]:
             # The process's own, not its children's, which may live a little longer; its end releases it.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
-            raise ValueError(
-                f"{folder} is in use by another run that is still going: wait for it, or give paths.run_dir=… another "
-                "folder (RUN_DIR in the environment says where all runs go)"
-            ) from error
+            raise ValueError(f"{folder} is in use by another run that is still going: {advice}") from error
         except OSError:  # a file system without locks
             pass
         yield

@@ -121,10 +121,7 @@ class VideoInterfaceNetwork(VideoNetwork):
         """One read of the whole noisy canvas b c f h w at time b f, or 1 1."""
         index = self.interface.keyframes(noisy.shape[2], noisy.device)
         read = condition.frames(index)
-        keyframes = self.backbone.embed(noisy[:, :, index], read.frame_index)
-        frame_times = self.backbone.time(cut_rows(time, index.unsqueeze(0)))
-        frame_times = add_frames(frame_times, read)
-        clock = self.backbone.time(time.amax(dim=1))
+        keyframes, frame_times, clock = self._embedded(noisy, time, read, index)
         tokens = self.interface(keyframes, frame_times, clock, read.text, read.text_mask, read.frame_mask)
         plan = self.plan(tokens, index) if self.plan is not None and self.training else None
         return GlobalTokens(tokens, plan)
@@ -136,6 +133,28 @@ class VideoInterfaceNetwork(VideoNetwork):
         shape = (len(noisy), len(self.interface.tokens), self.width)
         read = partial(self.read, noisy, time, condition)
         return GlobalTokens(self.processes.from_first(lambda: read().tokens, shape, noisy.device), None)
+
+    def _embedded(self, noisy: Tensor, time: Tensor, read: Condition, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Keyframes b f s d, their times b f d and the canvas's b d; read: the condition of the keyframes `index`."""
+        keyframes = self.backbone.embed(noisy[:, :, index], read.frame_index)
+        frame_times = self.backbone.time(cut_rows(time, index.unsqueeze(0)))
+        return keyframes, add_frames(frame_times, read), self.backbone.time(time.amax(dim=1))
+
+    @torch.no_grad()
+    def attention_map(self, noisy: Tensor, time: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+        """What each global token reads of a noisy canvas; for looking at.
+
+        Args:
+            noisy: b c f h w.
+            time: b f in [0, 1], or 1 1.
+            condition: of the canvas.
+
+        Returns:
+            Canvas frames that are read, f; weights b heads n f s, which sum to 1 over f and the patches s of a frame.
+        """
+        index = self.interface.keyframes(noisy.shape[2], noisy.device)
+        read = self.encode_context(condition).frames(index)
+        return index, self.interface.attention_map(*self._embedded(noisy, time, read, index))
 
     def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> Prediction:
         """noisy: b c f h w, any f; time: b f in [0, 1], or 1 1; the loss "plan" is of the plan in the global tokens."""

@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-PROGRAMS = ("train", "cache", "generate", "evaluate", "export", "testbed")
+PROGRAMS = ("train", "cache", "generate", "evaluate", "export", "testbed", "studio")
 SHORT = {"cost": ("evaluate", "cost=true"), "vbench": ("evaluate", "vbench=long_custom")}
 """Words for a program with a setting, which another value of that setting replaces."""
 

@@ -36,6 +36,10 @@ class Manifest:
             part.unlink()
         return found
 
+    def finished(self) -> dict[str, Any]:
+        """Lines of the wanted videos that are there, by file; nothing is written."""
+        return {line["file"]: line for line in self._fitting(self.path)}
+
     def _fitting(self, path: Path) -> Iterator[dict[str, Any]]:
         for text in path.read_text().splitlines() if path.is_file() else []:
             try:

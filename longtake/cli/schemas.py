@@ -151,6 +151,14 @@ class GenerateSettings(TypedDict):
     guidance: NotRequired[Later]
 
 
+class StudioSettings(GenerateSettings):
+    """conf/studio.yaml: what a generation is told, and where the page is."""
+
+    host: Text
+    port: Annotated[int, Ge(1), Le(65535)] | None
+    browser: bool
+
+
 class EvaluateSettings(TypedDict):
     """conf/evaluate.yaml."""
 

@@ -13,8 +13,9 @@ from rich.progress import Progress
 
 from longtake.cli.take import Take
 from longtake.cost.sampling import TEXT_TOKENS, VideoSize
-from longtake.cost.segments import segment_costs
+from longtake.cost.segments import SegmentCost, segment_costs
 from longtake.releases.disclosure import public_name, refuse_secrets
+from longtake.samplers.interfaces import OnStep
 from longtake.storyboard.continuation import write_continuation
 from longtake.storyboard.describe import describe
 from longtake.storyboard.given import GivenReader, ReadFrames, VideoProbe
@@ -22,7 +23,7 @@ from longtake.storyboard.maker import SegmentMaker
 from longtake.storyboard.parse import read_storyboard
 from longtake.storyboard.plan import plan
 from longtake.storyboard.run import boundaries, cuts, make_storyboard, whole_take
-from longtake.storyboard.schema import ModelLimits, Plan, PlanStep
+from longtake.storyboard.schema import ModelLimits, Plan, PlanStep, Storyboard
 from longtake.storyboard.sizes import check_given_ratio
 from longtake.storyboard.store import SegmentStore
 from networks.codecs.rules import PATCH_AREA
@@ -71,61 +72,116 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
         file, length = Path(cfg.storyboard), cfg.num_frames
         write_continuation(file, cfg.given, cfg.prompt, num_frames=length, seed=cfg.seed, limits=limits)
     board = read_storyboard(Path(cfg.storyboard), limits)
-    refuse_secrets({segment.name: segment.prompt for segment in board.segments}, f"storyboard={cfg.storyboard}")
-    check_given_ratio(board, cfg.compression_ratio)
-    made = plan(board, limits, VideoProbe(take.fps))
+    made = plan_board(board, take, limits, compression_ratio=cfg.compression_ratio)
     silent = [segment.name for segment in board.segments if not segment.prompt]
     if silent:
         log.warning(f"{', '.join(silent)}: no prompt, so the null text is used")
-    store = SegmentStore(Path(cfg.output) / "segments")
-    side = take.codec.space_factor
-    size = (take.codec.channels, take.height // side, take.width // side)
     if cfg.dry_run:
-        print_plan(take, made, limits, store.has, size)
+        print_plan(take, made, limits, SegmentStore(Path(cfg.output) / "segments").has)
         return None
-    began = time.perf_counter()
     with Progress() as progress:
         bar = progress.add_task("denoising steps", total=None)
-        maker = SegmentMaker(
-            module=take.module,
-            guidance=take.guidance,
-            text_encoder=take.text_encoder,
-            size=size,
-            noise_level=limits.memory.noise_level,
-            on_step=lambda *_: progress.advance(bar),
-            without=take.pipeline.without,
-            negative_prompt=take.pipeline.negative_prompt,
-            running=take.running,
-        )
-        reader = GivenReader(take.codec, read_frames, take.height, take.width, take.fps, take.device)
-        latents = make_storyboard(made, store, maker, reader)
-        path = Path(cfg.output) / "000.mp4"
-        remove_unfinished(cfg.output)
-        write_video(path, take.frames(whole_take(latents).to(take.device)), fps=take.fps)
-    _write_manifest(cfg, take, made, path, time.perf_counter() - began)
+        path = make_take(cfg, take, limits, made, write_video, read_frames, on_step=lambda *_: progress.advance(bar))
     log.info(f"{len(made.timeline)} segments in {path}")
     return path
 
 
-def print_plan(
+def plan_board(board: Storyboard, take: Take, limits: ModelLimits, *, compression_ratio: float | None) -> Plan:
+    """The plan of a storyboard that was read.
+
+    Args:
+        board: as it was read.
+        take: with the weights.
+        limits: of them.
+        compression_ratio: of the command line.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: if the storyboard is wrong, naming its line, or a prompt holds a secret.
+    """
+    prompts = {segment.name: segment.prompt for segment in board.segments}
+    refuse_secrets(prompts, f"storyboard={board.file}")  # the manifest names them
+    check_given_ratio(board, compression_ratio)
+    return plan(board, limits, VideoProbe(take.fps))
+
+
+def make_take(
+    cfg: DictConfig,
     take: Take,
-    made: Plan,
     limits: ModelLimits,
-    is_there: Callable[[PlanStep], bool],
-    size: tuple[int, int, int],
-) -> None:
+    made: Plan,
+    write_video: Callable[..., None],
+    read_frames: ReadFrames,
+    *,
+    on_step: OnStep,
+    on_segment: Callable[[PlanStep], None] | None = None,
+) -> Path:
+    """Makes what is not in output/segments yet, and writes output/000.mp4 and its manifest.
+
+    Args:
+        cfg: names the output, the storyboard and the weights.
+        take: with the weights.
+        limits: of them.
+        made: what to make.
+        write_video: writes the file.
+        read_frames: reads given videos.
+        on_step: called after every denoising step.
+        on_segment: called with each step of the plan as soon as its segment is there.
+
+    Returns:
+        The file.
+    """
+    began = time.perf_counter()
+    maker = SegmentMaker(
+        module=take.module,
+        guidance=take.guidance,
+        text_encoder=take.text_encoder,
+        size=size_of(take),
+        noise_level=limits.memory.noise_level,
+        on_step=on_step,
+        without=take.pipeline.without,
+        negative_prompt=take.pipeline.negative_prompt,
+        running=take.running,
+    )
+    reader = GivenReader(take.codec, read_frames, take.height, take.width, take.fps, take.device)
+    store = SegmentStore(Path(cfg.output) / "segments")
+    latents = make_storyboard(made, store, maker, reader, on_segment)
+    path = Path(cfg.output) / "000.mp4"
+    remove_unfinished(cfg.output)
+    write_video(path, take.frames(whole_take(latents).to(take.device)), fps=take.fps)
+    _write_manifest(cfg, take, made, path, time.perf_counter() - began)
+    return path
+
+
+def size_of(take: Take) -> tuple[int, int, int]:
+    """Latent frames of a take, c h w."""
+    side = take.codec.space_factor
+    return take.codec.channels, take.height // side, take.width // side
+
+
+def calls_of(take: Take) -> int:
+    """Calls of the network for each canvas: inference steps times passes of guidance."""
+    sampler: Any = take.module.sampler
+    return int(sampler.num_inference_steps) * (1 + sum(scale != 1 for scale in take.guidance.scales.values()))
+
+
+def costs_of(take: Take, made: Plan) -> dict[str, SegmentCost]:
+    """What one call of the network costs for each segment, by name."""
+    video = VideoSize(0, *size_of(take), TEXT_TOKENS, take.text_encoder.features)
+    counted = segment_costs(take.network, [step.canvas for step in made.steps], video, take.pipeline.without)
+    return dict(zip((step.name for step in made.steps), counted, strict=True))
+
+
+def print_plan(take: Take, made: Plan, limits: ModelLimits, is_there: Callable[[PlanStep], bool]) -> None:
     """The table of a dry run: tokens and FLOPs of each segment, and what memory holds at most."""
     network: Any = take.network
     if take.without == "memory" or network.compressor is None:
         forgets = (replace(step, sources=(), canvas=step.canvas._replace(remembered=())) for step in made.steps)
         made = made._replace(steps=tuple(forgets))
         log.info("nothing is compressed: a segment knows the frames that adjoin it and nothing further away")
-    passes = 1 + sum(scale != 1 for scale in take.guidance.scales.values())
-    sampler: Any = take.module.sampler
-    calls = sampler.num_inference_steps * passes
-    video = VideoSize(0, *size, TEXT_TOKENS, take.text_encoder.features)
-    counted = segment_costs(network, [step.canvas for step in made.steps], video, take.pipeline.without)
-    costs = dict(zip((step.name for step in made.steps), counted, strict=True))
+    calls, costs = calls_of(take), costs_of(take, made)
 
     def flops(step: PlanStep, tokens: int, context: int) -> float:
         canvas = costs[step.name].canvas

@@ -125,6 +125,25 @@ class Take:
             raise ValueError(f"control_file={cfg.control_file} goes with one video: leave it out with a storyboard")
         self.control = control_for(self.network, cfg.control_file, cfg.num_frames)
 
+    def of_length(self, num_frames: int) -> "Take":
+        """The same weights for videos of another length; they are shared.
+
+        Args:
+            num_frames: pixel frames.
+
+        Returns:
+            Another take.
+
+        Raises:
+            ValueError: if the codec or the rollout makes none of this length.
+        """
+        check_lengths(num_frames, self.height, self.width, self.codec)
+        made = copy.copy(self)
+        made.num_frames, made.num_latents = num_frames, (num_frames - 1) // self.codec.time_factor + 1
+        side = self.codec.space_factor
+        check_ratios(self.rollout, made.num_latents, (self.height // side) * (self.width // side) // PATCH_AREA)
+        return made
+
     def fingerprint(self, *more: Any) -> str:
         """Short hash of the weights, of all that changes what they make but prompt and seed, and of `more`.
 
@@ -162,7 +181,13 @@ class Take:
 
 
 def make_videos(
-    cfg: DictConfig, write_video: Callable[..., None], mesh: Mesh | None = None, device: Any = None
+    cfg: DictConfig,
+    write_video: Callable[..., None],
+    mesh: Mesh | None = None,
+    device: Any = None,
+    *,
+    take: Take | None = None,
+    on_step: Callable[[], None] | None = None,
 ) -> list[Path]:
     """Samples every prompt and writes output/*.mp4 and output/manifest.jsonl.
 
@@ -174,12 +199,14 @@ def make_videos(
         write_video: writes a file.
         mesh: this process's place among several, whose teams share the videos out; None: it is alone.
         device: where it samples; None: a GPU if there is one.
+        take: weights that are loaded already, as cfg has them.
+        on_step: called after every denoising step.
 
     Returns:
         The files, of all processes.
     """
     mesh = mesh or Mesh()
-    take = Take(cfg, device)
+    take = take or Take(cfg, device)
     take.pipeline.spread(mesh, num_frames=cfg.num_frames)
     texts = prompts_of(cfg, take.config)
     refuse_secrets([*texts, cfg.negative_prompt or ""], "prompt")  # the manifest names it
@@ -204,7 +231,13 @@ def make_videos(
             bar = progress.add_task(f"video {wanted.index((name, prompt, seed)) + 1} of {len(wanted)}", total=None)
             folder = output / "windows" / take.fingerprint(take.settings, prompt, seed)
             windows = WindowCache(folder, mesh.team)
-            latents = take.latents(prompt, seed, lambda *_: progress.advance(bar), windows)  # noqa: B023
+
+            def stepped(*_: Any) -> None:
+                progress.advance(bar)  # noqa: B023
+                if on_step is not None:
+                    on_step()
+
+            latents = take.latents(prompt, seed, stepped, windows)
             if not leads:
                 continue
             write_video(output / name, take.frames(latents), fps=take.fps)

@@ -30,7 +30,8 @@ class ReportCard(NamedTuple):
     """What a folder scored.
 
     rows: per video its file, frames, height, width, fps, then each metric's score, None where it has none.
-    summary: per metric mean, std (over videos, None for fewer than two) and videos (how many it scored).
+    summary: per metric mean, std (over videos, None for fewer than two), videos (how many it scored) and
+        higher_is_better (None where a metric only describes).
     distances: per distance between sets its value and its protocol, word by word and as one line.
     curves: per file and metric, values along the video.
     strips: per file some frames side by side, a JPEG in base64.
@@ -78,7 +79,10 @@ def score_folder(scorer: Scorer, videos: Path, files: Mapping[str, Beside], refe
     rows = [scored.row for scored in found.values()]
     return ReportCard(
         rows=rows,
-        summary={name: _summary(rows, name) for name in scorer.metrics},
+        summary={
+            name: {**_summary(rows, name), "higher_is_better": metric.higher_is_better}
+            for name, metric in scorer.metrics.items()
+        },
         distances=distances,
         curves={name: scored.curves for name, scored in found.items()},
         strips={name: scored.strip for name, scored in found.items()},

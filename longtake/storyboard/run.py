@@ -4,24 +4,35 @@ Axes: c channels, f frames, h height, w width (latents).
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from longtake.storyboard.schema import EncodeGiven, FinishedSegment, MakeSegment, Plan
+from longtake.storyboard.schema import EncodeGiven, FinishedSegment, MakeSegment, Plan, PlanStep
 from longtake.storyboard.store import SegmentStore
 
 log = logging.getLogger("longtake")
 
 
 def make_storyboard(
-    plan: Plan, store: SegmentStore, make_segment: MakeSegment, encode_given: EncodeGiven
+    plan: Plan,
+    store: SegmentStore,
+    make_segment: MakeSegment,
+    encode_given: EncodeGiven,
+    on_segment: Callable[[PlanStep], None] | None = None,
 ) -> dict[str, Tensor]:
     """Latents 1 c f h w of every segment on the CPU, by name, in the order in which they are seen.
 
     What the store holds is not made again; each new segment is stored as soon as it is there.
+
+    Args:
+        plan: says what to make, and in which order.
+        store: of finished segments.
+        make_segment: denoises one.
+        encode_given: reads one.
+        on_segment: called with each step as soon as its segment is in the store.
 
     Raises:
         ValueError: if a segment that was made is not of the planned length, or of another size than the others.
@@ -41,6 +52,8 @@ def make_storyboard(
             how = "there already"
         log.info(f"segment {number} of {len(plan.steps)}, {step.name}: {how}")
         finished[step.name] = FinishedSegment(step, latents)
+        if on_segment is not None:
+            on_segment(step)
     return {name: finished[name].latents for name in plan.timeline}
 
 

@@ -20,13 +20,21 @@ DIRECTIONS = ("predict", "retrodict", "interpolate", "new_shot")
 ROLES = ("first", "last", "both")
 
 
+class StoryboardError(ValueError):
+    """What is wrong with a storyboard, and in which line of its file."""
+
+    def __init__(self, file: str, line: int, reason: str) -> None:
+        super().__init__(f"{file}, line {line}: {reason}")
+        self.line, self.reason = line, reason
+
+
 def fail(file: str, line: int, reason: str) -> NoReturn:
     """Refuses a storyboard.
 
     Raises:
-        ValueError: always, naming the file, the line and the reason.
+        StoryboardError: always, naming the file, the line and the reason.
     """
-    raise ValueError(f"{file}, line {line}: {reason}")
+    raise StoryboardError(file, line, reason)
 
 
 def seed_of(seed: int, name: str) -> int:

@@ -1,0 +1,1 @@
+"""The studio: storyboards as cards in a page of the browser. `longtake studio` opens it."""
