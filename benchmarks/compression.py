@@ -51,7 +51,7 @@ from longtake.cli.user_errors import explain
 from longtake.releases.checkpoints import CONFIG_KEY, read_checkpoint
 from longtake.releases.reading import load_run, locate
 from networks.interfaces import VideoBatch
-from networks.sequence import PATCH
+from networks.video_network import PATCH
 
 OWN = {
     "split": "test",

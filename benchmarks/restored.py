@@ -13,7 +13,7 @@ from torch import nn
 from benchmarks.trained import compressor_config
 from networks.interfaces import Compressor, Reconstruction, VideoBatch
 from networks.interpolated_rope import cell_weights, query_grid
-from networks.sequence import PATCH
+from networks.video_network import PATCH
 
 BATCH = 32
 

@@ -199,7 +199,7 @@ def go_to_training(cfg: DictConfig) -> None:
     check_together(cfg)
     refuse_sharded(cfg.trainer, cfg.callbacks, cfg.optimizer)
     if cfg.lightning_module.get("network") is not None:
-        check_sizes(cfg.datamodule, Rules())  # type: ignore[arg-type]
+        check_sizes(cfg.datamodule, Rules(), 2)  # type: ignore[arg-type]
         check_parts(cfg, Rules())  # type: ignore[arg-type]
     build_network(cfg, "lightning_module")
     for name, node in cfg.callbacks.items():

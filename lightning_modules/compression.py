@@ -19,7 +19,6 @@ from longtake.objectives.paths import add_noise
 from networks.flexformer import ContextCompressor
 from networks.interfaces import SegmentBatch
 from networks.ranges import NotNegative, Rates, Seed, Time
-from networks.sequence import PATCH
 
 
 class CompressionModule(LightningModule):
@@ -82,10 +81,9 @@ class CompressionModule(LightningModule):
             self.log_dict(values, batch_size=len(valid), sync_dist=True)
         self.log("val/loss", torch.stack(losses).mean(), prog_bar=True, batch_size=len(valid), sync_dist=True)
 
-    @staticmethod
-    def count_tokens(batch: SegmentBatch) -> int:
+    def count_tokens(self, batch: SegmentBatch) -> int:
         """Patch tokens of a batch of latents."""
-        return batch.video[:, :, 0].numel() // PATCH**2
+        return batch.video[:, :, 0].numel() // self.network.patch**2
 
     def count_flops_step(self, batch: SegmentBatch) -> None:
         """One forward pass of a training step, for the FLOP counter."""

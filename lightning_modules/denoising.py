@@ -17,7 +17,6 @@ from longtake.samplers.interfaces import Sampler
 from networks.control import NAME as CONTROL
 from networks.interfaces import Condition, Prediction, SegmentBatch, VideoBatch, VideoNetwork
 from networks.ranges import NotNegative, Seed, Share, Times
-from networks.sequence import PATCH
 
 
 class DenoisingModule(LightningModule):
@@ -113,10 +112,9 @@ class DenoisingModule(LightningModule):
             total = total + self.plan_weight * loss
         return total
 
-    @staticmethod
-    def count_tokens(batch: VideoBatch) -> int:
+    def count_tokens(self, batch: VideoBatch) -> int:
         """Patch tokens of a batch of latents, before windows overlap."""
-        return batch.video[:, 0].numel() // PATCH**2
+        return batch.video[:, 0].numel() // self.network.patch**2
 
     def count_flops_step(self, batch: VideoBatch) -> None:
         """One forward pass of a training step, for the FLOP counter."""

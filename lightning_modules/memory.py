@@ -26,7 +26,6 @@ from longtake.samplers.interfaces import Sampler
 from networks.interfaces import Condition, Context, SegmentBatch
 from networks.lovic import LoViCNetwork
 from networks.ranges import NotNegative, Rate, Seed, Share, Texts, Time, Times
-from networks.sequence import PATCH
 
 
 class MemoryModule(DenoisingModule):
@@ -151,7 +150,9 @@ class MemoryModule(DenoisingModule):
         if tokens:
             rows = len(context.valid)
             self.log("train/memory_tokens", tokens * context.valid.sum() / rows, batch_size=rows)
-            self.log("train/effective_rate", count_patches(context.video[:, 0]) / tokens, batch_size=rows)
+            self.log(
+                "train/effective_rate", count_patches(context.video[:, 0], self.network.patch) / tokens, batch_size=rows
+            )
         return condition
 
     def _reconstruction_loss(self, context: SegmentBatch, rate: float, rows: RowGenerators) -> Tensor | float:
@@ -194,10 +195,9 @@ class MemoryModule(DenoisingModule):
         prediction = self.network(noisy, time, condition)
         return self.objective.frame_errors(prediction, task.video, noise, time)[:, task.own].mean()
 
-    @staticmethod
-    def count_tokens(batch: SegmentBatch) -> int:  # type: ignore[override]
+    def count_tokens(self, batch: SegmentBatch) -> int:  # type: ignore[override]
         """Patch tokens that are denoised: one segment a row."""
-        return batch.video[:, 0, 0].numel() // PATCH**2
+        return batch.video[:, 0, 0].numel() // self.network.patch**2
 
     def count_flops_step(self, batch: SegmentBatch) -> None:  # type: ignore[override]
         """One forward pass of a training step, for the FLOP counter."""

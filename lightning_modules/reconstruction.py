@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from lightning_modules.randomness import step_seed
 from networks.interfaces import Compressor, Reconstruction, VideoBatch
 from networks.ranges import Rate
-from networks.sequence import PATCH
 
 
 class RatioSampler:
@@ -60,12 +59,12 @@ def compress(compressor: Compressor, segment: VideoBatch, level: Tensor, rate: f
     context = compressor.encode(segment, level, rate)
     back = compressor.decode(context, num_frames, height, width, segment.text.shape[1])
     tokens = context.tokens.shape[1]
-    return Compressed(back, tokens, count_patches(segment.video) / tokens)
+    return Compressed(back, tokens, count_patches(segment.video, compressor.patch) / tokens)
 
 
-def count_patches(video: Tensor) -> int:
-    """Video tokens of one of n segments, n c f h w."""
-    return video[0, 0].numel() // PATCH**2
+def count_patches(video: Tensor, patch: int) -> int:
+    """Video tokens of one of n segments, n c f h w, in patches of sides `patch`."""
+    return video[0, 0].numel() // patch**2
 
 
 def reconstruct(compressor: Compressor, segment: VideoBatch, level: Tensor, rate: float) -> Reconstruction:

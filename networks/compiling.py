@@ -10,7 +10,7 @@ from torch import nn
 
 from networks.blocks import DiTBlock
 from networks.flexformer_blocks import JointBlock, QFormerBlock
-from networks.pretrained.wan import WanBackbone
+from networks.pretrained.backbone import PretrainedBackbone
 from networks.video_interface import InterfaceBlock
 
 Mode = Literal["default", "max-autotune-no-cudagraphs"]
@@ -34,5 +34,5 @@ def compile_blocks(network: nn.Module, *, backend: Any, dynamic: bool | None, mo
     for module in network.modules():
         if isinstance(module, _BLOCKS):
             module.compile(backend=backend, dynamic=dynamic, **own)
-        elif isinstance(module, WanBackbone):  # its blocks are diffusers' own, run by a function of ours
+        elif isinstance(module, PretrainedBackbone):  # its blocks are diffusers' own, run by a function of ours
             module.step = torch.compile(module.step, backend=backend, dynamic=dynamic, **own)

@@ -16,6 +16,7 @@ from networks.interfaces import ContextTokens, VideoBatch
 from networks.interpolated_rope import axis_places, cell_weights, num_queries, query_grid, shares_of
 from networks.ranges import Count, NotNegative, Positive, Size
 from networks.rope import RotaryEmbedding3D
+from networks.video_network import PATCH
 
 
 class MeanPool(ContextCompressor):
@@ -36,17 +37,18 @@ class MeanPool(ContextCompressor):
         strategy: str | Sequence[NotNegative],
         qk_gain: Positive,
         rope_theta: Positive,
+        patch: Size = PATCH,
     ) -> None:
-        """strategy: see interpolated_rope.
+        """strategy: see interpolated_rope; patch: side of a video token in latents, the backbone's.
 
         Raises:
             ValueError: for an unknown strategy or block.
         """
         super().__init__()
         shares_of(strategy)
-        self.width = width
+        self.width, self.patch = width, patch
         self.strategy = strategy
-        self.embed = SegmentEmbedding(channels=channels, width=width, text_features=text_features)
+        self.embed = SegmentEmbedding(channels=channels, width=width, text_features=text_features, patch=patch)
         self.out = nn.Sequential(nn.Linear(width, width), nn.LayerNorm(width, elementwise_affine=False))
         self.decoder = decoder_of(
             channels=channels,
@@ -57,6 +59,7 @@ class MeanPool(ContextCompressor):
             block=block,
             qk_gain=qk_gain,
             rope_theta=rope_theta,
+            patch=patch,
         )
 
     def encode(self, segment: VideoBatch, level: Tensor, rate: float) -> ContextTokens:
@@ -93,8 +96,9 @@ class FixedQueries(ContextCompressor):
         grid: Sequence[Size],
         qk_gain: Positive,
         rope_theta: Positive,
+        patch: Size = PATCH,
     ) -> None:
-        """grid: queries along frames, rows and columns.
+        """grid: queries along frames, rows and columns; patch: side of a video token in latents, the backbone's.
 
         Raises:
             ValueError: unless the grid is three counts of at least 1, or for an unknown block.
@@ -102,10 +106,10 @@ class FixedQueries(ContextCompressor):
         super().__init__()
         if len(grid) != 3 or min(grid) < 1:
             raise ValueError(f"compressor.grid={list(grid)} must be three counts of at least 1, such as [5, 2, 2]")
-        self.width = width
+        self.width, self.patch = width, patch
         self.grid = (grid[0], grid[1], grid[2])
         self.queries = nn.Parameter(0.02 * torch.randn(math.prod(grid), width))
-        self.embed = SegmentEmbedding(channels=channels, width=width, text_features=text_features)
+        self.embed = SegmentEmbedding(channels=channels, width=width, text_features=text_features, patch=patch)
         self.rope = RotaryEmbedding3D(head_width=width // num_heads, theta=rope_theta)
         self.blocks = blocks_of(block, encoder_depth, width, num_heads, qk_gain)
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
@@ -118,6 +122,7 @@ class FixedQueries(ContextCompressor):
             block=block,
             qk_gain=qk_gain,
             rope_theta=rope_theta,
+            patch=patch,
         )
 
     def encode(self, segment: VideoBatch, level: Tensor, rate: float) -> ContextTokens:

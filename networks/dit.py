@@ -17,7 +17,8 @@ from networks.embeddings import PlaceEmbedding, TextEmbedding, TimeEmbedding
 from networks.interfaces import Backbone, Condition, ContextTokens, TokenGrid, VideoNetwork
 from networks.ranges import Positive, Size
 from networks.rope import RotaryEmbedding3D
-from networks.sequence import PATCH, group_times, join, positions_of, to_patches
+from networks.sequence import group_times, join, positions_of, to_patches
+from networks.video_network import PATCH
 
 
 class VideoDiT(VideoNetwork):
@@ -39,10 +40,11 @@ class VideoDiT(VideoNetwork):
         rope_theta: Positive,
         checkpoint_activations: bool,
         control: FrameControl | None = None,
+        patch: Size = PATCH,
     ) -> None:
         """channels: of the latents; text_features: of the text encoder; latent_fps: latent frames a second.
 
-        control: what embeds the numbers of every frame, None where there are none.
+        control: what embeds the numbers of every frame, None where there are none. patch: side of a token, in latents.
         """
         super().__init__()
         self.width = width
@@ -50,7 +52,8 @@ class VideoDiT(VideoNetwork):
         self.num_heads = num_heads
         self.text_features = text_features
         self.checkpoint_activations = checkpoint_activations
-        patch_size = channels * PATCH**2
+        self.patch = patch
+        patch_size = channels * patch**2
         self.patches = nn.Linear(patch_size, width)
         self.place = PlaceEmbedding(width=width, latent_fps=latent_fps)
         self.rope = RotaryEmbedding3D(head_width=width // num_heads, theta=rope_theta)
@@ -82,10 +85,10 @@ class VideoDiT(VideoNetwork):
         """Patches with their absolute place. video: b c f h w; frame_index: b f; returns b f s d.
 
         Raises:
-            ValueError: if the latents' sides are odd.
+            ValueError: if the latents' sides are no multiples of the patch.
         """
-        patches = to_patches(video)
-        height, width = video.shape[3] // PATCH, video.shape[4] // PATCH
+        patches = to_patches(video, self.patch)
+        height, width = video.shape[3] // self.patch, video.shape[4] // self.patch
         return self.patches(patches.to(self.patches.weight.dtype)) + self.place(frame_index, height, width)
 
     def forward(
@@ -106,7 +109,7 @@ class VideoDiT(VideoNetwork):
         condition.memory is.
         condition.attention_override takes the place of self-attention, of the video alone. Returns b c f h w.
         """
-        grid = TokenGrid(noisy.shape[2], noisy.shape[3] // PATCH, noisy.shape[4] // PATCH)
+        grid = TokenGrid(noisy.shape[2], noisy.shape[3] // self.patch, noisy.shape[4] // self.patch)
         rotation = self.rope(positions_of(condition.frame_index, grid.rows, grid.columns))
         condition = self.encode_context(condition)
         # No name for what is embedded: it would be held until the end.
@@ -135,7 +138,7 @@ class VideoDiT(VideoNetwork):
         shift, scale = (embedded.unsqueeze(2) + self.table).unbind(2)
         video = tokens[:, : layout.num_frames * layout.per_frame]
         video = modulated(self.norm, video, layout, shift, scale)
-        axes = {"h": grid.rows, "w": grid.columns, "p": PATCH, "q": PATCH}
+        axes = {"h": grid.rows, "w": grid.columns, "p": self.patch, "q": self.patch}
         return rearrange(self.head(video), "b (f h w) (c p q) -> b c f (h p) (w q)", **axes)
 
     def key_values(self, tokens: Tensor, positions: Tensor) -> tuple[KeyValue, ...]:

@@ -17,33 +17,30 @@ from networks.interfaces import ContextTokens, Reconstruction, VideoBatch
 from networks.interpolated_rope import Rule, check_rule, pooled_rotation, query_grid, shares_of, text_positions
 from networks.ranges import Count, NotNegative, Positive, Size
 from networks.rope import RotaryEmbedding3D, Rotation
-from networks.sequence import PATCH
+from networks.sequence import to_patches
+from networks.video_network import PATCH
 
 
 class SegmentEmbedding(nn.Module):
     """Patches of a segment, told how noisy they are, and its text, as tokens with places."""
 
-    def __init__(self, *, channels: int, width: int, text_features: int) -> None:
+    def __init__(self, *, channels: int, width: int, text_features: int, patch: int) -> None:
         super().__init__()
-        self.patches = nn.Linear(channels * PATCH**2, width)
+        self.patch = patch
+        self.patches = nn.Linear(channels * patch**2, width)
         self.text = nn.Linear(text_features, width)
         self.time = TimeEmbedding(width=width)
         self.is_video = nn.Parameter(0.02 * torch.randn(width))
         self.is_text = nn.Parameter(0.02 * torch.randn(width))
 
     def forward(self, segment: VideoBatch, level: Tensor) -> tuple[Tensor, Tensor]:
-        """segment.video: b c f h w; level: b in [0, 1]. Returns video tokens b f h/2 w/2 d and text tokens b l d.
+        """segment.video: b c f h w; level: b in [0, 1]. Returns video tokens b f h/p w/p d and text tokens b l d.
 
         Raises:
-            ValueError: if the latents' sides are odd.
+            ValueError: if the latents' sides are no multiples of the patch.
         """
-        height, width = segment.video.shape[3:]
-        if height % PATCH or width % PATCH:
-            raise ValueError(
-                f"latents of {height}x{width} do not split into {PATCH}x{PATCH} patches; use multiples of {PATCH} "
-                f"(the codec's space factor times {PATCH} in pixels)"
-            )
-        video = rearrange(segment.video, "b c f (h p) (w q) -> b f h w (c p q)", p=PATCH, q=PATCH)
+        patches = to_patches(segment.video, self.patch)
+        video = rearrange(patches, "b f (h w) d -> b f h w d", h=segment.video.shape[3] // self.patch)
         video = self.patches(video.to(self.is_video.dtype)) + rearrange(self.time(level), "b d -> b 1 1 1 d")
         return video + self.is_video, self.text(segment.text.to(self.is_text.dtype)) + self.is_text
 
@@ -62,15 +59,17 @@ class ContextDecoder(nn.Module):
         block: Block,
         qk_gain: float,
         rope_theta: float,
+        patch: int,
     ) -> None:
         super().__init__()
+        self.patch = patch
         self.query_video = nn.Parameter(0.02 * torch.randn(1, 1, width))
         self.query_text = nn.Parameter(0.02 * torch.randn(1, 1, width))
         self.read = nn.Linear(width, width)
         self.rope = RotaryEmbedding3D(head_width=width // num_heads, theta=rope_theta)
         self.blocks = blocks_of(block, depth, width, num_heads, qk_gain)
         self.norm = nn.LayerNorm(width)
-        self.to_video = nn.Linear(width, channels * PATCH**2)
+        self.to_video = nn.Linear(width, channels * patch**2)
         self.to_text = nn.Linear(width, text_features)
 
     def forward(
@@ -80,7 +79,7 @@ class ContextDecoder(nn.Module):
         assert context.positions is not None
         batch = len(context.tokens)
         device = context.tokens.device
-        sizes = (num_frames, height // PATCH, width // PATCH)
+        sizes = (num_frames, height // self.patch, width // self.patch)
         grid = query_grid(sizes, 1.0, strategy="uniform", rule="centre", device=device).positions
         places = torch.cat([grid, text_positions(num_text, device)]).unsqueeze(0)
         copies = (repeat(query, "1 1 d -> b n d", b=batch, n=n) for query, n in self._copies(len(grid), num_text))
@@ -92,8 +91,8 @@ class ContextDecoder(nn.Module):
             "b (f h w) (c p q) -> b c f (h p) (w q)",
             f=sizes[0],
             h=sizes[1],
-            p=PATCH,
-            q=PATCH,
+            p=self.patch,
+            q=self.patch,
         )
         return Reconstruction(video, self.to_text(queries[:, len(grid) :]))
 
@@ -110,6 +109,7 @@ class ContextCompressor(nn.Module):
     """What every compressor is, with the half that recovers a segment from its context tokens alone."""
 
     width: int
+    patch: int
     decoder: ContextDecoder | None
 
     def encode(self, segment: VideoBatch, level: Tensor, rate: float) -> ContextTokens:
@@ -151,8 +151,11 @@ class FlexFormer(ContextCompressor):
         rule: Rule,
         qk_gain: Positive,
         rope_theta: Positive,
+        patch: Size = PATCH,
     ) -> None:
         """channels: of the latents; text_features: of the text encoder; strategy, rule: see interpolated_rope.
+
+        patch: side of a video token in latents, the backbone's.
 
         Raises:
             ValueError: for an unknown block, strategy or rule.
@@ -160,11 +163,11 @@ class FlexFormer(ContextCompressor):
         super().__init__()
         shares_of(strategy)
         check_rule(rule)
-        self.width = width
+        self.width, self.patch = width, patch
         self.strategy = strategy
         self.rule: Rule = rule
         self.query = nn.Parameter(0.02 * torch.randn(1, 1, width))
-        self.embed = SegmentEmbedding(channels=channels, width=width, text_features=text_features)
+        self.embed = SegmentEmbedding(channels=channels, width=width, text_features=text_features, patch=patch)
         self.rope = RotaryEmbedding3D(head_width=width // num_heads, theta=rope_theta)
         self.blocks = blocks_of(block, encoder_depth, width, num_heads, qk_gain)
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
@@ -177,6 +180,7 @@ class FlexFormer(ContextCompressor):
             block=block,
             qk_gain=qk_gain,
             rope_theta=rope_theta,
+            patch=patch,
         )
 
     def encode(self, segment: VideoBatch, level: Tensor, rate: float) -> ContextTokens:

@@ -53,6 +53,7 @@ class Compressor(Protocol):
     """`compressor=…`: a finished segment and its text to context tokens, at a rate chosen when called."""
 
     width: int
+    patch: int
 
     def encode(self, segment: VideoBatch, level: Tensor, rate: float) -> ContextTokens:
         """segment: b c f h w; level: b in [0, 1], time of the noise in it, 0 for none; rate: video tokens a token.

@@ -14,7 +14,6 @@ from networks.flexformer import ContextCompressor
 from networks.interfaces import Backbone, Condition, Context, ContextCache, Prediction, SegmentBatch, VideoNetwork
 from networks.processes import Processes
 from networks.ranges import NotNegative
-from networks.sequence import PATCH
 
 
 class LoViCNetwork(VideoNetwork):
@@ -39,12 +38,21 @@ class LoViCNetwork(VideoNetwork):
         low_resolution: beyond the paper, a branch beside the compressor: each context token also bears the mean of
         the patches around its place, embedded as the DiT embeds its own, which the DiT can read from the start.
         Source: PFP's (arXiv 2512.23851) low-resolution branch; the mean and the shared embedding are our choice.
+
+        Raises:
+            ValueError: if the compressor cuts a segment into other patches than the backbone.
         """
         super().__init__()
+        if compressor is not None and compressor.patch != window.patch:
+            raise ValueError(
+                f"compressor.patch={compressor.patch}, but the backbone has patches of {window.patch}: places of "
+                f"context tokens are counted in its patches, so set compressor.patch={window.patch}"
+            )
         self.window = window
         self.compressor = compressor
         self.has_memory = compressor is not None
         self.shot_gap = shot_gap
+        self.patch = window.patch
         width = window.backbone.width
         self.null_memory = nn.Parameter(0.02 * torch.randn(width))
         # None where there is no memory to mark: DDP refuses parameters that no gradient reaches.
@@ -136,7 +144,8 @@ class LoViCNetwork(VideoNetwork):
         places = _scatter(encoded.positions, picked, len(exists))
         tokens = self.adapter(encoded.tokens)
         if self.low_resolution:
-            tokens = tokens + self.backbone.patches(nearest_means(folded.video, encoded.positions).to(tokens.dtype))
+            means = nearest_means(folded.video, encoded.positions, self.patch)
+            tokens = tokens + self.backbone.patches(means.to(tokens.dtype))
         tokens = _scatter(tokens, picked, len(exists))
         shot = condition.shot
         cuts = torch.zeros_like(segments.shot) if shot is None else segments.shot - shot[:, None]
@@ -163,12 +172,12 @@ class LoViCNetwork(VideoNetwork):
         return tokens + said.to(tokens.dtype)
 
 
-def nearest_means(video: Tensor, places: Tensor) -> Tensor:
+def nearest_means(video: Tensor, places: Tensor, patch: int) -> Tensor:
     """Means of the patches that are nearest to each place, the nearest of all where it has none to itself.
 
-    video: n c f h w; places: n m 3 on the grid of patches. Returns n m (c p q), the DiT's order.
+    video: n c f h w; places: n m 3 on the grid of patches, of sides `patch`. Returns n m (c p q), the DiT's order.
     """
-    patches = rearrange(video, "n c f (h p) (w q) -> n f h w (c p q)", p=PATCH, q=PATCH)
+    patches = rearrange(video, "n c f (h p) (w q) -> n f h w (c p q)", p=patch, q=patch)
     axes = (torch.arange(size, dtype=torch.float32, device=video.device) for size in patches.shape[1:4])
     grid = torch.cartesian_prod(*axes).expand(len(video), -1, -1)
     apart = torch.cdist(grid, places.float(), compute_mode="donot_use_mm_for_euclid_dist")  # exact at any precision

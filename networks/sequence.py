@@ -14,24 +14,22 @@ from torch import Tensor
 from networks.blocks import Attend, Layout
 from networks.interfaces import Condition, ContextTokens, TokenGrid
 from networks.rope import Rotation, with_unplaced
-
-PATCH = 2
-"""Side of a patch in latents, one frame deep. Source: patch (1, 2, 2) of both papers' families."""
+from networks.video_network import PATCH
 
 
-def to_patches(video: Tensor) -> Tensor:
-    """Latents b c f h w to flattened patches b f s (c p q).
+def to_patches(video: Tensor, patch: int = PATCH) -> Tensor:
+    """Latents b c f h w to flattened patches b f s (c p q), of sides `patch`.
 
     Raises:
-        ValueError: if the latents' sides are odd.
+        ValueError: if the latents' sides are no multiples of it.
     """
     height, width = video.shape[3:]
-    if height % PATCH or width % PATCH:
+    if height % patch or width % patch:
         raise ValueError(
-            f"latents of {height}x{width} do not split into {PATCH}x{PATCH} patches; use multiples of {PATCH} (the "
-            f"codec's space factor times {PATCH} in pixels)"
+            f"latents of {height}x{width} do not split into {patch}x{patch} patches; use multiples of {patch} (the "
+            f"codec's space factor times {patch} in pixels)"
         )
-    return rearrange(video, "b c f (h p) (w q) -> b f (h w) (c p q)", p=PATCH, q=PATCH)
+    return rearrange(video, "b c f (h p) (w q) -> b f (h w) (c p q)", p=patch, q=patch)
 
 
 def positions_of(frame_index: Tensor, height: int, width: int) -> Tensor:

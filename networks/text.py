@@ -75,6 +75,8 @@ class PretrainedText(nn.Module):
 
     reads_empty = False
     """Whether "" is read as any text is, and is not the null text."""
+    reads_padding = False
+    """Whether the encoder is given no mask, so that what it says of words depends on the padding behind them."""
 
     def __init__(self, *, tokenizer: Tokenizer, model: nn.Module, features: int, max_length: int, padding: str) -> None:
         """Take a loaded tokenizer and encoder; `PackagedMiniLM` and `T5Text` load them.
@@ -126,7 +128,8 @@ class PretrainedText(nn.Module):
                 torch.zeros(len(captions), length, dtype=torch.bool, device=device),
             )
         token_ids, real = self._tokenize([captions[place] for place in spoken])
-        states = self.model(input_ids=token_ids.to(device), attention_mask=real.to(device)).last_hidden_state
+        read = torch.ones_like(real) if self.reads_padding else real
+        states = self.model(input_ids=token_ids.to(device), attention_mask=read.to(device)).last_hidden_state
         mask = torch.zeros(len(captions), real.shape[1], dtype=torch.bool, device=device)
         mask[spoken] = real.to(device).bool()
         features = torch.zeros(*mask.shape, self.features, device=device)
@@ -209,6 +212,7 @@ class T5Text(PretrainedText):
         dtype: Dtype = "bfloat16",
         clean: bool = False,
         reads_empty: bool = False,
+        reads_padding: bool = False,
     ) -> None:
         """Load encoder and tokenizer in the format of `transformers`.
 
@@ -222,9 +226,10 @@ class T5Text(PretrainedText):
             dtype: float32, bfloat16 or float16, the type of the weights; features are float32 in any case.
             clean: repairs broken Unicode, unescapes HTML and joins white space first, as Wan's pipeline does.
             reads_empty: "" is read as any text is, which is what video models were guided away from; else it is null.
+            reads_padding: the encoder is given no mask, as in LTX-Video's pipeline, with padding=max_length.
 
         Raises:
-            ValueError: nothing can be loaded from there, or it is not a T5-class model.
+            ValueError: nothing can be loaded from there, it is not a T5-class model, or two settings do not fit.
         """
         from transformers import AutoConfig, AutoTokenizer, MT5EncoderModel, T5EncoderModel, UMT5EncoderModel
 
@@ -233,6 +238,11 @@ class T5Text(PretrainedText):
         kinds: dict[str, Any] = {"t5": T5EncoderModel, "mt5": MT5EncoderModel, "umt5": UMT5EncoderModel}
         if clean and find_spec("ftfy") is None:
             raise ValueError('text: clean=true needs the library ftfy: pip install -e ".[lora]"')
+        if reads_padding and padding != "max_length":
+            raise ValueError(
+                f"text: reads_padding=true with padding={padding} would read a caption otherwise in another batch: "
+                "set text.padding=max_length"
+            )
         for inner in (subfolder, tokenizer_subfolder):
             check_pretrained(pretrained, inner)
         try:
@@ -246,14 +256,14 @@ class T5Text(PretrainedText):
             raise ValueError(f"text: no T5 encoder could be loaded from '{place}': {reason_of(error)}") from error
         _check_features(features, config.d_model, pretrained)
         super().__init__(tokenizer=tokenizer, model=model, features=features, max_length=max_length, padding=padding)
-        self.clean, self.reads_empty = clean, reads_empty
+        self.clean, self.reads_empty, self.reads_padding = clean, reads_empty, reads_padding
 
     def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
         """See PretrainedText; of cleaned captions where that is asked for."""
         return super().encode([cleaned(caption) for caption in captions] if self.clean else captions)
 
     def _settings(self) -> dict[str, Setting]:
-        asked = {"clean": self.clean, "reads_empty": self.reads_empty}
+        asked = {"clean": self.clean, "reads_empty": self.reads_empty, "reads_padding": self.reads_padding}
         return {**super()._settings(), **{name: value for name, value in asked.items() if value}}
 
 

@@ -13,6 +13,12 @@ from networks.condition import Condition
 from networks.control import FrameControl
 from networks.processes import Processes
 
+PATCH = 2
+"""Side of a patch in latents unless a backbone says otherwise, one frame deep.
+
+Source: patch (1, 2, 2) of both papers' families.
+"""
+
 
 class Places(Protocol):
     """Absolute places of tokens, embedded."""
@@ -28,6 +34,7 @@ class Backbone(Protocol):
     width: int
     depth: int
     num_heads: int
+    patch: int
     text_features: int
     control: FrameControl | None
 
@@ -89,6 +96,8 @@ class VideoNetwork(nn.Module):
     Implement `forward`, or `predict` where there are losses of the network's own; the rest has defaults.
     """
 
+    patch: int = PATCH
+    """Side in latents of the patches that become tokens."""
     ablations: tuple[str, ...] = ()
     """What `Condition.without` can leave out of this network that validation should look at."""
     chunk_frames: int | None = None

@@ -78,7 +78,7 @@ class VideoInterfaceNetwork(VideoNetwork):
         if fusion != "none" and fusion not in fusion_times:
             raise ValueError(f"fusion={fusion!r} is unknown: use none, {', '.join(fusion_times)}")
         self.ablations = ("global_tokens", *(() if backbone.control is None else (NAME,)))
-        self.width = backbone.width
+        self.width, self.patch = backbone.width, backbone.patch
         self.backbone = backbone
         self.interface = interface
         self.plan = plan

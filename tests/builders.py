@@ -66,6 +66,8 @@ def tiny_vin(plan: bool = False, **changes) -> VideoInterfaceNetwork:
 def tiny_lovic(window: nn.Module | None = None, memory: bool = True, low_resolution: bool = False) -> LoViCNetwork:
     from networks.flexformer import FlexFormer
 
+    window = tiny_dit() if window is None else window
+
     compressor = FlexFormer(
         channels=CHANNELS,
         width=WIDTH,
@@ -78,9 +80,10 @@ def tiny_lovic(window: nn.Module | None = None, memory: bool = True, low_resolut
         rule="centre",
         qk_gain=2.0,
         rope_theta=100.0,
+        patch=window.patch,
     )
     return LoViCNetwork(
-        window=tiny_dit() if window is None else window,
+        window=window,
         compressor=compressor if memory else None,
         shot_gap=4.0,
         low_resolution=low_resolution,

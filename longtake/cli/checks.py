@@ -50,8 +50,8 @@ def refuse_sharded(trainer: DictConfig, callbacks: DictConfig, optimizer: DictCo
         )
 
 
-def check_sizes(datamodule: DictConfig, codec: Codec) -> None:
-    """Refuses sizes that no network can cut into patches, before a video is made or read.
+def check_sizes(datamodule: DictConfig, codec: Codec, patch: int) -> None:
+    """Refuses sizes whose latents do not split into patches of sides `patch`, before a video is made or read.
 
     Raises:
         ValueError: naming the nearest sizes that fit.
@@ -60,7 +60,7 @@ def check_sizes(datamodule: DictConfig, codec: Codec) -> None:
         raise ValueError(f"datamodule.num_frames={datamodule.num_frames} must be a list of lengths, such as [37, 77]")
     for num_frames in datamodule.num_frames:
         try:
-            check_lengths(num_frames, datamodule.height, datamodule.width, codec)
+            check_lengths(num_frames, datamodule.height, datamodule.width, codec, patch)
         except ValueError as error:
             raise ValueError(f"datamodule.{error}") from error
 

@@ -26,7 +26,6 @@ from longtake.storyboard.run import boundaries, cuts, make_storyboard, whole_tak
 from longtake.storyboard.schema import ModelLimits, Plan, PlanStep, Storyboard
 from longtake.storyboard.sizes import check_given_ratio
 from longtake.storyboard.store import SegmentStore
-from networks.codecs.rules import PATCH_AREA
 from networks.files import remove_unfinished, whole
 
 log = logging.getLogger("longtake")
@@ -53,7 +52,7 @@ def limits_of(take: Take, cfg: DictConfig) -> ModelLimits:
     return ModelLimits(
         fingerprint=take.fingerprint(take.rollout.overlap_frames, memory.noise_level),
         max_latents=take.rollout.segment_frames,
-        tokens_per_latent=(take.height // side) * (take.width // side) // PATCH_AREA,
+        tokens_per_latent=(take.height // side) * (take.width // side) // take.network.patch**2,
         time_factor=take.codec.time_factor,
         memory=memory,
         overlap_frames=take.rollout.overlap_frames,

@@ -29,7 +29,7 @@ from longtake.rollouts.checks import check_network, check_ratios
 from longtake.rollouts.plan import chunk_boundaries
 from longtake.rollouts.window_cache import WindowCache
 from longtake.running import Running
-from networks.codecs.rules import PATCH_AREA, check_lengths
+from networks.codecs.rules import check_lengths
 from networks.files import remove_unfinished
 
 log = logging.getLogger("longtake")
@@ -84,11 +84,11 @@ def pipeline_of(cfg: DictConfig) -> tuple[Pipeline, Config]:
         raise ValueError(f"without={cfg.without}: these weights can go without {choices}")
     pipeline.without = () if cfg.without is None else (cfg.without,)
     pipeline.negative_prompt = cfg.negative_prompt
-    check_lengths(cfg.num_frames, pipeline.height, pipeline.width, pipeline.codec)
+    check_lengths(cfg.num_frames, pipeline.height, pipeline.width, pipeline.codec, network.patch)
     if cfg.storyboard is None:  # whose segments have lengths and rates of their own
         side = pipeline.codec.space_factor
         area = (pipeline.height // side) * (pipeline.width // side)
-        check_ratios(rollout, (cfg.num_frames - 1) // pipeline.codec.time_factor + 1, area // PATCH_AREA)
+        check_ratios(rollout, (cfg.num_frames - 1) // pipeline.codec.time_factor + 1, area // network.patch**2)
     return pipeline, config
 
 
@@ -141,7 +141,7 @@ class Take:
         made = copy.copy(self)
         made.num_frames, made.num_latents = num_frames, (num_frames - 1) // self.codec.time_factor + 1
         side = self.codec.space_factor
-        check_ratios(self.rollout, made.num_latents, (self.height // side) * (self.width // side) // PATCH_AREA)
+        check_ratios(self.rollout, made.num_latents, (self.height // side) * (self.width // side) // self.network.patch**2)
         return made
 
     def fingerprint(self, *more: Any) -> str:

@@ -11,8 +11,13 @@ from networks.codecs.causal import CausalVideoAutoencoder
 from networks.codecs.pixels import PixelCodec
 from networks.reading import read_json
 
-FACTORS = {"AutoencoderKLWan": (4, 8), "AutoencoderKLHunyuanVideo": (4, 8), "AutoencoderKLLTXVideo": (8, 32)}
-"""Time and space factor of pretrained ones. Source: their papers."""
+FACTORS = {
+    ("AutoencoderKLWan", 16): (4, 8),
+    ("AutoencoderKLWan", 48): (4, 16),
+    ("AutoencoderKLHunyuanVideo", 16): (4, 8),
+    ("AutoencoderKLLTXVideo", 128): (8, 32),
+}
+"""Time and space factor of pretrained ones, by class and channels. Source: their papers; Wan 2.2's readme."""
 
 
 GROUP = 16
@@ -61,9 +66,11 @@ def codec_size(node: Mapping[str, Any]) -> CodecSize:
         return CodecSize(node["channels"], *factors, _causal_decoder(node), _causal_values(node), _parameters(node))
     if kind == "PixelCodec":
         return CodecSize(node["channels"], PixelCodec.time_factor, PixelCodec.space_factor, 0, 0, 0)
-    if kind == "DiffusersCodec" and node["class_name"] in FACTORS:
-        return CodecSize(node["channels"], *FACTORS[node["class_name"]], None, None, None)
-    raise ValueError(f"cost=true knows no codec {node['_target_']}: use freedoom, causal, pixels, wan, ltx or hunyuan")
+    if kind == "DiffusersCodec" and (node["class_name"], node["channels"]) in FACTORS:
+        return CodecSize(node["channels"], *FACTORS[node["class_name"], node["channels"]], None, None, None)
+    raise ValueError(
+        f"cost=true knows no codec {node['_target_']}: use freedoom, causal, pixels, wan, wan22, ltx or hunyuan"
+    )
 
 
 def _causal_decoder(node: Mapping[str, Any]) -> int:

@@ -94,7 +94,7 @@ def predict(
         ValueError: for sizes that do not fit the codec, or a device that is not there to be measured.
     """
     check(settings)
-    check_lengths(settings.num_frames, settings.height, settings.width, codec)
+    check_lengths(settings.num_frames, settings.height, settings.width, codec, network.patch)
     video = VideoSize(
         num_latents=(settings.num_frames - 1) // codec.time_factor + 1,
         channels=codec.channels,
@@ -112,7 +112,7 @@ def predict(
     return {
         "settings": settings._asdict(),
         "latents": video.num_latents,
-        "tokens": video.num_latents * video.per_frame,
+        "tokens": video.num_latents * video.per_frame(network.patch),
         "parameters": parameters,
         "weight_bytes": parameters * BYTES[settings.dtype],
         "decode_flops": decode,

@@ -13,7 +13,6 @@ from longtake.cost.counting import Cost, Counting
 from longtake.generation import part_of
 from longtake.rollouts.interfaces import Canvas, Given, Wrap, unwrapped
 from longtake.rollouts.rollout import Rollout
-from networks.codecs.rules import PATCH_AREA
 from networks.interfaces import Condition, Context, ContextCache, VideoNetwork
 
 FULL = 4
@@ -36,10 +35,9 @@ class VideoSize(NamedTuple):
     text_tokens: int
     text_features: int
 
-    @property
-    def per_frame(self) -> int:
-        """Tokens of a latent frame, in patches of 2 × 2 latents."""
-        return self.height * self.width // PATCH_AREA
+    def per_frame(self, patch: int) -> int:
+        """Tokens of a latent frame, in patches of sides `patch`."""
+        return self.height * self.width // patch**2
 
     def noise(self, frames: int) -> Tensor:
         """Latents 1 c f h w on meta."""

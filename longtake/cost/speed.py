@@ -65,7 +65,7 @@ def measure_speed(network: VideoNetwork, video: VideoSize, *, dtype: torch.dtype
     small, what = on_meta(network).to(dtype).eval().requires_grad_(False), "the network"
     if sum(parameter.numel() for parameter in small.parameters()) > MOST_PARAMETERS:
         small, what = _shortened(small), "the network with one block of each kind"
-    frames = min(max(TOKENS // video.per_frame, 1), video.num_latents)
+    frames = min(max(TOKENS // video.per_frame(network.patch), 1), video.num_latents)
     noise, condition = video.noise(frames), video.condition(frames, dtype)
     counter = CanvasCounter(small, dtype)
     counter(noise, condition, None)

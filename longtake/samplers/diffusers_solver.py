@@ -81,7 +81,7 @@ class DiffusersSolver:
                 f"{self.scheduler} is used for flows on the linear path, not {type(path).__name__}; "
                 "use objective=rectified_flow, or sampler=ddim, euler or heun"
             )
-        scheduler = self._new_scheduler()
+        scheduler = self._new_scheduler(noise)
         levels = [float(sigma) for sigma in scheduler.sigmas]
         frames = ContextFrames(context_mask, context, noise)
         times = frames.times(self._times(scheduler))
@@ -117,8 +117,8 @@ class DiffusersSolver:
         except (NotImplementedError, ValueError, TypeError) as error:
             raise ValueError(f"sampler.settings: {self.scheduler} refuses them ({error})") from error
 
-    def _new_scheduler(self) -> Any:
-        """A fresh scheduler for each video: schedulers keep the history of one."""
+    def _new_scheduler(self, noise: Tensor) -> Any:
+        """A fresh scheduler for each video: schedulers keep the history of one. noise: the canvas, for its size."""
         import diffusers
 
         shift_name, flow_settings = FLOW_SETTINGS[self.scheduler]

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from longtake.samplers.diffusers_solver import FLOW_SETTINGS, DiffusersSolver, Setting
 from networks.ranges import Size, Text
 from networks.reading import UNREADABLE, check_pretrained, read_json, reason_of
+from networks.video_network import PATCH
 
 
 class PretrainedScheduler(DiffusersSolver):
@@ -20,12 +22,19 @@ class PretrainedScheduler(DiffusersSolver):
     """
 
     def __init__(
-        self, *, pretrained: Text, subfolder: str, num_inference_steps: Size, settings: Mapping[str, Setting]
+        self,
+        *,
+        pretrained: Text,
+        subfolder: str,
+        num_inference_steps: Size,
+        settings: Mapping[str, Setting],
+        patch: Size = PATCH,
     ) -> None:
         """Reads scheduler_config.json.
 
         pretrained: a folder, or a name on the hub; subfolder: where the scheduler lies inside, "" for the top.
-        settings: in place of the folder's, such as flow_shift.
+        settings: in place of the folder's, such as flow_shift. patch: side of the backbone's tokens in latents, for a
+        scheduler that shifts its levels by how many tokens a canvas has (use_dynamic_shifting).
 
         Raises:
             ValueError: if there is no scheduler, it is none of flows, or it does not take a setting.
@@ -40,16 +49,18 @@ class PretrainedScheduler(DiffusersSolver):
                 raise ValueError(
                     f"sampler: '{place}' has {key}={merged.get(key)}, but only flows ({value}) are sampled"
                 )
-        if merged.get("use_dynamic_shifting"):
-            raise ValueError(f"sampler: '{place}' shifts by a video's size, which is not known: set sampler=unipc")
         super().__init__(scheduler=name, num_inference_steps=num_inference_steps, settings=settings)
-        self._config = merged
+        self._config, self.patch = merged, patch
 
-    def _new_scheduler(self) -> Any:
+    def _new_scheduler(self, noise: Tensor) -> Any:
         import diffusers
 
-        scheduler = getattr(diffusers, self.scheduler).from_config(self._config)
-        scheduler.set_timesteps(self.num_inference_steps)
+        scheduler, steps = getattr(diffusers, self.scheduler).from_config(self._config), self.num_inference_steps
+        if self._config.get("use_dynamic_shifting"):
+            tokens = noise[0, 0].numel() // self.patch**2
+            scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=_log_shift(self._config, tokens))
+        else:
+            scheduler.set_timesteps(steps)
         scheduler.set_begin_index(0)
         return scheduler
 
@@ -57,6 +68,17 @@ class PretrainedScheduler(DiffusersSolver):
         """What the network is told of each step, and 0 for the end."""
         steps: Tensor = scheduler.timesteps.to(torch.float64) / scheduler.config.num_train_timesteps
         return [*steps.tolist(), 0.0]
+
+
+def _log_shift(config: Mapping[str, Any], tokens: int) -> float:
+    """Logarithm of the shift for so many tokens: a line through those of two sizes.
+
+    Source: calculate_shift of diffusers' pipelines, and its values where a folder is silent.
+    """
+    fewest, most = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    lowest, highest = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+    slope = (highest - lowest) / (most - fewest)
+    return float(tokens * slope + (lowest - slope * fewest))
 
 
 def _read(pretrained: str, subfolder: str) -> dict[str, Any]:

@@ -92,17 +92,13 @@ def encode_behind_past(
         past = window[:, :, -kept:]
 
 
-PATCH_AREA = 4
-"""Latent places in a token: patches of 2 × 2."""
-
-
-def check_lengths(num_frames: int, height: int, width: int, codec: Any) -> None:
-    """Frames, height and width must fit codec and patches.
+def check_lengths(num_frames: int, height: int, width: int, codec: Any, patch: int) -> None:
+    """Frames, height and width must fit the codec, and its latents patches of sides `patch`.
 
     Raises:
         ValueError: naming the nearest sizes that do.
     """
-    factor, side = codec.time_factor, codec.space_factor * 2
+    factor, side = codec.time_factor, codec.space_factor * patch
     for name, value in (("num_frames", num_frames), ("height", height), ("width", width)):
         if not isinstance(value, int):
             raise ValueError(f"{name}={value} must be a whole number")

@@ -151,13 +151,13 @@ def test_nearest_means_are_the_means_of_equal_cells(counts):
     cell = [size // count for size, count in zip((10, 4, 4), counts, strict=True)]
     patches = rearrange(video, "n c f (h p) (w q) -> n (c p q) f h w", p=2, q=2)
     expected = rearrange(torch.nn.functional.avg_pool3d(patches, cell), "n d f h w -> n (f h w) d")
-    torch.testing.assert_close(nearest_means(video, places), expected)
+    torch.testing.assert_close(nearest_means(video, places, 2), expected)
 
 
 def test_a_place_without_patches_of_its_own_takes_the_nearest():
     video = torch.randn(1, 3, 2, 2, 2)
     places = torch.tensor([[[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [1.0, 0.0, 0.0]]])
-    made = nearest_means(video, places)
+    made = nearest_means(video, places, 2)
     torch.testing.assert_close(made[:, 1], made[:, 0])
     assert (made[:, 2] - made[:, 0]).abs().max() > 0
 

@@ -154,27 +154,27 @@ def test_programs_end_with_the_sentence_and_code_two(arguments, answer, tmp_path
 )
 def test_a_length_off_the_rule_names_the_nearest(num_frames, near):
     with pytest.raises(ValueError, match=f"num_frames={num_frames} .*4n \\+ 1: use {near}$"):
-        check_lengths(num_frames, 64, 64, Rules())
+        check_lengths(num_frames, 64, 64, Rules(), 2)
 
 
 @pytest.mark.parametrize(("size", "near"), [(60, 64), (8, 16), (0, 16), (71, 64)])
 def test_a_size_off_the_multiple_names_the_nearest(size, near):
     with pytest.raises(ValueError, match=f"height={size} must be a multiple of 16 .*use {near}$"):
-        check_lengths(65, size, 64, Rules())
+        check_lengths(65, size, 64, Rules(), 2)
     with pytest.raises(ValueError, match=f"width={size} must be a multiple of 16 .*use {near}$"):
-        check_lengths(65, 64, size, Rules())
+        check_lengths(65, 64, size, Rules(), 2)
 
 
 def test_numbers_that_are_none_are_refused():
     with pytest.raises(ValueError, match=r"num_frames=64.5 must be a whole number"):
-        check_lengths(64.5, 64, 64, Rules())
+        check_lengths(64.5, 64, 64, Rules(), 2)
     with pytest.raises(ValueError, match="width=wide must be a whole number"):
-        check_lengths(65, 64, "wide", Rules())
+        check_lengths(65, 64, "wide", Rules(), 2)
 
 
 def test_sizes_that_fit_pass():
-    check_lengths(65, 64, 96, Rules())
-    check_lengths(1, 2, 2, PixelCodec(channels=3))
+    check_lengths(65, 64, 96, Rules(), 2)
+    check_lengths(1, 2, 2, PixelCodec(channels=3), 2)
 
 
 def test_weights_without_prompts_make_videos_of_no_text():

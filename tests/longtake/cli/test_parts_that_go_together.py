@@ -84,7 +84,7 @@ def test_a_rate_that_does_not_fit_the_backbone_is_said(caplog):
 
 def test_lengths_are_a_list():
     with pytest.raises(ValueError, match=r"datamodule.num_frames=101 must be a list of lengths, such as \[37, 77\]"):
-        check_sizes(composed("train", "datamodule.num_frames=101").datamodule, RULES)
+        check_sizes(composed("train", "datamodule.num_frames=101").datamodule, RULES, 2)
 
 
 def test_no_video_is_not_a_success():

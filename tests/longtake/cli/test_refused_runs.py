@@ -30,7 +30,7 @@ def test_a_size_that_makes_no_patches_is_refused_before_anything_is_cached(video
 
 def test_sizes_that_fit_pass(videos, tmp_path):
     cfg = config(videos, tmp_path, "datamodule.height=48")
-    check_sizes(cfg.datamodule, instantiate(cfg.codec))
+    check_sizes(cfg.datamodule, instantiate(cfg.codec), 2)
 
 
 def test_wandb_without_a_key_is_one_sentence(tmp_path, monkeypatch):

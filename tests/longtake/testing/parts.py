@@ -1,5 +1,6 @@
 """One of everything that the batteries check: small, and by the names of conf/ where it has some."""
 
+import tiny_ltx
 import torch
 from builders import awake, tiny_dit, tiny_lovic, tiny_vin
 from pictures import EVERY_METRIC, MeanColour
@@ -31,10 +32,19 @@ AROUND = {
     "lovic_window_alone": lambda dit: tiny_lovic(dit, memory=False),
     "vin_lovic": lambda dit: tiny_lovic(tiny_vin(plan=True, backbone=dit), low_resolution=True),
 }
+
+
+def a_tiny_ltx(around):
+    """With a gate where something comes through it: a gate alone is taught nothing."""
+    attention = "joined" if around is AROUND["dit"] else "gated"
+    return tiny_ltx.backbone_of(tiny_ltx.tiny_ltx(), context_attention=attention)
+
+
 NETWORKS = {
     "dit_checkpointed": lambda: tiny_dit(checkpoint_activations=True),
     **{name: lambda around=around: around(tiny_dit()) for name, around in AROUND.items()},
     **{f"wan {name}": lambda around=around: around(backbone_of(tiny_wan())) for name, around in AROUND.items()},
+    **{f"ltx {name}": lambda around=around: around(a_tiny_ltx(around)) for name, around in AROUND.items()},
 }
 
 

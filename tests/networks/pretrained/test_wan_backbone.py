@@ -24,8 +24,8 @@ from networks.blocks import Layout, scaled_dot_product
 from networks.chunks import plan_windows
 from networks.interfaces import Condition, ContextCache, ContextTokens, VideoBatch
 from networks.lovic import LoViCNetwork
-from networks.pretrained.wan import WanBackbone
-from networks.pretrained.wan_blocks import WanRope, denoise
+from networks.pretrained.steps import denoise
+from networks.pretrained.wan import WanBackbone, WanRope
 from networks.rope import with_unplaced
 from networks.saving import build, load_weights, save_pretrained
 from networks.sequence import positions_of
@@ -154,7 +154,10 @@ def test_only_the_video_asks_the_text(backbone):
         torch.randn(*shape, generator=seeded) for shape in ((1, 15, 32), (1, 4, 32), (1, 3, 6, 32))
     )
     rotation = with_unplaced(backbone.rope(positions_of(torch.arange(2.0).unsqueeze(0), 2, 3)), 3)
-    one, other = (denoise(block, tokens, layout, modulation, rotation, None, x, None, None) for x in (text, -text))
+    one, other = (
+        denoise(backbone.parts, block, tokens, layout, modulation, rotation, None, x, None, None, None)
+        for x in (text, -text)
+    )
     assert torch.equal(one[:, 12:], other[:, 12:])
     assert (one - other)[:, :12].abs().max() > 1e-3
 

@@ -108,6 +108,53 @@ def test_the_video_is_that_of_diffusers_after_20_steps(wan, scale, negative):
         assert (others - expected).norm() / expected.norm() > 1e-4
 
 
+def test_wan_22_ti2v_makes_the_video_of_diffusers(wan, tmp_path):
+    """48 channels, an autoencoder of 16 x 16 pixels that folds patches, and a time for every token."""
+    from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
+
+    torch.manual_seed(0)
+    sizes = {"num_attention_heads": 2, "attention_head_dim": 16, "text_dim": 16, "freq_dim": 16, "ffn_dim": 48}
+    vae = AutoencoderKLWan(
+        base_dim=4,
+        decoder_base_dim=4,
+        z_dim=48,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        is_residual=True,
+        in_channels=12,
+        out_channels=12,
+        patch_size=2,
+        scale_factor_spatial=16,
+        latents_mean=[0.1] * 48,
+        latents_std=[2.0] * 48,
+    )
+    theirs = WanPipeline(
+        tokenizer=wan[0].tokenizer,
+        text_encoder=wan[0].text_encoder,
+        transformer=awake(WanTransformer3DModel(in_channels=48, out_channels=48, num_layers=2, **sizes), scale=0.05),
+        vae=vae.eval(),
+        scheduler=UniPCMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=5.0
+        ),
+        expand_timesteps=True,
+    )
+    theirs.set_progress_bar_config(disable=True)
+    theirs.transformer.eval()
+    theirs.save_pretrained(tmp_path)
+    others = {"backbone": "wan22_ti2v", "codec": "wan22", "sampler.num_inference_steps": 20}
+    made = ours(str(tmp_path), **others)
+    made = made.replace(guidance=ClassifierFreeGuidance(scale=5.0), negative_prompt="")
+    noise = torch.randn(1, 48, 3, 2, 4, generator=torch.Generator().manual_seed(3))
+    arguments = {"height": 32, "width": 64, "num_frames": 9, "num_inference_steps": 20, "guidance_scale": 5.0}
+    expected = theirs(PROMPT, "", latents=noise, output_type="latent", **arguments).frames
+    latents = made.replace(width=64).latents([PROMPT], num_frames=9, seed=3)
+    assert expected.std() > 0.5
+    assert (latents - expected).norm() / expected.norm() < 1e-5
+    pixels = theirs(PROMPT, "", latents=noise, output_type="pt", **arguments).frames[0]
+    frames = made.replace(width=64)(PROMPT, num_frames=9, seed=3)
+    torch.testing.assert_close((frames + 1) / 2, pixels.transpose(0, 1), rtol=0, atol=1e-4)
+
+
 def test_what_is_no_scheduler_of_flows_is_said_in_a_sentence(wan, tmp_path):
     from diffusers import DDIMScheduler, UniPCMultistepScheduler
 

@@ -1,10 +1,13 @@
-"""The steps of a pretrained Wan block, written out with its own modules, so that they know masks, memory and places.
+"""The steps of a block of pretrained transformers, with its own modules, so that they know masks, memory and places.
+
+Of families whose blocks ask the text by an attention of its own: Wan, LTX-Video.
 
 Axes: b batch, n tokens, k heads, d width, g modulation groups, as in `networks.blocks`. The weights may be of half
 precision: what flows between the steps has their type, norms and modulation are computed in float32, as in diffusers.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
@@ -13,30 +16,25 @@ from torch import Tensor, nn
 from networks.blocks import Attend, KeyValue, Layout, add_gated, by_group, modulate, scaled_dot_product
 from networks.rope import Rotation
 
-THETA = 10000.0
-"""Base of RoPE's frequencies that Wan was trained with. Source: diffusers' WanRotaryPosEmbed."""
+
+class Parts(NamedTuple):
+    """The modules of one block, whatever its family calls them.
+
+    attention, text_attention: with to_q, to_k, to_v, norm_q, norm_k, to_out and heads. norm, text_norm, mlp_norm: what
+    stands before each of the three; text_norm is None where nothing does. table: 6 d, added to the modulation.
+    """
+
+    attention: Any
+    text_attention: Any
+    norm: nn.Module
+    text_norm: nn.Module | None
+    mlp_norm: nn.Module
+    mlp: nn.Module
+    table: Tensor
 
 
-class WanRope(nn.Module):
-    """Wan's rotary embedding from float positions, where diffusers has a table of whole ones."""
-
-    frequencies: Tensor
-    axis: Tensor
-
-    def __init__(self, *, head_width: int) -> None:
-        """Source: diffusers' WanRotaryPosEmbed: a third of a head's pairs a side, rounded down, the rest for frames."""
-        super().__init__()
-        side = head_width // 6
-        counts = (head_width // 2 - 2 * side, side, side)
-        frequencies = [THETA ** (-torch.arange(count, dtype=torch.float64) / count) for count in counts]
-        self.register_buffer("frequencies", torch.cat(frequencies).float(), persistent=False)
-        axis = [place for place, count in enumerate(counts) for _ in range(count)]
-        self.register_buffer("axis", torch.tensor(axis), persistent=False)
-
-    def forward(self, positions: Tensor) -> Rotation:
-        """positions: b n 3 as (frame, row, column), any real."""
-        angles = positions.float()[..., self.axis] * self.frequencies.float()
-        return Rotation(angles.cos().unsqueeze(1), angles.sin().unsqueeze(1))
+PartsOf = Callable[[Any], Parts]
+"""A block of a family to its parts."""
 
 
 def rotate_pairs(x: Tensor, rotation: Rotation) -> Tensor:
@@ -71,6 +69,7 @@ def _gated(x: Tensor, update: Tensor, layout: Layout, gate: Tensor) -> Tensor:
 
 
 def denoise(
+    parts_of: PartsOf,
     block: Any,
     x: Tensor,
     layout: Layout,
@@ -78,36 +77,41 @@ def denoise(
     rotation: Rotation,
     key_mask: Tensor | None,
     text: Tensor,
+    text_mask: Tensor | None,
     memory: KeyValue | None,
     attend: Attend | None,
 ) -> Tensor:
-    """One block; x: b n d; modulation: b g 6 d; key_mask: b n+p or None; text: b l d; memory: of p context tokens.
+    """One block; x: b n d; modulation: b g 6 d; key_mask: b n+p or None; text: b l d; text_mask: b l or None;
+    memory: of p context tokens.
 
     As `networks.blocks.DiTBlock`: only the video's tokens ask the text.
     """
-    shift, scale, gate, ff_shift, ff_scale, ff_gate = (modulation.float() + block.scale_shift_table.float()).unbind(2)
-    y = modulated(block.norm1, x, layout, shift, scale)
-    query, key, value = _heads(block.attn1, y, y, rotation)
+    parts = parts_of(block)
+    shift, scale, gate, ff_shift, ff_scale, ff_gate = (modulation.float() + parts.table.float()).unbind(2)
+    y = modulated(parts.norm, x, layout, shift, scale)
+    query, key, value = _heads(parts.attention, y, y, rotation)
     if attend is not None:
         mixed = attend(query, key, value)
     else:
         if memory is not None:
             key, value = torch.cat([key, memory[0]], dim=2), torch.cat([value, memory[1]], dim=2)
         mixed = scaled_dot_product(query, key, value, _of_keys(key_mask))
-    x = _ask_text(block, _gated(x, _out(block.attn1, mixed), layout, gate), text, layout)
-    return _gated(x, block.ffn(modulated(block.norm3, x, layout, ff_shift, ff_scale)), layout, ff_gate)
+    x = _ask_text(parts, _gated(x, _out(parts.attention, mixed), layout, gate), text, text_mask, layout)
+    return _gated(x, parts.mlp(modulated(parts.mlp_norm, x, layout, ff_shift, ff_scale)), layout, ff_gate)
 
 
-def _ask_text(block: Any, x: Tensor, text: Tensor, layout: Layout) -> Tensor:
+def _ask_text(parts: Parts, x: Tensor, text: Tensor, text_mask: Tensor | None, layout: Layout) -> Tensor:
     num_video = layout.num_frames * layout.per_frame
     video = x[:, :num_video]
-    asking = block.norm2(video.float()).to(x.dtype)
-    said = _out(block.attn2, scaled_dot_product(*_heads(block.attn2, asking, text, None), None))
+    asking = video if parts.text_norm is None else parts.text_norm(video.float()).to(x.dtype)
+    heads = _heads(parts.text_attention, asking, text, None)
+    said = _out(parts.text_attention, scaled_dot_product(*heads, _of_keys(text_mask)))
     video = (video + said).to(x.dtype)
     return video if x.shape[1] == num_video else torch.cat([video, x[:, num_video:]], dim=1)
 
 
 def denoise_gated(
+    parts_of: PartsOf,
     block: Any,
     x: Tensor,
     layout: Layout,
@@ -115,6 +119,7 @@ def denoise_gated(
     rotation: Rotation,
     key_mask: Tensor | None,
     text: Tensor,
+    text_mask: Tensor | None,
     memory: KeyValue | None,
     attend: Attend | None,
     context_gate: Tensor,
@@ -128,29 +133,30 @@ def denoise_gated(
     turn away, and a row all of whose tokens are masked is given zero. The tokens attend to the video, to one another
     and to the memory, as where all are joined. key_mask: b (f s); seen: b 1+m+p, of what is attended to apart.
     """
-    values = (modulation.float() + block.scale_shift_table.float()).unbind(2)
+    parts = parts_of(block)
+    values = (modulation.float() + parts.table.float()).unbind(2)
     shift, scale, gate, ff_shift, ff_scale, ff_gate = values
-    y = modulated(block.norm1, x, layout, shift, scale)
-    query, key, value = _heads(block.attn1, y, y, rotation)
+    y = modulated(parts.norm, x, layout, shift, scale)
+    query, key, value = _heads(parts.attention, y, y, rotation)
     mixed = scaled_dot_product(query, key, value, _of_keys(key_mask)) if attend is None else attend(query, key, value)
     apart = [] if memory is None else [memory]
     if beside is not None:
         own, last = Layout(1, beside.shape[1]), [each[:, -1:] for each in values]
-        z = modulated(block.norm1, beside, own, last[0], last[1])
-        asking, *told = _heads(block.attn1, z, z, None)
+        z = modulated(parts.norm, beside, own, last[0], last[1])
+        asking, *told = _heads(parts.attention, z, z, None)
         apart = [(told[0], told[1]), *apart]
     if apart:
         nothing = torch.zeros_like(key[:, :, :1])
         keys, given = (torch.cat([nothing, *side], dim=2) for side in zip(*apart, strict=True))
         said = scaled_dot_product(query, keys, given, _of_keys(seen))
         mixed = torch.addcmul(mixed.float(), context_gate.float(), said.float()).to(mixed.dtype)
-    x = _ask_text(block, _gated(x, _out(block.attn1, mixed), layout, gate), text, layout)
-    x = _gated(x, block.ffn(modulated(block.norm3, x, layout, ff_shift, ff_scale)), layout, ff_gate)
+    x = _ask_text(parts, _gated(x, _out(parts.attention, mixed), layout, gate), text, text_mask, layout)
+    x = _gated(x, parts.mlp(modulated(parts.mlp_norm, x, layout, ff_shift, ff_scale)), layout, ff_gate)
     if beside is not None:
         everything = (torch.cat([key, keys[:, :, 1:]], dim=2), torch.cat([value, given[:, :, 1:]], dim=2))
         mask = _all_keys(key_mask, seen, key.shape[2], keys.shape[2])
-        beside = _gated(beside, _out(block.attn1, scaled_dot_product(asking, *everything, mask)), own, last[2])
-        beside = _gated(beside, block.ffn(modulated(block.norm3, beside, own, last[3], last[4])), own, last[5])
+        beside = _gated(beside, _out(parts.attention, scaled_dot_product(asking, *everything, mask)), own, last[2])
+        beside = _gated(beside, parts.mlp(modulated(parts.mlp_norm, beside, own, last[3], last[4])), own, last[5])
     return x, beside
 
 
@@ -169,16 +175,19 @@ def _all_keys(key_mask: Tensor | None, seen: Tensor | None, num_video: int, num_
     return _of_keys(torch.cat([video, apart[:, 1:]], dim=1))
 
 
-def remember(block: Any, x: Tensor, modulation: Tensor, rotation: Rotation) -> tuple[Tensor, KeyValue]:
+def remember(
+    parts_of: PartsOf, block: Any, x: Tensor, modulation: Tensor, rotation: Rotation
+) -> tuple[Tensor, KeyValue]:
     """Context tokens b n d through one block, seeing one another alone, and their keys and values.
 
     modulation: 6 d, of clean time. They ask no text: it is in them already.
     """
-    values = rearrange(modulation.float() + block.scale_shift_table[0].float(), "six d -> six 1 1 d")
+    parts = parts_of(block)
+    values = rearrange(modulation.float() + parts.table.float(), "six d -> six 1 1 d")
     shift, scale, gate, ff_shift, ff_scale, ff_gate = (value.expand(len(x), -1, -1) for value in values)
     whole = Layout(num_frames=1, per_frame=x.shape[1])
-    y = modulated(block.norm1, x, whole, shift, scale)
-    query, key, value = _heads(block.attn1, y, y, rotation)
-    x = _gated(x, _out(block.attn1, scaled_dot_product(query, key, value, None)), whole, gate)
-    x = _gated(x, block.ffn(modulated(block.norm3, x, whole, ff_shift, ff_scale)), whole, ff_gate)
+    y = modulated(parts.norm, x, whole, shift, scale)
+    query, key, value = _heads(parts.attention, y, y, rotation)
+    x = _gated(x, _out(parts.attention, scaled_dot_product(query, key, value, None)), whole, gate)
+    x = _gated(x, parts.mlp(modulated(parts.mlp_norm, x, whole, ff_shift, ff_scale)), whole, ff_gate)
     return x, (key, value)
