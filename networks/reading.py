@@ -150,17 +150,61 @@ def check_pretrained(pretrained: str, subfolder: str = "") -> None:
         subfolder: where the model lies inside; "" for the top.
 
     Raises:
-        WrongFileError: for the first JSON, safetensors or tokenizer file that is broken.
+        WrongFileError: for the first JSON, safetensors or tokenizer file that is broken, a missing piece of the
+            weights, or weights in a form that nothing here reads.
     """
     folder = Path(pretrained, subfolder)
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    if Path(pretrained).is_file():
+        raise WrongFileError(
+            f"{pretrained} is one file, but a folder of diffusers or transformers is read, with config.json and "
+            "safetensors: download the repository as a folder"
+        )
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    gguf = [path for path in files if path.suffix == ".gguf"]
+    if gguf and not any(path.suffix in (".safetensors", ".bin") for path in files):
+        raise WrongFileError(f"{gguf[0]} is quantised in GGUF, which is not read here: take safetensors in bfloat16")
+    for path in weight_files(pretrained, subfolder):
+        if not path.is_file():
+            raise WrongFileError(f"{path} is missing, a piece of the weights that {folder} has an index of: {_AGAIN}")
+    for path in files:
         if path.suffix == ".json":
             if path.name != "vocab.json":  # large, and read only by slow tokenizers
                 _check_json(path)
         elif path.suffix == ".safetensors":
-            tensor_shapes(path)
+            _check_types(path)
         elif path.suffix in (".model", ".bin", ".txt"):
             check_download(path)
+
+
+def weight_files(pretrained: str, subfolder: str = "") -> list[Path]:
+    """The safetensors files of a pretrained model in a folder: the pieces that its index names, or the only one.
+
+    Args:
+        pretrained: a folder; of a name on the hub there are none.
+        subfolder: where the model lies inside; "" for the top.
+
+    Raises:
+        WrongFileError: if an index is broken.
+    """
+    folder = Path(pretrained, subfolder)
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        if index.name.count(".") == 3:  # not of a variant, such as fp16
+            named = read_json(index).get("weight_map")
+            if not isinstance(named, dict):
+                raise WrongFileError(f"{index} has no weight_map: {_AGAIN}")
+            return [folder / Path(str(name)).name for name in sorted(set(named.values()), key=str)]
+    return [path for path in sorted(folder.glob("*.safetensors")) if path.name.count(".") == 1]
+
+
+def _check_types(path: Path) -> None:
+    with open_tensors(path) as file:
+        for name in file.keys():  # noqa: SIM118
+            kind = file.get_slice(name).get_dtype()
+            if kind.startswith("F8"):
+                raise WrongFileError(
+                    f"{path} holds weights in 8 bits ({name} is {kind}), which need scales that no library reads from "
+                    "here: take the same model in bfloat16"
+                )
 
 
 def reason_of(error: BaseException) -> str:

@@ -18,9 +18,13 @@ def rename_base(config: dict[str, Any], part: str, name: str) -> None:
     nodes = list(_with_base(config.get("network" if part == "backbone" else part)))
     if not nodes:
         raise ValueError(f"{part}.pretrained={name}: the {part} of these weights has no pretrained model: leave it out")
-    # a sampler that reads its scheduler does so beside the backbone
+    # a sampler that reads its scheduler does so beside the backbone, and a run repeats both in its module
     beside = ["backbone", "sampler"] if part == "backbone" else [part]
-    for node in nodes + [node for each in beside for node in _with_base(config.get(each))]:
+    module = config.get("lightning_module") or {}
+    again = [module.get(each) for each in (["network", "sampler"] if part == "backbone" else [part])]
+    for place in [*(config.get(each) for each in beside), *again]:
+        nodes += _with_base(place)
+    for node in nodes:
         node["pretrained"] = name
 
 

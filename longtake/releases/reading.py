@@ -12,13 +12,15 @@ import torch
 from torch import nn
 
 from longtake.configs import weights_folder
+from longtake.releases.bases import rename_base
 from longtake.releases.building import build
 from longtake.releases.checkpoints import CONFIG_KEY, META, last_checkpoint, read_checkpoint
 from longtake.releases.hub import PREFIX, on_disk, repository_of
 from longtake.releases.outside import PARTS, checked_config, read_config_file
 from longtake.settings.check import Tree, check_groups, check_tree
 from longtake.settings.kinds import Shown
-from networks.reading import check_finite, load_tensors, tensor_shapes
+from networks.pretrained.learnt import HASH, refuse_other_base
+from networks.reading import check_finite, load_tensors, open_tensors, tensor_shapes
 from networks.saving import WEIGHTS, load_weights, shapes_of, unfitting
 
 log = logging.getLogger("longtake")
@@ -221,17 +223,22 @@ def network_state(weights: str | Path, key: str) -> dict[str, torch.Tensor]:
     return {key.removeprefix("network."): x for key, x in state.items() if key.startswith("network.")}
 
 
-def load_run(weights: str | Path, *, key: str = "weights") -> tuple[Config, nn.Module]:
+def load_run(
+    weights: str | Path, *, key: str = "weights", bases: Mapping[str, str] | None = None
+) -> tuple[Config, nn.Module]:
     """The module that trained these weights, with them, in evaluation mode; of a release, which names none, `Trained`.
 
     Args:
         weights: a .ckpt, a run folder, a release folder, or hub:USER/REPO/FOLDER.
         key: what the setting is called that names the weights.
+        bases: by part (text, codec, backbone), where a pretrained model lies that the weights look for elsewhere.
 
     Raises:
         ValueError: if they do not fit together, or cannot be trusted; see `read_run`.
     """
     config, state = read_run(weights, key)
+    for part, name in (bases or {}).items():
+        rename_base(config, part, name)
     check_size(config, state, f"{key}={weights}")
     if "lightning_module" in config:
         module: nn.Module = build({**config["lightning_module"], "optimizer": None, "scheduler": None})
@@ -255,16 +262,19 @@ class Trained(nn.Module):
 def check_size(config: Mapping[str, Any], state: State, where: str) -> None:
     """Builds the network on the device `meta`, where sizes cost nothing, before a wrong size fills the memory.
 
-    A network that loads a pretrained base is not looked at: its sizes are the base's.
+    Of a network that loads a pretrained base, whose sizes are the base's, the base is looked at, before it is read.
 
     Raises:
-        ValueError: if the config asks for far more weights than there are.
+        ValueError: if the config asks for far more weights than there are, or they were trained upon another base.
     """
     part = config["codec" if config.get("network") is None else "network"]
-    if "'pretrained'" in str(part) or "folder" in part:
+    if "folder" in part or ("'pretrained'" in str(part) and config.get("network") is None):
         return
     with torch.device("meta"):
         network: nn.Module = build(part)
+    if "'pretrained'" in str(part):
+        refuse_other_base(network, _hashes(state))
+        return
     asked = sum(value.numel() for value in network.state_dict().values())
     shapes = tensor_shapes(state / WEIGHTS) if isinstance(state, Path) else shapes_of(state)
     there = sum(math.prod(shape) for shape in shapes.values())
@@ -272,6 +282,14 @@ def check_size(config: Mapping[str, Any], state: State, where: str) -> None:
         raise ValueError(
             f"{where}: its config asks for {asked:,} weights, but its file holds {there:,}: take both from one release"
         )
+
+
+def _hashes(state: State) -> dict[str, torch.Tensor]:
+    """The hash of each base that a network's weights were trained upon, by the name of its tensor."""
+    if isinstance(state, Path):
+        with open_tensors(state / WEIGHTS) as file:
+            return {name: file.get_tensor(name) for name in file.keys() if name.endswith(HASH)}  # noqa: SIM118
+    return {name.removeprefix("network."): x for name, x in state.items() if name.endswith(HASH)}
 
 
 def weights_hash(module: nn.Module) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from longtake.releases.bases import rename_base
+from longtake.releases.bases import base_of, rename_base
 from longtake.releases.disclosure import refuse_paths, refuse_secrets
 from longtake.releases.plain_yaml import dumped
-from longtake.releases.reading import NETWORK_FOLDER, RELEASE_CONFIG, load_run
+from longtake.releases.reading import NETWORK_FOLDER, RELEASE_CONFIG, load_run, read_run
 from networks.files import remove_unfinished, whole
 from networks.saving import read_config, save_pretrained
 
@@ -30,6 +30,13 @@ def network_config(node: Any) -> Any:
     return {("_class_name" if key == "_target_" else key): network_config(value) for key, value in node.items()}
 
 
+def _gone(weights: str | Path, bases: Mapping[str, str]) -> dict[str, str]:
+    """Those of the bases whose folder a run names, but is no longer there."""
+    config = read_run(weights, "run")[0] if bases else {}
+    named = {part: base_of(config, part) for part in bases}
+    return {part: bases[part] for part, place in named.items() if place is None or not Path(place).exists()}
+
+
 def release(
     weights: str | Path,
     folder: str | Path,
@@ -46,14 +53,16 @@ def release(
         dtype: of the stored weights.
         decoder: whether the compressor inside a network with memory keeps its decoder, which generation does not need.
         bases: by part (text, codec, backbone), the hub's name of the pretrained model that the release names, where
-            the run loaded it from a folder of this machine.
+            the run loaded it from a folder of this machine. It is loaded from there too where that folder has gone.
 
     Raises:
         ValueError: if there is no such compressor to leave the decoder out of, or the config would carry a path or a
             secret of this machine.
     """
-    resolved, module = load_run(weights, key="run")
-    for part, name in (bases or {}).items():
+    bases = bases or {}
+    refuse_paths({part: {"pretrained": name} for part, name in bases.items()}, "the release's config")
+    resolved, module = load_run(weights, key="run", bases=_gone(weights, bases))
+    for part, name in bases.items():
         rename_base(resolved, part, name)
     if not decoder:
         compressor: Any = getattr(getattr(module, "network", None), "compressor", None)

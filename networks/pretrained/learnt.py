@@ -1,13 +1,16 @@
 """What was learnt upon a frozen base is kept alone: the base is named by its hash, in every state of the network."""
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from networks.fingerprint import fingerprint_of
+from networks.reading import open_tensors, weight_files
 
 HASH = "base_hash"
 """Name of the buffer of 8 bytes that stands in a state for the whole base."""
@@ -35,10 +38,11 @@ class UponBase(nn.Module):
         place: where the base came from, for messages.
         """
         self._place = place
+        # adapters wrap a layer, whose own weight is called so in its file
+        owned = {id(value): name.replace(".base_layer.", ".") for name, value in base.named_parameters()}
         frozen = {name: value for name, value in self.named_parameters() if not value.requires_grad}
-        owned = {id(value) for value in base.parameters()}
-        self._base = frozenset(name for name, value in frozen.items() if id(value) in owned)
-        self.register_buffer(HASH, _hash_of({name: frozen[name] for name in self._base}))
+        self._base = {name: owned[id(value)] for name, value in frozen.items() if id(value) in owned}
+        self.register_buffer(HASH, _hash_of({self._base[name]: frozen[name] for name in self._base}))
         shapes = {name: tuple(frozen[name].shape) for name in self._base}
         self.optional_tensors = {**shapes, HASH: (8,)}
         self.register_state_dict_post_hook(_leave_out)
@@ -46,7 +50,7 @@ class UponBase(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A copy that shares the frozen base: an average of 14 billion weights need not hold them twice."""
-        shared: frozenset[str] = getattr(self, "_base", frozenset())
+        shared: Mapping[str, str] = getattr(self, "_base", {})
         for name, value in self.named_parameters():
             if name in shared:
                 memo.setdefault(id(value), value)
@@ -72,30 +76,64 @@ def _fill_in(module: Any, state: dict[str, Any], prefix: str, *_: Any) -> None:
     held = {name: state[prefix + name] for name in own if prefix + name in state}
     named = state.get(prefix + HASH)
     if held and len(held) == len(own):
-        if not torch.equal(_hash_of(held), module.base_hash.cpu()):
-            module._base = frozenset()
+        if not torch.equal(_hash_of({module._base[name]: x for name, x in held.items()}), module.base_hash.cpu()):
+            module._base = {}
     elif named is not None and not torch.equal(named.cpu(), module.base_hash.cpu()):
-        raise ValueError(
-            f"backbone: '{module._place}' is not the base that these weights were trained upon: its hash is "
-            f"{_digits(module.base_hash)}, theirs {_digits(named)}; give backbone.pretrained=… their own base"
-        )
+        raise ValueError(_other(module._place, module.base_hash, named))
     state[prefix + HASH] = module.base_hash
     for name, value in own.items():
         state.setdefault(prefix + name, value.data)
 
 
+def refuse_other_base(network: nn.Module, named: Mapping[str, Tensor]) -> None:
+    """Looks at the files of each base, of which it reads the first few values a tensor, before they are loaded.
+
+    A name on the hub is not looked at: whoever loads it does.
+
+    Args:
+        network: built on the device meta.
+        named: hashes of the bases that weights were trained upon, by the name of their tensor in the network.
+
+    Raises:
+        ValueError: if a base is another one.
+    """
+    for place, module in network.named_modules():
+        expected = named.get(f"{place}.{HASH}" if place else HASH)
+        if not isinstance(module, UponBase) or expected is None:
+            continue
+        names = set(module._base.values())
+        found = {
+            name: x for path in weight_files(module.pretrained, module.subfolder) for name, x in _first(path, names)
+        }
+        if found.keys() == names and not torch.equal(hashed := _hash_of(found), expected.cpu()):
+            raise ValueError(_other(module._place, hashed, expected))
+
+
+def _first(path: Path, names: set[str]) -> Iterator[tuple[str, Tensor]]:
+    """The first values of those tensors of a safetensors file, as they are hashed."""
+    with open_tensors(path) as file:
+        for name in names.intersection(file.keys()):
+            part = file.get_slice(name)
+            rows = -(-_SAMPLE // max(1, math.prod(part.get_shape()[1:])))
+            yield name, part[:rows] if part.get_shape() else file.get_tensor(name)
+
+
 def _hash_of(tensors: Mapping[str, Tensor]) -> Tensor:
-    """Hash of an even sample of every tensor, rounded to bfloat16, so that a base is one whatever type it is loaded in.
+    """Hash of the first values of every tensor, in bfloat16, so that a base is one whatever type it is loaded in.
 
     Zeros on the device `meta`, where there is nothing to hash.
     """
     if not tensors or any(value.is_meta for value in tensors.values()):
         return torch.zeros(8, dtype=torch.uint8)
-    sampled = {}
-    for name, value in tensors.items():
-        flat = value.detach().flatten()
-        sampled[name] = flat[:: max(1, flat.numel() // _SAMPLE)].cpu().bfloat16()
+    sampled = {name: value.detach().flatten()[:_SAMPLE].cpu().bfloat16() for name, value in tensors.items()}
     return torch.tensor(list(bytes.fromhex(fingerprint_of({}, sampled))), dtype=torch.uint8)
+
+
+def _other(place: str, found: Tensor, expected: Tensor) -> str:
+    return (
+        f"backbone: '{place}' is not the base that these weights were trained upon: its hash is {_digits(found)}, "
+        f"theirs {_digits(expected)}; give backbone.pretrained=… their own base"
+    )
 
 
 def _digits(hashed: Tensor) -> str:

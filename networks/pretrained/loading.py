@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from networks.reading import check_pretrained, reason_of
 
@@ -56,7 +57,8 @@ def load(family: Family, pretrained: str, subfolder: str, dtype: torch.dtype, as
         config = kind.load_config(pretrained, subfolder=subfolder)
         _check(family, place, dict(config), asked)  # before gigabytes are read
         if torch.get_default_device().type == "meta":  # to be counted: its config says enough
-            return kind.from_config(config).to(dtype).train()
+            # by the plain function: diffusers' own warns of types, of which sizes alone are asked
+            return nn.Module.to(kind.from_config(config), dtype).train()
         model, found = kind.from_pretrained(
             pretrained, subfolder=subfolder, torch_dtype=dtype, output_loading_info=True, use_safetensors=True
         )

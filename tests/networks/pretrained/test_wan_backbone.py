@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import tiny_ltx
 import torch
 from builders import CHANNELS, HEADS, TEXT, WIDTH, awake, example, remembering_example, tiny_lovic, tiny_vin
 from composing import composed
@@ -24,6 +25,7 @@ from networks.blocks import Layout, scaled_dot_product
 from networks.chunks import plan_windows
 from networks.interfaces import Condition, ContextCache, ContextTokens, VideoBatch
 from networks.lovic import LoViCNetwork
+from networks.pretrained.learnt import refuse_other_base
 from networks.pretrained.steps import denoise
 from networks.pretrained.wan import WanBackbone, WanRope
 from networks.rope import with_unplaced
@@ -427,6 +429,26 @@ def test_a_release_holds_what_was_learnt_and_names_its_base(wan, tmp_path, name)
         again()
 
 
+def test_what_the_files_of_a_base_begin_with_is_its_hash(wan, tmp_path):
+    """So that another base is refused before it is read; in pieces it is the same."""
+    network = NETWORKS["vin"](backbone_of(wan[1], dtype="bfloat16"))
+    tiny_transformer().save_pretrained(tmp_path / "pieces" / "transformer", max_shard_size="20kB")
+    assert len(list((tmp_path / "pieces" / "transformer").glob("*.safetensors"))) > 1
+    awake(tiny_transformer(), seed=9).save_pretrained(tmp_path / "other" / "transformer")
+    hashes = {name: x for name, x in network.state_dict().items() if name.endswith("base_hash")}
+    assert set(hashes) == {"backbone.base_hash"}
+
+    def unread(folder):
+        with torch.device("meta"):
+            return NETWORKS["vin"](WanBackbone(**settings_of(folder)))
+
+    for folder in (wan[1], tmp_path / "pieces"):
+        refuse_other_base(unread(folder), hashes)
+        refuse_other_base(unread(folder), {})
+    with pytest.raises(ValueError, match=r"'.*other/transformer' is not the base that these weights were trained upon"):
+        refuse_other_base(unread(tmp_path / "other"), hashes)
+
+
 @torch.no_grad()
 def test_a_release_that_holds_its_base_brings_it_along(wan, tmp_path):
     """As they were written before: no hash, every weight, and all attended to in one softmax."""
@@ -500,6 +522,41 @@ def test_what_is_no_whole_transformer_is_refused(wan, tmp_path):
     config.write_text(config.read_text().replace("WanTransformer3DModel", "AutoencoderKLWan"))
     with pytest.raises(ValueError, match="holds a AutoencoderKLWan, but must hold a WanTransformer3DModel"):
         backbone_of(tmp_path)
+
+
+def never(*_, **__):
+    raise AssertionError("the weights are read")
+
+
+@pytest.mark.parametrize("kind", ["piece", "pointer", "fp8", "gguf", "file", "family"])
+def test_what_cannot_be_used_is_refused_before_its_weights_are_read(tmp_path, monkeypatch, kind):
+    from diffusers import WanTransformer3DModel
+
+    folder = tmp_path / "transformer"
+    tiny_transformer().save_pretrained(folder, max_shard_size="20kB" if kind == "piece" else "1GB")
+    first = min(folder.glob("*.safetensors"))
+    place = tmp_path
+    if kind == "piece":
+        first.unlink()
+        sentence = rf"{first} is missing, a piece of the weights that {folder} has an index of: download it again"
+    elif kind == "pointer":
+        first.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+        sentence = f"{first} is a pointer of git-lfs, not the file"
+    elif kind == "fp8":
+        save_file({name: x.to(torch.float8_e4m3fn) for name, x in load_file(first).items()}, first)
+        sentence = r"holds weights in 8 bits \(.* is F8_E4M3\).*: take the same model in bfloat16"
+    elif kind == "gguf":
+        first.rename(folder / "wan.gguf")
+        sentence = r"wan\.gguf is quantised in GGUF, which is not read here: take safetensors"
+    elif kind == "file":
+        place = first
+        sentence = r"is one file, but a folder of diffusers or transformers is read"
+    else:
+        tiny_ltx.tiny_transformer().save_pretrained(folder)
+        sentence = "holds a LTXVideoTransformer3DModel, but must hold a WanTransformer3DModel, such as that of Wan-AI/"
+    monkeypatch.setattr(WanTransformer3DModel, "from_pretrained", never)
+    with pytest.raises(ValueError, match=sentence):
+        backbone_of(place)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -15,9 +15,14 @@ from tiny_wan import learnt
 from longtake.cli.user_errors import sentence
 from longtake.pipeline import Pipeline
 from longtake.releases.adapters import LORA, Adapters
+from longtake.releases.bases import base_of
+from longtake.releases.building import build
 from longtake.releases.checkpoints import CONFIG_KEY
+from longtake.releases.reading import load_run, read_run
+from longtake.releases.writing import release
 from longtake.samplers import ClassifierFreeGuidance, PretrainedScheduler
 from networks.interfaces import Condition
+from networks.saving import load_weights
 from networks.text import T5Text, cleaned
 
 WORDS = ["a", "green", "marine", "walks", "through", "dark", "hall", "red", "door", "blurred", "&"]
@@ -161,7 +166,7 @@ def test_what_is_no_scheduler_of_flows_is_said_in_a_sentence(wan, tmp_path):
     def scheduler_of(folder, **settings):
         return PretrainedScheduler(pretrained=folder, subfolder="scheduler", num_inference_steps=4, settings=settings)
 
-    assert scheduler_of(wan[1], flow_shift=5.0)._new_scheduler().config.flow_shift == 5.0
+    assert scheduler_of(wan[1], flow_shift=5.0)._new_scheduler(torch.zeros(1, 1, 1, 2, 2)).config.flow_shift == 5.0
     for number, (scheduler, said) in enumerate(
         [
             (DDIMScheduler(), "holds a DDIMScheduler, but must hold one of FlowMatchEuler"),
@@ -265,6 +270,40 @@ def test_a_merged_export_on_a_full_disk_leaves_what_was_there(run, small_disk):
     assert str(disk) in sentence(caught.value)
     assert [path for path in disk.rglob("*") if path.is_file()] == [old]
     assert old.read_bytes() == b"old"
+
+
+def test_a_release_finds_its_base_where_it_has_moved_and_names_it(run, tmp_path, monkeypatch):
+    checkpoint, base, pipeline = run
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(base, "someone/wan")
+    for place, said in ((base, "is a path of this machine"), ("someone/other", "no WanTransformer3DModel")):
+        with pytest.raises(ValueError, match=said):
+            release(checkpoint, "release", torch.float32, bases={"backbone": place})
+    bases = dict.fromkeys(("backbone", "codec", "text"), "someone/wan")
+    release(checkpoint, "release", torch.float32, bases=bases)
+    config, state = read_run("release")
+    assert base_of(config, "backbone") == base_of(config, "text") == config["sampler"]["pretrained"] == "someone/wan"
+    made = build(config["network"])
+    load_weights(made, state)
+    video, time = torch.randn(1, 16, 3, 4, 6), torch.full((1, 1), 0.6)
+    condition = Condition(torch.arange(3.0).unsqueeze(0), torch.randn(1, 4, 16), None)
+    with torch.no_grad():
+        assert torch.equal(made.eval()(video, time, condition), pipeline.module.network(video, time, condition))
+
+
+def test_another_base_is_refused_before_it_is_read(run, tmp_path, monkeypatch):
+    from diffusers import WanTransformer3DModel
+
+    checkpoint, base, _ = run
+    other = WanTransformer3DModel.from_pretrained(base, subfolder="transformer")
+    awake(other, scale=0.05, seed=5).save_pretrained(tmp_path / "other" / "transformer")
+
+    def never(*_, **__):
+        raise AssertionError("the weights are read")
+
+    monkeypatch.setattr(WanTransformer3DModel, "from_pretrained", never)
+    with pytest.raises(ValueError, match=r"'.*other/transformer' is not the base that these weights were trained upon"):
+        load_run(checkpoint, bases={"backbone": str(tmp_path / "other")})
 
 
 def test_weights_without_adapters_are_refused(wan, tmp_path):
