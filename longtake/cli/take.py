@@ -137,11 +137,11 @@ class Take:
         Raises:
             ValueError: if the codec or the rollout makes none of this length.
         """
-        check_lengths(num_frames, self.height, self.width, self.codec)
+        check_lengths(num_frames, self.height, self.width, self.codec, self.network.patch)
         made = copy.copy(self)
         made.num_frames, made.num_latents = num_frames, (num_frames - 1) // self.codec.time_factor + 1
-        side = self.codec.space_factor
-        check_ratios(self.rollout, made.num_latents, (self.height // side) * (self.width // side) // self.network.patch**2)
+        side = self.codec.space_factor * self.network.patch
+        check_ratios(self.rollout, made.num_latents, (self.height // side) * (self.width // side))
         return made
 
     def fingerprint(self, *more: Any) -> str:

@@ -7,7 +7,7 @@ import torch
 
 from longtake.cost.codec import CodecSize
 from longtake.cost.counting import on_meta
-from longtake.cost.sampling import ADAM_BYTES, FULL, VideoSize, sampling_cost
+from longtake.cost.sampling import ADAM_BYTES, FULL, Payback, VideoSize, pays_from, sampling_cost
 from longtake.cost.speed import TERA, UNKNOWN, Speed, given_speed, measure_speed
 from longtake.cost.training import training_cost
 from longtake.rollouts.checks import unfit
@@ -109,6 +109,7 @@ def predict(
     speed = _speed(settings, network, video)
     suited = {name: rollout for name, rollout in rollouts.items() if not unfit(rollout, network)}
     computes = on_meta(network).to(DTYPES[settings.dtype]).requires_grad_(False)
+    payback = pays_from(computes, video, DTYPES[settings.dtype])
     return {
         "settings": settings._asdict(),
         "latents": video.num_latents,
@@ -119,6 +120,7 @@ def predict(
         "decode_bytes": codec.decode_bytes(video.num_latents, video.height * video.width),
         "codec_weight_bytes": None if codec.parameters is None else codec.parameters * FULL,
         "speed": speed._asdict(),
+        "pays_from": None if payback is None else _payback(payback, codec.time_factor),
         "rollouts": [
             {"rollout": name, **_rollout(settings, computes, rollout, video, decode or 0, parameters, speed)}
             for name, rollout in suited.items()
@@ -158,6 +160,15 @@ def _rollout(
         "peak_bytes": cost.activations + parameters * BYTES[settings.dtype],
         "seconds": None if speed.tflops is None else total / (speed.tflops * TERA),
         "mfu": speed.mfu,
+    }
+
+
+def _payback(found: Payback, time_factor: int) -> dict[str, int]:
+    return {
+        "latents": found.num_latents,
+        "num_frames": (found.num_latents - 1) * time_factor + 1,
+        "step_flops": found.step,
+        "full_step_flops": found.full_step,
     }
 
 
@@ -209,6 +220,13 @@ def table_of(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]], lis
         "top, and on a CPU some MiB that MKL keeps and the allocator's gaps: half of live and more, "
         "next to none with MALLOC_MMAP_THRESHOLD_=131072",
     ]
+    if record["pays_from"] is not None:
+        found = record["pays_from"]
+        notes.append(
+            f"chunks cost less than full attention from {found['latents']} latents ({found['num_frames']} frames) on: "
+            f"{found['step_flops'] / TERA:.3g} against {found['full_step_flops'] / TERA:.3g} TFLOP a step; lengths are "
+            "tried in whole chunks"
+        )
     if record["left_out"]:
         notes.append(f"not with this network: {', '.join(record['left_out'])}")
     return heads, rows, notes

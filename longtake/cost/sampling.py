@@ -206,6 +206,43 @@ def canvas_costs(
     return counter.canvases
 
 
+WHOLE_CHUNKS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""Lengths that are tried, in chunks. Source: our choice; between two of them less than a doubling is missed."""
+
+
+class Payback(NamedTuple):
+    """Where chunks begin to cost less than full attention: latent frames, and FLOPs of a step of both there."""
+
+    num_latents: int
+    step: int
+    full_step: int
+
+
+def pays_from(network: VideoNetwork, video: VideoSize, dtype: torch.dtype) -> Payback | None:
+    """The shortest of WHOLE_CHUNKS on which a network's chunks cost less than its DiT over the whole canvas.
+
+    Args:
+        network: the whole, on meta, in `dtype`.
+        video: gives channels and sides of the latents, and the size of a text; its length does not matter.
+        dtype: in which the network computes.
+
+    Returns:
+        None where the network has no chunks, or they never pay.
+    """
+    chunk, full = network.chunk_frames, network.over_windows
+    if chunk is None or full is network:
+        return None
+    for count in WHOLE_CHUNKS:
+        frames, steps = chunk * count, []
+        for each in (network.eval(), full.eval()):
+            counter = CanvasCounter(each, dtype)
+            counter(video.noise(frames), video.condition(frames, dtype), None)
+            steps.append(counter.canvases[0].step.flops)
+        if steps[0] < steps[1]:
+            return Payback(frames, *steps)
+    return None
+
+
 def _sum(canvases: Sequence[CanvasCost], video: VideoSize, calls_per_canvas: int) -> SamplingCost:
     memory = sum(canvas.memory.flops for canvas in canvases)
     total = memory + calls_per_canvas * sum(canvas.step.flops for canvas in canvases)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -20,11 +21,13 @@ class Family(NamedTuple):
 
     class_name: of diffusers. facts: the name of a place and its config.json, to what the model has of what the rest of
     a configuration counts on; it raises ValueError for a model that cannot be used. example: a name on the hub.
+    known: config.json of some names on the hub, as arguments of the class: what they cost is told without a download.
     """
 
     class_name: str
     facts: Callable[[str, Mapping[str, Any]], dict[str, Any]]
     example: str
+    known: Mapping[str, Mapping[str, Any]]
 
 
 def check_words(dtype: str, lora_rank: int, lora_alpha: int) -> None:
@@ -54,9 +57,13 @@ def load(family: Family, pretrained: str, subfolder: str, dtype: torch.dtype, as
     place = f"{pretrained}/{subfolder}" if subfolder else pretrained
     check_pretrained(pretrained, subfolder)
     try:
-        config = kind.load_config(pretrained, subfolder=subfolder)
+        on_meta = torch.get_default_device().type == "meta"
+        if on_meta and pretrained in family.known and not Path(pretrained).exists():
+            config = dict(kind(**family.known[pretrained]).config) | {"_class_name": family.class_name}
+        else:
+            config = kind.load_config(pretrained, subfolder=subfolder)
         _check(family, place, dict(config), asked)  # before gigabytes are read
-        if torch.get_default_device().type == "meta":  # to be counted: its config says enough
+        if on_meta:  # to be counted: its config says enough
             # by the plain function: diffusers' own warns of types, of which sizes alone are asked
             return nn.Module.to(kind.from_config(config), dtype).train()
         model, found = kind.from_pretrained(

@@ -69,7 +69,12 @@ def _facts(place: str, config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-FAMILY = Family("LTXVideoTransformer3DModel", _facts, "Lightricks/LTX-Video")
+FAMILY = Family(
+    "LTXVideoTransformer3DModel",
+    _facts,
+    "Lightricks/LTX-Video",
+    known={"Lightricks/LTX-Video": {}},  # the class's own defaults: diffusers' scripts/convert_ltx_to_diffusers.py
+)
 
 
 class LtxBackbone(PretrainedBackbone):

@@ -66,7 +66,21 @@ def _facts(place: str, config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-FAMILY = Family("WanTransformer3DModel", _facts, "Wan-AI/Wan2.1-T2V-1.3B-Diffusers")
+_SMALL = {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}
+_LARGE = {"num_attention_heads": 40, "ffn_dim": 13824, "num_layers": 40}
+_TI2V = {"num_attention_heads": 24, "ffn_dim": 14336, "num_layers": 30, "in_channels": 48, "out_channels": 48}
+FAMILY = Family(
+    "WanTransformer3DModel",
+    _facts,
+    "Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+    known={
+        "Wan-AI/Wan2.1-T2V-1.3B-Diffusers": _SMALL,
+        "Wan-AI/Wan2.1-T2V-14B-Diffusers": _LARGE,
+        "Wan-AI/Wan2.2-TI2V-5B-Diffusers": _TI2V,
+        "Wan-AI/Wan2.2-T2V-A14B-Diffusers": _LARGE,
+    },
+)
+"""Source of the sizes: diffusers' scripts/convert_wan_to_diffusers.py, and wan/configs of the Wan2.2 repository."""
 
 
 class WanBackbone(PretrainedBackbone):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from composing import ROOT
+from composing import ROOT, composed
 from counted import (
     FEATURES,
     HYBRID,
@@ -22,13 +22,14 @@ from counted import (
 )
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from longtake.cli import evaluate as program
 from longtake.compat.live import LiveBytes
 from longtake.cost import speed
 from longtake.cost.codec import codec_size
 from longtake.cost.counting import on_meta
-from longtake.cost.sampling import VideoSize, sampling_cost
+from longtake.cost.sampling import WHOLE_CHUNKS, CanvasCounter, VideoSize, pays_from, sampling_cost
 from longtake.cost.segments import segment_costs
 from longtake.cost.training import training_cost
 from longtake.releases.reading import load_run
@@ -140,6 +141,67 @@ def test_wan_is_priced_by_its_config_alone(tmp_path, dtype):
         assert record["training"]["activation_bytes"] > 0
         self_attention = 4 * 336 * 336 * 32  # of a block on 21 latent frames of 4 x 4 patches, by hand
         assert rows["full"]["step_flops"] > 2 * self_attention
+
+
+@pytest.mark.parametrize("overlap", [1, 4])
+def test_chunks_pay_from_where_they_cost_less(overlap):
+    settings = ("network.chunk_frames=4", f"network.local_frames={overlap}", "interface.num_tokens=4")
+    network, _ = built("network=vin", *settings, "network.windows_per_call=1")
+    video = video_of(0)
+    network = on_meta(network)
+    found = pays_from(network, video, torch.float32)
+
+    def steps(frames):
+        counts = []
+        for each in (network, network.backbone):
+            counter = CanvasCounter(each, torch.float32)
+            counter(video.noise(frames), video.condition(frames, torch.float32), None)
+            counts.append(counter.canvases[0].step.flops)
+        return counts
+
+    tried = [4 * count for count in WHOLE_CHUNKS]
+    cheaper = [frames for frames in tried if (each := steps(frames))[0] < each[1]]
+    assert tried[0] < cheaper[0] <= tried[-1]  # there is something to find
+    assert found == (cheaper[0], *steps(cheaper[0]))
+    assert pays_from(network.backbone, video, torch.float32) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backbone", "codec", "parameters"),
+    [
+        ("wan", "wan", 1_418_996_800),
+        ("ltx", "ltx", 1_923_385_472),
+        ("wan22_ti2v", "wan22", 4_999_787_712),
+    ],
+)
+def test_real_models_are_priced_without_a_download(backbone, codec, parameters):
+    """Parameters: of the transformers as their repositories hold them."""
+    text = "ltx" if backbone == "ltx" else "umt5"
+    cfg = configured("network=vin", "interface=narrow", f"backbone={backbone}", f"codec={codec}", f"text={text}")
+    with torch.device("meta"):
+        network = instantiate(cfg.network)
+    assert sum(x.numel() for name, x in network.backbone.model.named_parameters() if ".lora_" not in name) == parameters
+    learning = sum(x.numel() for x in network.parameters() if x.requires_grad)
+    assert learning < 0.25 * parameters
+    size = codec_size(OmegaConf.to_container(cfg.codec, resolve=True))
+    assert (size.time_factor, size.space_factor) == {"wan": (4, 8), "wan22": (4, 16), "ltx": (8, 32)}[codec]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("latents", [20, 21, 40])
+def test_the_experiment_s_chunks_cost_less_than_full_attention(latents):
+    """At 480 x 832, of the real sizes."""
+    cfg = composed("train", "experiment=vin_wan", "datamodule.root=DIR")
+    with torch.device("meta"):
+        network = instantiate(cfg.network)
+    network, video = network.bfloat16().eval().requires_grad_(False), VideoSize(latents, 16, 60, 104, 64, 4096)
+    steps = []
+    for each in (network, network.backbone):
+        counter = CanvasCounter(each, torch.bfloat16)
+        counter(video.noise(latents), video.condition(latents, torch.bfloat16), None)
+        steps.append(counter.canvases[0].step.flops)
+    assert steps[0] < (0.9 if latents < 40 else 0.6) * steps[1]
 
 
 def test_flops_of_decoding_are_those_that_run():

@@ -588,15 +588,17 @@ def test_its_experiment_trains_and_samples(wan):
         "text.features": TEXT,
         "interface.num_tokens": 5,
         "interface.depth": 1,
+        "interface.width": WIDTH,
+        "interface.num_heads": HEADS,
         "sampler.num_inference_steps": 2,
     }
     cfg = composed("train", "experiment=vin_wan", *(f"{key}={value}" for key, value in tiny.items()))
     lengths = [(frames - 1) // 4 + 1 for frames in cfg.datamodule.num_frames]
-    assert lengths == [chunks * cfg.network.chunk_frames for chunks in (1, 2, 4)]
-    assert cfg.network.chunk_frames + cfg.network.train_local_frames == 21  # latents of 81 frames, which Wan knows
+    assert lengths == [chunks * cfg.network.chunk_frames for chunks in (2, 4, 8)]
+    assert cfg.network.train_local_frames / cfg.network.chunk_frames == 8 / 20  # the paper's
     assert cfg.backbone.latent_fps == cfg.datamodule.fps / 4
     module = instantiate(cfg.lightning_module)
-    noisy, _, condition = example(lengths[1], batch=1)
+    noisy, _, condition = example(lengths[0], batch=1)
     batch = VideoBatch(noisy, condition.frame_index, condition.text, condition.text_mask)
     before = {name: value.detach().clone() for name, value in module.named_parameters()}
     trainer = Trainer(
