@@ -40,6 +40,7 @@ from longtake.releases.checkpoints import (
 from longtake.releases.reading import load_parts, load_state, read_state, state_of
 from longtake.stopping import Stopped, asked, stopping_tidily
 from networks.files import claimed, remove_unfinished
+from networks.video_network import PATCH
 
 log = logging.getLogger("longtake")
 
@@ -198,7 +199,7 @@ def fit(cfg: DictConfig, run_dir: Path, resume: Path | None) -> float | None:
     codec, text_encoder = instantiate(cfg.codec), instantiate(cfg.text)
     if cfg.lightning_module.get("network") is not None:  # a codec alone cuts no patches
         refuse_untrained(codec)
-        check_sizes(cfg.datamodule, codec, cfg.backbone.patch)
+        check_sizes(cfg.datamodule, codec, cfg.backbone.get("patch", PATCH))
         check_parts(cfg, codec)
     module: LightningModule = instantiate(cfg.lightning_module)
     begin_from(module, cfg.pretrained, before)
