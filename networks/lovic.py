@@ -33,11 +33,15 @@ class LoViCNetwork(VideoNetwork):
         shot_gap: NotNegative,
         low_resolution: bool,
     ) -> None:
-        """window: what denoises a canvas; compressor: None sees the window only; shot_gap: latent frames a cut.
+        """Puts a window's network and a compressor together.
 
-        low_resolution: beyond the paper, a branch beside the compressor: each context token also bears the mean of
-        the patches around its place, embedded as the DiT embeds its own, which the DiT can read from the start.
-        Source: PFP's (arXiv 2512.23851) low-resolution branch; the mean and the shared embedding are our choice.
+        Args:
+            window: what denoises a canvas.
+            compressor: None sees the window only.
+            shot_gap: latent frames a cut.
+            low_resolution: beyond the paper, a branch beside the compressor: each context token also bears the mean of
+                the patches around its place, embedded as the DiT embeds its own, which the DiT can read from the start.
+                Source: PFP's (arXiv 2512.23851) low-resolution branch; mean and shared embedding are our choice.
 
         Raises:
             ValueError: if the compressor cuts a segment into other patches than the backbone.

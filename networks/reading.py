@@ -183,6 +183,9 @@ def weight_files(pretrained: str, subfolder: str = "") -> list[Path]:
         pretrained: a folder; of a name on the hub there are none.
         subfolder: where the model lies inside; "" for the top.
 
+    Returns:
+        Their paths, whether they are there or not.
+
     Raises:
         WrongFileError: if an index is broken.
     """

@@ -20,6 +20,13 @@ from networks.video_network import PATCH
 def to_patches(video: Tensor, patch: int = PATCH) -> Tensor:
     """Latents b c f h w to flattened patches b f s (c p q), of sides `patch`.
 
+    Args:
+        video: latents.
+        patch: side of a token, in latents.
+
+    Returns:
+        b f s (c p q).
+
     Raises:
         ValueError: if the latents' sides are no multiples of it.
     """

@@ -53,6 +53,11 @@ def refuse_sharded(trainer: DictConfig, callbacks: DictConfig, optimizer: DictCo
 def check_sizes(datamodule: DictConfig, codec: Codec, patch: int) -> None:
     """Refuses sizes whose latents do not split into patches of sides `patch`, before a video is made or read.
 
+    Args:
+        datamodule: its config.
+        codec: whose latents are cut.
+        patch: side of a token, in latents.
+
     Raises:
         ValueError: naming the nearest sizes that fit.
     """

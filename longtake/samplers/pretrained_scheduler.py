@@ -32,9 +32,13 @@ class PretrainedScheduler(DiffusersSolver):
     ) -> None:
         """Reads scheduler_config.json.
 
-        pretrained: a folder, or a name on the hub; subfolder: where the scheduler lies inside, "" for the top.
-        settings: in place of the folder's, such as flow_shift. patch: side of the backbone's tokens in latents, for a
-        scheduler that shifts its levels by how many tokens a canvas has (use_dynamic_shifting).
+        Args:
+            pretrained: a folder, or a name on the hub.
+            subfolder: where the scheduler lies inside; "" for the top.
+            num_inference_steps: of a video.
+            settings: in place of the folder's, such as flow_shift.
+            patch: side of the backbone's tokens in latents, for a scheduler that shifts its levels by how many tokens a
+                canvas has (use_dynamic_shifting).
 
         Raises:
             ValueError: if there is no scheduler, it is none of flows, or it does not take a setting.

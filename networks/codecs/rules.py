@@ -95,6 +95,13 @@ def encode_behind_past(
 def check_lengths(num_frames: int, height: int, width: int, codec: Any, patch: int) -> None:
     """Frames, height and width must fit the codec, and its latents patches of sides `patch`.
 
+    Args:
+        num_frames: pixel frames.
+        height: pixels.
+        width: pixels.
+        codec: with time_factor and space_factor.
+        patch: side of a token, in latents.
+
     Raises:
         ValueError: naming the nearest sizes that do.
     """

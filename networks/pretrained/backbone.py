@@ -148,7 +148,14 @@ class PretrainedBackbone(UponBase, VideoNetwork):
         return embed_control(self.control, condition)
 
     def embed(self, video: Tensor, frame_index: Tensor) -> Tensor:
-        """Patches with their absolute place. video: b c f h w; frame_index: b f; returns b f s d, float32.
+        """Patches with their absolute place.
+
+        Args:
+            video: latents b c f h w.
+            frame_index: b f.
+
+        Returns:
+            b f s d, float32.
 
         Raises:
             ValueError: if the latents' sides are no multiples of the patch.

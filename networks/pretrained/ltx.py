@@ -104,10 +104,26 @@ class LtxBackbone(PretrainedBackbone):
         context_attention: ContextAttention,
         patch: Size,
     ) -> None:
-        """Loads an LTXVideoTransformer3DModel in the format of diffusers; arguments as WanBackbone's.
+        """Loads an LTXVideoTransformer3DModel in the format of diffusers.
 
-        latent_fps, space_factor: latent frames a second, and pixels along a side of a latent, by which places are
-        counted in RoPE too.
+        Args:
+            pretrained: a folder, or a name on the hub.
+            subfolder: where the transformer lies inside; "" for the top.
+            dtype: of the loaded weights; what is added to them is float32.
+            channels: of the latents; this and the next three, rope_theta and patch are what the rest of the
+                configuration counts on, and are checked against the model's.
+            width: of its tokens.
+            num_heads: of its attention.
+            text_features: of the text encoder.
+            latent_fps: latent frames a second, by which places are counted, in RoPE too.
+            space_factor: pixels along a side of a latent, by which RoPE counts places.
+            rope_theta: base of RoPE's frequencies.
+            lora_rank: 0 trains all weights; above 0 freezes the loaded ones and trains adapters of that rank.
+            lora_alpha: adapters weigh lora_alpha / lora_rank.
+            checkpoint_activations: computes blocks again in the backward pass.
+            control: what embeds the numbers of every frame, None where there are none; it learns in float32.
+            context_attention: see WanBackbone.
+            patch: side of a token, in latents.
 
         Raises:
             ValueError: if nothing can be loaded from there, it is another kind of model, or a setting does not fit it.

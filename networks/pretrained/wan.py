@@ -111,16 +111,27 @@ class WanBackbone(PretrainedBackbone):
     ) -> None:
         """Loads a WanTransformer3DModel in the format of diffusers.
 
-        pretrained: a folder, or a name on the hub; subfolder: where the transformer lies inside, "" for the top.
-        dtype: of the loaded weights; what is added to them is float32. lora_rank: 0 trains all weights, above 0
-        freezes the loaded ones and trains adapters of that rank, which weigh lora_alpha / lora_rank.
-        channels, width, num_heads, text_features, rope_theta, patch: what the rest of the configuration counts on;
-        checked against the model's. latent_fps: latent frames a second, by which places are counted. control: what
-        embeds the numbers of every frame, None where there are none; it learns in float32 whatever lora_rank is.
-        context_attention: how the video attends to global tokens and memory. "gated" is in an attention of their own,
-        by the same queries, added to that of the video through a gate, one of every channel, that begins at zero: at
-        the start VIN and LoViC are the base to the bit. "joined" is in one softmax with the video, as in our own DiT.
-        Source: zero-initialised attention as in LLaMA-Adapter (arXiv 2303.16199); a gate a channel is our choice.
+        Args:
+            pretrained: a folder, or a name on the hub.
+            subfolder: where the transformer lies inside; "" for the top.
+            dtype: of the loaded weights; what is added to them is float32.
+            channels: of the latents; this and the next three, rope_theta and patch are what the rest of the
+                configuration counts on, and are checked against the model's.
+            width: of its tokens.
+            num_heads: of its attention.
+            text_features: of the text encoder.
+            latent_fps: latent frames a second, by which places are counted.
+            rope_theta: base of RoPE's frequencies.
+            lora_rank: 0 trains all weights; above 0 freezes the loaded ones and trains adapters of that rank.
+            lora_alpha: adapters weigh lora_alpha / lora_rank.
+            checkpoint_activations: computes blocks again in the backward pass.
+            control: what embeds the numbers of every frame, None where there are none; it learns in float32.
+            context_attention: how the video attends to global tokens and memory. "gated" is in an attention of their
+                own, by the same queries, added to that of the video through a gate, one of every channel, that begins
+                at zero: at the start VIN and LoViC are the base to the bit. "joined" is in one softmax with the video,
+                as in our own DiT. Source: zero-initialised attention as in LLaMA-Adapter (arXiv 2303.16199); a gate a
+                channel is our choice.
+            patch: side of a token, in latents.
 
         Raises:
             ValueError: if nothing can be loaded from there, it is another kind of model than a text-to-video one with
