@@ -56,7 +56,7 @@ def test_the_command_says_what_it_can_do(installed, tmp_path):
     wrong = run(installed, tmp_path / "b", "generat")
     assert wrong.returncode == 2
     for ended in (helped, wrong):
-        assert "usage: longtake {train|cache|generate|evaluate|export|testbed|cost|vbench}" in ended.stderr
+        assert "usage: longtake {train|cache|generate|evaluate|export|testbed|studio|cost|vbench}" in ended.stderr
     missing = run(installed, tmp_path / "b", "generate", "output=o", "weights=nowhere")
     assert missing.returncode == 2
     assert "error: weights=nowhere: no such file or folder" in missing.stderr

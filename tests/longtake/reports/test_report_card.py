@@ -85,7 +85,7 @@ def test_good_videos_are_scored_and_bad_ones_named(folder, tmp_path):
     assert (still["psnr"], fade["psnr"]) == (100.0, None)
     assert card.summary["flicker"]["videos"] == 2
     assert card.summary["flicker"]["mean"] == pytest.approx((fade["flicker"] + still["flicker"]) / 2)
-    assert card.summary["seam"] == {"mean": still["seam"], "std": None, "videos": 1}
+    assert card.summary["seam"] == {"mean": still["seam"], "std": None, "videos": 1, "higher_is_better": False}
     assert card.notes == []
 
 
