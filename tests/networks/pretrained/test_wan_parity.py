@@ -231,7 +231,7 @@ def test_diffusers_loads_the_adapters(wan, run, tmp_path):
     assert len(load_file(tmp_path / LORA)) == 2 * 2 * 4 * 2
     theirs = WanPipeline.from_pretrained(wan[1])
     noisy, text, plain = through(theirs.transformer)
-    theirs.load_lora_weights(str(tmp_path))
+    theirs.load_lora_weights(str(tmp_path), weight_name="pytorch_lora_weights.safetensors")
     made = through(theirs.transformer)[2]
     network = pipeline.module.network
     index = torch.arange(3.0).unsqueeze(0)
