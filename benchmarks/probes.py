@@ -3,7 +3,6 @@
 import ctypes
 import gc
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from longtake.process import settle
+from longtake.process import peak_resident_gib, settle
 
 settle()  # before torch loads; see docs/troubleshooting.md
 
@@ -21,7 +20,7 @@ from hydra.utils import instantiate
 from benchmarks import ROOT
 from benchmarks.setups import CHANNELS, SETUPS, SMALL, build_network, compose_config, example
 
-STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+CLEAR_REFS = Path("/proc/self/clear_refs")
 MIB = 2**20
 
 
@@ -50,10 +49,7 @@ class Peak:
         if self.device == "cuda":
             torch.cuda.synchronize()
             return torch.cuda.max_memory_allocated() / MIB
-        if not STATUS.exists():
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (MIB if sys.platform == "darwin" else 1024)
-        lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
-        return int(lines["VmHWM"].split()[0]) / 1024
+        return 1024 * peak_resident_gib()
 
     def result(self) -> dict[str, float]:
         """mib: in all; above_mib: above what was held at the start."""
