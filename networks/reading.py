@@ -1,7 +1,6 @@
 """Files that may come from anybody: read within bounds, with the usual broken downloads told apart in one sentence."""
 
 import json
-import pickle
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,11 +14,9 @@ from torch import Tensor
 MOST_TEXT_BYTES = 32 << 20
 """Of a config or a tokenizer; the largest tokenizer.json in use, mT5's, has 16 MB."""
 
-UNREADABLE = (
-    *(OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError, EOFError),
-    *(SafetensorError, pickle.UnpicklingError),
-)
-"""What libraries raise for a model's files that are broken or of another kind."""
+UNREADABLE = (Exception,)
+"""What libraries raise for a model's files that are broken or of another kind: anything (`tokenizers` raises Exception
+itself, `transformers` errors of its own that are no ValueError)."""
 
 _LFS, _PAGE = b"version https://git-lfs", (b"<!doctype", b"<html")
 _AGAIN = "download it again, for example by `hf download`"
@@ -211,9 +208,40 @@ def _check_types(path: Path) -> None:
 
 
 def reason_of(error: BaseException) -> str:
-    """A library's error in one line: its first line, or its kind where it says nothing."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+    """A library's error in one line.
+
+    Args:
+        error: what was raised.
+
+    Returns:
+        Its kind and what it says, up to 300 characters.
+
+    Raises:
+        MemoryError: the error itself, where memory is what was wanting: the files are not to blame.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        raise error
+    said = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+@contextmanager
+def refused(what: str) -> Iterator[None]:
+    """Whatever a library raises over a model's files becomes one sentence.
+
+    Args:
+        what: the sentence's beginning, such as "codec: no AutoencoderKLWan could be loaded from 'FOLDER'".
+
+    Raises:
+        WrongFileError: `what` and the library's reason, in one line.
+        MemoryError: as it is; see `reason_of`.
+    """
+    try:
+        yield
+    except WrongFileError:
+        raise
+    except UNREADABLE as error:
+        raise WrongFileError(f"{what}: {reason_of(error)}") from error
 
 
 def _check_json(path: Path) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from networks.fingerprint import Setting, fingerprint_of
 from networks.ranges import Dtype, Size, Text
-from networks.reading import UNREADABLE, check_pretrained, reason_of
+from networks.reading import WrongFileError, check_pretrained, refused
 
 log = logging.getLogger(__name__)
 
@@ -245,16 +245,24 @@ class T5Text(PretrainedText):
             )
         for inner in (subfolder, tokenizer_subfolder):
             check_pretrained(pretrained, inner)
-        try:
+        place = f"{pretrained}/{subfolder}" if subfolder else pretrained
+        with refused(f"text: no T5 encoder could be loaded from '{place}'"):
             config = AutoConfig.from_pretrained(pretrained, subfolder=subfolder)
             if config.model_type not in kinds:
-                raise ValueError(f"it is of type '{config.model_type}', not one of {', '.join(kinds)}")
+                raise WrongFileError(
+                    f"text: no T5 encoder could be loaded from '{place}': it is of type '{config.model_type}', not one "
+                    f"of {', '.join(kinds)}"
+                )
             model = kinds[config.model_type].from_pretrained(pretrained, subfolder=subfolder, dtype=DTYPES[dtype])
+        place = f"{pretrained}/{tokenizer_subfolder}" if tokenizer_subfolder else pretrained
+        with refused(f"text: no tokenizer could be loaded from '{place}'"):
             tokenizer = AutoTokenizer.from_pretrained(pretrained, subfolder=tokenizer_subfolder)
-        except UNREADABLE as error:
-            place = f"{pretrained}/{subfolder}" if subfolder else pretrained
-            raise ValueError(f"text: no T5 encoder could be loaded from '{place}': {reason_of(error)}") from error
         _check_features(features, config.d_model, pretrained)
+        if len(tokenizer) > config.vocab_size:
+            raise ValueError(
+                f"text: the tokenizer in '{pretrained}' knows {len(tokenizer)} tokens, but the encoder beside it only "
+                f"{config.vocab_size}: download both again, from one model"
+            )
         super().__init__(tokenizer=tokenizer, model=model, features=features, max_length=max_length, padding=padding)
         self.clean, self.reads_empty, self.reads_padding = clean, reads_empty, reads_padding
 

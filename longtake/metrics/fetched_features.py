@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from longtake.metrics.features import Fit, TimmFeatures
 from longtake.metrics.hub import refusal
-from networks.reading import UNREADABLE, check_pretrained, read_json
+from networks.reading import UNREADABLE, check_pretrained, read_json, reason_of, refused
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionModelWithProjection
@@ -36,22 +37,25 @@ def timm_features(*, model_name: str, size: int = 224, setting: str = "features"
         source, overlay = f"local-dir:{model_name}", None
         check_pretrained(model_name)
         kept = read_json(config)
-        full_name = f"{kept.get('architecture')}.{kept.get('pretrained_cfg', {}).get('tag')}"
+        about = kept.get("pretrained_cfg")
+        full_name = f"{kept.get('architecture')}.{about.get('tag') if isinstance(about, dict) else None}"
     elif timm.is_model(model_name):
         source, overlay, full_name = model_name, _weights_at_hand(model_name, setting), model_name
     else:
         raise ValueError(f"{setting}: timm has no model '{model_name}'; timm.list_models() names them")
     is_dino = full_name.startswith("vit_") and full_name.endswith(".dino")
     given: dict[str, Any] = {"dynamic_img_size": True} if is_dino else {}
-    try:
-        model = timm.create_model(source, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **given)
-    except UNREADABLE as error:
-        raise ValueError(f"{setting}: its weights cannot be read ({error}); {WAYS_OUT}") from error
-    wanted = resolve_model_data_config(model)
     fit: Fit = "short side" if is_dino else "stretched"
     # what is kept of stretched frames is not to be taken for this
     name = f"{full_name}, short side {size}" if is_dino else model_name
-    return TimmFeatures(model=model, name=name, mean=wanted["mean"], std=wanted["std"], size=size, fit=fit)
+    try:
+        model = timm.create_model(source, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **given)
+        wanted = resolve_model_data_config(model)
+        features = TimmFeatures(model=model, name=name, mean=wanted["mean"], std=wanted["std"], size=size, fit=fit)
+        features(torch.zeros(1, 3, size, size))  # timm looks at many a setting only then
+    except UNREADABLE as error:
+        raise ValueError(f"{setting}: '{model_name}' cannot be used ({reason_of(error)}); {WAYS_OUT}") from error
+    return features
 
 
 def _weights_at_hand(model_name: str, setting: str) -> dict[str, str] | None:
@@ -86,7 +90,8 @@ def clip_features(*, model_name: str, setting: str = "features") -> TimmFeatures
     try:
         model = CLIPVisionModelWithProjection.from_pretrained(model_name, local_files_only=True)
     except UNREADABLE as error:
-        reason = refusal(model_name) if model_name.count("/") == 1 and not Path(model_name).exists() else str(error)
+        on_hub = model_name.count("/") == 1 and not Path(model_name).exists()
+        reason = refusal(model_name) if on_hub else reason_of(error)
         if reason:
             raise ValueError(
                 f"{setting}: '{model_name}' is neither a folder with a CLIP nor to be had ({reason}); {WAYS_OUT}"
@@ -96,7 +101,10 @@ def clip_features(*, model_name: str, setting: str = "features") -> TimmFeatures
     mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
     size: Any = model.config.image_size
     name = f"{model_name}, middle square"  # what is kept of stretched frames is not to be taken for this
-    return TimmFeatures(model=_ImageEmbeddings(model), name=name, mean=mean, std=std, size=size, fit="centre")
+    features = TimmFeatures(model=_ImageEmbeddings(model), name=name, mean=mean, std=std, size=size, fit="centre")
+    with refused(f"{setting}: the CLIP in '{model_name}' cannot be used"):
+        features(torch.zeros(1, 3, size, size))  # transformers looks at many a setting only then
+    return features
 
 
 def _from_hub(model_name: str, setting: str) -> "CLIPVisionModelWithProjection":
@@ -104,8 +112,8 @@ def _from_hub(model_name: str, setting: str) -> "CLIPVisionModelWithProjection":
 
     try:
         return CLIPVisionModelWithProjection.from_pretrained(model_name)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{setting}: fetching '{model_name}' failed ({error}); {WAYS_OUT}") from error
+    except UNREADABLE as error:
+        raise ValueError(f"{setting}: fetching '{model_name}' failed ({reason_of(error)}); {WAYS_OUT}") from error
 
 
 class _ImageEmbeddings(nn.Module):

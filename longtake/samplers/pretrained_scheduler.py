@@ -1,5 +1,6 @@
 """The scheduler of a pretrained base: the steps that its own pipeline takes."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from longtake.samplers.diffusers_solver import FLOW_SETTINGS, DiffusersSolver, Setting
 from networks.ranges import Size, Text
-from networks.reading import UNREADABLE, check_pretrained, read_json, reason_of
+from networks.reading import check_pretrained, read_json, refused
 from networks.video_network import PATCH
 
 
@@ -55,6 +56,19 @@ class PretrainedScheduler(DiffusersSolver):
                 )
         super().__init__(scheduler=name, num_inference_steps=num_inference_steps, settings=settings)
         self._config, self.patch = merged, patch
+        with refused(f"sampler: scheduler_config.json in '{place}' cannot be used"):
+            self._try_out()
+
+    def _try_out(self) -> None:
+        """Takes a step on a small canvas: diffusers looks at many a setting only then."""
+        canvas = torch.ones(1, 1, 1, 4 * self.patch, 4 * self.patch)
+        scheduler = self._new_scheduler(canvas)
+        levels = torch.as_tensor(scheduler.sigmas).tolist()
+        if not all(math.isfinite(level) for level in [*levels, *self._times(scheduler)]):
+            raise ValueError(f"its levels of noise are no numbers: {levels}")
+        if sorted(levels, reverse=True) != levels or levels[0] == levels[-1]:
+            raise ValueError(f"its levels of noise do not fall: {levels}")
+        scheduler.step(canvas, scheduler.timesteps[0], canvas, return_dict=False)
 
     def _new_scheduler(self, noise: Tensor) -> Any:
         import diffusers
@@ -92,7 +106,5 @@ def _read(pretrained: str, subfolder: str) -> dict[str, Any]:
     path = Path(pretrained, subfolder, "scheduler_config.json")
     if path.is_file():
         return read_json(path)
-    try:
+    with refused(f"sampler: no scheduler_config.json in '{path.parent}'"):
         return dict(UniPCMultistepScheduler.load_config(pretrained, subfolder=subfolder))
-    except UNREADABLE as error:
-        raise ValueError(f"sampler: no scheduler_config.json in '{path.parent}': {reason_of(error)}") from error

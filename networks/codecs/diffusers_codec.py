@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from networks.codecs.rules import check_size, encode_behind_past, num_latent_frames, num_pixel_frames
 from networks.fingerprint import Setting, fingerprint_of
 from networks.ranges import Dtype, Size, Text
-from networks.reading import UNREADABLE, check_pretrained, reason_of
+from networks.reading import check_pretrained, refused
 
 CLASS_NAMES = ("AutoencoderKLWan", "AutoencoderKLLTXVideo", "AutoencoderKLHunyuanVideo")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -73,13 +73,15 @@ class DiffusersCodec(nn.Module):
         self.class_name = class_name
         self.posterior = posterior
         self.tiling = tiling
-        self.channels, self.time_factor, self.space_factor = _sizes(class_name, self.model)
+        with refused(f"codec: config.json of the {class_name} in '{pretrained}' does not fit its weights"):
+            self.channels, self.time_factor, self.space_factor = _sizes(class_name, self.model)
+            mean, std = _statistics(self.model, self.channels)
+            _try_out(self.model, self.time_factor, self.space_factor)
         if channels != self.channels:
             raise ValueError(
                 f"codec: channels is {channels}, but '{pretrained}' has {self.channels}: "
                 f"set codec.channels={self.channels}"
             )
-        mean, std = _statistics(self.model, self.channels)
         self.register_buffer("latents_mean", mean, persistent=False)
         self.register_buffer("latents_std", std, persistent=False)
 
@@ -228,12 +230,10 @@ def _load(class_name: str, pretrained: str, subfolder: str, dtype: torch.dtype) 
 
     place = f"{pretrained}/{subfolder}" if subfolder else pretrained
     check_pretrained(pretrained, subfolder)
-    try:
+    with refused(f"codec: no {class_name} could be loaded from '{place}'"):
         kind = getattr(diffusers, class_name)
         # autoencoders are small: loading them frugally would only ask for one more library
         model = kind.from_pretrained(pretrained, subfolder=subfolder, torch_dtype=dtype, low_cpu_mem_usage=False)
-    except UNREADABLE as error:
-        raise ValueError(f"codec: no {class_name} could be loaded from '{place}': {reason_of(error)}") from error
     return model.eval().requires_grad_(False)
 
 
@@ -255,4 +255,20 @@ def _statistics(model: Any, channels: int) -> tuple[Tensor, Tensor]:
     mean = torch.as_tensor(stored.get("latents_mean", [0.0] * channels))
     std = torch.as_tensor(stored.get("latents_std", [1.0] * channels))
     scale = stored.get("scaling_factor", 1.0)
+    for name, values in (("latents_mean", mean), ("latents_std", std)):
+        if values.shape != (channels,) or not values.isfinite().all():
+            raise ValueError(f"{name} must be {channels} numbers, one a channel")
+    if scale * std.min() <= 0:
+        raise ValueError("latents_std and scaling_factor must be above 0")
     return rearrange(mean.float(), "c -> c 1 1 1"), rearrange(std.float() / scale, "c -> c 1 1 1")
+
+
+@torch.no_grad()
+def _try_out(model: Any, time_factor: int, space_factor: int) -> None:
+    """Encodes the smallest clip: a library looks at many a setting only then."""
+    if model.device.type == "meta":
+        return
+    clip = torch.zeros(1, 3, time_factor + 1, space_factor, space_factor, dtype=model.dtype)
+    found = tuple(model.encode(clip).latent_dist.mode().shape[2:])
+    if found != (2, 1, 1):
+        raise ValueError(f"{tuple(clip.shape[2:])} frames, rows and columns become {found} instead of (2, 1, 1)")

@@ -134,6 +134,6 @@ def test_weights_that_were_fetched_before_need_no_hub(monkeypatch):
         raise NoModelIsMade
 
     monkeypatch.setattr("timm.create_model", asked_for)
-    with pytest.raises(NoModelIsMade):
+    with pytest.raises(ValueError, match="NoModelIsMade"):
         fetched_features.timm_features(model_name="vit_base_patch16_224.dino")
     assert asked[0]["pretrained_cfg_overlay"] == {"file": "/kept/timm/vit_base_patch16_224.dino/model.safetensors"}
