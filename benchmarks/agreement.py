@@ -34,7 +34,7 @@ from benchmarks.trained import RESAMPLES, cell, groups_of, interval
 from datamodules.video_datamodule import VideoDataModule
 from longtake.generation import generate
 from longtake.releases.reading import load_run
-from longtake.rollouts.whole import Whole
+from longtake.rollouts.single_pass import SinglePass
 from longtake.samplers.guidance import ClassifierFreeGuidance
 from networks.interfaces import Condition, VideoBatch
 
@@ -124,7 +124,7 @@ def build_data(overrides: list[str], num_clips: int) -> VideoDataModule:
 def sample(module: Any, batch: VideoBatch, noise: Tensor, ablation: str | None) -> Tensor:
     """Latents from the captions of real videos."""
     condition = Condition(batch.frame_index - batch.frame_index[:, :1], batch.text, batch.text_mask)
-    settings = {"rollout": Whole(network_part=""), "guidance": ClassifierFreeGuidance(scale=1.0)}
+    settings = {"rollout": SinglePass(network_part=""), "guidance": ClassifierFreeGuidance(scale=1.0)}
     return generate(module, noise, condition, **settings, without=() if ablation is None else (ablation,))
 
 

@@ -61,7 +61,7 @@ class Job(NamedTuple):
 def config_of(job: Job) -> DictConfig:
     """The training config of a job."""
     setup, case = SETUPS[job.preset], CASES[job.case]
-    rollout = f"rollout={job.rollout or ('segmentwise' if case.remembers else 'whole')}"
+    rollout = f"rollout={job.rollout or ('segmentwise' if case.remembers else 'single_pass')}"
     own = setup.vin_only if job.case == "vin" else ()
     return compose_config((*case.overrides, rollout, f"sampler.num_inference_steps={STEPS}", *setup.shared, *own))
 

@@ -39,9 +39,14 @@ from longtake.compat.torch import flop_counter
 FRAMES, REFERENCE, VIDEO_FRAMES = [65, 257, 1025], 257, 129
 WINDOW, SEGMENT, HYBRID_SEGMENT = 37, 53, 93
 """Pixel frames of a window of ten latents; of a segment of ten, or twenty, with two latents of room on both sides."""
-BACKBONE = ("full", "autoregressive", "anchored", "free_noise", "gen_l_video", "spectral_blending")
-VIDEOS = (("vin", "whole"), *(("vin", name) for name in BACKBONE), ("lovic", "segmentwise"), ("hybrid", "segmentwise"))
-WITH_VIN = (("vin", ""), ("hybrid", ""), ("vin", "whole"), ("hybrid", "segmentwise"))
+BACKBONE = ("full_attention", "autoregressive", "anchored", "free_noise", "gen_l_video", "spectral_blending")
+VIDEOS = (
+    ("vin", "single_pass"),
+    *(("vin", name) for name in BACKBONE),
+    ("lovic", "segmentwise"),
+    ("hybrid", "segmentwise"),
+)
+WITH_VIN = (("vin", ""), ("hybrid", ""), ("vin", "single_pass"), ("hybrid", "segmentwise"))
 """What takes its speed from VIN's step; the others take the DiT's."""
 WITHIN = {"flops": 0.02, "memory": 0.15}
 Record = dict[str, Any]

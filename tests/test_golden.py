@@ -24,10 +24,10 @@ FILE = Path(__file__).parent / "golden.json"
 TOLERANCE = 2e-3
 """Of dot products, in units of the result's norm: kernels of other CPUs round otherwise, and two steps amplify it."""
 
-VIN = ("whole", "full", "autoregressive", "free_noise", "gen_l_video", "spectral_blending", "anchored")
+VIN = ("single_pass", "full_attention", "autoregressive", "free_noise", "gen_l_video", "spectral_blending", "anchored")
 TAKES = [("vin_freedoom_64", rollout) for rollout in VIN] + [
-    *(("lovic_freedoom_64", rollout) for rollout in ("segmentwise", "whole", "autoregressive", "full")),
-    *(("vin_lovic_freedoom_64", rollout) for rollout in ("segmentwise", "whole")),
+    *(("lovic_freedoom_64", rollout) for rollout in ("segmentwise", "single_pass", "autoregressive", "full_attention")),
+    *(("vin_lovic_freedoom_64", rollout) for rollout in ("segmentwise", "single_pass")),
 ]
 SHORT = ["num_frames=77", "num_inference_steps=2", 'prompt="A marine in red, walking"', "seed=3"]
 SMALL = [
@@ -87,9 +87,8 @@ def check(name: str, result: torch.Tensor) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("weights", "rollout"), TAKES)
 def test_a_take_is_the_same(weights, rollout, tmp_path):
-    own = {"segmentwise": [], "whole": []}.get(rollout, [])
     chosen = [] if rollout == "segmentwise" else [f"rollout={rollout}"]
-    cfg = composed("generate", f"weights={ROOT / 'weights' / weights}", f"output={tmp_path}", *chosen, *SHORT, *own)
+    cfg = composed("generate", f"weights={ROOT / 'weights' / weights}", f"output={tmp_path}", *chosen, *SHORT)
     take = Take(cfg)
     check(f"{weights} {rollout}", take.latents(cfg.prompt, cfg.seed, lambda *_: None))
 

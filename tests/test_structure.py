@@ -162,8 +162,8 @@ def test_planted_imports_are_caught():
         ("datamodules/tables.py", "from networks import vin"): "networks.vin",
         ("datamodules/tables.py", "from networks.codecs.causal import Down"): "networks.codecs.causal.Down",
         ("longtake/video.py", "def f():\n    from hydra.utils import get_class"): "hydra.utils",
-        ("longtake/rollouts/whole.py", "from longtake.cli.take import x"): "longtake.cli.take.x",
-        ("longtake/rollouts/whole.py", "from datamodules import tables"): "datamodules.tables",
+        ("longtake/rollouts/single_pass.py", "from longtake.cli.take import x"): "longtake.cli.take.x",
+        ("longtake/rollouts/single_pass.py", "from datamodules import tables"): "datamodules.tables",
         ("longtake/metrics/drift.py", "import lightning_modules.tasks"): "lightning_modules.tasks",
         ("train.py", "import longtake.video"): "longtake.video",
         ("lightning_modules/denoising.py", "import omegaconf"): "omegaconf",
@@ -175,7 +175,7 @@ def test_planted_imports_are_caught():
     assert "loads transformers early" in faults("networks/text.py", "import transformers")
     assert "loads av early" in faults("networks/text.py", "try:\n    import av\nexcept ImportError:\n    pass")
     asks = "asks what a config builds (_target_)"
-    assert asks in faults("longtake/rollouts/whole.py", "x = node['_target_']")
+    assert asks in faults("longtake/rollouts/single_pass.py", "x = node['_target_']")
     assert "writes a file in place, line 2" in faults("longtake/video.py", "x = 1\npath.write_text('a')")
     assert "writes a file in place, line 1" in faults("longtake/video.py", "shutil.copyfile(a, b)")
     assert "imports . relatively" in faults("lightning_modules/denoising.py", "from . import runs")

@@ -34,7 +34,7 @@ PARITY = "rollout.context_frames=6"
 
 The anchor stands beside them. StreamingT2V's own share would be 5 of 10.
 """
-ROLLOUTS = ("full", "autoregressive", "anchored", "free_noise", "gen_l_video", "spectral_blending")
+ROLLOUTS = ("autoregressive", "anchored", "free_noise", "gen_l_video", "spectral_blending")
 CONTINUING = ("autoregressive", "anchored")
 METHODS = {
     method.name: method
@@ -48,6 +48,7 @@ METHODS = {
             Method(f"vin_keyframes_{seconds}", "vin", (EARLY, f"+network.interface.keyframe_seconds={seconds}"))
             for seconds in ("0.5", "0.2")
         ),
+        Method("full", "vin", ("rollout=full_attention",)),
         *(
             Method(rollout, "vin", (f"rollout={rollout}", *((PARITY,) if rollout in CONTINUING else ())))
             for rollout in ROLLOUTS

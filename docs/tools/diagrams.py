@@ -7,7 +7,7 @@ import yaml
 
 from longtake.rollouts.autoregressive import Autoregressive
 from longtake.rollouts.segmentwise import Segmentwise
-from longtake.rollouts.whole import Whole
+from longtake.rollouts.single_pass import SinglePass
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "docs" / "concepts"
@@ -169,7 +169,7 @@ def lovic():
 def canvases():
     """The canvases that three rollouts plan for the same 40 latent frames."""
     rollouts = [
-        ("whole", "VIN: one canvas, whose chunks (between the red lines) are denoised in parallel", Whole),
+        ("single_pass", "VIN: one canvas, whose chunks (between the red lines) are denoised in parallel", SinglePass),
         ("autoregressive", "each window knows the last frames of the one before", Autoregressive),
         ("segmentwise", "LoViC: each segment also remembers finished ones as context tokens", Segmentwise),
     ]

@@ -13,7 +13,7 @@ from longtake.releases.reading import Config
 from longtake.rollouts.rollout import Rollout
 from longtake.settings.check import check_groups
 
-WHOLE = {"_target_": "longtake.rollouts.whole.Whole", "network_part": ""}
+SINGLE_PASS = {"_target_": "longtake.rollouts.single_pass.SinglePass", "network_part": ""}
 """The rollout of weights that name none."""
 
 
@@ -38,7 +38,7 @@ def with_changes(trained: Config, cfg: DictConfig) -> Config:
     kept = {key: value for key, value in trained.items() if "_target_" not in changes.get(key, {})}
     merged: Any = OmegaConf.merge(kept, changes)
     check_groups(tree_of(merged), list(changes))
-    return {**plain(merged), "rollout": _rollout(cfg, trained.get("rollout", WHOLE))}
+    return {**plain(merged), "rollout": _rollout(cfg, trained.get("rollout", SINGLE_PASS))}
 
 
 def _group_changes(cfg: DictConfig) -> dict[str, Any]:

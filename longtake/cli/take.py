@@ -25,6 +25,7 @@ from longtake.process import peak_resident_gib, set_matmul_precision
 from longtake.releases.disclosure import public_name, refuse_secrets
 from longtake.releases.parts import refuse_no_videos
 from longtake.releases.reading import Config, read_run, weights_hash
+from longtake.releases.renamed import hashed
 from longtake.rollouts.checks import check_network, check_ratios
 from longtake.rollouts.plan import chunk_boundaries
 from longtake.rollouts.window_cache import WindowCache
@@ -167,7 +168,7 @@ class Take:
     @property
     def settings(self) -> str:
         """Hash of all that determines a video but its prompt and seed."""
-        return self.fingerprint(self.rollout_config, self.num_latents)
+        return self.fingerprint(hashed(self.rollout_config), self.num_latents)
 
     def latents(self, prompt: str, seed: int, on_step: Callable[..., None], keep: WindowCache | None = None) -> Tensor:
         """One video's latents, 1 c f h w; the same seed gives the same video whatever else is made."""

@@ -36,7 +36,7 @@ def check_together(cfg: DictConfig) -> None:
     if rollout == "Segmentwise" and network and network != "LoViCNetwork":
         raise ValueError(
             "rollout=segmentwise remembers what it has made, which network=lovic and vin_lovic can: use one of them, "
-            "or rollout=whole"
+            "or rollout=single_pass"
         )
 
 

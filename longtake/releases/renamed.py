@@ -10,8 +10,12 @@ MOVED = {
     "lightning_modules.reconstruction.RateLaw": "lightning_modules.reconstruction.RatioSampler",
     "lightning_modules.remembering": "lightning_modules.memory",
     "lightning_modules.compressing.CompressingModule": "lightning_modules.compression.CompressionModule",
+    "longtake.rollouts.whole.Whole": "longtake.rollouts.single_pass.SinglePass",
 }
-"""Old packages, modules and classes, and what they are now. An entry is never taken out."""
+"""Old packages, modules and classes, and what they are now, oldest first. An entry is never taken out."""
+
+HASHED = {"longtake.rollouts.single_pass.SinglePass": "longtake.rollouts.whole.Whole"}
+"""Classes by whose older name finished videos are found: a video's hash of settings holds the class of its rollout."""
 
 ARGUMENTS = {
     "lightning_modules.tasks.TaskSampler": {
@@ -38,21 +42,31 @@ TYPED = {
     "lightning_module.compressor_lr_share": "lightning_module.compressor_lr_scale",
     "scheduler.last_share": "scheduler.min_lr_ratio",
     "rate": "compression_ratio",
+    "rollout=whole": "rollout=single_pass",
+    "rollout=full": "rollout=full_attention",
+    "rollouts.whole": "rollouts.single_pass",
+    "rollouts.full": "rollouts.full_attention",
     **{
         f"{group}.{old}": f"{group}.{new}"
         for group in ("rollout", "rollouts.segmentwise")
         for old, new in ARGUMENTS["longtake.rollouts.segmentwise.Segmentwise"].items()
     },
 }
-"""Old settings and choices of the command line, and what they are called now."""
+"""Old settings, groups of settings and choices of the command line, and what they are called now."""
 
 
 def renamed(target: str) -> str:
-    """Today's dotted name of a class or function."""
+    """Today's dotted name of a class or function, which may have moved more than once."""
     for old, new in MOVED.items():
         if target == old or target.startswith(f"{old}."):
-            return new + target.removeprefix(old)
+            target = new + target.removeprefix(old)
     return target
+
+
+def hashed(node: dict[str, Any]) -> dict[str, Any]:
+    """A part of a config as a video's hash of settings has it, so that videos made under an older name are found."""
+    target = node["_target_"]
+    return {**node, "_target_": HASHED.get(target, target)}
 
 
 def renamed_arguments(node: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +79,8 @@ def renamed_setting(typed: Sequence[str]) -> str | None:
     """The answer to the first argument of a command line that has another name now; None where there is none."""
     for argument in typed:
         plain = argument.lstrip("+~")
+        key = plain.partition("=")[0]
         for old, new in TYPED.items():
-            if plain == old or plain.partition("=")[0] == old:
+            if plain == old or key == old or key.startswith(f"{old}."):
                 return f"{old} is called {new} now: type {new}{plain.removeprefix(old)}"
     return None

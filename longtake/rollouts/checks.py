@@ -31,7 +31,7 @@ def unfit(rollout: Rollout, network: VideoNetwork, weights: str = "") -> str:
     if hybrid and rollout.network_part and any(canvas.joins is None for canvas in rollout.plan(1)):
         return (
             f"rollout={rollout.name} runs the DiT alone, which in the hybrid lies within the window: use "
-            "rollout=whole, or weights of network=vin or lovic"
+            "rollout=single_pass, or weights of network=vin or lovic"
         )
     return ""
 

@@ -47,7 +47,7 @@ def test_peaks_come_from_one_process_for_all(monkeypatch):
         return type("Done", (), {"stdout": "noise\n[1.5, 2.5]\n"})
 
     monkeypatch.setattr(cost_cases.subprocess, "run", run)
-    jobs = [cost_cases.Job("dit_tiny", "vin", 9, ""), cost_cases.Job("dit_tiny", "vin", 9, "whole")]
+    jobs = [cost_cases.Job("dit_tiny", "vin", 9, ""), cost_cases.Job("dit_tiny", "vin", 9, "single_pass")]
     assert cost_cases.in_process(jobs, "cpu", {"A": "1"}) == [1.5, 2.5]
     assert asked["env"] == {"A": "1"}
     assert [cost_cases.Job(*job) for job in asked["jobs"]] == jobs

@@ -12,13 +12,16 @@ from longtake.objectives import FlowPrediction, LinearPath, NoWeight, Objective,
 from longtake.parallel import Mesh, check_sizes, make_mesh, spread
 from longtake.rollouts.gen_l_video import GenLVideo
 from longtake.rollouts.segmentwise import Segmentwise
-from longtake.rollouts.whole import Whole
+from longtake.rollouts.single_pass import SinglePass
 from longtake.samplers import ClassifierFreeGuidance, Euler, NestedGuidance
 from networks.chunks import call_sizes, plan_windows, windows_of
 from networks.processes import Processes
 
 FRAMES = 22  # six windows of VIN
-WHOLE = {"network_part": ""}
+
+
+def one_pass():
+    return SinglePass(network_part="")
 
 
 def gen_l_video():
@@ -43,13 +46,13 @@ def split():
 
 
 CASES = {
-    **{fusion: (lambda fusion=fusion: tiny_vin(fusion=fusion), lambda: Whole(**WHOLE), plain)
+    **{fusion: (lambda fusion=fusion: tiny_vin(fusion=fusion), one_pass, plain)
        for fusion in ("none", "early", "mid", "late", "all")},
-    "two at once": (lambda: tiny_vin(fusion="all", windows_per_call=2), lambda: Whole(**WHOLE), plain),
-    "pooled": (lambda: tiny_vin(plan=True, fusion="all"), lambda: Whole(**WHOLE), plain),
-    "one pass": (tiny_vin, lambda: Whole(**WHOLE), lambda: ClassifierFreeGuidance(scale=1.0)),
-    "in part": (lambda: tiny_vin(fusion="all"), lambda: Whole(**WHOLE), in_part),
-    "split": (lambda: tiny_vin(fusion="all"), lambda: Whole(**WHOLE), split),
+    "two at once": (lambda: tiny_vin(fusion="all", windows_per_call=2), one_pass, plain),
+    "pooled": (lambda: tiny_vin(plan=True, fusion="all"), one_pass, plain),
+    "one pass": (tiny_vin, one_pass, lambda: ClassifierFreeGuidance(scale=1.0)),
+    "in part": (lambda: tiny_vin(fusion="all"), one_pass, in_part),
+    "split": (lambda: tiny_vin(fusion="all"), one_pass, split),
     "hybrid": (lambda: tiny_lovic(tiny_vin(fusion="all")), segmentwise, plain),
     "gen_l_video": (tiny_vin, gen_l_video, plain),
     "gen_l_video of a dit": (tiny_dit, gen_l_video, split),
@@ -179,11 +182,11 @@ def test_a_mesh_that_does_not_multiply_out_is_refused(world, chunks, guidance, w
 @pytest.mark.parametrize(
     ("network", "rollout", "guidance", "mesh", "words"),
     [
-        (tiny_vin, Whole(**WHOLE), plain(), Mesh(chunks=Processes(0, 7)), "parallel.chunks=7 leaves .* at most 6"),
-        (tiny_dit, Whole(**WHOLE), plain(), Mesh(chunks=Processes(0, 2)), "use parallel.chunks=1, and share out"),
-        (tiny_vin, Whole(**WHOLE), ClassifierFreeGuidance(scale=1.0), Mesh(guidance=Processes(0, 2)),
+        (tiny_vin, one_pass(), plain(), Mesh(chunks=Processes(0, 7)), "parallel.chunks=7 leaves .* at most 6"),
+        (tiny_dit, one_pass(), plain(), Mesh(chunks=Processes(0, 2)), "use parallel.chunks=1, and share out"),
+        (tiny_vin, one_pass(), ClassifierFreeGuidance(scale=1.0), Mesh(guidance=Processes(0, 2)),
          r"parallel.guidance=2 leaves .* asks the network 1 time\(s\) a step"),
-        (tiny_vin, Whole(**WHOLE), plain(), Mesh(guidance=Processes(0, 3)), "use parallel.guidance=2 or fewer"),
+        (tiny_vin, one_pass(), plain(), Mesh(guidance=Processes(0, 3)), "use parallel.guidance=2 or fewer"),
     ],
 )  # fmt: skip
 def test_processes_without_work_are_refused(network, rollout, guidance, mesh, words):

@@ -136,7 +136,10 @@ def test_a_segment_depends_on_where_the_others_lie(lovic):
 
 @pytest.mark.parametrize(
     ("name", "frames", "words"),
-    [("vin", 4, "rollout=whole makes no segments"), ("lovic", 11, "a segment of 11 latent frames beside 1 others")],
+    [
+        ("vin", 4, "rollout=single_pass makes no segments"),
+        ("lovic", 11, "a segment of 11 latent frames beside 1 others"),
+    ],
 )
 def test_a_segment_that_cannot_be_made_is_refused(name, frames, words, pipe, lovic):
     known = [longtake.KnownSegment(torch.zeros(1, 16, 4, 8, 8), "", -4)]

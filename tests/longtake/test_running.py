@@ -19,7 +19,7 @@ from longtake.generation import generate
 from longtake.objectives import FlowPrediction, LinearPath, NoWeight, Objective, Uniform
 from longtake.pipeline import Pipeline
 from longtake.rollouts.segmentwise import Segmentwise
-from longtake.rollouts.whole import Whole
+from longtake.rollouts.single_pass import SinglePass
 from longtake.running import Running
 from longtake.samplers import ClassifierFreeGuidance, Euler
 from longtake.video import write_video
@@ -178,7 +178,7 @@ def test_sampling_waits_for_its_device_once_a_canvas(name, precision, monkeypatc
     monkeypatch.setattr("longtake.generation.check_finite", lambda *_: looks.append(1))
     settings = {"max_context": 2, "compression_ratio": 4.0, "ratio_growth": 1.0, "max_compression_ratio": 8.0}
     memory = Segmentwise(segment_frames=11, window_frames=2, memory_level=0.1, **settings)
-    rollout = memory if "lovic" in name else Whole(network_part="")
+    rollout = memory if "lovic" in name else SinglePass(network_part="")
     with FakeTensorMode():
         module = LightningModule()
         module.network, module.sampler = NETWORKS[name]().eval(), Euler(num_inference_steps=2, shift=3.0)

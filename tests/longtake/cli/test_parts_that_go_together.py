@@ -14,10 +14,10 @@ from longtake.cli.user_errors import sentence
 from longtake.rollouts.autoregressive import Autoregressive
 from longtake.rollouts.checks import check_network
 from longtake.rollouts.free_noise import FreeNoise
-from longtake.rollouts.whole import Whole
+from longtake.rollouts.single_pass import SinglePass
 
 RULES = SimpleNamespace(time_factor=4, space_factor=8)
-FULL, WHOLE = Whole(network_part="backbone"), Whole(network_part="")
+FULL, SINGLE_PASS = SinglePass(network_part="backbone"), SinglePass(network_part="")
 AUTOREGRESSIVE = Autoregressive(window_frames=10, context_frames=6)
 FREE_NOISE = FreeNoise(window_frames=10, stride_frames=2)
 
@@ -30,7 +30,7 @@ def test_the_backbone_over_every_frame_is_refused_where_it_would_be_the_whole_ne
     hybrid = tiny_lovic(window=tiny_vin())
     for network in (tiny_vin(), tiny_dit(), tiny_lovic()):
         checked(FULL, network)
-    checked(WHOLE, hybrid, "early")
+    checked(SINGLE_PASS, hybrid, "early")
     checked(AUTOREGRESSIVE, hybrid)
     with pytest.raises(ValueError, match=r"runs the DiT alone, which in the hybrid .*: use rollout="):
         checked(FULL, hybrid)
@@ -43,7 +43,7 @@ def test_attention_of_its_own_has_no_place_for_memory():
 
 
 def test_fusion_is_refused_where_there_are_no_chunks():
-    checked(WHOLE, tiny_vin(), "early")
+    checked(SINGLE_PASS, tiny_vin(), "early")
     with pytest.raises(ValueError, match=r"network\.fusion=early joins VIN's chunks, and rollout=autoregressive makes"):
         checked(AUTOREGRESSIVE, tiny_vin(), "early")
 
@@ -63,7 +63,7 @@ def test_a_network_with_memory_is_trained_on_rows_of_segments(network):
 
 
 def test_a_network_without_memory_is_refused_by_name_before_any_data_are_made(tmp_path):
-    groups = ("lightning_module=memory", "network=dit", "datamodule=freedoom_segments", "rollout=whole")
+    groups = ("lightning_module=memory", "network=dit", "datamodule=freedoom_segments", "rollout=single_pass")
     places = (f"paths.run_dir={tmp_path / 'run'}", f"paths.data_dir={tmp_path / 'data'}", "logger=csv")
     with pytest.raises(Exception, match="lightning_module=memory") as caught:
         train(composed("train", *groups, *places))

@@ -113,7 +113,7 @@ def test_release_round_trip_and_long_takes(videos, trained, tmp_path):
     assert config_after["objective"] == config_before["objective"]
 
 
-@pytest.mark.parametrize("rollout", ["whole", "full", "autoregressive"])
+@pytest.mark.parametrize("rollout", ["single_pass", "full_attention", "autoregressive"])
 def test_generate_writes_videos_and_manifest(trained, tmp_path, rollout):
     own = ["rollout.window_frames=4", "rollout.context_frames=1"] if rollout == "autoregressive" else []
     changes = ["prompt=[a square,another]", "num_frames=33", "network.fusion=none", "guidance_scale=2.0"]

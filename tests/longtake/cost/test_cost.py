@@ -65,9 +65,9 @@ def test_flops_of_a_transformer_are_those_counted_by_hand():
 
 
 FORMULAS = {
-    ("dit", "whole", 34): 4836777984,
+    ("dit", "single_pass", 34): 4836777984,
     ("dit", "free_noise", 34): 5006647296,
-    ("vin", "whole", 34): 8207327232,
+    ("vin", "single_pass", 34): 8207327232,
     ("vin", "autoregressive", 34): 1162420224,
     ("lovic", "segmentwise", 34): 1726242816,
 }
@@ -136,11 +136,11 @@ def test_wan_is_priced_by_its_config_alone(tmp_path, dtype):
         cfg = configured(f"network={network}", "codec=wan", *wan, "cost=true", "peak_tflops=100", "num_frames=81")
         record = program.predict_cost(cfg)
         rows = {row["rollout"]: row for row in record["rollouts"]}
-        assert {"whole", "full", "autoregressive", "gen_l_video"} <= set(rows)
+        assert {"single_pass", "full_attention", "autoregressive", "gen_l_video"} <= set(rows)
         assert all(row["activation_bytes"] > 0 for row in rows.values())
         assert record["training"]["activation_bytes"] > 0
         self_attention = 4 * 336 * 336 * 32  # of a block on 21 latent frames of 4 x 4 patches, by hand
-        assert rows["full"]["step_flops"] > 2 * self_attention
+        assert rows["full_attention"]["step_flops"] > 2 * self_attention
 
 
 @pytest.mark.parametrize("overlap", [1, 4])
@@ -270,12 +270,12 @@ def test_the_program_predicts_from_the_config_alone(overrides, tmp_path, capsys)
     assert sorted([*rollouts, *record["left_out"]]) == ROLLOUTS
     remembers = overrides in (LOVIC, HYBRID)
     missing = ["free_noise", "spectral_blending"] if remembers else ["segmentwise"]
-    assert set(record["left_out"]) == {*missing, *(["full"] if overrides == HYBRID else [])}
+    assert set(record["left_out"]) == {*missing, *(["full_attention"] if overrides == HYBRID else [])}
     assert record["parameters"] == sum(p.numel() for p in instantiate(cfg.network).parameters())
     for row in rollouts.values():
         assert row["seconds"] == pytest.approx(row["video_flops"] / 50e12)
         assert row["peak_bytes"] - row["activation_bytes"] == 4 * record["parameters"]
-    whole = rollouts["whole"]
+    whole = rollouts["single_pass"]
     assert whole["network_calls"] == 30
     assert whole["video_flops"] == 30 * whole["step_flops"] + whole["memory_flops"] + record["decode_flops"]
     assert record["speed"] == {"tflops": 50.0, "mfu": 0.5, "source": "assumed: 50% of 100 TFLOP/s"}

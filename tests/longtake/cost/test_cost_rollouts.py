@@ -30,7 +30,7 @@ CASES = [
     (LOVIC, "segmentwise"),
     ((*LOVIC, "rollouts.segmentwise.max_context=1", "rollouts.segmentwise.ratio_growth=2.0"), "segmentwise"),
     ((*LOVIC, "network.low_resolution=true"), "segmentwise"),
-    (HYBRID, "whole"),
+    (HYBRID, "single_pass"),
     (HYBRID, "gen_l_video"),
     (HYBRID, "segmentwise"),
 ]

@@ -57,7 +57,7 @@ def test_no_config_reads_the_environment(name, config):
 
 def test_what_conf_names_is_allowed_and_little_else():
     assert "networks.dit.VideoDiT" in allowed()
-    assert "longtake.rollouts.whole.Whole" in allowed()
+    assert "longtake.rollouts.single_pass.SinglePass" in allowed()
     for name in ("lightning.Trainer", "torch.optim.AdamW", "hydra.utils.get_method", "timm.optim.Muon", "os.system"):
         assert name not in allowed()
     for name in WITHOUT_A_FILE:

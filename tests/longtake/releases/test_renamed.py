@@ -13,7 +13,16 @@ from longtake.cli import user_errors
 from longtake.cli.resume import changed_rates
 from longtake.configs import CONF
 from longtake.releases.outside import checked_config
-from longtake.releases.renamed import ARGUMENTS, MOVED, TYPED, renamed, renamed_arguments, renamed_setting
+from longtake.releases.renamed import (
+    ARGUMENTS,
+    HASHED,
+    MOVED,
+    TYPED,
+    hashed,
+    renamed,
+    renamed_arguments,
+    renamed_setting,
+)
 
 OLD_MODULE = {
     "_target_": "lightning_modules.remembering.MemoryModule",
@@ -25,7 +34,7 @@ OLD_MODULE = {
 
 def test_every_moved_name_leads_to_what_is_there():
     for new in MOVED.values():
-        resolve_name(new)
+        resolve_name(renamed(new))
     for target in ARGUMENTS:
         resolve_name(target)
 
@@ -38,6 +47,18 @@ def test_a_config_of_old_names_is_read_as_today_s():
     assert module["tasks"]["past_prob"] == 0.5
     assert module["rates"]["_target_"] == "lightning_modules.reconstruction.RatioSampler"
     assert not re.search(r"(past|gap|lr)_share", str(module))
+
+
+def test_a_class_that_moved_twice_is_found_by_its_first_name():
+    assert renamed("lightning_modules.rollouts.whole.Whole") == "longtake.rollouts.single_pass.SinglePass"
+
+
+def test_videos_of_an_older_name_are_found_by_their_hash():
+    for today, older in HASHED.items():
+        assert renamed(older) == today
+        assert hashed({"_target_": today, "network_part": ""}) == {"_target_": older, "network_part": ""}
+    other = {"_target_": "longtake.rollouts.anchored.Anchored", "window_frames": 10}
+    assert hashed(other) == other
 
 
 def test_a_resumed_run_reads_old_names_as_today_s():
@@ -64,6 +85,16 @@ def test_an_old_setting_answers_with_its_new_name(old, monkeypatch):
     answer = user_errors.sentence(caught.value)
     assert answer == f"{old} is called {TYPED[old]} now: type {TYPED[old]}{typed.removeprefix(old)}"
     assert renamed_setting(["experiment=lovic_freedoom", "seed=3"]) is None
+
+
+def test_an_old_group_of_settings_answers_with_its_new_name():
+    answer = renamed_setting(["cost=true", "rollouts.full.network_part=backbone"])
+    new = "rollouts.full_attention"
+    assert answer == f"rollouts.full is called {new} now: type {new}.network_part=backbone"
+    assert (
+        renamed_setting(["~rollouts.whole"])
+        == "rollouts.whole is called rollouts.single_pass now: type rollouts.single_pass"
+    )
 
 
 def test_new_settings_are_there():

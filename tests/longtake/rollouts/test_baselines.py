@@ -11,14 +11,14 @@ from longtake.rollouts.anchored import Anchored
 from longtake.rollouts.free_noise import FreeNoise, reschedule
 from longtake.rollouts.gen_l_video import GenLVideo
 from longtake.rollouts.interfaces import Canvas
+from longtake.rollouts.single_pass import SinglePass
 from longtake.rollouts.spectral_blending import SpectralBlending
-from longtake.rollouts.whole import Whole
 from longtake.samplers import ClassifierFreeGuidance, Euler
 from networks.interfaces import Condition
 from networks.lovic import LoViCNetwork
 
 SIZES = {"window_frames": 4, "overlap_frames": 2, "windows_per_call": 2}
-FULL = Whole(network_part="backbone")
+FULL = SinglePass(network_part="backbone")
 GUIDANCE = ClassifierFreeGuidance(scale=2.0)
 
 

@@ -84,7 +84,7 @@ def test_its_cost_is_predicted_beside_the_others_and_nothing_lists_it(own, tmp_p
     assert ended.returncode == 0, ended.stderr
     rows = {row["rollout"]: row for row in json.loads((tmp_path / "cost.json").read_text())["rollouts"]}
     assert rows["ends_first"]["network_calls"] == 2 * 30
-    assert 0 < rows["ends_first"]["video_flops"] < 2 * rows["full"]["video_flops"]
+    assert 0 < rows["ends_first"]["video_flops"] < 2 * rows["full_attention"]["video_flops"]
 
 
 @pytest.mark.slow

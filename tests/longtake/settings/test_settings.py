@@ -232,7 +232,7 @@ def test_what_cannot_be_read_is_answered_with_what_can(text):
         (["prompt=${x}"], "type 'prompt=\"\\${x}\"'"),
         (["=x"], "'=x' is no key=value"),
         (["seed"], "'seed' is no key=value"),
-        (["rollout=hole"], "did you mean rollout=whole?"),
+        (["rollout=singlepass"], "did you mean rollout=single_pass?"),
         (["rollout=null"], "an option of rollout is chosen by its name"),
         (["rollout=[null]"], "an option of rollout is chosen by its name"),
         (["rollout=[[1]]"], "an option of rollout is chosen by its name"),

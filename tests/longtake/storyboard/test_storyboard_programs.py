@@ -124,7 +124,7 @@ def test_a_killed_video_continues_with_the_window_that_was_cut_short(ask, tmp_pa
 @pytest.mark.parametrize(
     "change",
     ["seed=1", "prompt=b", "num_frames=13", "without=global_tokens", "network.fusion=late", "num_inference_steps=3",
-     "guidance_scale=2", "rollout=full", "height=64"],
+     "guidance_scale=2", "rollout=full_attention", "height=64"],
 )  # fmt: skip
 def test_whatever_changes_a_video_has_it_made_again(ask, tmp_path, change):
     make_videos(ask("vin", "num_frames=9"), Writer())
@@ -372,7 +372,15 @@ def test_windows_begin_where_they_are_denoised(num_latents):
 
 
 def test_pieces_of_each_rollout():
-    names = ("segmentwise", "autoregressive", "anchored", "free_noise", "gen_l_video", "spectral_blending", "whole")
+    names = (
+        "segmentwise",
+        "autoregressive",
+        "anchored",
+        "free_noise",
+        "gen_l_video",
+        "spectral_blending",
+        "single_pass",
+    )
     nodes = {name: composed("generate", f"rollout={name}").rollout for name in names}
     for name in ("autoregressive", "anchored"):
         nodes[name].context_frames = 4
@@ -386,14 +394,19 @@ def test_pieces_of_each_rollout():
         "free_noise": [10, 20],
         "gen_l_video": [10, 16, 22],
         "spectral_blending": [10, 20],
-        "whole": [10, 20],
+        "single_pass": [10, 20],
     }
-    assert chunk_boundaries(plans["whole"], None) == []
+    assert chunk_boundaries(plans["single_pass"], None) == []
 
 
 @pytest.mark.parametrize(
     ("kind", "rollout", "expected"),
-    [("vin", "whole", [5]), ("vin", "full", []), ("hybrid", "segmentwise", [5]), ("vin", "gen_l_video", [5, 9])],
+    [
+        ("vin", "single_pass", [5]),
+        ("vin", "full_attention", []),
+        ("hybrid", "segmentwise", [5]),
+        ("vin", "gen_l_video", [5, 9]),
+    ],
 )
 def test_the_manifest_names_where_pieces_meet(ask, tmp_path, kind, rollout, expected):
     sizes = {

@@ -9,7 +9,7 @@ from torch.nn import functional
 from longtake.objectives import CleanPrediction, LinearPath, NoWeight, Objective, Uniform
 from longtake.pipeline import Pipeline
 from longtake.rollouts.segmentwise import Segmentwise
-from longtake.rollouts.whole import Whole
+from longtake.rollouts.single_pass import SinglePass
 from longtake.samplers import ClassifierFreeGuidance, Euler
 from longtake.testbed.answering import Answerer, Method, methods_of
 from networks.control import PoseControl
@@ -120,8 +120,8 @@ def test_a_reconstruction_shows_the_target_s_own_frames(answerer, testbed):
 
 
 def test_weights_that_cannot_answer_are_refused(testbed):
-    with pytest.raises(ValueError, match="rollout=whole remembers nothing; train network=lovic"):
-        Answerer(pipeline(rollout=Whole(network_part="")), testbed)
+    with pytest.raises(ValueError, match="rollout=single_pass remembers nothing; train network=lovic"):
+        Answerer(pipeline(rollout=SinglePass(network_part="")), testbed)
     with pytest.raises(ValueError, match="make 64x64 pixels, the test set has 32x32: make one with size=64"):
         Answerer(pipeline(height=64, width=64), testbed)
     silent = pipeline()

@@ -14,8 +14,8 @@ from longtake.rollouts.autoregressive import Autoregressive
 from longtake.rollouts.free_noise import FreeNoise
 from longtake.rollouts.gen_l_video import GenLVideo
 from longtake.rollouts.segmentwise import Segmentwise
+from longtake.rollouts.single_pass import SinglePass
 from longtake.rollouts.spectral_blending import SpectralBlending
-from longtake.rollouts.whole import Whole
 from longtake.samplers import DDIM, DiffusersSolver, Euler, Heun
 from longtake.testing.networks import training_loss
 from networks.codecs.causal import CausalVideoAutoencoder
@@ -62,8 +62,8 @@ def loss(network, noisy, time, condition):
 SIZES = {"window_frames": 4, "overlap_frames": 2, "windows_per_call": 2}
 ANCHORED = {"window_frames": 5, "context_frames": 2, "anchor_frames": 1}
 ROLLOUTS = {
-    "whole": lambda: Whole(network_part=""),
-    "full": lambda: Whole(network_part="backbone"),
+    "single_pass": lambda: SinglePass(network_part=""),
+    "full_attention": lambda: SinglePass(network_part="backbone"),
     "autoregressive": lambda: Autoregressive(window_frames=5, context_frames=2),
     "anchored": lambda: Anchored(**ANCHORED, anchor_place="adjacent"),
     "anchored on the canvas": lambda: Anchored(**ANCHORED, anchor_place="canvas"),

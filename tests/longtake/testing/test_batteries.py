@@ -289,4 +289,4 @@ def test_a_faulty_sampler_is_told_what_is_wrong(fault, sentence):
 def test_parts_are_built_from_conf_as_they_are_checked():
     from composing import composed
 
-    assert type(ROLLOUTS["whole"]()) is type(instantiate(composed("train", "rollout=whole").rollout))
+    assert type(ROLLOUTS["single_pass"]()) is type(instantiate(composed("train", "rollout=single_pass").rollout))

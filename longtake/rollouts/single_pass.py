@@ -6,10 +6,11 @@ from longtake.rollouts.plan import CanvasPlan, consecutive
 from longtake.rollouts.rollout import Rollout
 
 
-class Whole(Rollout):
-    """`rollout=whole` (the network on the whole canvas; with network=vin, chunks in parallel) and `rollout=full`.
+class SinglePass(Rollout):
+    """`rollout=single_pass` and `rollout=full_attention`: every frame is denoised at once.
 
-    `full` calls the backbone alone: full attention over every frame, the baseline that VIN saves FLOPs against.
+    `single_pass` calls the network on the whole canvas; with network=vin, chunks run in parallel. `full_attention`
+    calls the backbone alone: full attention over every frame, the baseline that VIN saves FLOPs against.
     """
 
     def __init__(self, *, network_part: Literal["", "backbone"]) -> None:
@@ -19,7 +20,7 @@ class Whole(Rollout):
     @property
     def name(self) -> str:
         """Two configs have this class."""
-        return "full" if self.network_part else "whole"
+        return "full_attention" if self.network_part else "single_pass"
 
     def plan(self, num_latents: int) -> tuple[CanvasPlan, ...]:
         """Denoises everything at once."""
