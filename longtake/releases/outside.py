@@ -135,6 +135,13 @@ def checked_config(tree: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise ValueError(f"{where}: its config has no lightning_module, as train.py writes one")
     if not isinstance(parts.get("codec"), Mapping):
         raise ValueError(f"{where}: its config has no codec, as train.py and export.py write one")
+    for key in PARTS[:-1]:
+        value = parts.get(key)
+        if value is not None and not (isinstance(value, Mapping) and "_target_" in value):
+            raise ValueError(
+                f"{where}: {key} in its config is {str(value)[:60]!r}, but must be a mapping whose _target_ says what "
+                "is built: take the weights anew"
+            )
     if module is not None:
         parts["lightning_module"] = {
             key: _referred(value, parts) for key, value in module.items() if key not in ("optimizer", "scheduler")

@@ -59,6 +59,9 @@ def sampling_parts(config: Mapping[str, Any], state: State, where: str) -> Sampl
         ValueError: if the weights make no videos, or do not fit their config.
     """
     refuse_no_videos(config, where)
+    for name in ("codec", "text", "guidance", "rollout"):
+        if config.get(name) is None:
+            raise ValueError(f"{where}: the config has no {name}, without which no video is made: take the weights anew")
     check_size(config, state, where)
     module = Trained(config)
     load_state(module, state)

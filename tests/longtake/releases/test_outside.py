@@ -11,6 +11,7 @@ from benchmarks.hostile import configs
 from longtake.releases.bases import rename_base
 from longtake.releases.checkpoints import RESTORED, refuse_incomplete
 from longtake.releases.outside import CONF, PARTS, WITHOUT_A_FILE, allowed, checked_config, read_config_file
+from longtake.releases.parts import sampling_parts
 from longtake.releases.reading import load_run, read_run, state_of
 from networks.reading import check_pretrained, load_tensors, read_json, tensor_shapes
 from networks.saving import build, own_network
@@ -167,6 +168,20 @@ def test_what_is_no_config_is_refused(config, tmp_path):
     torch.save({"longtake_config": config, "state_dict": {}}, tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match=r"a\.ckpt: its config"):
         read_run(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("value", [{}, {"scale": 2}, False, 1.5, "unipc", [1]])
+@pytest.mark.parametrize("part", ["guidance", "rollout", "text", "network"])
+def test_a_part_that_says_nothing_to_build_is_refused(part, value):
+    with pytest.raises(ValueError, match=f"W: {part} in its config is .* but must be a mapping whose _target_"):
+        checked_config({**shipped(), part: value}, "W")
+
+
+@pytest.mark.parametrize("part", ["guidance", "rollout", "text"])
+def test_a_config_without_what_makes_a_video_is_refused(part):
+    config, state = read_run("vin_freedoom_64")
+    with pytest.raises(ValueError, match=f"W: the config has no {part}"):
+        sampling_parts({**config, part: None}, state, "W")
 
 
 @pytest.mark.parametrize("name", ["text", "codec", "backbone"])
