@@ -26,6 +26,7 @@ from longtake.storyboard.run import boundaries, cuts, make_storyboard, whole_tak
 from longtake.storyboard.schema import ModelLimits, Plan, PlanStep, Storyboard
 from longtake.storyboard.sizes import check_given_ratio
 from longtake.storyboard.store import SegmentStore
+from networks.control import NAME as CONTROL
 from networks.files import remove_unfinished, whole
 
 log = logging.getLogger("longtake")
@@ -56,6 +57,7 @@ def limits_of(take: Take, cfg: DictConfig) -> ModelLimits:
         time_factor=take.codec.time_factor,
         memory=memory,
         overlap_frames=take.rollout.overlap_frames,
+        control=take.network.backbone.control.columns if CONTROL in take.network.ablations else (),
     )
 
 
@@ -69,12 +71,18 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
     limits = limits_of(take, cfg)
     if cfg.given is not None:
         file, length = Path(cfg.storyboard), cfg.num_frames
-        write_continuation(file, cfg.given, cfg.prompt, num_frames=length, seed=cfg.seed, limits=limits)
+        own = {"num_frames": length, "seed": cfg.seed, "limits": limits, "control": cfg.control_file}
+        write_continuation(file, cfg.given, cfg.prompt, **own)
     board = read_storyboard(Path(cfg.storyboard), limits)
     made = plan_board(board, take, limits, compression_ratio=cfg.compression_ratio)
     silent = [segment.name for segment in board.segments if not segment.prompt]
     if silent:
         log.warning(f"{', '.join(silent)}: no prompt, so the null text is used")
+    if limits.control and board.control is None:
+        log.info(
+            f"these weights take control ({', '.join(limits.control)}), and none is given: `control: FILE` in the "
+            "storyboard gives it"
+        )
     if cfg.dry_run:
         print_plan(take, made, limits, SegmentStore(Path(cfg.output) / "segments").has)
         return None

@@ -122,9 +122,12 @@ class Take:
         self.num_frames = cfg.num_frames
         self.num_latents = (cfg.num_frames - 1) // self.codec.time_factor + 1
         self.without = cfg.without
-        if cfg.control_file is not None and cfg.storyboard is not None:
-            raise ValueError(f"control_file={cfg.control_file} goes with one video: leave it out with a storyboard")
-        self.control = control_for(self.network, cfg.control_file, cfg.num_frames)
+        if cfg.control_file is not None and cfg.storyboard is not None and cfg.given is None:
+            raise ValueError(
+                f"control_file={cfg.control_file} goes with one video: for a storyboard, write `control: "
+                f"{cfg.control_file}` into {cfg.storyboard}"
+            )
+        self.control = None if cfg.storyboard else control_for(self.network, cfg.control_file, cfg.num_frames)
 
     def of_length(self, num_frames: int) -> "Take":
         """The same weights for videos of another length; they are shared.

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -25,9 +26,25 @@ def continuation_file(given: str, storyboard: str | None, output: str) -> str:
 
 
 def write_continuation(
-    file: Path, given: str, prompt: str | Sequence[str] | None, *, num_frames: int, seed: int, limits: ModelLimits
+    file: Path,
+    given: str,
+    prompt: str | Sequence[str] | None,
+    *,
+    num_frames: int,
+    seed: int,
+    limits: ModelLimits,
+    control: str | None = None,
 ) -> None:
     """Whole segments until num_frames are added, each under the next prompt of a list, whose last one stays.
+
+    Args:
+        file: of the storyboard, written whole.
+        given: the video, a path or a URL.
+        prompt: of all segments, or a list.
+        num_frames: pixel frames to add.
+        seed: of the take.
+        limits: of the weights.
+        control: file with the numbers of every frame of the take, what is kept of the given video included.
 
     Raises:
         ValueError: if the video is not there, or cannot be asked for.
@@ -39,11 +56,13 @@ def write_continuation(
     prompts = [prompt or ""] if prompt is None or isinstance(prompt, str) else [str(text) for text in prompt]
     count = max(math.ceil((num_frames - 1) / (limits.max_latents * limits.time_factor)), 1)
     segments = [{"name": f"part_{n + 1}", "prompt": prompts[min(n, len(prompts) - 1)]} for n in range(count)]
-    board = {
+    board: dict[str, Any] = {
         "seed": seed,
         "video": {"path": str(video), "role": "first", "prompt": prompts[0]},
         "segments": segments,
     }
+    if control is not None:
+        board["control"] = str(Path(control).absolute())
     file.parent.mkdir(parents=True, exist_ok=True)
     with whole(file) as part:
         part.write_text(yaml.safe_dump(board, sort_keys=False, allow_unicode=True), encoding="utf-8")

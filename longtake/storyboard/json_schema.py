@@ -44,6 +44,10 @@ _ABOUT: Mapping[str, tuple[Mapping[str, Any], str]] = {
         "A video file, relative to the storyboard's folder, or a URL such as https://… or s3://….",
     ),
     "role": ({"enum": [*ROLES, None]}, "first: the take continues it. last: the take leads to it. both: both ends."),
+    "control": (
+        {"type": ["string", "number", "boolean"]},
+        "A .csv, .csv.gz or .npy with a row for each pixel frame of the take, relative to the storyboard's folder.",
+    ),
     "segment_frames": (
         {"type": ["integer", "null"], "minimum": 1},
         "Length in pixel frames of the segments that state none.",

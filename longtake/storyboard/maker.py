@@ -16,6 +16,7 @@ from longtake.samplers.guidance import Guidance
 from longtake.samplers.interfaces import OnStep
 from longtake.storyboard.schema import FinishedSegment, PlanStep
 from networks.batches import mask_of
+from networks.control import NAME as CONTROL
 from networks.interfaces import Condition, TextEncoder
 
 
@@ -66,15 +67,34 @@ class SegmentMaker:
             noise=noise.to(device),
             condition=Condition(index, text, mask),
             known=self._known(step, finished),
-            past=[PastSegment(finished[each.step.name], *self._encode(each.step.prompt)) for each in context],
+            past=[
+                PastSegment(finished[each.step.name], *self._encode(each.step.prompt), per_frame=self._held(each.step))
+                for each in context
+            ],
             noise_level=self.noise_level,
         )
+        if step.control is not None:  # the frames that adjoin it have their own
+            control = self._control(step, {segment.step.name: segment.step for segment in context})
+            opened = opened._replace(condition=opened.condition._replace(per_frame={CONTROL: control}))
         network: Any = self.module.get_submodule("network")
         negative = NegativeText.encoded(self.negative_prompt, self.text_encoder, device)
         generate = window_generator(
             self.module, network, self.guidance, None, self.on_step, self.without, negative, self.running
         )
         return denoise(generate, opened, step.canvas)
+
+    def _held(self, step: PlanStep) -> dict[str, Tensor]:
+        """Further inputs of a finished segment's frames, 1 f d."""
+        return {} if step.control is None else {CONTROL: step.control[None].to(self.device)}
+
+    def _control(self, step: PlanStep, finished: Mapping[str, PlanStep]) -> Tensor:
+        """Control of the canvas's slots, 1 j (p n); a slot that holds no frame has that of the nearest one."""
+        parts = [None if end is None else finished[end].control for end in (step.before, step.after)]
+        parts.insert(1, step.control)
+        held = torch.cat([part for part in parts if part is not None])
+        first = 0 if parts[0] is None else len(parts[0])
+        places = [min(max(first + frame, 0), len(held) - 1) for frame in step.canvas.frames]
+        return held[places][None].to(self.device)
 
     @staticmethod
     def _known(step: PlanStep, finished: Mapping[str, Tensor]) -> Tensor | None:

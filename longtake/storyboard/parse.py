@@ -17,7 +17,7 @@ from longtake.storyboard.schema import (
 from longtake.storyboard.yaml_nodes import Nodes, compose, line_of
 from longtake.video.places import Place, joined
 
-TAKE_KEYS = ("prompt", "seed", "compression_ratio", "segment_frames", "video", "segments")
+TAKE_KEYS = ("prompt", "seed", "compression_ratio", "segment_frames", "control", "video", "segments")
 VIDEO_KEYS = ("path", "role", "name", "prompt", "compression_ratio", "num_frames", "shot")
 SEGMENT_KEYS = (
     *("name", "prompt", "num_frames", "latents", "seed", "compression_ratio", "shot", "direction"),
@@ -59,6 +59,7 @@ def read_storyboard(path: str | Path, limits: ModelLimits) -> Storyboard:
         videos=_videos(nodes, take["video"], path.parent, prompt) if "video" in take else (),
         segments=tuple(_segment(nodes, entry, prompt, seed) for entry in entries),
         lines={key: line_of(value) for key, value in take.items()},
+        control=path.parent / nodes.text(take["control"], "control") if "control" in take else None,
     )
 
 

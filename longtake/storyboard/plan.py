@@ -5,10 +5,13 @@ import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from torch import Tensor
+
 from longtake.rollouts.plan import RememberedSegment
 from longtake.rollouts.segmentwise import segment_canvas
 from longtake.storyboard.layout import Place, check_overlap, lay_out
 from longtake.storyboard.schema import ModelLimits, Plan, PlanStep, Probe, Source, Storyboard, fail
+from longtake.storyboard.steering import control_of
 
 KEY_VERSION = 1
 
@@ -24,6 +27,7 @@ def plan(storyboard: Storyboard, limits: ModelLimits, probe: Probe) -> Plan:
     places = lay_out(storyboard, limits, probe)
     order = _order(storyboard, places)
     check_overlap(storyboard.file, places)
+    steered = control_of(storyboard, places, limits)
     shots = {shot: number for number, shot in enumerate(dict.fromkeys(places[name].shot for name in order))}
     steps: dict[str, PlanStep] = {}
     for name in order:
@@ -62,7 +66,8 @@ def plan(storyboard: Storyboard, limits: ModelLimits, probe: Probe) -> Plan:
             given=place.segment.given,
             line=place.segment.line,
             canvas=canvas._replace(remembered=remembered),
-            key=_key(place, sources, steps, limits),
+            key=_key(place, sources, steps, limits, steered.get(name)),
+            control=steered.get(name),
         )
     return Plan(tuple(steps.values()), tuple(places))
 
@@ -169,7 +174,13 @@ def _source(place: Place, other: Place, places: Mapping[str, Place], ratio: floa
     return Source(other.segment.name, ratio, distance, cuts if distance > 0 else -cuts)
 
 
-def _key(place: Place, sources: Sequence[Source], steps: Mapping[str, PlanStep], limits: ModelLimits) -> str:
+def _key(
+    place: Place,
+    sources: Sequence[Source],
+    steps: Mapping[str, PlanStep],
+    limits: ModelLimits,
+    control: Tensor | None,
+) -> str:
     """Hash of everything that determines a segment's latents.
 
     Of what it remembers, the key, and ratio, distance and cuts as it sees them: its own ratio, its name and its
@@ -181,4 +192,6 @@ def _key(place: Place, sources: Sequence[Source], steps: Mapping[str, PlanStep],
     )
     seen = [[steps[source.name].key, source.compression_ratio, source.distance, source.cuts] for source in sources]
     described = [KEY_VERSION, limits.fingerprint, *own, place.latents, place.start == 0, seen]
+    if control is not None:
+        described.append(hashlib.sha256(control.numpy().tobytes()).hexdigest())
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:24]

@@ -7,7 +7,7 @@ The order on the screen is the timeline of the take. Axes of latents: 1 c f h w.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, NoReturn, Protocol
 
@@ -112,7 +112,9 @@ class Segment:
 
 @dataclass(frozen=True)
 class Storyboard:
-    """A whole file; segment_frames: pixel frames where a segment says nothing; lines: of the keys that are stated."""
+    """A whole file; segment_frames: pixel frames where a segment says nothing; lines: of the keys that are stated;
+    control: file with a row of numbers for each pixel frame of the take.
+    """
 
     file: str
     compression_ratio: float | None
@@ -120,6 +122,7 @@ class Storyboard:
     videos: tuple[GivenVideo, ...]
     segments: tuple[Segment, ...]
     lines: Mapping[str, int]
+    control: Path | None = None
 
 
 class ModelLimits(NamedTuple):
@@ -129,7 +132,8 @@ class ModelLimits(NamedTuple):
     segment made under another one is made again. max_latents: the longest segment, in latent frames.
     tokens_per_latent: video tokens of a latent frame. time_factor: pixel frames a latent frame. memory: how many
     segments are remembered at once, and how coarsely where the storyboard does not say. overlap_frames: clean latent
-    frames of what adjoins a segment that its canvas has room for, at each side.
+    frames of what adjoins a segment that its canvas has room for, at each side. control: columns of the control that
+    they take, () for none.
     """
 
     fingerprint: str
@@ -138,6 +142,7 @@ class ModelLimits(NamedTuple):
     time_factor: int
     memory: MemoryPolicy
     overlap_frames: int = 0
+    control: tuple[str, ...] = ()
 
 
 class Source(NamedTuple):
@@ -162,7 +167,8 @@ class PlanStep:
     number of its shot, in the order in which shots are begun. sources: what it remembers, in the order of the take.
     before, after: finished segments that directly adjoin it within its shot. starts_take: its first latent is the
     take's first, which is one pixel frame and not time_factor. canvas: what is denoised for it, its frames counted from
-    its own first one. key: hash of everything that determines its latents.
+    its own first one. key: hash of everything that determines its latents. control: f (p n), numbers of its latent
+    frames (see `networks.control`), None where it is not steered.
     """
 
     name: str
@@ -183,6 +189,7 @@ class PlanStep:
     line: int
     canvas: CanvasPlan
     key: str
+    control: Tensor | None = field(default=None, compare=False)  # the key stands for it
 
 
 class Plan(NamedTuple):
