@@ -64,7 +64,7 @@ def pipeline_of(cfg: DictConfig) -> tuple[Pipeline, Config]:
         ValueError: if the weights or the sizes do not fit, before anything is sampled.
     """
     where = f"weights={cfg.weights}"
-    trained, state = read_run(cfg.weights)
+    trained, state = read_run(cfg.weights, to_sample=True)
     refuse_no_videos(trained, where)
     config = with_changes(trained, cfg)
     # Groups of the command line are the user's own, and Hydra builds what they name; weights build what they may.
