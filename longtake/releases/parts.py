@@ -61,7 +61,9 @@ def sampling_parts(config: Mapping[str, Any], state: State, where: str) -> Sampl
     refuse_no_videos(config, where)
     for name in ("codec", "text", "guidance", "rollout"):
         if config.get(name) is None:
-            raise ValueError(f"{where}: the config has no {name}, without which no video is made: take the weights anew")
+            raise ValueError(
+                f"{where}: the config has no {name}, without which no video is made: take the weights anew"
+            )
     check_size(config, state, where)
     module = Trained(config)
     load_state(module, state)
