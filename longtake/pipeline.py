@@ -114,7 +114,7 @@ class Pipeline:
         from longtake.releases.reading import read_run
 
         running = Running(precision=precision, compile=compile, attention=attention, offload=offload)
-        config, state = read_run(weights)
+        config, state = read_run(weights, to_sample=True)
         for part, name in (bases or {}).items():
             rename_base(config, part, name)
         if num_inference_steps is not None and config.get("sampler") is not None:

@@ -4,11 +4,11 @@ Axes: b batch, n tokens, k heads, d width, g modulation groups. Tokens of a vide
 tokens without a place (global or context tokens) follow them.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -135,6 +135,12 @@ class GELU(nn.GELU):
         return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
 
 
+def feed_forward(width: int, hidden: int, activation: nn.Module) -> nn.Sequential:
+    """Two linear layers with an activation between; timm's Mlp by its names, whose import alone takes a second."""
+    layers = {"fc1": nn.Linear(width, hidden), "act": activation, "fc2": nn.Linear(hidden, width)}
+    return nn.Sequential(OrderedDict(layers))
+
+
 class PlainLayerNorm(nn.Module):
     """Layer norm without parameters, before a modulation. Given ones and zeros, a CPU takes half the time for it."""
 
@@ -237,7 +243,7 @@ class DiTBlock(nn.Module):
         self.attention = Attention(width=width, num_heads=num_heads)
         self.text_norm = nn.LayerNorm(width, eps=1e-6)
         self.text_attention = Attention(width=width, num_heads=num_heads)
-        self.mlp = Mlp(width, int(width * mlp_ratio), act_layer=GELU)
+        self.mlp = feed_forward(width, int(width * mlp_ratio), GELU())
         self.table = nn.Parameter(torch.zeros(6, width))
 
     def forward(

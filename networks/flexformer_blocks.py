@@ -6,10 +6,9 @@ Axes: b batch, m queries, n other tokens, d width.
 from typing import Literal
 
 import torch
-from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
-from networks.blocks import Attention
+from networks.blocks import Attention, feed_forward
 from networks.rope import Rotation
 
 Block = Literal["joint", "qformer"]
@@ -30,7 +29,7 @@ class JointBlock(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.attention = Attention(width=width, num_heads=num_heads, qk_gain=qk_gain)
         self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = Mlp(width, 4 * width)
+        self.mlp = feed_forward(width, 4 * width, nn.GELU())
 
     def forward(
         self, queries: Tensor, others: Tensor, query_at: Rotation, other_at: Rotation, mask: Tensor | None, last: bool
@@ -63,7 +62,7 @@ class QFormerBlock(nn.Module):
         self.other_norm = nn.LayerNorm(width)
         self.cross = Attention(width=width, num_heads=num_heads, qk_gain=qk_gain)
         self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = Mlp(width, 4 * width)
+        self.mlp = feed_forward(width, 4 * width, nn.GELU())
 
     def forward(
         self, queries: Tensor, others: Tensor, query_at: Rotation, other_at: Rotation, mask: Tensor | None, last: bool

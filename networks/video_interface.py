@@ -5,10 +5,9 @@ Axes: b batch, f keyframes, s tokens of a frame, n global tokens, l text tokens,
 
 import torch
 from einops import rearrange, repeat
-from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
-from networks.blocks import GELU, Attention, PlainLayerNorm
+from networks.blocks import GELU, Attention, PlainLayerNorm, feed_forward
 from networks.embeddings import TextEmbedding, sinusoid
 from networks.ranges import Positive, Size
 
@@ -24,7 +23,7 @@ class InterfaceBlock(nn.Module):
         super().__init__()
         self.norm = PlainLayerNorm(width)
         self.attention = Attention(width=width, num_heads=num_heads)
-        self.mlp = Mlp(width, 4 * width, act_layer=GELU)
+        self.mlp = feed_forward(width, 4 * width, GELU())
         self.modulation = nn.Linear(width, 6 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)

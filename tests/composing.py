@@ -86,9 +86,12 @@ def changes_for(program, group, option):
     return (*with_it, chosen, *asked)
 
 
-def check(program, *changes):
-    """Composes and checks as a program does, up to what would be built; the config."""
-    cfg = composed(program, *NEEDED.get(program, []), *changes)
+def check(program, *changes, needed=True):
+    """Composes and checks as a program does, up to what would be built; the config.
+
+    needed: whether what the user is asked for is given beside the changes.
+    """
+    cfg = composed(program, *(NEEDED.get(program, []) if needed else []), *changes)
     check_settings(cfg, getattr(schemas, f"{program.capitalize()}Settings"))
     if program == "train":
         check_together(cfg)

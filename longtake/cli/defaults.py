@@ -58,7 +58,7 @@ def filled(cfg: Any) -> dict[str, Any]:
     settings["weights"] = cfg.weights
     settings.pop("paths")
     try:
-        trained = read_run(cfg.weights)[0]
+        trained = read_run(cfg.weights, to_sample=True)[0]
         refuse_no_videos(trained, f"weights={cfg.weights}")
         config = with_changes(trained, cfg)
     except ValueError as error:

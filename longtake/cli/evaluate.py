@@ -228,7 +228,7 @@ def priced_parts(cfg: DictConfig) -> dict[str, Any]:
         return parts
     from longtake.releases.reading import read_run
 
-    trained = read_run(cfg.weights)[0]
+    trained = read_run(cfg.weights, to_sample=True)[0]
     rollout = trained.get("rollout")
     if rollout is None:
         raise ValueError(

@@ -4,34 +4,28 @@ import copy
 import hashlib
 import json
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from rich.progress import Progress
 from torch import Tensor
 
 from longtake.cli.changes import with_changes
-from longtake.cli.manifests import Manifest
+from longtake.cli.making import Order, make
 from longtake.control import control_for
-from longtake.generation import part_of
-from longtake.parallel import Mesh, shared_out
+from longtake.parallel import Mesh
 from longtake.pipeline import Pipeline
-from longtake.process import peak_resident_gib, set_matmul_precision
+from longtake.process import set_matmul_precision
 from longtake.releases.disclosure import public_name, refuse_secrets
 from longtake.releases.parts import refuse_no_videos
 from longtake.releases.reading import Config, read_run, weights_hash
 from longtake.releases.renamed import hashed
 from longtake.rollouts.checks import check_network, check_ratios
-from longtake.rollouts.plan import chunk_boundaries
 from longtake.rollouts.window_cache import WindowCache
 from longtake.running import Running
 from networks.codecs.rules import check_lengths
-from networks.files import remove_unfinished
 
 log = logging.getLogger("longtake")
 
@@ -64,7 +58,7 @@ def pipeline_of(cfg: DictConfig) -> tuple[Pipeline, Config]:
         ValueError: if the weights or the sizes do not fit, before anything is sampled.
     """
     where = f"weights={cfg.weights}"
-    trained, state = read_run(cfg.weights)
+    trained, state = read_run(cfg.weights, to_sample=True)
     refuse_no_videos(trained, where)
     config = with_changes(trained, cfg)
     # Groups of the command line are the user's own, and Hydra builds what they name; weights build what they may.
@@ -212,75 +206,25 @@ def make_videos(
     mesh = mesh or Mesh()
     take = take or Take(cfg, device)
     take.pipeline.spread(mesh, num_frames=cfg.num_frames)
+    return make(take, order_of(cfg, take), write_video, mesh, on_step)
+
+
+def order_of(cfg: DictConfig, take: Take) -> Order:
+    """What generate.py is told to make of a take.
+
+    Args:
+        cfg: of generate.py.
+        take: the weights that it names.
+
+    Raises:
+        ValueError: if there would be no video, or a text holds a secret, which the manifest would name.
+    """
     texts = prompts_of(cfg, take.config)
-    refuse_secrets([*texts, cfg.negative_prompt or ""], "prompt")  # the manifest names it
-    output = Path(cfg.output)
-    wanted = [(f"{number:03d}.mp4", prompt, cfg.seed + number) for number, prompt in enumerate(texts)]
-    manifest = Manifest(output, wanted, take.settings)
-
-    def begin() -> dict[str, Any]:
-        output.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(output)
-        return manifest.join()
-
-    finished = mesh.world.agree(begin)
-    if finished:
-        log.info(f"{len(finished)} of {len(wanted)} video(s) are in {output} already")
-    missing = [each for each in wanted if each[0] not in finished]
-    one_team, leads = mesh.team.size == mesh.world.size, mesh.team.rank == 0
-    own = dict(finished) if one_team else {}
-    with Progress(disable=mesh.world.rank > 0) as progress:
-        for name, prompt, seed in shared_out(mesh, missing):
-            began = time.perf_counter()
-            bar = progress.add_task(f"video {wanted.index((name, prompt, seed)) + 1} of {len(wanted)}", total=None)
-            folder = output / "windows" / take.fingerprint(take.settings, prompt, seed)
-            windows = WindowCache(folder, mesh.team)
-
-            def stepped(*_: Any) -> None:
-                progress.advance(bar)  # noqa: B023
-                if on_step is not None:
-                    on_step()
-
-            latents = take.latents(prompt, seed, stepped, windows)
-            if not leads:
-                continue
-            write_video(output / name, take.frames(latents), fps=take.fps)
-            progress.update(bar, total=1, completed=1)
-            own[name] = _manifest_line(cfg, take, name, prompt, seed, time.perf_counter() - began)
-            manifest.write(own, None if one_team else mesh.world.rank)
-            windows.forget()
-    mesh.world.wait()
-    if not one_team and mesh.world.rank == 0:
-        manifest.join()
-    log.info(f"{len(wanted)} video(s) of {cfg.num_frames} frames in {output}")
-    return [output / name for name, *_ in wanted]
-
-
-def _manifest_line(cfg: DictConfig, take: Take, name: str, prompt: str, seed: int, seconds: float) -> dict[str, Any]:
-    factor = take.codec.time_factor
-    chunk = part_of(take.network, take.rollout).chunk_frames
-    starts = chunk_boundaries(take.rollout.plan(take.num_latents), chunk)
-    on_cuda = take.device.type == "cuda"
-    peak = torch.cuda.max_memory_allocated() / 2**30 if on_cuda else peak_resident_gib()
-    sampler: Any = take.module.sampler
-    return {
-        "file": name,
-        "prompt": prompt,
-        "seed": seed,
-        "rollout": take.rollout_config,
+    refuse_secrets([*texts, cfg.negative_prompt or ""], "prompt")
+    wanted = ((f"{number:03d}.mp4", prompt, cfg.seed + number) for number, prompt in enumerate(texts))
+    told = {
         "without": cfg.without,
         **({} if cfg.negative_prompt is None else {"negative_prompt": cfg.negative_prompt}),
         **({} if cfg.control_file is None else {"control": Path(cfg.control_file).name}),
-        "num_inference_steps": sampler.num_inference_steps,
-        "guidance_scales": take.guidance.scales,
-        "fps": take.fps,
-        "num_frames": cfg.num_frames,
-        "boundaries": [1 + (start - 1) * factor for start in starts],
-        "weights": public_name(cfg.weights),
-        "weights_hash": take.hash,
-        "matmul_precision": take.matmul_precision,
-        **take.running.changes,
-        "settings": take.settings,
-        "seconds": round(seconds, 2),
-        "peak_gib": round(peak, 3),
     }
+    return Order(Path(cfg.output), tuple(wanted), told, public_name(cfg.weights))

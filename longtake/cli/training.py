@@ -28,9 +28,9 @@ from longtake.compat.lightning import end_as_the_first_that_failed, end_processe
 from longtake.cost.advice import out_of_memory
 from longtake.failures import is_out_of_memory
 from longtake.process import set_matmul_precision
+from longtake.releases.checkpoint_files import WholeCheckpoints
 from longtake.releases.checkpoints import (
     CONFIG_KEY,
-    WholeCheckpoints,
     find_resume,
     newest_checkpoint,
     read_checkpoint,

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from longtake.compat.live import LiveBytes
 from longtake.compat.torch import attention_flops, flop_counter
+from longtake.cost.repeats import Repeats
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -36,15 +37,24 @@ class Counting:
     gaps (of glibc half as much again and more; see benchmarks/README.md).
     """
 
-    def __init__(self, known: Iterable[Tensor] = ()) -> None:
-        """known: tensors that were there before, which are not counted."""
+    def __init__(self, known: Iterable[Tensor] = (), network: nn.Module | None = None) -> None:
+        """Nothing is counted yet.
+
+        Args:
+            known: tensors that were there before, which are not counted.
+            network: on meta, whose equal blocks are counted once; None: every block is run.
+        """
         self._live, self._products, self._attention = LiveBytes(known), flop_counter(), FusedAttention()
-        self._stack = ExitStack()
+        self._stack, self._repeated = ExitStack(), 0
+        self._repeats = None if network is None else Repeats(network, self)
 
     def __enter__(self) -> Self:
         """Begins to count."""
         for mode in (self._live, self._products, self._attention):
             self._stack.enter_context(mode)
+        if self._repeats is not None:
+            self._repeats.start()
+            self._stack.callback(self._repeats.stop)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -54,7 +64,30 @@ class Counting:
     @property
     def cost(self) -> Cost:
         """So far."""
-        return Cost(int(self._products.get_total_flops()) + self._attention.flops, self._live.peak)
+        return Cost(self.flops, self.peak)
+
+    @property
+    def flops(self) -> int:
+        """Of products and attention so far; what is added to it, of blocks that were not run, stays."""
+        return int(self._products.get_total_flops()) + self._attention.flops + self._repeated
+
+    @flops.setter
+    def flops(self, value: int) -> None:
+        self._repeated += value - self.flops
+
+    @property
+    def now(self) -> int:
+        """Bytes of what is alive."""
+        return self._live.now
+
+    @property
+    def peak(self) -> int:
+        """Bytes at the fullest moment."""
+        return self._live.peak
+
+    @peak.setter
+    def peak(self, value: int) -> None:
+        self._live.peak = value
 
 
 class FusedAttention(TorchFunctionMode):

@@ -154,7 +154,7 @@ class CanvasCounter:
         known = [x for x in condition if isinstance(x, Tensor)]
         if condition.memory is not None:
             known += [x for layer in condition.memory.layers for x in layer]
-        return Counting([*self.network.parameters(), *self.network.buffers(), *known, *more])
+        return Counting([*self.network.parameters(), *self.network.buffers(), *known, *more], self.network)
 
 
 def _tokens(memory: ContextCache) -> int:

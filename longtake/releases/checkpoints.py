@@ -1,4 +1,4 @@
-"""Checkpoints of runs: which one is the newest that is whole, what it holds, and how it is written."""
+"""Checkpoints of runs: which one is the newest that is whole, and what it holds."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -6,11 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
-from longtake.failures import no_room
-from networks.files import is_full_disk, whole
 from networks.saving import WEIGHTS
 
 log = logging.getLogger("longtake")
@@ -22,33 +19,6 @@ LAST = "last.ckpt"
 
 META = "meta.pt"
 """In a checkpoint that is a folder of pieces (longtake.releases.sharded): all but weights and optimizer."""
-
-
-class WholeCheckpoints(TorchCheckpointIO):
-    """Lightning's files, written beside their target: Lightning itself goes through the folder of temporary files, and
-    copies from there where that is another disk, so that a full one or a kill would leave half a checkpoint.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Lightning's hook, called by the process that writes; storage_options: of storage that is none of ours.
-
-        Raises:
-            ValueError: if the disk is full; the checkpoint that was there stays.
-        """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # Through Python's own file: its error says what was wrong, that of PyTorch's file does not.
-            with whole(path) as part, part.open("wb") as file:
-                torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:
-            if not is_full_disk(error):
-                raise
-            raise ValueError(no_room(path.parent, size_of(checkpoint), "a checkpoint")) from error
-
-    def remove_checkpoint(self, path: str | Path) -> None:
-        """Lightning's hook."""
-        Path(path).unlink(missing_ok=True)
 
 
 def size_of(checkpoint: Any) -> int:

@@ -35,32 +35,44 @@ State = dict[str, torch.Tensor] | Path
 """Tensors by name, of a checkpoint, or the folder of a release that holds them."""
 
 
-def read_run(weights: str | Path, key: str = "weights") -> tuple[Config, State]:
+def read_run(weights: str | Path, key: str = "weights", *, to_sample: bool = False) -> tuple[Config, State]:
     """The config of trained weights, checked, and their state.
 
-    weights: a .ckpt, a run folder, or a release folder, also hub:USER/REPO/FOLDER; key: what the setting is called
-    that names it.
+    Args:
+        weights: a .ckpt, a run folder, or a release folder, also hub:USER/REPO/FOLDER.
+        key: what the setting is called that names it.
+        to_sample: leaves out how they were trained, so that Lightning, whose import takes seconds, is not needed.
+
+    Returns:
+        The config, as plain values, and tensors by name or the folder of a release that holds them.
 
     Raises:
         ValueError: if it is none of these, is broken, or has a config that would run what is not of this project.
     """
     path = locate(weights, key)
     if path.is_dir() and not (path / META).is_file():
-        config = trusted(read_config_file(path / RELEASE_CONFIG), f"{key}={weights}")
+        config = trusted(read_config_file(path / RELEASE_CONFIG), f"{key}={weights}", to_sample=to_sample)
         if "folder" in config["codec"]:
             config["codec"]["folder"] = str(codec_folder(path, config["codec"]["folder"], weights, key))
         return config, path / NETWORK_FOLDER
     checkpoint = read_checkpoint(path)
-    return trusted(checkpoint[CONFIG_KEY], f"{key}={weights}"), state_of(checkpoint, path)
+    return trusted(checkpoint[CONFIG_KEY], f"{key}={weights}", to_sample=to_sample), state_of(checkpoint, path)
 
 
-def trusted(tree: Mapping[str, Any], where: str) -> Config:
+def trusted(tree: Mapping[str, Any], where: str, *, to_sample: bool = False) -> Config:
     """A config from outside, of which every name, type and range has been looked at.
+
+    Args:
+        tree: the config.
+        where: the setting and weights, for messages.
+        to_sample: leaves out the part that is built to train.
 
     Raises:
         ValueError: for the first that is not as it should be.
     """
     config = checked_config(tree, where)
+    if to_sample:
+        config.pop("lightning_module", None)
     try:
         check_groups(Tree(config), [part for part in PARTS if config.get(part) is not None])
         if config.get("sampler") is not None:

@@ -2,7 +2,7 @@
 
 import inspect
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pytest
@@ -72,14 +72,17 @@ def missing(tree: Any, key: str = "") -> Iterator[str]:
             yield from missing(child, key)
 
 
-def faults_of(program: str, *changes: str) -> list[str]:
-    """What is wrong with a program's config after these changes: settings out of range, or keys that do not bind."""
+def faults_of(program: str, *changes: str, given: Collection[str] = ()) -> list[str]:
+    """What is wrong with a program's config after these changes: settings out of range, or keys that do not bind.
+
+    given: keys that the changes must give, of those that a user is asked for.
+    """
     try:
-        tree = plain(program, check(program, *changes))
+        tree = plain(program, check(program, *changes, needed=not given))
     except Exception as error:  # whatever it is, it is this config's
         return [f"{type(error).__name__}: {error}"]
     found = [fault for node in nodes(tree) for fault in faults(node)]
-    found += [f"{key} is ???" for key in set(missing(tree)) - ASKED_OF_THE_USER]
+    found += [f"{key} is ???" for key in set(missing(tree)) - (ASKED_OF_THE_USER - set(given))]
     builds = program == "export" or any(True for _ in nodes(tree))  # export.py asks the run alone
     return found if builds else [*found, "builds nothing"]
 
@@ -148,10 +151,8 @@ def test_the_commands_of_the_readme_compose():
         if changes[:1] == ["-m"]:  # a sweep: its first job
             changes = [change.split(",")[0] for change in changes[1:]]
         program = program.removesuffix(".py")
-        found[command] = faults_of(program, *changes)
-        if not found[command]:
-            unneeded = {"videos", "output"} if "cost=true" in changes else set()
-            found[command] = [f"{key} is not given" for key in set(missing(as_used(program, *changes))) - unneeded]
+        unneeded = {"videos", "output"} if "cost=true" in changes else set()
+        found[command] = faults_of(program, *changes, given=ASKED_OF_THE_USER - unneeded)
     assert {command: each for command, each in found.items() if each} == {}
     assert len(found) > 30
 

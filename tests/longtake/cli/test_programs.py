@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from composing import ROOT, readme_commands
+from composing import ROOT, composed, readme_commands
 from typed import SHORT
 
+from longtake.cli import generate
 from longtake.video import read_frames
 
 pytestmark = pytest.mark.slow
@@ -58,7 +59,8 @@ def test_what_was_trained_generates_is_scored_and_is_exported(folder):
     assert json.loads((folder / "report" / "report.json").read_text())
     run(folder, "export.py", f"run={trained}", f"output={folder / 'weights'}")
     assert (folder / "weights" / "config.yaml").is_file()
-    run(folder, "generate.py", f"weights={folder / 'weights'}", f"output={folder / 'again'}")
+    again = [f"weights={folder / 'weights'}", f"output={folder / 'again'}", *SHORT["generate.py"]]
+    generate.make(composed("generate", *again))
     assert (folder / "again" / "000.mp4").is_file()
 
 

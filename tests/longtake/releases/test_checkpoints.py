@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import save_file
 
 from longtake.cli.user_errors import sentence
+from longtake.releases.checkpoint_files import WholeCheckpoints
 from longtake.releases.checkpoints import (
     CONFIG_KEY,
-    WholeCheckpoints,
     find_resume,
     last_checkpoint,
     newest_checkpoint,

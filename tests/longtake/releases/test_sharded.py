@@ -44,7 +44,8 @@ def work(rank, folder):
             print(step, flush=True)
 
 if __name__ == "__main__":
-    torch.multiprocessing.spawn(work, ({folder!r},), nprocs=2)
+    # Forked: what takes seconds to import is there already.
+    torch.multiprocessing.start_processes(work, ({folder!r},), nprocs=2, start_method="fork")
 """
 
 

@@ -1,0 +1,143 @@
+"""Equal blocks of a network, of which one is counted and the others are put down as the same."""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import partial
+from types import FunctionType
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device, FunctionType)
+"""Types of values that are compared by what they are; all else by its type and what it holds, or by identity."""
+
+
+class Counts(Protocol):
+    """What counts FLOPs and live bytes."""
+
+    flops: int
+    peak: int
+
+    @property
+    def now(self) -> int:
+        """Bytes of what is alive."""
+
+
+class _Output(NamedTuple):
+    """Of a tensor that a block returns."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+
+class _Run(NamedTuple):
+    """What one run of a block cost: FLOPs, bytes at its fullest moment above those before it, and what it returned."""
+
+    flops: int
+    bytes: int
+    outputs: list[_Output]
+    tree: Any
+
+
+class Repeats:
+    """While it is on, each kind of block of a network runs once for each kind of input, where no gradient is asked for.
+
+    Further runs return tensors of the same sizes and are counted as the first one was. This is exact: on meta, sizes
+    alone decide. A block whose output is a view, or that keeps a tensor for itself, runs each time.
+    """
+
+    def __init__(self, network: nn.Module, counts: Counts) -> None:
+        """network: on meta. counts: is read around the first run, and added to at each further one."""
+        self._counts = counts
+        self._kinds = dict(_equal_blocks(network))
+        self._runs: dict[Hashable, _Run | None] = {}
+        self._held: list[Any] = []  # what is told apart by its identity lives as long as that is compared
+
+    def start(self) -> None:
+        """Takes the place of the blocks' `forward`."""
+        for block, kind in self._kinds.items():
+            block.__dict__["forward"] = partial(self._call, kind, block.forward)
+
+    def stop(self) -> None:
+        """Gives the blocks their own `forward` back."""
+        for block in self._kinds:
+            del block.__dict__["forward"]
+
+    def _call(self, kind: Hashable, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if torch.is_grad_enabled():
+            return forward(*args, **kwargs)
+        key = kind, _kind_of((args, kwargs), self._held)
+        if key not in self._runs:
+            return self._first(key, forward, args, kwargs)
+        run = self._runs[key]
+        if run is None:
+            return forward(*args, **kwargs)
+        counts = self._counts
+        counts.flops += run.flops
+        counts.peak = max(counts.peak, counts.now + run.bytes)
+        made = [torch.empty_strided(x.shape, x.stride, dtype=x.dtype, device="meta") for x in run.outputs]
+        return tree_unflatten(made, run.tree)
+
+    def _first(self, key: Hashable, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        counts = self._counts
+        flops, now, peak = counts.flops, counts.now, counts.peak
+        counts.peak = now
+        made = forward(*args, **kwargs)
+        fullest = counts.peak
+        counts.peak = max(peak, fullest)
+        outputs, tree = tree_flatten(made)
+        # Its outputs are all that it leaves behind, each in a storage of its own.
+        alone = all(isinstance(x, Tensor) for x in outputs)
+        if alone and counts.now - now == sum(x.numel() * x.element_size() for x in outputs):
+            left = [_Output(tuple(x.shape), x.stride(), x.dtype) for x in outputs]
+            self._runs[key] = _Run(counts.flops - flops, fullest - now, left, tree)
+        else:
+            self._runs[key] = None
+        return made
+
+
+def _equal_blocks(network: nn.Module) -> Iterator[tuple[nn.Module, Hashable]]:
+    """Blocks in lists of layers that have their like, each with its kind."""
+    lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
+    kinds = {block: _kind_of_block(block) for layers in lists for block in layers}
+    numbers = Counter(kinds.values())
+    for block, kind in kinds.items():
+        if numbers[kind] > 1:
+            yield block, kind
+
+
+def _kind_of_block(block: nn.Module) -> Hashable:
+    tensors = [(name, x.shape, x.dtype) for name, x in (*block.named_parameters(), *block.named_buffers())]
+    own = [(name, type(module), _settings(module)) for name, module in block.named_modules()]
+    return tuple(tensors), tuple(own)
+
+
+def _settings(module: nn.Module) -> Hashable:
+    own = {name: value for name, value in vars(module).items() if name not in _OF_MODULES}
+    return _kind_of(own, [])  # what is compared by identity lives as long as the module
+
+
+_OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
+"""What every module has; its parameters, buffers and parts are compared one by one."""
+
+
+def _kind_of(value: Any, held: list[Any]) -> Hashable:
+    """What is the same for all values that cost the same; tensors are their sizes.
+
+    Args:
+        value: an argument or a setting of a block.
+        held: is given what is compared by identity, which must not be freed meanwhile.
+    """
+    if isinstance(value, Tensor):
+        return tuple(value.shape), value.stride(), value.dtype
+    if isinstance(value, PLAIN):
+        return value
+    if isinstance(value, Mapping):
+        return type(value), tuple((key, _kind_of(each, held)) for key, each in value.items())
+    if isinstance(value, Sequence):
+        return type(value), tuple(_kind_of(each, held) for each in value)
+    held.append(value)
+    return type(value), id(value)
