@@ -6,8 +6,11 @@ from builders import awake
 from composing import composed
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from stories import LIMITS, probe
 
 from longtake.releases.checkpoints import CONFIG_KEY
+from longtake.storyboard.parse import read_storyboard
+from longtake.storyboard.plan import plan
 
 SMALL = (
     *("text=null_text", "codec=causal", "codec.channels=4", "codec.fine_width=8", "codec.coarse_width=8"),
@@ -55,5 +58,16 @@ def ask(runs, tmp_path):
             (tmp_path / "board.yaml").write_text(board)
             own.append(f"storyboard={tmp_path / 'board.yaml'}")
         return composed("generate", *own, *overrides)
+
+    return make
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """Plans a text, under a name by which errors know it."""
+
+    def make(text, limits=LIMITS, facts=probe, name="story.yaml"):
+        (tmp_path / name).write_text(text)
+        return plan(read_storyboard(tmp_path / name, limits), limits, facts)
 
     return make
