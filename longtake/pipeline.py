@@ -107,6 +107,9 @@ class Pipeline:
             attention: kernels that attention prefers.
             offload: whether the network waits in host memory while pixels are decoded, and the codec while it samples.
 
+        Returns:
+            A pipeline on its device, in evaluation mode.
+
         Raises:
             ValueError: if they cannot be loaded, cannot be trusted, make no videos, or the device lacks the precision.
         """
@@ -169,7 +172,11 @@ class Pipeline:
     def replace(self, **changes: Any) -> Self:
         """The same pipeline with other parts; weights are shared.
 
-        changes: sampler, and all that the constructor takes.
+        Args:
+            **changes: sampler, and all that the constructor takes.
+
+        Returns:
+            Another pipeline; this one stays as it is.
 
         Raises:
             TypeError: for a name that a pipeline does not have.
@@ -237,6 +244,9 @@ class Pipeline:
             keep: see WindowCache.
             control: numbers of every pixel frame, F n, for weights that take them (`longtake.control.read_control`);
                 the same for all prompts.
+
+        Returns:
+            Latents b c f h w of unit variance, one row a prompt.
 
         Raises:
             ValueError: if a size does not fit, or the result holds NaN or infinity.
@@ -329,6 +339,12 @@ class Pipeline:
 
     def frames(self, latents: Tensor) -> Iterator[Tensor]:
         """Decodes latents b c f h w to pixels b 3 f h w in [-1, 1], piece by piece along the frames, on the CPU.
+
+        Args:
+            latents: b c f h w, as `latents` gives them.
+
+        Returns:
+            Pieces b 3 f h w in order; together they are the video.
 
         Raises:
             ValueError: before the first piece, if the latents hold NaN or infinity.

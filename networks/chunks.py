@@ -30,6 +30,15 @@ def plan_windows(num_frames: int, chunk_frames: int, local_frames: int, device: 
     (our choice: one shape, so one batch). For every canvas frame the weights sum to 1, in `own` as in `fused`.
     Source: VIN; chunks and local context from the training section, W(k) = k - k0 + 1/2 is our choice.
 
+    Args:
+        num_frames: latent frames of the canvas.
+        chunk_frames: of a chunk, F_chunk.
+        local_frames: of context in front of a chunk, F_local; from 0 to chunk_frames.
+        device: of the tables.
+
+    Returns:
+        Windows of one size each: the first chunk, then the others, if there are any.
+
     Raises:
         ValueError: if the context is longer than a chunk.
     """

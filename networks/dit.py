@@ -82,7 +82,14 @@ class VideoDiT(VideoNetwork):
         return embed_control(self.control, condition)
 
     def embed(self, video: Tensor, frame_index: Tensor) -> Tensor:
-        """Patches with their absolute place. video: b c f h w; frame_index: b f; returns b f s d.
+        """Patches with their absolute place.
+
+        Args:
+            video: latents b c f h w.
+            frame_index: b f, places of the frames in their source video.
+
+        Returns:
+            Tokens b f s d.
 
         Raises:
             ValueError: if the latents' sides are no multiples of the patch.

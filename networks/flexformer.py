@@ -34,7 +34,14 @@ class SegmentEmbedding(nn.Module):
         self.is_text = nn.Parameter(0.02 * torch.randn(width))
 
     def forward(self, segment: VideoBatch, level: Tensor) -> tuple[Tensor, Tensor]:
-        """segment.video: b c f h w; level: b in [0, 1]. Returns video tokens b f h/p w/p d and text tokens b l d.
+        """Tokens of a segment's video and of its text, before they are compressed.
+
+        Args:
+            segment: video b c f h w and text b l e.
+            level: b in [0, 1], time of the noise in the video.
+
+        Returns:
+            Video tokens b f h/p w/p d, and text tokens b l d.
 
         Raises:
             ValueError: if the latents' sides are no multiples of the patch.
@@ -117,7 +124,17 @@ class ContextCompressor(nn.Module):
         raise NotImplementedError
 
     def decode(self, context: ContextTokens, num_frames: int, height: int, width: int, num_text: int) -> Reconstruction:
-        """Latents b c f h w and text features b num_text e; see Compressor.
+        """Recovers a segment from its context tokens alone; see Compressor.
+
+        Args:
+            context: tokens b m d with their places.
+            num_frames: latent frames of the segment.
+            height: of its latents.
+            width: of its latents.
+            num_text: tokens of its text.
+
+        Returns:
+            Latents b c f h w and text features b num_text e.
 
         Raises:
             ValueError: if the weights came without a decoder.

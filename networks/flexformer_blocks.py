@@ -77,6 +77,16 @@ class QFormerBlock(nn.Module):
 def blocks_of(block: Block, depth: int, width: int, num_heads: int, qk_gain: float) -> nn.ModuleList:
     """Blocks in a row.
 
+    Args:
+        block: "joint" or "qformer", two readings of the paper.
+        depth: how many.
+        width: of a token.
+        num_heads: of attention, a divisor of the width.
+        qk_gain: initial gain of normalised queries and keys.
+
+    Returns:
+        The blocks, untrained.
+
     Raises:
         ValueError: for an unknown block.
     """

@@ -207,6 +207,12 @@ def _append(stack: Tensor, more: Tensor, batch: int) -> Tensor:
 def compressor_alone(*, compressor: ContextCompressor | None) -> ContextCompressor:
     """`network=compressor`: what LoViC's first stage trains.
 
+    Args:
+        compressor: the group of that name.
+
+    Returns:
+        The compressor itself.
+
     Raises:
         ValueError: if there is none.
     """

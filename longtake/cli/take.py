@@ -216,6 +216,9 @@ def order_of(cfg: DictConfig, take: Take) -> Order:
         cfg: of generate.py.
         take: the weights that it names.
 
+    Returns:
+        Folder, videos, and what their manifest repeats.
+
     Raises:
         ValueError: if there would be no video, or a text holds a secret, which the manifest would name.
     """

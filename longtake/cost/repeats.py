@@ -130,6 +130,9 @@ def _kind_of(value: Any, held: list[Any]) -> Hashable:
     Args:
         value: an argument or a setting of a block.
         held: is given what is compared by identity, which must not be freed meanwhile.
+
+    Returns:
+        Sizes, plain values and types, at any depth.
     """
     if isinstance(value, Tensor):
         return tuple(value.shape), value.stride(), value.dtype

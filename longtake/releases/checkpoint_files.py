@@ -17,7 +17,12 @@ class WholeCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Lightning's hook, called by the process that writes; storage_options: of storage that is none of ours.
+        """Lightning's hook, called by the process that writes.
+
+        Args:
+            checkpoint: all that is saved.
+            path: of the file, which is replaced as a whole.
+            storage_options: of storage that is none of ours.
 
         Raises:
             ValueError: if the disk is full; the checkpoint that was there stays.

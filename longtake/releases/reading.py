@@ -85,6 +85,13 @@ def trusted(tree: Mapping[str, Any], where: str, *, to_sample: bool = False) -> 
 def read_state(weights: str | Path, key: str) -> State:
     """The state (a checkpoint's) or folder (a release's) of trained weights, whose config is not read.
 
+    Args:
+        weights: as in `read_run`.
+        key: what the setting is called that names them.
+
+    Returns:
+        Tensors by name, or the folder of a release that holds them.
+
     Raises:
         ValueError: if there is none, or it is broken.
     """
@@ -95,6 +102,13 @@ def read_state(weights: str | Path, key: str) -> State:
 
 def locate(weights: str | Path, key: str) -> Path:
     """A release's folder or a checkpoint's file; a plain name also stands for released weights of that name.
+
+    Args:
+        weights: as in `read_run`.
+        key: what the setting is called that names them.
+
+    Returns:
+        Where they lie on this disk.
 
     Raises:
         ValueError: if the weights are neither.
@@ -115,7 +129,12 @@ def locate(weights: str | Path, key: str) -> Path:
 def state_of(checkpoint: Mapping[str, Any], where: object) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint's module, by name.
 
-    where: the file or setting that the checkpoint comes from, for messages.
+    Args:
+        checkpoint: what a file of train.py holds.
+        where: the file or setting that the checkpoint comes from, for messages.
+
+    Returns:
+        Tensors of ordinary, finite numbers.
 
     Raises:
         ValueError: if it holds none, or something else, or a tensor that is no number.

@@ -50,6 +50,9 @@ def open_canvas(
         known: b c m h w, clean, of the known slots; None where there are none.
         past: one for each of plan.remembered.
         noise_level: time of the noise that is added to what is remembered.
+
+    Returns:
+        Noise, condition and known frames of the canvas, b c f h w with f its slots.
     """
     batch, channels, _, height, width = noise.shape
     count, device = len(plan.frames), noise.device
@@ -84,6 +87,9 @@ def carry_out(
         canvas: noise and condition of the whole video.
         wrap: what the sampler sees of the network.
         noise_level: time of the noise that is added to what is remembered.
+
+    Returns:
+        Clean latents b c f h w of the whole video.
     """
     noise, condition = canvas
     assert condition.frame_mask is None, "a canvas to be filled holds all its frames"
@@ -116,6 +122,9 @@ def remembered(past: PastSegment, plan: RememberedSegment, noise_level: float) -
         past: its latents and text.
         plan: where it lies, and how coarsely it is remembered.
         noise_level: time of the noise that is added to it.
+
+    Returns:
+        One segment a row, to be compressed at the plan's ratio.
     """
     batch, _, count = past.video.shape[:3]
     device = past.video.device

@@ -49,6 +49,10 @@ class CanvasPlan(NamedTuple):
 def check_plan(plan: Sequence[CanvasPlan], num_latents: int) -> None:
     """A plan makes every frame once, from what it has made before.
 
+    Args:
+        plan: canvases in the order in which they are denoised.
+        num_latents: latent frames of the whole video.
+
     Raises:
         ValueError: if it does not.
     """
@@ -81,6 +85,9 @@ def chunk_boundaries(plan: Sequence[CanvasPlan], chunk_frames: int | None) -> li
     Args:
         plan: the rollout's, of the whole video.
         chunk_frames: latent frames of a chunk of the network, None where it sees a canvas at once.
+
+    Returns:
+        Latent frames from 1 on, as they rise.
     """
     maker = {frame: number for number, canvas in enumerate(plan) for frame in canvas.new_frames}
     found = {frame for frame, number in maker.items() if frame and maker.get(frame - 1) != number}
