@@ -241,7 +241,8 @@ class Pipeline:
         Raises:
             ValueError: if a size does not fit, or the result holds NaN or infinity.
         """
-        check_lengths(num_frames, self.height, self.width, self.codec, self.module.network.patch)
+        network = self.module.network
+        check_lengths(num_frames, self.height, self.width, self.codec, network.patch, network.frame_patch)
         num_latents, side = (num_frames - 1) // self.codec.time_factor + 1, self.codec.space_factor
         shape = (len(prompts), self.codec.channels, num_latents, self.height // side, self.width // side)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
