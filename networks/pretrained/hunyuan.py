@@ -219,13 +219,13 @@ class HunyuanVideoBackbone(JointBackbone):
             embedded = embedded + self._clocked(embedder.guidance_embedder, scale)
         dtype, count = embedder.text_embedder.linear_1.weight.dtype, self.model.config.pooled_projection_dim
         pooled = embedded.new_zeros(1, count) if condition is None else _known(condition)[:, 0, :count]
-        said: Tensor = embedder.text_embedder(pooled.to(dtype))
+        said: Tensor = embedder.text_embedder(pooled.to(dtype).contiguous())
         return embedded + said.float().unsqueeze(1)
 
     def _text(self, condition: Condition, time: Tensor) -> tuple[Tensor, Tensor | None]:
         """All but the first place of the text, through the model's refiner; a row without text has places of zero."""
         refiner, mask = self.model.context_embedder, condition.text_mask
-        words = _known(condition)[:, 1:]
+        words = _known(condition)[:, 1:].contiguous()  # a view rounds as its memory happens to lie
         mask = None if mask is None else mask[:, 1:]
         if not words.shape[1]:
             words, mask = F.pad(words, (0, 0, 0, 1)), None
