@@ -370,22 +370,26 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of pretrained_cost.json and .csv")
     asked = parser.parse_args()
     console, records = Console(), []
-    for name in asked.families:
-        for size in asked.sizes:
+    asked.output.mkdir(parents=True, exist_ok=True)
+    for size in asked.sizes:
+        for name in asked.families:
             records.append(record_of(name, size))
             show(sheet_of(records[-1]), console)
-    asked.output.mkdir(parents=True, exist_ok=True)
+            write(asked.output, records)  # as far as it has come
+
+
+def write(folder: Path, records: list[dict[str, Any]]) -> None:
+    """Writes pretrained_cost.json and .csv."""
     settings = {"dtype": "bfloat16", "steps": STEPS, "text_tokens": TEXT_TOKENS, "segment": SEGMENT, "ratio": RATIO}
-    with whole(asked.output / "pretrained_cost.json") as part:
+    with whole(folder / "pretrained_cost.json") as part:
         part.write_text(json.dumps({"settings": settings, "records": records}, indent=1) + "\n")
-    with whole(asked.output / "pretrained_cost.csv") as part, part.open("w", newline="") as file:
-        table = csv.writer(file)
+    with whole(folder / "pretrained_cost.csv") as part, part.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
         heads = ["seconds", "latents", "frames", "method", "step", "video", "peak"]
         table.writerow(["family", "size", *heads])
         for record in records:
-            table.writerows(
-                [record["family"], record["size"], *(row[head] for head in heads)] for row in record["rows"]
-            )
+            for row in record["rows"]:
+                table.writerow([record["family"], record["size"], *(row[head] for head in heads)])
 
 
 if __name__ == "__main__":

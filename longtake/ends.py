@@ -27,6 +27,9 @@ def given_ends(
         size: height and width of the video.
         frame_patch: latent frames of a token, all of which are given or none.
 
+    Returns:
+        Which frames are given, and a canvas with them in place.
+
     Raises:
         ValueError: if nothing is given, too much is, or it has another size than the video.
     """
@@ -62,13 +65,13 @@ def given_ends(
     return Given(mask, video)
 
 
-def beside(given: Given) -> Callable[[Generate], Generate]:
+def beside(ends: Given) -> Callable[[Generate], Generate]:
     """Makes a rollout's one canvas hold what is given, at time 0 throughout."""
 
     def wrapped(window: Generate) -> Generate:
-        def generate(noise: Tensor, condition: Condition, known: Given | None, wrap: Wrap = unwrapped) -> Tensor:
-            assert known is None, "a canvas that has frames of its own is refused before"
-            here = Given(given.mask.to(noise.device), given.video.to(noise))
+        def generate(noise: Tensor, condition: Condition, given: Given | None, wrap: Wrap = unwrapped) -> Tensor:
+            assert given is None, "a canvas that has frames of its own is refused before"
+            here = Given(ends.mask.to(noise.device), ends.video.to(noise))
             return window(noise, condition, here, wrap)
 
         return generate

@@ -64,9 +64,6 @@ class AttentionOverride(Protocol):
         ...
 
 
-_OF_ROWS = ("frame_index", "text", "text_mask", "frame_mask", "shot", "frame_embedding")
-
-
 class Condition(NamedTuple):
     """What a network may know beside the noisy video, and how its tokens are to see one another.
 
@@ -128,7 +125,12 @@ class Condition(NamedTuple):
             return None if x is None else x[chosen]
 
         return self._replace(
-            **{name: cut(getattr(self, name)) for name in _OF_ROWS},
+            frame_index=self.frame_index[chosen],
+            text=self.text[chosen],
+            text_mask=cut(self.text_mask),
+            frame_mask=cut(self.frame_mask),
+            shot=cut(self.shot),
+            frame_embedding=cut(self.frame_embedding),
             context=(),
             memory=None if self.memory is None else self.memory.map(lambda x: x[chosen]),
             per_frame={name: values[chosen] for name, values in self.per_frame.items()},

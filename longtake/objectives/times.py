@@ -79,8 +79,11 @@ class Shifted:
     def __init__(self, *, law: TimestepSampler, shift: Positive, interval: Interval = (0.0, 1.0)) -> None:
         """Nothing is drawn yet.
 
-        law: what is shifted; shift: above 1 towards noise, below 1 towards clean, 1 changes nothing; interval: into
-        which times are squeezed then, for a network of a part of them, such as an expert of Wan 2.2 A14B (our choice).
+        Args:
+            law: what is shifted.
+            shift: above 1 towards noise, below 1 towards clean, 1 changes nothing.
+            interval: into which times are squeezed then, for a network of a part of them, such as an expert of Wan 2.2
+                A14B (our choice).
 
         Raises:
             ValueError: if shift is not positive, or the interval does not rise.

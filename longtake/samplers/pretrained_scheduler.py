@@ -105,11 +105,7 @@ class PretrainedScheduler(DiffusersSolver):
         generator: torch.Generator | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """See Sampler.
-
-        Raises:
-            ValueError: if the path is not the scheduler's.
-        """
+        """See Sampler; a path that is not the scheduler's is a ValueError."""
         if self.scheduler not in SCHEDULED:
             given = {"context_mask": context_mask, "context": context, "generator": generator, "on_step": on_step}
             return super().__call__(denoise, noise, path=path, **given)  # type: ignore[arg-type]

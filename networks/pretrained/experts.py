@@ -129,11 +129,7 @@ class WanExperts(VideoNetwork):
     def key_values(
         self, tokens: Tensor, positions: Tensor, sides: tuple[int, int] | None = None
     ) -> tuple[tuple[Tensor, Tensor], ...]:
-        """Refused.
-
-        Raises:
-            ValueError: always.
-        """
+        """Refused: always a ValueError."""
         raise ValueError(
             "backbone=wan22_a14b has two experts, whose keys and values of a memory differ, and makes none: use "
             "network=vin or dit, or another backbone"
@@ -149,7 +145,18 @@ class WanExperts(VideoNetwork):
         global_embedding: Tensor | None = None,
         detached_frames: Tensor | None = None,
     ) -> Tensor:
-        """Each row by the expert of its noisiest frame; arguments as VideoDiT's. Returns b c f h w.
+        """Each row by the expert of its noisiest frame.
+
+        Args:
+            noisy: b c f h w.
+            time: b f in [0, 1], or 1 1.
+            condition: of the window.
+            extra_tokens: VIN's global tokens.
+            global_embedding: b d, VIN's.
+            detached_frames: b f, True where no gradient may reach the frame.
+
+        Returns:
+            b c f h w in noisy's type.
 
         Raises:
             ValueError: if a row of training belongs to the expert that does not learn.

@@ -70,7 +70,18 @@ class JointBackbone(PretrainedBackbone):
         global_embedding: Tensor | None = None,
         detached_frames: Tensor | None = None,
     ) -> Tensor:
-        """Predicts the target for every frame; arguments as VideoDiT's. Returns b c f h w in noisy's type.
+        """Predicts the target for every frame.
+
+        Args:
+            noisy: b c f h w.
+            time: b f in [0, 1], or 1 1.
+            condition: of the window.
+            extra_tokens: VIN's global tokens.
+            global_embedding: b d, VIN's.
+            detached_frames: b f, True where no gradient may reach the frame.
+
+        Returns:
+            b c f h w in noisy's type.
 
         Raises:
             ValueError: if another attention is to take the place of this one, or tokens do not split the canvas.
@@ -117,7 +128,14 @@ class JointBackbone(PretrainedBackbone):
         return rearrange(made, "b (f h w) (c t p q) -> b c (f t) (h p) (w q)", **axes).to(noisy.dtype)
 
     def _tokens(self, noisy: Tensor, frame_index: Tensor) -> Tensor:
-        """A canvas b c f h w as tokens with the place of their first frame, b f/t s d.
+        """A canvas as tokens with the place of their first frame.
+
+        Args:
+            noisy: b c f h w.
+            frame_index: b f.
+
+        Returns:
+            b f/t s d.
 
         Raises:
             ValueError: if the frames are no multiple of a token's.

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 def padded_text(text: Tensor, text_mask: Tensor | None, length: int, family: str) -> Tensor:
-    """Text features as a model that attends to all of its places without a mask reads them, b length e.
+    """Text features as a model that attends to all of its places without a mask reads them.
 
     It was trained with something behind the caption, so that has to be there: what a mask hides is zero, and so are the
     places behind. A row without text is so many zeros.
@@ -19,6 +19,9 @@ def padded_text(text: Tensor, text_mask: Tensor | None, length: int, family: str
         text_mask: b l, or None where all are real.
         length: of what the model reads.
         family: its name, for messages.
+
+    Returns:
+        b length e.
 
     Raises:
         ValueError: if the text is longer.
