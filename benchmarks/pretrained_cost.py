@@ -9,6 +9,7 @@ counted, and the rest follows exactly (`Depths`); so do windows of VIN, whose fi
 """
 
 import argparse
+import copy
 import csv
 import json
 import sys
@@ -138,15 +139,21 @@ def _known(family: Any) -> dict[str, tuple[str, Mapping[str, Any]]]:
     return {name: (family.class_name, sizes) for name, sizes in family.known.items()}
 
 
+@cache
+def _composed(family: Family, changes: tuple[str, ...]) -> Any:
+    groups = [f"backbone={family.backbone}", f"codec={family.codec}", f"text={family.text}", *family.changes]
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        return compose("evaluate", [*groups, *changes])
+
+
 def build(family: Family, depths: Mapping[str, int], *changes: str) -> Any:
     """A network on meta, of a shallow model of the family's real widths."""
     kind, sizes = _sizes(family)
     with tempfile.TemporaryDirectory() as folder:
         with torch.device("meta"):
             kind(**{**sizes, **depths}).save_config(Path(folder, "transformer"))
-        groups = [f"backbone={family.backbone}", f"codec={family.codec}", f"text={family.text}", *family.changes]
-        with initialize_config_dir(str(ROOT / "conf"), version_base=None):
-            cfg = compose("evaluate", [*groups, f"backbone.pretrained={folder}", *changes])
+        cfg = copy.deepcopy(_composed(family, changes))
+        cfg.backbone.pretrained = folder
         with torch.device("meta"):
             network = instantiate(cfg.network)
     return network, cfg
