@@ -297,7 +297,9 @@ class Pipeline:
         """
         num_latents = (num_frames - 1) // self.codec.time_factor + 1
         if len(self.rollout.plan(num_latents)) > 1:
-            raise ValueError(f"rollout={self.rollout.name} makes canvas after canvas: use rollout=whole or full")
+            raise ValueError(
+                f"rollout={self.rollout.name} makes canvas after canvas: use rollout=single_pass or full_attention"
+            )
         self._make_room(self.codec, idle=self.module)
         codec = self.codec.to(self.device)
         start, end = (None if x is None else x.unsqueeze(0).to(self.device) for x in (start, end))

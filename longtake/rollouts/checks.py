@@ -30,7 +30,7 @@ def unfit(rollout: Rollout, network: VideoNetwork, weights: str = "") -> str:
     if rollout.replaces_attention and network.joint_text:
         return (
             f"rollout={rollout.name} puts another attention in the place of the video's own, which is one with the "
-            "text's in this backbone: use rollout=whole, full or autoregressive"
+            "text's in this backbone: use rollout=single_pass, full_attention or autoregressive"
         )
     hybrid = segments and network.chunk_frames is not None
     if hybrid and rollout.network_part and any(canvas.joins is None for canvas in rollout.plan(1)):

@@ -89,7 +89,7 @@ class JointBackbone(PretrainedBackbone):
         if condition.attention_override is not None:
             raise ValueError(
                 f"{self.family.class_name} has one attention for text and video, in whose place a rollout can put no "
-                "other: use rollout=whole, full or autoregressive"
+                "other: use rollout=single_pass, full_attention or autoregressive"
             )
         deep = self.frame_patch
         tokens = self._tokens(noisy, condition.frame_index)

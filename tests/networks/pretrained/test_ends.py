@@ -119,5 +119,5 @@ def test_given_ends_stay_as_they_are(ti2v):
         with pytest.raises(ValueError, match=said):
             ours.between(PROMPT, num_frames=17, seed=3, **given)
     several = ours.replace(rollout=Autoregressive(window_frames=3, context_frames=1))
-    with pytest.raises(ValueError, match="makes canvas after canvas: use rollout=whole or full"):
+    with pytest.raises(ValueError, match="makes canvas after canvas: use rollout=single_pass or full_attention"):
         several.between(PROMPT, start=start, num_frames=17)
