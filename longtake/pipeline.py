@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from longtake.ends import beside, given_ends
 from longtake.finite import NOT_FINITE, check_finite
 from longtake.generation import NegativeText, generate, part_of, window_generator
 from longtake.parallel import Mesh, spread
@@ -251,7 +252,8 @@ class Pipeline:
         Raises:
             ValueError: if a size does not fit, or the result holds NaN or infinity.
         """
-        check_lengths(num_frames, self.height, self.width, self.codec, self.module.network.patch)
+        network = self.module.network
+        check_lengths(num_frames, self.height, self.width, self.codec, network.patch, network.frame_patch)
         num_latents, side = (num_frames - 1) // self.codec.time_factor + 1, self.codec.space_factor
         shape = (len(prompts), self.codec.channels, num_latents, self.height // side, self.width // side)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
@@ -272,6 +274,49 @@ class Pipeline:
             negative=NegativeText.encoded(self.negative_prompt, self.text_encoder, self.device),
             running=self.running,
         )
+
+    @torch.no_grad()
+    def between(
+        self,
+        prompt: str = "",
+        *,
+        start: Tensor | None = None,
+        end: Tensor | None = None,
+        num_frames: int = 257,
+        seed: int = 0,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Makes a video from an image, on from a video, or between two: given frames stand at time 0 throughout.
+
+        A pretrained base knows times of single frames from its training where it is Wan 2.2 TI2V or LTX-Video; others
+        learn what a clean frame among noisy ones means by objective.context_rate.
+
+        Args:
+            prompt: a text.
+            start: first frames, pixels 3 f h w in [-1, 1] of the video's size, f as the codec's rule; one for an image.
+            end: last frames, in the same way.
+            num_frames: of the whole video, given frames among them.
+            seed: of the noise.
+            on_step: called after every denoising step.
+
+        Returns:
+            Pixels 3 f h w in [-1, 1] on the CPU.
+
+        Raises:
+            ValueError: if a size does not fit, the rollout makes more than one canvas, or the result holds NaN.
+        """
+        num_latents = (num_frames - 1) // self.codec.time_factor + 1
+        if len(self.rollout.plan(num_latents)) > 1:
+            raise ValueError(
+                f"rollout={self.rollout.name} makes canvas after canvas: use rollout=single_pass or full_attention"
+            )
+        self._make_room(self.codec, idle=self.module)
+        codec = self.codec.to(self.device)
+        start, end = (None if x is None else x.unsqueeze(0).to(self.device) for x in (start, end))
+        size, deep = (self.height, self.width), self.module.network.frame_patch
+        given = given_ends(codec, start, end, num_latents=num_latents, size=size, frame_patch=deep)
+        sampled = self.latents([prompt], num_frames=num_frames, seed=seed, on_step=on_step, keep=beside(given))
+        return torch.cat([piece[0] for piece in self.frames(sampled)], dim=1)
 
     @torch.no_grad()
     def segment(self, prompt: str, known: Sequence[KnownSegment], *, num_latents: int, seed: int) -> Tensor:

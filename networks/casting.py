@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from networks.pretrained.ltx import LtxRope
-from networks.pretrained.wan import WanRope
+from networks.pretrained.rope import PairRope
 from networks.rope import RotaryEmbedding3D
 
 
@@ -16,7 +16,7 @@ def cast(network: nn.Module, dtype: torch.dtype) -> None:
     """
     exact = {name for part in network.modules() for name in getattr(part, "_keep_in_fp32_modules", None) or ()}
     for place, part in network.named_modules():
-        if isinstance(part, RotaryEmbedding3D | WanRope | LtxRope) or exact.intersection(place.split(".")):
+        if isinstance(part, RotaryEmbedding3D | PairRope | LtxRope) or exact.intersection(place.split(".")):
             continue
         for name, tensor in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
             if tensor.is_floating_point() and name not in exact:

@@ -117,6 +117,26 @@ class Condition(NamedTuple):
         """The condition of some of the frames, in the order of `index`: integers j, or a slice."""
         return self._of_frames(lambda x: x[:, index])
 
+    def rows(self, chosen: Tensor) -> "Condition":
+        """The condition of some of the videos of a batch, whose context is encoded; chosen: b, True for those."""
+        assert not self.context or self.memory is not None, "a context is encoded before its rows are cut"
+
+        def cut(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x[chosen]
+
+        return self._replace(
+            frame_index=self.frame_index[chosen],
+            text=self.text[chosen],
+            text_mask=cut(self.text_mask),
+            frame_mask=cut(self.frame_mask),
+            shot=cut(self.shot),
+            frame_embedding=cut(self.frame_embedding),
+            context=(),
+            memory=None if self.memory is None else self.memory.map(lambda x: x[chosen]),
+            per_frame={name: values[chosen] for name, values in self.per_frame.items()},
+            events={name: values[chosen] for name, values in self.events.items()},
+        )
+
     def fold(self, windows: Tensor) -> "Condition":
         """The condition of windows that are folded into the batch, (b k); windows: k j, frames of each.
 

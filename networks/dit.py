@@ -148,7 +148,9 @@ class VideoDiT(VideoNetwork):
         axes = {"h": grid.rows, "w": grid.columns, "p": self.patch, "q": self.patch}
         return rearrange(self.head(video), "b (f h w) (c p q) -> b c f (h p) (w q)", **axes)
 
-    def key_values(self, tokens: Tensor, positions: Tensor) -> tuple[KeyValue, ...]:
+    def key_values(
+        self, tokens: Tensor, positions: Tensor, sides: tuple[int, int] | None = None
+    ) -> tuple[KeyValue, ...]:
         """Keys and values of context tokens in every block, to be attended to at any diffusion time.
 
         tokens: b n d; positions: b n 3 as (frame, row, column). Each row's tokens see one another alone, modulated

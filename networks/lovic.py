@@ -56,7 +56,7 @@ class LoViCNetwork(VideoNetwork):
         self.compressor = compressor
         self.has_memory = compressor is not None
         self.shot_gap = shot_gap
-        self.patch = window.patch
+        self.patch, self.frame_patch, self.joint_text = window.patch, window.frame_patch, window.joint_text
         width = window.backbone.width
         self.null_memory = nn.Parameter(0.02 * torch.randn(width))
         # None where there is no memory to mark: DDP refuses parameters that no gradient reaches.
@@ -117,7 +117,8 @@ class LoViCNetwork(VideoNetwork):
         masks = [torch.ones(batch, 1, dtype=torch.bool, device=null.device)]
         for context in contexts:
             tokens, positions, known = self._compress(condition, context)
-            added = self.backbone.key_values(tokens, positions)
+            height, width = context.segments.video.shape[-2:]
+            added = self.backbone.key_values(tokens, positions, (height // self.patch, width // self.patch))
             layers = tuple(
                 (_append(keys, more[0], batch), _append(values, more[1], batch))
                 for (keys, values), more in zip(layers, added, strict=True)

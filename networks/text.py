@@ -77,6 +77,8 @@ class PretrainedText(nn.Module):
     """Whether "" is read as any text is, and is not the null text."""
     reads_padding = False
     """Whether the encoder is given no mask, so that what it says of words depends on the padding behind them."""
+    keeps_padding = False
+    """Whether what it says of padding counts as text."""
 
     def __init__(self, *, tokenizer: Tokenizer, model: nn.Module, features: int, max_length: int, padding: str) -> None:
         """Take a loaded tokenizer and encoder; `PackagedMiniLM` and `T5Text` load them.
@@ -131,7 +133,7 @@ class PretrainedText(nn.Module):
         read = torch.ones_like(real) if self.reads_padding else real
         states = self.model(input_ids=token_ids.to(device), attention_mask=read.to(device)).last_hidden_state
         mask = torch.zeros(len(captions), real.shape[1], dtype=torch.bool, device=device)
-        mask[spoken] = real.to(device).bool()
+        mask[spoken] = torch.ones_like(real, device=device).bool() if self.keeps_padding else real.to(device).bool()
         features = torch.zeros(*mask.shape, self.features, device=device)
         features[spoken] = states.float()
         return features * rearrange(mask, "b l -> b l 1"), mask
@@ -213,6 +215,7 @@ class T5Text(PretrainedText):
         clean: bool = False,
         reads_empty: bool = False,
         reads_padding: bool = False,
+        keeps_padding: bool = False,
     ) -> None:
         """Load encoder and tokenizer in the format of `transformers`.
 
@@ -227,6 +230,8 @@ class T5Text(PretrainedText):
             clean: repairs broken Unicode, unescapes HTML and joins white space first, as Wan's pipeline does.
             reads_empty: "" is read as any text is, which is what video models were guided away from; else it is null.
             reads_padding: the encoder is given no mask, as in LTX-Video's pipeline, with padding=max_length.
+            keeps_padding: what the encoder says of padded places is handed on as if it were real, as CogVideoX was
+                trained with; it goes with reads_padding.
 
         Raises:
             ValueError: nothing can be loaded from there, it is not a T5-class model, or two settings do not fit.
@@ -243,6 +248,8 @@ class T5Text(PretrainedText):
                 f"text: reads_padding=true with padding={padding} would read a caption otherwise in another batch: "
                 "set text.padding=max_length"
             )
+        if keeps_padding and not reads_padding:
+            raise ValueError("text: keeps_padding=true goes with reads_padding=true: set text.reads_padding=true")
         for inner in (subfolder, tokenizer_subfolder):
             check_pretrained(pretrained, inner)
         place = f"{pretrained}/{subfolder}" if subfolder else pretrained
@@ -265,13 +272,15 @@ class T5Text(PretrainedText):
             )
         super().__init__(tokenizer=tokenizer, model=model, features=features, max_length=max_length, padding=padding)
         self.clean, self.reads_empty, self.reads_padding = clean, reads_empty, reads_padding
+        self.keeps_padding = keeps_padding
 
     def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
         """See PretrainedText; of cleaned captions where that is asked for."""
         return super().encode([cleaned(caption) for caption in captions] if self.clean else captions)
 
     def _settings(self) -> dict[str, Setting]:
-        asked = {"clean": self.clean, "reads_empty": self.reads_empty, "reads_padding": self.reads_padding}
+        names = ("clean", "reads_empty", "reads_padding", "keeps_padding")
+        asked = {name: getattr(self, name) for name in names}
         return {**super()._settings(), **{name: value for name, value in asked.items() if value}}
 
 

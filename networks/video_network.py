@@ -35,6 +35,8 @@ class Backbone(Protocol):
     depth: int
     num_heads: int
     patch: int
+    frame_patch: int
+    joint_text: bool
     text_features: int
     control: FrameControl | None
 
@@ -57,8 +59,13 @@ class Backbone(Protocol):
         """Patches with their absolute place. video: b c f h w; frame_index: b f; returns b f s d."""
         ...
 
-    def key_values(self, tokens: Tensor, positions: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
-        """Keys and values of context tokens b n d at b n 3 in every block, for any diffusion time."""
+    def key_values(
+        self, tokens: Tensor, positions: Tensor, sides: tuple[int, int] | None = None
+    ) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Keys and values of context tokens b n d at b n 3 in every block, for any diffusion time.
+
+        sides: rows and columns of the pictures that they are of, in patches; None where they have no place in one.
+        """
         ...
 
     def __call__(
@@ -98,6 +105,10 @@ class VideoNetwork(nn.Module):
 
     patch: int = PATCH
     """Side in latents of the patches that become tokens."""
+    frame_patch: int = 1
+    """Latent frames of a token: canvases and chunks are whole numbers of them."""
+    joint_text: bool = False
+    """Whether text and video share one attention, so that a rollout cannot put another in its place."""
     ablations: tuple[str, ...] = ()
     """What `Condition.without` can leave out of this network that validation should look at."""
     chunk_frames: int | None = None

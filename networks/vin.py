@@ -73,12 +73,22 @@ class VideoInterfaceNetwork(VideoNetwork):
         for name, value in (("train_local_frames", train_local_frames), ("local_frames", local_frames)):
             if not 0 <= value <= chunk_frames:
                 raise ValueError(f"network.{name}={value} must lie between 0 and network.chunk_frames={chunk_frames}")
+        for name, value in (
+            ("chunk_frames", chunk_frames),
+            ("train_local_frames", train_local_frames),
+            ("local_frames", local_frames),
+        ):
+            if value % backbone.frame_patch:
+                raise ValueError(
+                    f"network.{name}={value} must be a multiple of {backbone.frame_patch}, the latent frames of a token"
+                )
         if windows_per_call < 0:
             raise ValueError(f"network.windows_per_call={windows_per_call} must be at least 1, or 0 for all at once")
         if fusion != "none" and fusion not in fusion_times:
             raise ValueError(f"fusion={fusion!r} is unknown: use none, {', '.join(fusion_times)}")
         self.ablations = ("global_tokens", *(() if backbone.control is None else (NAME,)))
-        self.width, self.patch = backbone.width, backbone.patch
+        self.width, self.patch, self.frame_patch = backbone.width, backbone.patch, backbone.frame_patch
+        self.joint_text = backbone.joint_text
         self.backbone = backbone
         self.interface = interface
         self.plan = plan

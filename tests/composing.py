@@ -14,6 +14,11 @@ from longtake.cli.composed import check_settings
 from longtake.cli.together import check_together
 
 ROOT = Path(__file__).parents[1]
+OF_A_FOLDER = (
+    *("folder", "folder_segments", "sets", "table"),
+    *("vin_wan", "vin_wan_long", "vin_wan22", "vin_ltx", "vin_cogvideox", "vin_hunyuan"),
+)
+"""Options that need the place of videos."""
 CONF = ROOT / "conf"
 PROGRAMS = ("train", "generate", "evaluate", "export")
 YOURS = ("local",)  # git-ignored: whatever lies there is nobody's test
@@ -81,7 +86,7 @@ def changes_for(program, group, option):
     with_it = TOGETHER.get(chosen, ["experiment=lovic_freedoom"] if rows else []) if program == "train" else []
     if "_pixels" in option:
         with_it = [f"experiment=codec_{option.partition('_pixels')[0]}"]
-    asked = ["datamodule.root=DIR"] if option in ("folder", "folder_segments", "sets", "table", "vin_wan") else []
+    asked = ["datamodule.root=DIR"] if option in OF_A_FOLDER else []
     asked += ["datamodule.table=videos.csv"] if option == "table" else []
     return (*with_it, chosen, *asked)
 

@@ -49,3 +49,19 @@ def build_hunyuan():
         scaling_factor=0.25,
         mid_block_add_attention=True,
     )
+
+
+def build_cogvideox():
+    from diffusers import AutoencoderKLCogVideoX
+
+    return AutoencoderKLCogVideoX(
+        latent_channels=4,
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("CogVideoXDownBlock3D",) * 4,
+        up_block_types=("CogVideoXUpBlock3D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=4,
+        sample_height=32,
+        sample_width=48,
+        scaling_factor=0.7,
+    )

@@ -50,13 +50,14 @@ def refuse_sharded(trainer: DictConfig, callbacks: DictConfig, optimizer: DictCo
         )
 
 
-def check_sizes(datamodule: DictConfig, codec: Codec, patch: int) -> None:
-    """Refuses sizes whose latents do not split into patches of sides `patch`, before a video is made or read.
+def check_sizes(datamodule: DictConfig, codec: Codec, patch: int, frame_patch: int = 1) -> None:
+    """Refuses sizes whose latents do not split into tokens, before a video is made or read.
 
     Args:
         datamodule: its config.
         codec: whose latents are cut.
         patch: side of a token, in latents.
+        frame_patch: latent frames of a token.
 
     Raises:
         ValueError: naming the nearest sizes that fit.
@@ -65,7 +66,7 @@ def check_sizes(datamodule: DictConfig, codec: Codec, patch: int) -> None:
         raise ValueError(f"datamodule.num_frames={datamodule.num_frames} must be a list of lengths, such as [37, 77]")
     for num_frames in datamodule.num_frames:
         try:
-            check_lengths(num_frames, datamodule.height, datamodule.width, codec, patch)
+            check_lengths(num_frames, datamodule.height, datamodule.width, codec, patch, frame_patch)
         except ValueError as error:
             raise ValueError(f"datamodule.{error}") from error
 

@@ -79,7 +79,7 @@ def pipeline_of(cfg: DictConfig) -> tuple[Pipeline, Config]:
         raise ValueError(f"without={cfg.without}: these weights can go without {choices}")
     pipeline.without = () if cfg.without is None else (cfg.without,)
     pipeline.negative_prompt = cfg.negative_prompt
-    check_lengths(cfg.num_frames, pipeline.height, pipeline.width, pipeline.codec, network.patch)
+    check_lengths(cfg.num_frames, pipeline.height, pipeline.width, pipeline.codec, network.patch, network.frame_patch)
     if cfg.storyboard is None:  # whose segments have lengths and rates of their own
         side = pipeline.codec.space_factor
         area = (pipeline.height // side) * (pipeline.width // side)
@@ -135,7 +135,8 @@ class Take:
         Raises:
             ValueError: if the codec or the rollout makes none of this length.
         """
-        check_lengths(num_frames, self.height, self.width, self.codec, self.network.patch)
+        patches = (self.network.patch, self.network.frame_patch)
+        check_lengths(num_frames, self.height, self.width, self.codec, *patches)
         made = copy.copy(self)
         made.num_frames, made.num_latents = num_frames, (num_frames - 1) // self.codec.time_factor + 1
         side = self.codec.space_factor * self.network.patch

@@ -199,7 +199,8 @@ def fit(cfg: DictConfig, run_dir: Path, resume: Path | None) -> float | None:
     codec, text_encoder = instantiate(cfg.codec), instantiate(cfg.text)
     if cfg.lightning_module.get("network") is not None:  # a codec alone cuts no patches
         refuse_untrained(codec)
-        check_sizes(cfg.datamodule, codec, cfg.backbone.get("patch", PATCH))
+        patches = (cfg.backbone.get("patch", PATCH), cfg.backbone.get("frame_patch", 1))
+        check_sizes(cfg.datamodule, codec, *patches)
         check_parts(cfg, codec)
     module: LightningModule = instantiate(cfg.lightning_module)
     begin_from(module, cfg.pretrained, before)

@@ -15,6 +15,7 @@ FACTORS = {
     ("AutoencoderKLWan", 16): (4, 8),
     ("AutoencoderKLWan", 48): (4, 16),
     ("AutoencoderKLHunyuanVideo", 16): (4, 8),
+    ("AutoencoderKLCogVideoX", 16): (4, 8),
     ("AutoencoderKLLTXVideo", 128): (8, 32),
 }
 """Time and space factor of pretrained ones, by class and channels. Source: their papers; Wan 2.2's readme."""
@@ -69,7 +70,8 @@ def codec_size(node: Mapping[str, Any]) -> CodecSize:
     if kind == "DiffusersCodec" and (node["class_name"], node["channels"]) in FACTORS:
         return CodecSize(node["channels"], *FACTORS[node["class_name"], node["channels"]], None, None, None)
     raise ValueError(
-        f"cost=true knows no codec {node['_target_']}: use freedoom, causal, pixels, wan, wan22, ltx or hunyuan"
+        f"cost=true knows no codec {node['_target_']}: use freedoom, causal, pixels, wan, wan22, ltx, cogvideox or "
+        "hunyuan"
     )
 
 

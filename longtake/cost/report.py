@@ -94,7 +94,7 @@ def predict(
         ValueError: for sizes that do not fit the codec, or a device that is not there to be measured.
     """
     check(settings)
-    check_lengths(settings.num_frames, settings.height, settings.width, codec, network.patch)
+    check_lengths(settings.num_frames, settings.height, settings.width, codec, network.patch, network.frame_patch)
     video = VideoSize(
         num_latents=(settings.num_frames - 1) // codec.time_factor + 1,
         channels=codec.channels,

@@ -1,7 +1,7 @@
 """Diffusion objectives: path, prediction, law of times, weight."""
 
 from longtake.objectives.objective import Objective, SampledTime
-from longtake.objectives.paths import Coefficients, CosinePath, LinearPath, Path
+from longtake.objectives.paths import Coefficients, CosinePath, LinearPath, Path, ScheduledPath
 from longtake.objectives.predictions import (
     CleanPrediction,
     EpsPrediction,
@@ -26,6 +26,7 @@ __all__ = [
     "Path",
     "Prediction",
     "SampledTime",
+    "ScheduledPath",
     "Shifted",
     "TimestepSampler",
     "Uniform",

@@ -9,7 +9,7 @@ import torch
 from einops import repeat
 from torch import Tensor
 
-from networks.ranges import Positive
+from networks.ranges import Interval, Positive
 
 Time = TypeVar("Time", float, Tensor)
 
@@ -76,21 +76,32 @@ class Shifted:
     which global tokens matter are hardly ever drawn.
     """
 
-    def __init__(self, *, law: TimestepSampler, shift: Positive) -> None:
-        """law: what is shifted; shift: above 1 towards noise, below 1 towards clean, 1 changes nothing.
+    def __init__(self, *, law: TimestepSampler, shift: Positive, interval: Interval = (0.0, 1.0)) -> None:
+        """Nothing is drawn yet.
+
+        Args:
+            law: what is shifted.
+            shift: above 1 towards noise, below 1 towards clean, 1 changes nothing.
+            interval: into which times are squeezed then, for a network of a part of them, such as an expert of Wan 2.2
+                A14B (our choice).
 
         Raises:
-            ValueError: if shift is not positive.
+            ValueError: if shift is not positive, or the interval does not rise.
         """
         if shift <= 0:
             raise ValueError(f"Shifted's shift={shift} must be positive; 1 changes nothing, 3 to 12 suit long videos")
-        self.law, self.shift = law, shift
+        lowest, highest = interval
+        if not 0 <= lowest < highest <= 1:
+            raise ValueError(f"objective.times.interval={list(interval)} must be two rising times in [0, 1]")
+        self.law, self.shift, self.interval = law, shift, (lowest, highest)
 
     def sample(
         self, batch: int, num_frames: int, device: torch.device, generator: torch.Generator | None = None
     ) -> Tensor:
         """Draws times b f in [0, 1]."""
-        return shift_time(self.law.sample(batch, num_frames, device, generator), self.shift)
+        lowest, highest = self.interval
+        drawn = shift_time(self.law.sample(batch, num_frames, device, generator), self.shift)
+        return drawn if self.interval == (0.0, 1.0) else lowest + (highest - lowest) * drawn
 
 
 def clean_prefix(

@@ -36,6 +36,7 @@ class Adapters:
         self.module = Trained(config)
         load_state(self.module, state)
         backbone: Any = getattr(self.module.network, "backbone", None)
+        backbone = getattr(backbone, "learning", backbone)  # of two experts, the one that was trained
         if not isinstance(backbone, UponBase) or not backbone.adapter_scale:
             raise ValueError(f"run={weights} was not trained through adapters (backbone.lora_rank): set format=release")
         self.backbone: Any = backbone

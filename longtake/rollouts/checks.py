@@ -27,6 +27,11 @@ def unfit(rollout: Rollout, network: VideoNetwork, weights: str = "") -> str:
         return (
             f"rollout={rollout.name} goes with network=vin or dit, which attend to no memory: use rollout=segmentwise"
         )
+    if rollout.replaces_attention and network.joint_text:
+        return (
+            f"rollout={rollout.name} puts another attention in the place of the video's own, which is one with the "
+            "text's in this backbone: use rollout=single_pass, full_attention or autoregressive"
+        )
     hybrid = segments and network.chunk_frames is not None
     if hybrid and rollout.network_part and any(canvas.joins is None for canvas in rollout.plan(1)):
         return (

@@ -1,7 +1,13 @@
 """Samplers: solvers, the adapter to diffusers' schedulers, and guidance."""
 
 from longtake.samplers.diffusers_solver import DiffusersSolver
-from longtake.samplers.guidance import ClassifierFreeGuidance, Guidance, NestedGuidance
+from longtake.samplers.guidance import (
+    ClassifierFreeGuidance,
+    DynamicGuidance,
+    Guidance,
+    GuidanceByTime,
+    NestedGuidance,
+)
 from longtake.samplers.interfaces import Denoise, OnStep, Sampler
 from longtake.samplers.pretrained_scheduler import PretrainedScheduler
 from longtake.samplers.solvers import DDIM, Euler, Heun
@@ -11,8 +17,10 @@ __all__ = [
     "ClassifierFreeGuidance",
     "Denoise",
     "DiffusersSolver",
+    "DynamicGuidance",
     "Euler",
     "Guidance",
+    "GuidanceByTime",
     "Heun",
     "NestedGuidance",
     "OnStep",

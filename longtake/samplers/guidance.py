@@ -1,5 +1,6 @@
 """Guidance: a denoiser made of denoisers, so that no sampler knows of it."""
 
+import math
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Protocol
@@ -10,7 +11,7 @@ from torch import Tensor
 from longtake.samplers.interfaces import Denoise, DenoiseWithout
 from networks.interfaces import Estimate
 from networks.processes import ALONE, Processes
-from networks.ranges import Interval
+from networks.ranges import Interval, Size, Time
 
 
 class Guidance(Protocol):
@@ -93,3 +94,33 @@ class ClassifierFreeGuidance(NestedGuidance):
         """
         super().__init__(scales={"text": scale}, intervals={"text": interval})
         self.scale = scale
+
+
+class DynamicGuidance(ClassifierFreeGuidance):
+    """Guidance whose scale goes up and down with the step, as diffusers' CogVideoXPipeline has it (use_dynamic_cfg).
+
+    1 + scale · (1 − cos(π · ((n − k) / n)⁵)) / 2 with n steps, where k is the step among a thousand and not the step of
+    the n. So it is no smooth rise: it is what that pipeline computes.
+    """
+
+    def __init__(self, *, scale: float, num_inference_steps: Size) -> None:
+        """scale: the most that is added to 1; num_inference_steps: the sampler's."""
+        super().__init__(scale=scale)
+        self.num_inference_steps = num_inference_steps
+
+    def _scale(self, name: str, level: float) -> float:
+        count = self.num_inference_steps
+        step = round(1000 * level) - 1
+        return 1 + self.scale * (1 - math.cos(math.pi * ((count - step) / count) ** 5.0)) / 2
+
+
+class GuidanceByTime(ClassifierFreeGuidance):
+    """Guidance with a scale for early steps and one for late steps, as of the two experts of Wan 2.2 A14B."""
+
+    def __init__(self, *, scale: float, late_scale: float, boundary: Time) -> None:
+        """scale: from time 1 down to the boundary, inclusive; late_scale: below it."""
+        super().__init__(scale=scale)
+        self.late_scale, self.boundary = late_scale, boundary
+
+    def _scale(self, name: str, level: float) -> float:
+        return self.scale if level >= self.boundary else self.late_scale

@@ -13,7 +13,7 @@ from networks.fingerprint import Setting, fingerprint_of
 from networks.ranges import Dtype, Size, Text
 from networks.reading import check_pretrained, refused
 
-CLASS_NAMES = ("AutoencoderKLWan", "AutoencoderKLLTXVideo", "AutoencoderKLHunyuanVideo")
+CLASS_NAMES = ("AutoencoderKLWan", "AutoencoderKLLTXVideo", "AutoencoderKLHunyuanVideo", "AutoencoderKLCogVideoX")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 POSTERIORS = ("mode", "sample")
 _PAST_FRAMES = 64
@@ -27,7 +27,8 @@ class DiffusersCodec(nn.Module):
     has. Parameters are frozen, and gradients flow to the input only if it asks for them.
 
     HunyuanVideo is causal in its convolutions only: its group norms average over all frames, so the latents of the
-    first frame change a little with the frames that follow. Wan and LTX-Video encode it alike alone and in company.
+    first frame change a little with the frames that follow; CogVideoX's average over up to eight. Wan and LTX-Video
+    encode it alike alone and in company.
     """
 
     latents_mean: Tensor
@@ -47,7 +48,7 @@ class DiffusersCodec(nn.Module):
         """Load an autoencoder in the format of diffusers.
 
         Args:
-            class_name: AutoencoderKLWan, AutoencoderKLLTXVideo or AutoencoderKLHunyuanVideo.
+            class_name: AutoencoderKLWan, AutoencoderKLLTXVideo, AutoencoderKLHunyuanVideo or AutoencoderKLCogVideoX.
             pretrained: a folder, or a name on the hub such as Wan-AI/Wan2.1-T2V-1.3B-Diffusers.
             channels: of the latents, that the rest of the configuration counts on; checked against the model's.
             subfolder: where the autoencoder lies inside; "" for the top.
@@ -172,6 +173,9 @@ class DiffusersCodec(nn.Module):
         times = (torch.zeros(len(raw), device=raw.device, dtype=raw.dtype),) if has_time else ()
         with torch.autocast(latents.device.type, enabled=False):
             video = self.model.decode(raw, *times).sample
+        if self.class_name == "AutoencoderKLCogVideoX" and latents.shape[2] % 2 == 0:
+            # its decoder makes one frame of a first latent only where latents are odd in number, else four
+            video = video[:, :, self.time_factor - 1 :]
         assert video.shape[2] == num_pixel_frames(latents.shape[2], self.time_factor)
         return video.to(latents.dtype).clamp(-1, 1)
 
@@ -242,6 +246,9 @@ def _sizes(class_name: str, model: Any) -> tuple[int, int, int]:
     if class_name == "AutoencoderKLWan":
         config = model.config
         return config.z_dim, config.scale_factor_temporal, config.scale_factor_spatial
+    if class_name == "AutoencoderKLCogVideoX":
+        config = model.config
+        return config.latent_channels, int(config.temporal_compression_ratio), 2 ** (len(config.block_out_channels) - 1)
     return model.config.latent_channels, model.temporal_compression_ratio, model.spatial_compression_ratio
 
 
@@ -249,9 +256,10 @@ def _statistics(model: Any, channels: int) -> tuple[Tensor, Tensor]:
     """Mean and deviation per channel, c 1 1 1, in float32, with the scaling factor folded into the deviation.
 
     Wan keeps mean and deviation in its configuration, LTX-Video among its weights beside a scaling factor, and
-    HunyuanVideo has the scaling factor alone.
+    HunyuanVideo and CogVideoX have the scaling factor alone.
     """
-    stored = {**model.config, **dict(model.named_buffers(recurse=False))}
+    stored = {name: value for name, value in model.config.items() if value is not None}
+    stored |= dict(model.named_buffers(recurse=False))
     mean = torch.as_tensor(stored.get("latents_mean", [0.0] * channels))
     std = torch.as_tensor(stored.get("latents_std", [1.0] * channels))
     scale = stored.get("scaling_factor", 1.0)

@@ -92,7 +92,7 @@ def encode_behind_past(
         past = window[:, :, -kept:]
 
 
-def check_lengths(num_frames: int, height: int, width: int, codec: Any, patch: int) -> None:
+def check_lengths(num_frames: int, height: int, width: int, codec: Any, patch: int, frame_patch: int = 1) -> None:
     """Frames, height and width must fit the codec, and its latents patches of sides `patch`.
 
     Args:
@@ -101,6 +101,7 @@ def check_lengths(num_frames: int, height: int, width: int, codec: Any, patch: i
         width: pixels.
         codec: with time_factor and space_factor.
         patch: side of a token, in latents.
+        frame_patch: latent frames of a token.
 
     Raises:
         ValueError: naming the nearest sizes that do.
@@ -112,6 +113,14 @@ def check_lengths(num_frames: int, height: int, width: int, codec: Any, patch: i
     if num_frames < 1 or (num_frames - 1) % factor:
         near = " or ".join(str(size) for size in dict.fromkeys(nearest_num_frames(num_frames, factor)))
         raise ValueError(f"num_frames={num_frames} breaks the codec's rule {factor}n + 1: use {near}")
+    num_latents = (num_frames - 1) // factor + 1
+    if num_latents % frame_patch:
+        whole = num_latents // frame_patch * frame_patch
+        sizes = [factor * (count - 1) + 1 for count in (whole, whole + frame_patch) if count]
+        raise ValueError(
+            f"num_frames={num_frames} are {num_latents} latent frames, which do not split into tokens of {frame_patch} "
+            f"latent frames: use {' or '.join(str(size) for size in sizes)}"
+        )
     for name, value in (("height", height), ("width", width)):
         if value < side or value % side:
             near_size = max(round(value / side), 1) * side

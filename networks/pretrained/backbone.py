@@ -5,36 +5,23 @@ Axes: b batch, c channels, f frames, h height, w width (latents); n tokens, d wi
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from networks.blocks import KeyValue, whole_groups
-from networks.control import NAME, FrameControl, add_frames, embed_control
+from networks.condition import ContextCache
+from networks.control import NAME, FrameControl, embed_control
 from networks.embeddings import PlaceEmbedding
 from networks.interfaces import Backbone, Condition, ContextTokens, TokenGrid, VideoNetwork
 from networks.pretrained.learnt import UponBase
-from networks.pretrained.loading import add_lora
-from networks.pretrained.steps import Parts, denoise, denoise_gated, modulated, remember
-from networks.rope import Rotation
-from networks.sequence import group_times, join, join_masks, positions_of, to_patches
+from networks.pretrained.loading import DTYPES, Family, add_lora, check_words, load
+from networks.ranges import Count, Dtype, Positive, Size, Text
+from networks.sequence import join_masks, positions_of, to_patches
+from networks.video_network import PATCH
 
 ContextAttention = Literal["gated", "joined"]
-
-
-class Clock(NamedTuple):
-    """How a model embeds diffusion time.
-
-    features: times n in thousandths to sines; layers: linear_1, an activation, linear_2, to n d; modulation: n (6 d).
-    """
-
-    features: Any
-    layers: Any
-    modulation: nn.Linear
 
 
 class PretrainedBackbone(UponBase, VideoNetwork):
@@ -48,65 +35,109 @@ class PretrainedBackbone(UponBase, VideoNetwork):
     Checkpoints and releases hold what was learnt, and the base's hash: building from a config.json loads `pretrained`,
     which has to be the base of the training. Only with lora_rank=0, where all is learnt, they hold every weight.
 
-    A family says where its parts are: `rope`, `blocks`, `parts`, `flowing_weight`, `patches`, `clock` and `_text`. Its
-    model ends in scale_shift_table, norm_out and proj_out.
+    A family says what it is (`family`), where its parts are (`make_rope`, `blocks`, `flowing_weight`, `patches`,
+    `time`), and, by one of the two kinds of attention (`networks.pretrained.cross` and `joint`), how its blocks run.
     """
 
+    family: ClassVar[Family]
+    """How it is loaded and checked."""
     model: Any
     rope: nn.Module
+    step: Any
+    """A block's function; compiled where callbacks=compiled."""
 
     def __init__(
         self,
         *,
-        model: nn.Module,
-        pretrained: str,
+        pretrained: Text,
         subfolder: str,
-        width: int,
-        num_heads: int,
-        patch: int,
-        text_features: int,
-        latent_fps: float,
-        lora_rank: int,
-        lora_alpha: int,
+        dtype: Dtype,
+        channels: Size,
+        width: Size,
+        num_heads: Size,
+        text_features: Size,
+        latent_fps: Positive,
+        rope_theta: Positive,
+        lora_rank: Count,
+        lora_alpha: Size,
         checkpoint_activations: bool,
-        control: FrameControl | None,
-        context_attention: ContextAttention,
+        control: FrameControl | None = None,
+        context_attention: ContextAttention = "joined",
+        patch: Size = PATCH,
+        frame_patch: Size = 1,
     ) -> None:
-        """model: loaded from `pretrained`; the rest as the families' arguments."""
+        """Loads a transformer of the family in the format of diffusers.
+
+        Args:
+            pretrained: a folder, or a name on the hub.
+            subfolder: where the transformer lies inside; "" for the top.
+            dtype: of the loaded weights; what is added to them is float32.
+            channels: of the latents; this and the next three, rope_theta and patch are what the rest of the
+                configuration counts on, and are checked against the model's.
+            width: of its tokens.
+            num_heads: of its attention.
+            text_features: of the text encoder.
+            latent_fps: latent frames a second, by which places are counted.
+            rope_theta: base of RoPE's frequencies.
+            lora_rank: 0 trains all weights; above 0 freezes the loaded ones and trains adapters of that rank.
+            lora_alpha: adapters weigh lora_alpha / lora_rank.
+            checkpoint_activations: computes blocks again in the backward pass.
+            control: what embeds the numbers of every frame, None where there are none; it learns in float32.
+            context_attention: how the video attends to global tokens and memory. "gated" is in an attention of their
+                own, by the same queries, added to that of the video through a gate, one of every channel, that begins
+                at zero: at the start VIN and LoViC are the base to the bit. "joined" is in one softmax with the video,
+                as in our own DiT. Source: zero-initialised attention as in LLaMA-Adapter (arXiv 2303.16199); a gate a
+                channel is our choice.
+            patch: side of a token, in latents.
+            frame_patch: latent frames of a token.
+
+        Raises:
+            ValueError: if nothing can be loaded from there, it is another kind of model than the family's text-to-video
+                one, or a setting does not fit it.
+        """
         super().__init__()
-        self.model = model
+        check_words(dtype, lora_rank, lora_alpha)
+        asked: dict[str, float] = {"channels": channels, "width": width, "num_heads": num_heads, "patch": patch}
+        asked |= {"text_features": text_features, "rope_theta": rope_theta, "frame_patch": frame_patch}
+        self.model = load(self.family, pretrained, subfolder, DTYPES[dtype], asked)
         self.pretrained, self.subfolder = pretrained, subfolder
         self.width, self.num_heads, self.patch = width, num_heads, patch
+        self.frame_patch = frame_patch
         self.depth = len(list(self.blocks))
-        self.text_features = text_features
+        self.text_features, self.latent_fps = text_features, latent_fps
         self.checkpoint_activations = checkpoint_activations
         self.context_gate: nn.Parameter | None = None
         if context_attention == "gated":
             self.context_gate = nn.Parameter(torch.zeros(self.depth, num_heads, 1, width // num_heads))
-        self.step: Any = denoise if self.context_gate is None else denoise_gated  # compiled where callbacks=compiled
         self.place = PlaceEmbedding(width=width, latent_fps=latent_fps)
         nn.init.zeros_(self.place.project.weight)
         nn.init.zeros_(self.place.project.bias)
         self.control = control
         self.ablations = () if control is None else (NAME,)
         if lora_rank > 0:
-            add_lora(self.model, lora_rank, lora_alpha)
+            add_lora(self.model, lora_rank, lora_alpha, self.family.adapted)
             self.adapter_scale = lora_alpha / lora_rank
             self.freeze_base(self.model, f"{pretrained}/{subfolder}")
+        self.rope = self.make_rope(width // num_heads)
+        self.step = self._step
+
+    @property
+    def _step(self) -> Any:
+        """The function that runs a block, of its parts, the block and what flows."""
+        raise NotImplementedError
 
     @property
     def backbone(self) -> Backbone:
         """Itself."""
         return self
 
+    def make_rope(self, head_width: int) -> nn.Module:
+        """What turns positions into rotations of heads of this width."""
+        raise NotImplementedError
+
     @property
     def blocks(self) -> Iterable[nn.Module]:
         """The model's blocks, in order."""
-        raise NotImplementedError
-
-    @staticmethod
-    def parts(block: Any) -> Parts:
-        """Where a block keeps what."""
         raise NotImplementedError
 
     @property
@@ -118,30 +149,13 @@ class PretrainedBackbone(UponBase, VideoNetwork):
         """Flattened patches `... (c p q)` to tokens `... d`, float32."""
         raise NotImplementedError
 
-    @property
-    def clock(self) -> Clock:
-        """How the model embeds diffusion time."""
-        raise NotImplementedError
-
-    def _text(self, text: Tensor, text_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Text features b l e to b m d, and which of them the video asks, b m or None for all."""
-        raise NotImplementedError
-
     def time(self, time: Tensor) -> Tensor:
-        """Diffusion time `...` in [0, 1] to `... d`, float32. Models count it in thousandths."""
-        features, layers, _ = self.clock
-        embedded: Tensor = layers(features(1000 * time.float().flatten()).to(layers.linear_1.weight.dtype))
-        return embedded.float().view(*time.shape, self.width)
+        """Diffusion time `...` in [0, 1] to `... d`, float32."""
+        raise NotImplementedError
 
-    def _modulation(self, embedded: Tensor) -> Tensor:
-        """Embedded times `... d` to what all blocks are modulated by, `... 6 d`."""
-        layer = self.clock.modulation
-        return rearrange(layer(F.silu(embedded).to(layer.weight.dtype)), "... (six d) -> ... six d", six=6)
-
-    def _rotation(self, frame_index: Tensor, grid: TokenGrid, relative: bool) -> Rotation:
-        """Of the video's tokens; relative: whether nothing else that has a place is attended to."""
-        made: Rotation = self.rope(positions_of(frame_index, grid.rows, grid.columns))
-        return made
+    def _rotation(self, frame_index: Tensor, grid: TokenGrid, relative: bool) -> Any:
+        """Of the video's tokens, or None; relative: whether nothing else that has a place is attended to."""
+        return self.rope(positions_of(frame_index, grid.rows, grid.columns))
 
     def encode_context(self, condition: Condition) -> Condition:
         """Its control embedded, once for all steps."""
@@ -172,48 +186,11 @@ class PretrainedBackbone(UponBase, VideoNetwork):
             return torch.get_autocast_dtype(device.type)
         return dtype
 
-    def forward(
-        self,
-        noisy: Tensor,
-        time: Tensor,
-        condition: Condition,
-        *,
-        extra_tokens: ContextTokens | None = None,
-        global_embedding: Tensor | None = None,
-        detached_frames: Tensor | None = None,
-    ) -> Tensor:
-        """Predicts the target for every frame; arguments as VideoDiT's. Returns b c f h w in noisy's type."""
-        grid = TokenGrid(noisy.shape[2], noisy.shape[3] // self.patch, noisy.shape[4] // self.patch)
-        frames = self.embed(noisy, condition.frame_index)
-        memory, beside, seen = condition.memory, None, None
-        rotation = self._rotation(condition.frame_index, grid, memory is None)
-        if self.context_gate is None:
-            sequence = join(frames, rotation, grid, condition, extra_tokens, detached_frames)
-        else:
-            beside, seen = self._apart(condition, extra_tokens)
-            if beside is None and memory is None and self.training:  # DDP refuses what no gradient reaches
-                frames = frames + 0 * self.context_gate.sum()
-            sequence = join(frames, rotation, grid, condition._replace(memory=None), None, detached_frames)
-        tokens, layout, rotation, key_mask, attend = sequence
-        tokens = tokens.to(self._flowing(tokens.device))
-        condition = self.encode_context(condition)
-        embedded = add_frames(self.time(group_times(time)), condition, others=1)
-        if global_embedding is not None:
-            embedded = embedded + global_embedding.unsqueeze(1)
-        modulation = whole_groups(self._modulation(embedded), layout, tokens.shape[1])
-        text, text_mask = self._text(condition.text, condition.text_mask)
-        for number, block in enumerate(self.blocks):
-            remembered = None if memory is None else memory.layers[number]
-            arguments = (tokens, layout, modulation, rotation, key_mask, text, text_mask, remembered, attend)
-            if self.context_gate is None:
-                tokens = self._run(block, *arguments)
-            else:
-                tokens, beside = self._run(block, *arguments, self.context_gate[number], beside, seen)
-        shift, scale = (embedded.unsqueeze(2) + self.model.scale_shift_table.float()).unbind(2)
-        video = tokens[:, : layout.num_frames * layout.per_frame]
-        video = self.model.proj_out(modulated(self.model.norm_out, video, layout, shift, scale))
-        axes = {"h": grid.rows, "w": grid.columns, "p": self.patch, "q": self.patch}
-        return rearrange(video, "b (f h w) (p q c) -> b c f (h p) (w q)", **axes).to(noisy.dtype)
+    def _reached(self, frames: Tensor, memory: ContextCache | None, extra: ContextTokens | None) -> Tensor:
+        """Frames to which a gate that nothing goes through adds nothing: DDP refuses what no gradient reaches."""
+        if self.context_gate is None or extra is not None or memory is not None or not self.training:
+            return frames
+        return frames + 0 * self.context_gate.sum()
 
     def _apart(self, condition: Condition, extra: ContextTokens | None) -> tuple[Tensor | None, Tensor | None]:
         """Extra tokens as they flow, b n d, and which of nothing, extra tokens and memory are attended to, b 1+n+p."""
@@ -226,19 +203,8 @@ class PretrainedBackbone(UponBase, VideoNetwork):
         tokens = None if extra is None else extra.tokens.to(self._flowing(device))
         return tokens, join_masks(parts, len(condition.frame_index), device)
 
-    def _run(self, block: nn.Module, *arguments: Any) -> Any:
+    def _run(self, parts: Any, block: nn.Module, *arguments: Any) -> Any:
         """One block, whose activations are computed again in the backward pass where that is asked for."""
         if self.checkpoint_activations and self.training:
-            return checkpoint(partial(self.step, self.parts, block), *arguments, use_reentrant=False)
-        return self.step(self.parts, block, *arguments)
-
-    def key_values(self, tokens: Tensor, positions: Tensor) -> tuple[KeyValue, ...]:
-        """Keys and values of context tokens b n d in every block, as VideoDiT's; positions: b n 3."""
-        modulation = self._modulation(self.time(torch.zeros((), device=tokens.device)))
-        rotation = self.rope(positions)
-        tokens = tokens.to(self._flowing(tokens.device))
-        layers = []
-        for block in self.blocks:
-            tokens, key_value = remember(self.parts, block, tokens, modulation, rotation)
-            layers.append(key_value)
-        return tuple(layers)
+            return checkpoint(partial(self.step, parts, block), *arguments, use_reentrant=False)
+        return self.step(parts, block, *arguments)

@@ -22,12 +22,14 @@ class Family(NamedTuple):
     class_name: of diffusers. facts: the name of a place and its config.json, to what the model has of what the rest of
     a configuration counts on; it raises ValueError for a model that cannot be used. example: a name on the hub.
     known: config.json of some names on the hub, as arguments of the class: what they cost is told without a download.
+    adapted: what LoRA is put into: ends of names, or a pattern that whole names match.
     """
 
     class_name: str
     facts: Callable[[str, Mapping[str, Any]], dict[str, Any]]
     example: str
     known: Mapping[str, Mapping[str, Any]]
+    adapted: list[str] | str = ADAPTED
 
 
 def check_words(dtype: str, lora_rank: int, lora_alpha: int) -> None:
@@ -100,12 +102,12 @@ def _check(family: Family, place: str, config: dict[str, Any], asked: Mapping[st
             raise ValueError(f"backbone: {name} is {value}, but '{place}' has {has[name]}: set {group}={has[name]}")
 
 
-def add_lora(model: Any, rank: int, alpha: int) -> None:
-    """Freezes a model and puts adapters into its attention, which add nothing until they have learned."""
+def add_lora(model: Any, rank: int, alpha: int, adapted: list[str] | str) -> None:
+    """Freezes a model and puts adapters into it, which add nothing until they have learned; adapted: see Family."""
     from peft import LoraConfig
 
     model.requires_grad_(False)
-    model.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=ADAPTED, init_lora_weights=True))
+    model.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=adapted, init_lora_weights=True))
     for parameter in model.parameters():
         if parameter.requires_grad:  # learned in float32, whatever the frozen ones are
             parameter.data = parameter.data.float()

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from networks.control import FrameControl
 from networks.interfaces import TokenGrid
-from networks.pretrained.backbone import Clock, ContextAttention, PretrainedBackbone
-from networks.pretrained.loading import DTYPES, Family, check_words, load
+from networks.pretrained.backbone import ContextAttention
+from networks.pretrained.cross import Clock, CrossAttentionBackbone
+from networks.pretrained.loading import Family
 from networks.pretrained.steps import Parts
 from networks.ranges import Count, Dtype, Positive, Size, Text
 from networks.rope import Rotation
@@ -66,6 +67,7 @@ def _facts(place: str, config: Mapping[str, Any]) -> dict[str, Any]:
         "text_features": config["caption_channels"],
         "rope_theta": THETA,
         "patch": sides[1],
+        "frame_patch": 1,
     }
 
 
@@ -77,12 +79,14 @@ FAMILY = Family(
 )
 
 
-class LtxBackbone(PretrainedBackbone):
+class LtxBackbone(CrossAttentionBackbone):
     """Predicts noise minus video for a window of frames, each at its own time, as LTX-Video was trained to.
 
     Take objective=rectified_flow, whose target is LTX-Video's own. See PretrainedBackbone for what stands beside the
     model. Source: LTX-Video (arXiv 2501.00103); a time for every token is how it is conditioned on images there.
     """
+
+    family = FAMILY
 
     def __init__(
         self,
@@ -107,46 +111,49 @@ class LtxBackbone(PretrainedBackbone):
         """Loads an LTXVideoTransformer3DModel in the format of diffusers.
 
         Args:
-            pretrained: a folder, or a name on the hub.
-            subfolder: where the transformer lies inside; "" for the top.
-            dtype: of the loaded weights; what is added to them is float32.
-            channels: of the latents; this and the next three, rope_theta and patch are what the rest of the
-                configuration counts on, and are checked against the model's.
-            width: of its tokens.
-            num_heads: of its attention.
-            text_features: of the text encoder.
+            pretrained: this and what is not named here as PretrainedBackbone's.
+            subfolder: so.
+            dtype: so.
+            channels: so.
+            width: so.
+            num_heads: so.
+            text_features: so.
             latent_fps: latent frames a second, by which places are counted, in RoPE too.
             space_factor: pixels along a side of a latent, by which RoPE counts places.
             rope_theta: base of RoPE's frequencies.
-            lora_rank: 0 trains all weights; above 0 freezes the loaded ones and trains adapters of that rank.
-            lora_alpha: adapters weigh lora_alpha / lora_rank.
-            checkpoint_activations: computes blocks again in the backward pass.
-            control: what embeds the numbers of every frame, None where there are none; it learns in float32.
-            context_attention: see WanBackbone.
+            lora_rank: as PretrainedBackbone's.
+            lora_alpha: so.
+            checkpoint_activations: so.
+            control: so.
+            context_attention: so.
             patch: side of a token, in latents.
 
         Raises:
             ValueError: if nothing can be loaded from there, it is another kind of model, or a setting does not fit it.
         """
-        check_words(dtype, lora_rank, lora_alpha)
-        asked: dict[str, float] = {"channels": channels, "width": width, "num_heads": num_heads, "patch": patch}
-        asked |= {"text_features": text_features, "rope_theta": rope_theta}
+        self.space_factor = space_factor  # before there is a module: make_rope asks for it
         super().__init__(
-            model=load(FAMILY, pretrained, subfolder, DTYPES[dtype], asked),
             pretrained=pretrained,
             subfolder=subfolder,
+            dtype=dtype,
+            channels=channels,
             width=width,
             num_heads=num_heads,
-            patch=patch,
             text_features=text_features,
             latent_fps=latent_fps,
+            rope_theta=rope_theta,
             lora_rank=lora_rank,
             lora_alpha=lora_alpha,
             checkpoint_activations=checkpoint_activations,
             control=control,
             context_attention=context_attention,
+            patch=patch,
         )
-        self.rope = LtxRope(width=width, num_heads=num_heads, latent_fps=latent_fps, space_factor=space_factor * patch)
+
+    def make_rope(self, head_width: int) -> LtxRope:
+        """LTX-Video's, over the width of all heads."""
+        sides = {"latent_fps": self.latent_fps, "space_factor": self.space_factor * self.patch}
+        return LtxRope(width=self.width, num_heads=self.num_heads, **sides)
 
     @property
     def blocks(self) -> Iterable[nn.Module]:

@@ -95,7 +95,7 @@ def denoise(
     else:
         if memory is not None:
             key, value = torch.cat([key, memory[0]], dim=2), torch.cat([value, memory[1]], dim=2)
-        mixed = scaled_dot_product(query, key, value, _of_keys(key_mask))
+        mixed = scaled_dot_product(query, key, value, of_keys(key_mask))
     x = _ask_text(parts, _gated(x, _out(parts.attention, mixed), layout, gate), text, text_mask, layout)
     return _gated(x, parts.mlp(modulated(parts.mlp_norm, x, layout, ff_shift, ff_scale)), layout, ff_gate)
 
@@ -105,7 +105,7 @@ def _ask_text(parts: Parts, x: Tensor, text: Tensor, text_mask: Tensor | None, l
     video = x[:, :num_video]
     asking = video if parts.text_norm is None else parts.text_norm(video.float()).to(x.dtype)
     heads = _heads(parts.text_attention, asking, text, None)
-    said = _out(parts.text_attention, scaled_dot_product(*heads, _of_keys(text_mask)))
+    said = _out(parts.text_attention, scaled_dot_product(*heads, of_keys(text_mask)))
     video = (video + said).to(x.dtype)
     return video if x.shape[1] == num_video else torch.cat([video, x[:, num_video:]], dim=1)
 
@@ -138,7 +138,7 @@ def denoise_gated(
     shift, scale, gate, ff_shift, ff_scale, ff_gate = values
     y = modulated(parts.norm, x, layout, shift, scale)
     query, key, value = _heads(parts.attention, y, y, rotation)
-    mixed = scaled_dot_product(query, key, value, _of_keys(key_mask)) if attend is None else attend(query, key, value)
+    mixed = scaled_dot_product(query, key, value, of_keys(key_mask)) if attend is None else attend(query, key, value)
     apart = [] if memory is None else [memory]
     if beside is not None:
         own, last = Layout(1, beside.shape[1]), [each[:, -1:] for each in values]
@@ -148,31 +148,32 @@ def denoise_gated(
     if apart:
         nothing = torch.zeros_like(key[:, :, :1])
         keys, given = (torch.cat([nothing, *side], dim=2) for side in zip(*apart, strict=True))
-        said = scaled_dot_product(query, keys, given, _of_keys(seen))
+        said = scaled_dot_product(query, keys, given, of_keys(seen))
         mixed = torch.addcmul(mixed.float(), context_gate.float(), said.float()).to(mixed.dtype)
     x = _ask_text(parts, _gated(x, _out(parts.attention, mixed), layout, gate), text, text_mask, layout)
     x = _gated(x, parts.mlp(modulated(parts.mlp_norm, x, layout, ff_shift, ff_scale)), layout, ff_gate)
     if beside is not None:
         everything = (torch.cat([key, keys[:, :, 1:]], dim=2), torch.cat([value, given[:, :, 1:]], dim=2))
-        mask = _all_keys(key_mask, seen, key.shape[2], keys.shape[2])
-        beside = _gated(beside, _out(parts.attention, scaled_dot_product(asking, *everything, mask)), own, last[2])
+        mask = all_keys(key_mask, None if seen is None else seen[:, 1:], key.shape[2], keys.shape[2] - 1)
+        said = scaled_dot_product(asking, *everything, of_keys(mask))
+        beside = _gated(beside, _out(parts.attention, said), own, last[2])
         beside = _gated(beside, parts.mlp(modulated(parts.mlp_norm, beside, own, last[3], last[4])), own, last[5])
     return x, beside
 
 
-def _of_keys(mask: Tensor | None) -> Tensor | None:
+def of_keys(mask: Tensor | None) -> Tensor | None:
     """A mask of keys b m as attention takes it."""
     return None if mask is None else rearrange(mask, "b m -> b 1 1 m")
 
 
-def _all_keys(key_mask: Tensor | None, seen: Tensor | None, num_video: int, num_apart: int) -> Tensor | None:
-    """Mask of the video's keys and, but for "nothing", of those apart."""
-    known = next((mask for mask in (key_mask, seen) if mask is not None), None)
+def all_keys(first: Tensor | None, second: Tensor | None, num_first: int, num_second: int) -> Tensor | None:
+    """One mask b n+m of two sorts of keys, of which None masks nothing; None where neither does."""
+    known = next((mask for mask in (first, second) if mask is not None), None)
     if known is None:
         return None
-    video = known.new_ones(len(known), num_video) if key_mask is None else key_mask
-    apart = known.new_ones(len(known), num_apart) if seen is None else seen
-    return _of_keys(torch.cat([video, apart[:, 1:]], dim=1))
+    whole = (known.new_ones(len(known), count) for count in (num_first, num_second))
+    masks = (every if mask is None else mask for mask, every in zip((first, second), whole, strict=True))
+    return torch.cat(list(masks), dim=1)
 
 
 def remember(

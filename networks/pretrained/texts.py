@@ -1,0 +1,35 @@
+"""How pretrained models are given a text.
+
+Axes: b batch, l text tokens, e text features.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def padded_text(text: Tensor, text_mask: Tensor | None, length: int, family: str) -> Tensor:
+    """Text features as a model that attends to all of its places without a mask reads them.
+
+    It was trained with something behind the caption, so that has to be there: what a mask hides is zero, and so are the
+    places behind. A row without text is so many zeros.
+
+    Args:
+        text: b l e.
+        text_mask: b l, or None where all are real.
+        length: of what the model reads.
+        family: its name, for messages.
+
+    Returns:
+        b length e.
+
+    Raises:
+        ValueError: if the text is longer.
+    """
+    if text.shape[1] > length:
+        raise ValueError(
+            f"a caption of {text.shape[1]} text tokens is longer than the {length} that {family} reads: set "
+            f"text.max_length={length}"
+        )
+    known = text if text_mask is None else torch.where(text_mask.unsqueeze(-1), text, 0.0)
+    return F.pad(known, (0, 0, 0, length - text.shape[1]))

@@ -1,0 +1,150 @@
+"""The same video as HunyuanVideoPipeline makes of a folder that it wrote, with tiny models of the real classes."""
+
+import pytest
+import torch
+from builders import CHANNELS, HEADS, WIDTH, awake
+from composing import composed
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from tiny_codecs import build_hunyuan
+from tiny_hunyuan import tiny_transformer
+
+from longtake.pipeline import Pipeline
+from longtake.samplers import ClassifierFreeGuidance
+from networks.text_pooled import PooledText
+
+WORDS = ["a", "green", "marine", "walks", "through", "dark", "hall", "red", "door", "blurred", "say"]
+GROUPS = ("network=dit", "backbone=hunyuan", "codec=hunyuan", "text=hunyuan", "objective=rectified_flow")
+PROMPT = "a green marine walks"
+TEMPLATE = {"template": "say red {} door", "crop_start": 2}
+
+
+def tokenizer_of(length):
+    from transformers import T5Tokenizer
+
+    vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -10.0), *((f"\u2581{word}", -2.0) for word in WORDS)]
+    return T5Tokenizer(vocab=vocab, extra_ids=0, model_max_length=length)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    """HunyuanVideoPipeline, in float32, and the folder that it wrote."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, HunyuanVideoPipeline
+    from transformers import CLIPTextConfig, CLIPTextModel, LlamaConfig, LlamaModel
+
+    torch.manual_seed(0)
+    count = len(WORDS) + 3
+    sizes = {"vocab_size": count, "num_hidden_layers": 4, "num_attention_heads": 2}
+    llama = LlamaConfig(**sizes, hidden_size=16, intermediate_size=32, pad_token_id=0, eos_token_id=1, bos_token_id=1)
+    clip = {"hidden_size": 8, "intermediate_size": 16, "eos_token_id": 1, "bos_token_id": 1, "pad_token_id": 0}
+    made = HunyuanVideoPipeline(
+        text_encoder=LlamaModel(llama).eval(),
+        tokenizer=tokenizer_of(512),
+        text_encoder_2=CLIPTextModel(CLIPTextConfig(**sizes, **clip)).eval(),
+        tokenizer_2=tokenizer_of(77),
+        transformer=tiny_transformer(text_embed_dim=16, pooled_projection_dim=8),
+        vae=awake(build_hunyuan(), scale=0.05).eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
+    )
+    made.set_progress_bar_config(disable=True)
+    folder = tmp_path_factory.mktemp("hunyuan")
+    made.save_pretrained(folder)
+    return made, str(folder)
+
+
+def ours(folder, **changes) -> Pipeline:
+    """`network=dit` as a user composes it."""
+    settings = {
+        **{f"{part}.pretrained": folder for part in ("backbone", "codec", "text", "sampler")},
+        "backbone.dtype": "float32",
+        "backbone.width": WIDTH,
+        "backbone.num_heads": HEADS,
+        "codec.channels": CHANNELS,
+        "codec.dtype": "float32",
+        "text.features": 16,
+        "text.pooled_features": 8,
+        "text.dtype": "float32",
+        "text.template_tokens": TEMPLATE["crop_start"],
+        "sampler.num_inference_steps": 20,
+        **changes,
+    }
+    values = (f"{key}={value}" for key, value in settings.items())
+    cfg = composed("train", *GROUPS, "sampler=hunyuan", *values, "paths.run_dir=.")
+    OmegaConf.update(cfg, "text.template", TEMPLATE["template"])
+    return Pipeline(
+        module=instantiate(cfg.lightning_module).eval(),
+        guidance=instantiate(cfg.guidance),
+        rollout=instantiate(cfg.rollout),
+        codec=instantiate(cfg.codec),
+        text_encoder=instantiate(cfg.text),
+        height=32,
+        width=48,
+        fps=24,
+    )
+
+
+@pytest.mark.parametrize(("scale", "negative"), [(1.0, None), (3.0, ""), (3.0, "blurred dark door")])
+def test_the_video_is_that_of_diffusers_after_20_steps(pipeline, scale, negative):
+    theirs, folder = pipeline
+    made = ours(folder, **{"backbone.told_guidance": 4.5})
+    made = made.replace(guidance=ClassifierFreeGuidance(scale=scale), negative_prompt=negative)
+    noise = torch.randn(1, CHANNELS, 3, 4, 6, generator=torch.Generator().manual_seed(3))
+    arguments = {
+        "height": 32,
+        "width": 48,
+        "num_frames": 9,
+        "num_inference_steps": 20,
+        "guidance_scale": 4.5,
+        "true_cfg_scale": scale,
+        "negative_prompt": negative,
+        "prompt_template": TEMPLATE,
+        "latents": noise,
+    }
+    expected = theirs(PROMPT, output_type="latent", **arguments).frames
+    latents = made.latents([PROMPT], num_frames=9, seed=3)
+    assert expected.std() > 0.5
+    assert (latents - expected).norm() / expected.norm() < 1e-5
+    pixels = theirs(PROMPT, output_type="pt", **arguments).frames[0]
+    frames = made(PROMPT, num_frames=9, seed=3)
+    torch.testing.assert_close((frames + 1) / 2, pixels.transpose(0, 1), rtol=0, atol=1e-4)
+
+
+def test_what_the_model_is_told_of_guidance_counts(pipeline):
+    made = [ours(pipeline[1], **{"backbone.told_guidance": told}) for told in (1.0, 6.0)]
+    one, other = (each.latents([PROMPT], num_frames=5, seed=3) for each in made)
+    assert (one - other).abs().max() > 1e-3
+
+
+def test_its_text_is_the_language_model_s_behind_clip_s_vector(pipeline):
+    theirs, folder = pipeline
+    settings = {"features": 16, "pooled_features": 8, "dtype": "float32", "template_tokens": 2}
+    encoder = PooledText(pretrained=folder, template=TEMPLATE["template"], **settings)
+    captions = [PROMPT, "", "a door"]
+    text, mask = encoder.encode(captions)
+    assert mask[:, 0].all()
+    for row, caption in enumerate(captions):
+        words, pooled, known = theirs.encode_prompt(caption, prompt_template=TEMPLATE)
+        count = int(known.sum())
+        assert int(mask[row].sum()) == 1 + count
+        torch.testing.assert_close(text[row, 1 : 1 + count], words[0, :count], rtol=1e-5, atol=1e-5)
+        assert not text[row, 1 + count :].any()
+        torch.testing.assert_close(text[row, 0, :8], pooled[0], rtol=1e-5, atol=1e-5)
+        assert not text[row, 0, 8:].any()
+    again = PooledText(pretrained=folder, template="say {} door", **settings)
+    assert again.fingerprint != encoder.fingerprint
+    for change, said in (
+        ({"features": 32}, r"text: features is 32, but .* has 16: set text\.features=16"),
+        ({"pooled_features": 4}, r"text: pooled_features is 4, but .* has 8: set text\.pooled_features=8"),
+        ({"template": "no place"}, "template must hold {} once"),
+        ({"pooled_subfolder": "nowhere"}, "no CLIP text encoder could be loaded from"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            PooledText(**{"pretrained": folder, "template": TEMPLATE["template"], **settings, **change})
+
+
+def test_a_model_of_images_is_refused(tmp_path):
+    from tiny_hunyuan import backbone_of
+
+    tiny_transformer(image_condition_type="latent_concat").save_pretrained(tmp_path / "transformer")
+    with pytest.raises(ValueError, match=r"is conditioned on images \(image_condition_type=latent_concat\)"):
+        backbone_of(tmp_path)
