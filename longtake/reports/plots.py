@@ -39,12 +39,16 @@ def colour_of(place: int) -> str:
     return COLOURS[place % len(COLOURS)]
 
 
-def plot_named(curves: Mapping[str, Curve], names: Sequence[str]) -> str:
+def plot_named(
+    curves: Mapping[str, Curve], names: Sequence[str], *, across: str = "frame", with_key: bool = False
+) -> str:
     """One line a name, whose colour follows its place among `names`; the name shows under the pointer.
 
     Args:
         curves: by name, each with a value or more.
         names: of all lines, those included that have no curve here.
+        across: what the lower axis counts.
+        with_key: whether names stand in the picture too, each in its colour.
 
     Returns:
         SVG.
@@ -53,11 +57,14 @@ def plot_named(curves: Mapping[str, Curve], names: Sequence[str]) -> str:
     ticks = nice_ticks(min(values), max(values))
     low, high = min(ticks[0], min(values)), max(ticks[-1], max(values))
     last = max(max(curve.frames) for curve in curves.values())
-    across = nice_ticks(0, max(last, 1))
-    scale = _Scale(max(across[-1], last), low, high)
-    parts = [_axes(scale, across, ticks)]
-    for name, curve in curves.items():
+    places = nice_ticks(0, max(last, 1))
+    scale = _Scale(max(places[-1], last), low, high)
+    parts = [_axes(scale, places, ticks, across)]
+    for number, (name, curve) in enumerate(curves.items()):
         colour = colour_of(names.index(name))
+        if with_key:
+            words = f'x="{_WIDTH - _RIGHT - 4}" y="{_TOP + 12 + 15 * number}" text-anchor="end" style="fill:{colour}"'
+            parts.append(f"<text {words}>{html.escape(name)}</text>")
         style = f'style="stroke:{colour};fill:{colour}" class="named"'
         parts.append(f"<g {style}><title>{html.escape(name)}</title>{scale.line(curve)}</g>")
     return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(parts)}</svg>'
@@ -102,7 +109,7 @@ class _Scale:
         return f'<polyline points="{" ".join(points)}"/>{few}'
 
 
-def _axes(scale: _Scale, across: list[float], up: list[float]) -> str:
+def _axes(scale: _Scale, across: list[float], up: list[float], counted: str = "frame") -> str:
     parts = []
     for value in up:
         y = f"{scale.y(value):.1f}"
@@ -110,5 +117,5 @@ def _axes(scale: _Scale, across: list[float], up: list[float]) -> str:
         parts.append(f'<text x="{_LEFT - 6}" y="{y}" dy="4" text-anchor="end">{value:.6g}</text>')
     for frame in across[:-1]:
         parts.append(f'<text x="{scale.x(frame):.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{frame:.6g}</text>')
-    parts.append(f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 8}" text-anchor="end">frame</text>')
+    parts.append(f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 8}" text-anchor="end">{counted}</text>')
     return f'<g class="axes">{"".join(parts)}</g>'

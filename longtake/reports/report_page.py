@@ -28,6 +28,8 @@ figure { margin: 1.2rem 0; } figure img { max-width: 100%; display: block; } fig
 figure.video { display: grid; grid-template-columns: minmax(9rem, 14rem) 1fr; gap: .3rem .8rem; align-items: center; }
 figure.video figcaption { grid-column: 1 / -1; }
 video { width: 100%; image-rendering: pixelated; border-radius: .3rem; }
+.map svg { max-width: 18rem; } .walk .room { fill: #8886; } .walk .way { fill: #8883; }
+.walk polyline { fill: none; stroke-width: 3; stroke-linecap: round; } figure.video .map { grid-column: 1 / -1; }
 .named polyline { fill: none; stroke-width: 2; } .key { display: inline-block; width: .8em; height: .8em;
   border-radius: .2em; margin: 0 .35em 0 0; } p > span { margin-right: 1rem; } 
 td s, small { opacity: .75; }
@@ -151,7 +153,8 @@ def _videos(card: ReportCard, folder: Path | None) -> list[str]:
         caption = f"<figcaption>{html.escape(file)}: {size}</figcaption>"
         player = "" if folder is None else players.player(folder / file, file)
         kind = " class=video" if player else ""
-        parts.append(f"<figure{kind}>{player}{image}{caption}</figure>")
+        walk = f"<div class=map>{card.maps[file]}</div>" if file in card.maps else ""
+        parts.append(f"<figure{kind}>{player}{image}{walk}{caption}</figure>")
     parts.append(remark(players))
     rest = len(card.rows) - MOST_STRIPS
     return [*parts, f"<p>{rest} more videos are not shown.</p>"] if rest > 0 else parts

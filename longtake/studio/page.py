@@ -246,13 +246,13 @@ def _card(place: int, card: Card, alert: str, studio: Studio) -> tuple[gr.HTML, 
             name = gr.Textbox(card.name, label=f"Card {place + 1}", scale=1, min_width=120, **LINE)
             prompt = gr.Textbox(card.prompt, label="Prompt", lines=2, scale=4, min_width=240, **FIELD)
         with gr.Row():
-            frames = gr.Textbox(_text(card.num_frames), label="Frames", placeholder=default, min_width=80, **LINE)
-            direction = gr.Dropdown(DIRECTION_CHOICES, value=card.direction, label="Direction", min_width=150, **FIELD)
-            shot = gr.Textbox(card.shot, label="Shot", placeholder="as before", min_width=90, **LINE)
+            frames = gr.Textbox(_text(card.num_frames), label="Frames", placeholder=default, min_width=70, **LINE)
+            direction = gr.Dropdown(DIRECTION_CHOICES, value=card.direction, label="Direction", min_width=140, **FIELD)
+            shot = gr.Textbox(card.shot, label="Shot", placeholder="as before", min_width=80, **LINE)
             ratio = gr.Textbox(
-                _text(card.compression_ratio), label="Ratio", placeholder="as trained", min_width=90, max_lines=1
+                _text(card.compression_ratio), label="Ratio", placeholder="as trained", min_width=80, max_lines=1
             )
-            seed = gr.Textbox(_text(card.seed), label="Seed", min_width=110, **LINE)
+            seed = gr.Textbox(_text(card.seed), label="Seed", min_width=125, scale=2, **LINE)
         with gr.Accordion("Place and memory", open=False, visible=has_memory), gr.Row():
             after = gr.Textbox(card.after, label="After", placeholder="the card above", min_width=90, **LINE)
             before = gr.Textbox(card.before, label="Before", placeholder="nothing", min_width=90, **LINE)
