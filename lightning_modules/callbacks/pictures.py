@@ -98,9 +98,9 @@ class Pictures(Callback):
         if shown:
             curves = {name: Curve(*map(list, zip(*curve, strict=True))) for name, curve in shown.items()}
             drawn = plot_named(curves, list(curves), across="step", with_key=True)
-            style = f'xmlns="http://www.w3.org/2000/svg"><style>{STYLE}</style>'
+            drawn = drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_text(self.folder / "losses.svg", drawn.replace(">", style, 1).replace("<svg", "<svg ", 1))
+            write_text(self.folder / "losses.svg", drawn.replace(">", f"><style>{STYLE}</style>", 1))
         by_time = {
             float(name.rpartition("_")[2]): dict(curve)
             for name, curve in self.losses.items()

@@ -8,8 +8,10 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from composing import BLOCK, ROOT, documented_pages
+from video_files import textured
 
 ELSEWHERE = {"docs/testbed.md": "tests/longtake/testbed/test_testbed_scores.py runs it"}
 UNRUN = {
@@ -41,6 +43,8 @@ def shortened(text):
 @pytest.mark.slow
 @pytest.mark.parametrize("text", [each for each in blocks() if why_not(each.values[0]) is None])
 def test_it_runs_as_it_stands_on_the_page(text, tmp_path):
+    for folder in ("a", "b"):
+        textured(tmp_path / "outputs" / folder / "0.mp4", np.linspace(50, 150, 9))
     code = shortened(text if "import longtake" in text else f"import longtake\n{text}")
     own = {"PYTHONPATH": str(ROOT), "LONGTAKE_WEIGHTS": str(ROOT / "weights"), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(

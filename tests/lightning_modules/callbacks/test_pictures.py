@@ -3,6 +3,7 @@
 import re
 import sys
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -52,6 +53,7 @@ def test_a_training_draws_predictions_and_losses_as_files(run):
     assert sheet.shape[0] == 3 * (TEXT + SIDE + 2 * BORDER)  # the truth, and times 0.5 and 0.9
     assert sheet.std() > 5
     curves = (run / "pictures" / "losses.svg").read_text()
+    assert ElementTree.fromstring(curves).tag == "{http://www.w3.org/2000/svg}svg"
     assert {"train/loss", "val/loss", "val_without_global_tokens/loss"} <= set(
         re.findall(r"<title>(.*?)</title>", curves)
     )
