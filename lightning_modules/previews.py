@@ -4,7 +4,7 @@ Axes: c channels, f frames, h height, w width (latents, or pixels of a codec's t
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ class Shown(NamedTuple):
 class HasPreview(Protocol):
     """A LightningModule that can show what it makes of a batch."""
 
-    def preview(self, batch: tuple) -> list[Shown]:
+    def preview(self, batch: Any) -> list[Shown]:
         """Rows of one sample of a batch, the truth first."""
         ...
 

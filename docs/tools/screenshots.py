@@ -7,6 +7,7 @@ python docs/tools/screenshots.py studio          the studio, which makes two tak
 """
 
 import io
+import os
 import shutil
 import sys
 import tempfile
@@ -107,7 +108,7 @@ def _comparison(page: Any) -> None:
 
 
 def _tokens(page: Any, cards: int) -> None:
-    page.fill("#weights input, #weights textarea", str(ROOT / "weights" / "vin_freedoom_64"))
+    page.fill("#weights input, #weights textarea", "weights/vin_freedoom_64")
     page.click("#weights button")
     page.wait_for_selector("#about >> text=one video, of one card")
     page.get_by_role("tab", name="Storyboard").click()
@@ -129,6 +130,7 @@ def _tokens(page: Any, cards: int) -> None:
 def studio() -> None:
     """The three tabs."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    os.chdir(ROOT)  # weights are called by their places in the repository
     from composing import composed
 
     from longtake.cli.loaded import open_weights, score_videos
@@ -154,7 +156,7 @@ def studio() -> None:
             score=score_videos,
             first=first_card(None, 0),
         )
-        made.load_weights(str(ROOT / "weights" / "lovic_freedoom_64"))
+        made.load_weights("weights/lovic_freedoom_64")
         made.load_storyboard(ROOT / "storyboards" / "cut_and_return.yaml")
         port = check_address("127.0.0.1", None)
         served, address = launch(made, host="127.0.0.1", port=port, browser=False), f"http://127.0.0.1:{port}/"

@@ -127,7 +127,7 @@ def _weights(studio: Studio, drawn: gr.State) -> None:
 def _about(studio: Studio) -> str:
     if studio.weights is None:
         return views.wrong("no weights are loaded")
-    return views.quiet(f"{studio.weights.name}: {studio.weights.about}.")
+    return views.quiet(f"{Path(studio.weights.name).name}: {studio.weights.about}.")
 
 
 class _Storyboard:
@@ -247,7 +247,9 @@ def _card(place: int, card: Card, alert: str, studio: Studio) -> tuple[gr.HTML, 
             prompt = gr.Textbox(card.prompt, label="Prompt", lines=2, scale=4, min_width=240, **FIELD)
         with gr.Row():
             frames = gr.Textbox(_text(card.num_frames), label="Frames", placeholder=default, min_width=70, **LINE)
-            direction = gr.Dropdown(DIRECTION_CHOICES, value=card.direction, label="Direction", min_width=140, **FIELD)
+            direction = gr.Dropdown(
+                DIRECTION_CHOICES, value=card.direction, label="Direction", min_width=150, scale=2, **FIELD
+            )
             shot = gr.Textbox(card.shot, label="Shot", placeholder="as before", min_width=80, **LINE)
             ratio = gr.Textbox(
                 _text(card.compression_ratio), label="Ratio", placeholder="as trained", min_width=80, max_lines=1
