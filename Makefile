@@ -1,5 +1,5 @@
 # The same commands as .ci/run, one by one, in the environment that is active.
-.PHONY: help setup lint format type test quick docs lowest lock audit
+.PHONY: help setup lint format type test quick results docs lowest lock audit
 
 export OMP_WAIT_POLICY = PASSIVE
 
@@ -26,6 +26,9 @@ test:  ## run the tests
 
 quick:  ## run the quick tests alone
 	pytest -m "not slow"
+
+results:  ## write docs/results and the README's tables anew from benchmarks/results
+	python docs/tools/results.py
 
 docs:  ## build the documentation into build/site; a link that leads nowhere is an error; needs pip install -e ".[docs]"
 	python docs/tools/site.py build/site_source

@@ -13,10 +13,17 @@ CYCLE = 1000
 
 
 class MixedPlan(Generic[Item]):
-    """Batches of several plans by their shares; without state, as they are."""
+    """A plan that mixes the batches of several plans, each with its share. Like them it has no state of its own."""
 
     def __init__(self, *, plans: Sequence[Plan[Item]], shares: Sequence[float], seed: int) -> None:
-        """shares: of batches, together 1; a plan whose share is above 0 gets at least one batch a cycle."""
+        """Shares out the batches of a cycle.
+
+        Args:
+            plans: the plans that are mixed.
+            shares: for each plan, its share of the batches, in [0, 1]; together 1. A plan whose share is above 0 gets
+                at least one batch of each cycle.
+            seed: of the order of batches within a cycle.
+        """
         self.plans, self.seed = plans, seed
         exact = np.asarray(shares, float) * CYCLE
         counts = np.where(exact > 0, np.maximum(np.floor(exact), 1), 0).astype(int)

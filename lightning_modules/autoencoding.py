@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
+from lightning_modules.previews import Shown, made
 from lightning_modules.randomness import row_generators
 from longtake.metrics.sharpness import Sharpness
 from networks.codecs.causal import CausalVideoAutoencoder, LinearPath
@@ -122,6 +123,18 @@ class AutoencodingModule(LightningModule):
         kept = [_sharpness(made) / max(_sharpness(real), 1e-6) for made, real in zip(back, batch.video, strict=True)]
         self.log("val/sharpness_kept", sum(kept) / len(kept), batch_size=len(kept), sync_dist=True)
         self.log("val/loss", error.abs().mean(), batch_size=len(batch.video), sync_dist=True)
+
+    def preview(self, batch: VideoBatch) -> list[Shown]:
+        """The batch's first clip, and what the codec makes of it.
+
+        Args:
+            batch: pixels b 3 f h w in [-1, 1], of validation.
+
+        Returns:
+            The truth and the reconstruction.
+        """
+        back = self._decode(self.codec.encode_raw(batch.video[:1]), 0.0)
+        return [Shown("truth", (made(batch.video[0]),)), Shown("reconstruction", (made(back[0]),))]
 
     def configure_optimizers(self) -> Any:
         """One optimizer, one schedule by step."""

@@ -7,6 +7,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
+from lightning_modules.previews import Shown, made
 from lightning_modules.randomness import row_generators
 from lightning_modules.reconstruction import (
     RatioSampler,
@@ -80,6 +81,23 @@ class CompressionModule(LightningModule):
             }
             self.log_dict(values, batch_size=len(valid), sync_dist=True)
         self.log("val/loss", torch.stack(losses).mean(), prog_bar=True, batch_size=len(valid), sync_dist=True)
+
+    def preview(self, batch: SegmentBatch) -> list[Shown]:
+        """The batch's first segment, and what comes back of it at each validation rate.
+
+        Args:
+            batch: latents b s c f h w, of validation.
+
+        Returns:
+            The truth, then a reconstruction a row.
+        """
+        segment = batch.map(lambda x: x[:1, :1]).fold()
+        level = torch.zeros(1, device=self.device)
+        rows = [Shown("truth", (made(segment.video[0]),))]
+        for rate in self.validation_rates:
+            back = reconstruct(self.network, segment, level, rate).video
+            rows.append(Shown(f"ratio {rate:g}", (made(back[0]),)))
+        return rows
 
     def count_tokens(self, batch: SegmentBatch) -> int:
         """Patch tokens of a batch of latents."""

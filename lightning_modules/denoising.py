@@ -11,11 +11,12 @@ from lightning import LightningModule
 from torch import Tensor
 
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, configure
+from lightning_modules.previews import Shown, made, some_times
 from lightning_modules.randomness import draw_events, row_generators
 from longtake.objectives.objective import Objective, SampledTime
 from longtake.samplers.interfaces import Sampler
 from networks.control import NAME as CONTROL
-from networks.interfaces import Condition, Prediction, SegmentBatch, VideoBatch, VideoNetwork
+from networks.interfaces import Condition, Estimate, Prediction, SegmentBatch, VideoBatch, VideoNetwork
 from networks.ranges import NotNegative, Seed, Share, Times
 
 
@@ -139,6 +140,28 @@ class DenoisingModule(LightningModule):
         noisy = self.objective.corrupt(batch.video, time, noise)
         prediction = self.network(noisy, time, condition)
         return self.objective.frame_errors(prediction, batch.video, noise, time).mean()
+
+    def preview(self, batch: VideoBatch) -> list[Shown]:
+        """The batch's first video, and what the network takes it for in one call at some validation times.
+
+        Args:
+            batch: latents b c f h w, of validation.
+
+        Returns:
+            The truth, then an estimate a row.
+        """
+        one = batch.map(lambda x: x[:1])
+        noise = torch.randn(one.video.shape, generator=torch.Generator().manual_seed(self.seed)).to(one.video)
+        rows = [Shown("truth", (made(one.video[0]),))]
+        for value in some_times(self.validation_times):
+            time = torch.full(one.frame_index.shape, value, device=noise.device)
+            clean = self._clean(self.objective.corrupt(one.video, time, noise), time, self._condition(one))
+            rows.append(Shown(f"one call at time {value:g}", (made(clean[0]),)))
+        return rows
+
+    def _clean(self, noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
+        estimate: Estimate = self.objective.estimate(self.network(noisy, time, condition), noisy, time)
+        return estimate.clean
 
     def configure_optimizers(self) -> Any:
         """One optimizer, one schedule by step."""

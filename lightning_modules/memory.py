@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_modules.denoising import DenoisingModule
 from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, parameter_groups
+from lightning_modules.previews import Part, Shown, given, some_times
 from lightning_modules.randomness import RowGenerators, draw_events, row_generators
 from lightning_modules.reconstruction import (
     RatioSampler,
@@ -194,6 +195,33 @@ class MemoryModule(DenoisingModule):
         noisy = self.objective.corrupt(task.video, time, noise)
         prediction = self.network(noisy, time, condition)
         return self.objective.frame_errors(prediction, task.video, noise, time)[:, task.own].mean()
+
+    def preview(self, batch: SegmentBatch) -> list[Shown]:  # type: ignore[override]
+        """The first validation task of the batch's first row: remembered segments, then the canvas.
+
+        Args:
+            batch: latents b s c f h w, of validation.
+
+        Returns:
+            The truth, then what the network takes the canvas for in one call at some validation times. The frames
+            that it was given, in memory or on the canvas, are known.
+        """
+        task = fixed_task(self.validation_tasks[0], batch.map(lambda x: x[:1]), self.tasks)
+        noise = torch.randn(task.video.shape, generator=torch.Generator().manual_seed(self.seed)).to(task.video)
+        condition = self.condition(task, torch.zeros(1, device=self.device), self.validation_rate)
+        condition = self.network.encode_context(condition)
+        valid = task.context.valid[0]
+        memory = tuple(given(video) for video, real in zip(task.context.video[0], valid, strict=True) if real)
+        there = task.frame_mask[0]
+        known = (~task.own)[there].cpu()
+        rows = [Shown("truth", (*memory, Part(task.video[0][:, there], known)))]
+        for value in some_times(self.validation_times):
+            time = torch.where(task.own, value, 0.0)[None].to(noise)
+            clean = self._clean(self.objective.corrupt(task.video, time, noise), time, condition)
+            clean = torch.where(task.own[:, None, None], clean[0], task.video[0])
+            name = f"{self.validation_tasks[0]}, one call at time {value:g}"
+            rows.append(Shown(name, (*memory, Part(clean[:, there], known))))
+        return rows
 
     def count_tokens(self, batch: SegmentBatch) -> int:  # type: ignore[override]
         """Patch tokens that are denoised: one segment a row."""

@@ -43,9 +43,12 @@ class ReconstructionErrors(NamedTuple):
 
 
 class Compressed(NamedTuple):
-    """What came back of segments, from how many context tokens each, at how many video tokens a context token.
+    """Segments that were compressed and decoded again.
 
-    The effective rate differs from the one asked for, since tokens are whole and stand in a grid.
+    back: the decoder's reconstruction.
+    tokens: context tokens of each segment.
+    effective_rate: video tokens for each context token. It differs from the ratio that was asked for, because
+        the number of tokens is whole and the tokens stand in a grid.
     """
 
     back: Reconstruction

@@ -12,6 +12,7 @@ from typing import Any
 _NAMES = {
     "KnownSegment": "longtake.rollouts.segmentwise",
     "Pipeline": "longtake.pipeline",
+    "compare": "longtake.cli.evaluate",
     "interval": "longtake.reports.intervals",
     "load_network": "longtake.releases.parts",
     "open_data": "longtake.cli.data",
@@ -23,6 +24,7 @@ _NAMES = {
 __all__ = [
     "KnownSegment",
     "Pipeline",
+    "compare",
     "interval",
     "load_network",
     "open_data",

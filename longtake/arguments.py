@@ -15,9 +15,15 @@ _NO_TEXT = re.compile(r"[-+.\d_einfa]*|true|false|on|off|yes|no|null|~", re.IGNO
 
 
 def argument(key: str, value: object) -> str:
-    """`key=value` as one argument: quoted for Hydra where it must be, and then for the shell.
+    """Writes `key=value` as one argument of a command line, quoted for Hydra and for the shell where that is needed.
 
-    value: a number stays one; all else is meant as a text, so that 5 in a text stays a text.
+    Args:
+        key: name of the setting.
+        value: its value. A number is written as a number. Anything else is written as a text, so the text "5" is read
+            back as a text.
+
+    Returns:
+        The argument, as it is typed.
     """
     return shlex.quote(f"{key}={value if isinstance(value, int | float) else quoted(str(value))}")
 

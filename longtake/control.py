@@ -22,10 +22,18 @@ MOST_BYTES = 64 << 20
 
 
 def control_for(network: VideoNetwork, path: str | Path | None, num_frames: int) -> Tensor | None:
-    """The numbers of every pixel frame that a network takes, F n, from a file; None where no file is given.
+    """Reads the control of a video from a file: the numbers of each pixel frame.
+
+    Args:
+        network: whose backbone says which columns it takes, if it takes control.
+        path: of the file; None where the user gave none.
+        num_frames: pixel frames of the video.
+
+    Returns:
+        Numbers F n, one row for each of F pixel frames; None without a file.
 
     Raises:
-        ValueError: if the network takes none, or the file does not fit.
+        ValueError: if a file is given and the network takes no control, or the file has too few rows or other columns.
     """
     takes = network.backbone.control if NAME in network.ablations else None
     if path is None:

@@ -320,12 +320,15 @@ class Pipeline:
 
     @torch.no_grad()
     def segment(self, prompt: str, known: Sequence[KnownSegment], *, num_latents: int, seed: int) -> Tensor:
-        """Samples one segment beside others, whose compressed memory it has: the next, the one before, one between, or
-        a new shot. Those that adjoin it without a cut also show it their nearest latent frames as they are.
+        """Samples a new segment that remembers finished ones: the next, the one before, one between, or a new shot.
+
+        The network sees the finished segments compressed. Of a segment that adjoins the new one without a cut, it also
+        sees the nearest latent frames uncompressed.
 
         Args:
-            prompt: of the new segment.
-            known: finished segments of one resolution; the rollout's memory says how many count, and at what ratio.
+            prompt: text of the new segment.
+            known: finished segments of one resolution. The rollout's memory says how many of them are remembered, and
+                at what compression ratio.
             num_latents: latent frames of the new segment.
             seed: of the noise; the same seed gives the same segment.
 

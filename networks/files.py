@@ -81,9 +81,13 @@ def scratch(folder: str | Path) -> Iterator[Path]:
 
 
 def replace_folder(new: Path, old: Path) -> None:
-    """Gives a whole folder the name of another, which it replaces; a kill in between leaves one or both, each whole.
+    """Replaces one folder by another in two renames.
 
-    old: with a suffix, such as last.ckpt; while it is replaced it lies beside as last.old.ckpt.
+    A process that is killed between them leaves at least one of the two folders, and no folder is ever half written.
+
+    Args:
+        new: the folder that takes the place.
+        old: the place, with a suffix, such as last.ckpt. While it is replaced, the old folder is called last.old.ckpt.
     """
     aside = old.with_name(f"{old.stem}.old{old.suffix}")
     if old.is_dir():

@@ -29,7 +29,10 @@ class Places(Protocol):
 
 
 class Backbone(Protocol):
-    """`backbone=…`: the transformer that denoises a window, by itself or inside VIN and LoViC, as networks.dit says."""
+    """The contract of `backbone=…`: a transformer that denoises one window of latents.
+
+    It is used by itself (full attention), or inside VIN and LoViC. `networks.dit` is the reference implementation.
+    """
 
     width: int
     depth: int

@@ -1,14 +1,15 @@
 """Configs as the programs compose them: the one place in which tests call Hydra."""
 
 import re
+import shlex
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from longtake.cli import schemas
+from longtake.cli import SHORT, schemas
 from longtake.cli.changes import with_changes
 from longtake.cli.composed import check_settings
 from longtake.cli.together import check_together
@@ -103,9 +104,70 @@ def check(program, *changes, needed=True):
     return cfg
 
 
-def readme_commands() -> list[str]:
-    """The lines of README and docs that start a program."""
-    pages = "\n".join(path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))))
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", pages, re.MULTILINE | re.DOTALL)
-    lines = [line for language, block in blocks if not language for line in block.splitlines()]
-    return [line for line in lines if line.startswith("python ")]
+PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/**/*.md", "weights/*/README.md", "benchmarks/README.md")
+"""Pages that people type from; those of docs/extending are carried out by a test of their own."""
+BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`((?:python|longtake|torchrun) [^`]+)`")
+STARTED_BY = re.compile(r"^(?:torchrun (?:--[\w-]+(?:=| )\S+ )+|python )(?=\w+\.py|-m longtake)")
+BY_PROCESSES = re.compile(r"^sbatch .*--wrap \"(.*)\"$")
+
+
+class Typed(NamedTuple):
+    """A command of the documentation: the program, its settings, and whether it is typed as it stands, in a block."""
+
+    program: str
+    changes: tuple[str, ...]
+    is_whole: bool
+
+
+def documented_pages() -> list[Path]:
+    """README, docs and cards."""
+    found = {path for pattern in PAGES for path in ROOT.glob(pattern)}
+    return sorted(path for path in found if "extending" not in path.parts)
+
+
+def documented_commands() -> dict[str, Typed]:
+    """Every command of README, docs and cards that starts a program of ours, as it is written.
+
+    `longtake cost …` is `evaluate cost=true …`. What is left open by `…` is left out.
+    """
+    found = {}
+    for path in documented_pages():
+        text = path.read_text()
+        lines = [
+            line.strip()
+            for language, block in BLOCK.findall(text)
+            if language in ("", "bash", "sh")
+            for line in block.replace("\\\n", " ").splitlines()
+        ]
+        inline = [" ".join(command.split()) for command in INLINE.findall(BLOCK.sub("", text))]
+        for line, is_whole in [*((line, True) for line in lines), *((line, False) for line in inline)]:
+            if (started := _started(line)) is not None and line not in found:
+                found[line] = Typed(*started, is_whole and "…" not in line)
+    return found
+
+
+def _started(line: str) -> tuple[str, tuple[str, ...]] | None:
+    """The program that a line starts, with its settings; None if it is none of ours."""
+    if not line.startswith(("python ", "longtake ", "torchrun ", "sbatch ")):
+        return None
+    wrapped = BY_PROCESSES.match(line.partition("#")[0].strip())
+    line = STARTED_BY.sub("", wrapped[1] if wrapped else line)
+    words = [word for word in shlex.split(line, comments=True) if not re.search(r"(^|=|\.)…$", word)]
+    if not words:
+        return None
+    if words[:2] == ["-m", "longtake"]:
+        words = words[1:]
+    if words[0] == "longtake":
+        name, rest = (words[1] if len(words) > 1 else ""), words[2:]
+        if name == "testbed":
+            name, rest = f"testbed_{rest[0] if rest else 'make'}", rest[1:]
+        setting = SHORT.get(name)
+        name, rest = (setting[0], [setting[1], *rest]) if setting else (name, rest)
+    else:
+        name, rest = words[0].removesuffix(".py"), words[1:]
+    if not (CONF / f"{name}.yaml").is_file() or (words[0] != "longtake" and not words[0].endswith(".py")):
+        return None
+    if rest[:1] == ["-m"]:  # a sweep: its first job
+        rest = [word.split(",")[0] for word in rest[1:]]
+    return name, tuple(rest)

@@ -254,7 +254,7 @@ def copied(out: Path) -> None:
     """Everything that is written."""
     for pattern in (*PAGES, *FILES):
         for path in sorted(ROOT.glob(pattern)):
-            if path.is_file() and path.suffix not in (".py", ".pyc"):
+            if path.is_file() and path.suffix not in (".py", ".pyc", ".jinja"):
                 place = out / path.relative_to(ROOT)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, place)

@@ -6,20 +6,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
+from lightning_modules.callbacks.pictures import as_picture, log_picture
 from longtake.compat.tensorboard import add_summary
 from longtake.finite import NotFinite
 from longtake.pipeline import Pipeline
+from longtake.reports.sheets import Row, contact_sheet, spread, write_picture
 from longtake.rollouts.rollout import Rollout
 from longtake.samplers.guidance import Guidance
 from networks.files import write_text
 from networks.ranges import Seed, Size, Text
 
 log = logging.getLogger("longtake")
+
+SHEET_FRAMES = 10
+"""Of each sample, on the contact sheet."""
 
 
 class SampleVideos(Callback):
@@ -79,6 +85,14 @@ class SampleVideos(Callback):
             self.write_video(path, [video], fps=data.fps)
             write_text(path.with_suffix(".txt"), caption + "\n")
         self.log_videos(trainer, videos, data.fps, paths, captions)
+        places = spread(videos.shape[2], SHEET_FRAMES)
+        rows = [
+            Row(caption, np.stack([as_picture(video[:, place]) for place in places]))
+            for video, caption in zip(videos, captions, strict=True)
+        ]
+        sheet = contact_sheet(rows)
+        write_picture(folder / "sheet.png", sheet)
+        log_picture(trainer, "samples/sheet", sheet, "frames evenly spread, the first and the last among them")
 
     @staticmethod
     def log_videos(trainer: Trainer, videos: Tensor, fps: float, paths: list[Path], captions: list[str]) -> None:

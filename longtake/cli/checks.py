@@ -38,7 +38,9 @@ def refuse_sharded(trainer: DictConfig, callbacks: DictConfig, optimizer: DictCo
     if str(optimizer.get("_target_")).endswith("Muon"):
         raise ValueError("trainer=fsdp shards the matrices, which optimizer=muon needs whole: use optimizer=adamw")
     counts = callbacks.get("throughput") is not None and callbacks.throughput.count_flops
-    whole = [name for name in ("average", "samples") if callbacks.get(name) is not None] + ["throughput"] * counts
+    whole = [name for name in ("average", "pictures", "samples") if callbacks.get(name) is not None] + [
+        "throughput"
+    ] * counts
     if whole:
         raise ValueError(
             f"trainer=fsdp shards the weights, which the callback(s) {', '.join(whole)} read whole: add callbacks=fsdp"

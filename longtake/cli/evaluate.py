@@ -1,27 +1,27 @@
 """Scores a folder of videos, lays it out for VBench (`vbench=…`), or predicts what a video costs (`cost=true`).
 
-`python evaluate.py videos=FOLDER output=FOLDER`
+`python evaluate.py videos=FOLDER output=FOLDER`, or `videos=[FOLDER,FOLDER]` to compare several.
 """
 
 import json
-import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from longtake.arguments import argument
 from longtake.cli.user_errors import start
 from longtake.configs import CONF
 from networks.files import write_text
 
 if TYPE_CHECKING:
+    from longtake.reports.beside import Beside
+    from longtake.reports.comparison import Comparison
     from longtake.reports.report_card import ReportCard
-    from longtake.reports.scorer import Clip
+    from longtake.reports.scorer import Clip, Scorer
     from longtake.reports.vbench.preflight import Fault, Length
 
 
@@ -66,32 +66,77 @@ def settings_of(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
-def score_folder_of(cfg: DictConfig) -> "ReportCard":
-    """Builds the metrics, scores the folder, writes and shows the report."""
+class _Scoring(NamedTuple):
+    """What all folders of a call are scored with."""
+
+    scorer: "Scorer"
+    metrics: dict[str, Any]
+    settings: dict[str, Any]
+    references: list[Path]
+
+
+def _scoring(cfg: DictConfig) -> _Scoring:
     from longtake.process import check_device
-    from longtake.reports.beside import find_beside, find_videos
-    from longtake.reports.report_card import score_folder
-    from longtake.reports.report_files import write_report
+    from longtake.reports.beside import find_videos
     from longtake.reports.scorer import Scorer, model_names
 
     check_device(cfg.device)
     settings = settings_of(cfg)
-    videos, output = Path(cfg.videos), Path(cfg.output)
-    reference, poses = (None if cfg[key] is None else Path(cfg[key]) for key in ("reference", "poses"))
-    names = [file.relative_to(videos).as_posix() for file in find_videos(videos)]
-    files = find_beside(videos, names, boundaries=settings["boundaries"], reference=reference, poses=poses)
-    references = [] if reference is None else find_videos(reference)
+    references = [] if cfg.reference is None else find_videos(Path(cfg.reference))
     metrics = {name: metric.to(cfg.device) for name, metric in instantiate(cfg.metrics).items()}
     scorer = Scorer(
         metrics=metrics,
         read_video=partial(read_clip, short_side=cfg.short_side),
-        kept=output / "scores",
+        kept=Path(cfg.output, "scores"),
         settings={key: settings[key] for key in ("metrics", "short_side")},
     )
-    card = score_folder(scorer, videos, files, references)
-    write_report(card, output, metrics=metrics, settings={**settings, "models": model_names(metrics)})
-    show(card, metrics, output)
+    return _Scoring(scorer, metrics, {**settings, "models": model_names(metrics)}, references)
+
+
+def _beside(cfg: DictConfig, videos: Path) -> "dict[str, Beside]":
+    from longtake.reports.beside import find_beside, find_videos
+
+    reference, poses = (None if cfg[key] is None else Path(cfg[key]) for key in ("reference", "poses"))
+    names = [file.relative_to(videos).as_posix() for file in find_videos(videos)]
+    return find_beside(videos, names, boundaries=list(cfg.boundaries), reference=reference, poses=poses)
+
+
+def score_folder_of(cfg: DictConfig) -> "ReportCard":
+    """Builds the metrics, scores the folder, writes and shows the report."""
+    from longtake.reports.report_card import score_folder
+    from longtake.reports.report_files import write_report
+
+    (videos,) = _folders(cfg).values()
+    files, scoring, output = _beside(cfg, videos), _scoring(cfg), Path(cfg.output)
+    card = score_folder(scoring.scorer, videos, files, scoring.references)
+    write_report(card, output, metrics=scoring.metrics, settings=scoring.settings, videos=videos)
+    show(card, scoring.metrics, output)
     return card
+
+
+def compare_folders_of(cfg: DictConfig) -> "Comparison":
+    """Builds the metrics, scores several folders, writes and shows them beside each other."""
+    from longtake.reports.comparison import compare
+    from longtake.reports.comparison_page import write_comparison
+    from longtake.reports.report_card import score_folder
+
+    folders, output = _folders(cfg), Path(cfg.output)
+    files = {name: _beside(cfg, videos) for name, videos in folders.items()}
+    scoring = _scoring(cfg)
+    cards = {}
+    for name, videos in folders.items():
+        cards[name] = score_folder(scoring.scorer, videos, files[name], scoring.references)
+    found = compare(cards, files)
+    write_comparison(found, output, folders=folders, metrics=scoring.metrics, settings=scoring.settings)
+    show_comparison(found, scoring.metrics, output)
+    return found
+
+
+def _folders(cfg: DictConfig) -> dict[str, Path]:
+    from longtake.reports.comparison import named_folders
+
+    videos = cfg.videos
+    return named_folders(OmegaConf.to_container(videos) if OmegaConf.is_config(videos) else videos)  # type: ignore[arg-type]
 
 
 def score(videos: str | Path, *, output: str | Path, settings: Sequence[str] = ()) -> "ReportCard":
@@ -105,12 +150,37 @@ def score(videos: str | Path, *, output: str | Path, settings: Sequence[str] = (
     Raises:
         ValueError: if a setting or a folder is wrong.
     """
+    return score_folder_of(_composed(str(videos), output, settings))
+
+
+def compare(
+    videos: Sequence[str | Path] | Mapping[str, str | Path], *, output: str | Path, settings: Sequence[str] = ()
+) -> "Comparison":
+    """Scores several folders of videos, and sets them beside each other as `evaluate.py videos=[…]` does.
+
+    Args:
+        videos: the folders, or folders by the names that the report calls them; others are compared with the first.
+        output: folder of report.html, .json and .csv and of differences.csv.
+        settings: more of evaluate.py's, as typed, such as "reference=DIR".
+
+    Returns:
+        Means of each folder and differences to the first, with 95 % intervals.
+
+    Raises:
+        ValueError: if a setting or a folder is wrong.
+    """
+    if isinstance(videos, Mapping):
+        return compare_folders_of(_composed({name: str(each) for name, each in videos.items()}, output, settings))
+    return compare_folders_of(_composed([str(each) for each in videos], output, settings))
+
+
+def _composed(videos: str | list[str] | dict[str, str], output: str | Path, settings: Sequence[str]) -> DictConfig:
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        places = [argument("videos", videos), argument("output", output)]
-        cfg = compose("evaluate", overrides=[*(shlex.split(place)[0] for place in places), *settings])
-    return score_folder_of(cfg)
+        cfg = compose("evaluate", overrides=list(settings))
+    cfg.videos, cfg.output = videos, str(output)
+    return cfg
 
 
 def show(card: "ReportCard", metrics: dict[str, Any], output: Path) -> None:
@@ -138,6 +208,27 @@ def show(card: "ReportCard", metrics: dict[str, Any], output: Path) -> None:
     console.print(f"{len(card.rows)} videos scored, {left_out} left out; see {output / 'report.html'}", markup=False)
 
 
+def show_comparison(found: "Comparison", metrics: dict[str, Any], output: Path) -> None:
+    """Prints means and differences, then what makes them hard to compare."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from longtake.reports.comparison_page import as_table
+
+    head, rows = as_table(found, metrics)
+    table = Table()
+    for name in head:
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    width = console.measure(table, options=console.options.update(width=1000)).maximum
+    Console(width=max(width, console.width)).print(table)
+    for note in found.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    console.print(f"{len(found.cards)} folders are compared; see {output / 'report.html'}", markup=False)
+
+
 def lay_out_for_vbench(cfg: DictConfig) -> None:
     """Copies the videos as VBench wants them; without output=… checks how they lie.
 
@@ -158,7 +249,10 @@ def lay_out_for_vbench(cfg: DictConfig) -> None:
         samples=cfg.vbench_samples,
         info=None if cfg.vbench_info is None else Path(cfg.vbench_info),
     )
-    console, videos = Console(), Path(cfg.videos)
+    console, folders = Console(), _folders(cfg)
+    if len(folders) > 1:
+        raise ValueError("vbench=… lays one folder out at a time: give videos=FOLDER")
+    (videos,) = folders.values()
     if OmegaConf.is_missing(cfg, "output"):
         faults = [*preflight(videos, rules, read_length), *machine_faults(rules)]
         show_faults(faults)
@@ -287,6 +381,8 @@ def run(cfg: DictConfig) -> None:
         lay_out_for_vbench(cfg)
     elif missing := " ".join(f"{key}=…" for key in sorted(OmegaConf.missing_keys(cfg))):
         raise ValueError(f"{missing} is missing: python evaluate.py videos=FOLDER output=FOLDER")
+    elif len(_folders(cfg)) > 1:
+        compare_folders_of(cfg)
     else:
         score_folder_of(cfg)
 

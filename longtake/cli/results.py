@@ -40,6 +40,8 @@ def report(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> float | None:
         log.info(f"checkpoint   {checkpoint}")
     if (run_dir / "samples").is_dir():
         log.info(f"samples      {run_dir / 'samples'}")
+    if (run_dir / "pictures").is_dir():
+        log.info(f"pictures     {run_dir / 'pictures'}")
     log.info(f"curves       tensorboard --logdir {shlex.quote(str(run_dir))}")
     if loss is not None:
         expected = f" (expected about {cfg.expected_loss})" if is_as_shipped(cfg) else ""

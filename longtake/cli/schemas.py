@@ -162,7 +162,7 @@ class StudioSettings(GenerateSettings):
 class EvaluateSettings(TypedDict):
     """conf/evaluate.yaml."""
 
-    videos: NotRequired[Text]
+    videos: NotRequired[Text | Annotated[Sequence[Text], MinLen(1)] | Mapping[str, Text]]
     output: NotRequired[Folder]
     reference: Text | None
     poses: Text | None

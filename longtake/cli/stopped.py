@@ -37,7 +37,7 @@ def say_kept(program: str, cfg: Any, stopped: Stopped) -> None:
 
 
 def say_early(stopped: Stopped) -> None:
-    """For a signal before a program has read its settings, or after all was done."""
+    """Tells the user about a signal that came before the program had read its settings, or after its work was done."""
     if not stopped.told and _is_first():
         stopped.told = True
         sys.stderr.write(f"stopped by {signal.Signals(stopped.number).name}; nothing is half written\n")

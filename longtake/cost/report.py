@@ -186,7 +186,7 @@ def _training(settings: Settings, network: VideoNetwork, video: VideoSize) -> di
 
 
 def table_of(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
-    """Heads, rows and notes of the table on the terminal."""
+    """The predicted cost as a table for the terminal: the heads of its columns, its rows, and the notes below it."""
     rollouts, training = record["rollouts"], record["training"]
     lines = [*rollouts, training]
     step = _unit([line["step_flops"] for line in lines], FLOP_UNITS)

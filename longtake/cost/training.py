@@ -18,11 +18,13 @@ from networks.interfaces import Condition, Context, SegmentBatch, VideoNetwork
 
 
 class RowSize(NamedTuple):
-    """What a network with memory learns from in one row.
+    """The size of one training row of a network with memory: one segment is denoised, and others are remembered.
 
-    segments: that are remembered at most; frames: latent frames of each, and of the one that is denoised;
-    window_frames: clean frames on each side of that; rate: the lowest, of which there are most context tokens;
-    reconstructed: segments of a row that are reconstructed as well.
+    segments: the most segments that a row remembers.
+    frames: latent frames of each segment, the denoised one included.
+    window_frames: clean latent frames on each side of the denoised segment.
+    rate: the lowest compression ratio of the training, at which there are the most context tokens.
+    reconstructed: segments of a row that the compressor reconstructs for its own loss.
     """
 
     segments: int

@@ -61,7 +61,17 @@ class Objective:
     def sample_time(
         self, batch: int, num_frames: int, *, device: torch.device, generator: torch.Generator | None = None
     ) -> SampledTime:
-        """Draws a training step's times; generator: on the device, or None for torch's global one."""
+        """Draws the diffusion times of a training batch.
+
+        Args:
+            batch: number of videos.
+            num_frames: latent frames of each video.
+            device: where the times are made.
+            generator: of random numbers, on that device; None: torch's global one.
+
+        Returns:
+            Times b f in [0, 1], and which frames count in the loss, b f: clean context frames do not.
+        """
         time = self.times.sample(batch, num_frames, device, generator)
         if self.context_rate == 0:
             return SampledTime(time, torch.ones_like(time, dtype=torch.bool))

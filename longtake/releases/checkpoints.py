@@ -22,7 +22,7 @@ META = "meta.pt"
 
 
 def size_of(checkpoint: Any) -> int:
-    """Bytes of the tensors in a checkpoint, each storage once."""
+    """The size in bytes of all tensors of a checkpoint; tensors that share a storage count once."""
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for _, tensor in tensors_in(checkpoint)}
     return sum(storage.nbytes() for storage in storages.values())
 

@@ -70,7 +70,14 @@ def hashed(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def renamed_arguments(node: dict[str, Any]) -> dict[str, Any]:
-    """A part of a config with today's names of its arguments; `_target_` is today's already."""
+    """Gives the arguments of one part of a config their present names.
+
+    Args:
+        node: the part, whose `_target_` has its present name already.
+
+    Returns:
+        A copy with the present names.
+    """
     names = ARGUMENTS.get(str(node.get("_target_")), {})
     return {names.get(key, key): value for key, value in node.items()}
 

@@ -2,13 +2,15 @@
 
 import html
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from longtake.metrics.per_video import Curve
 
 _WIDTH, _HEIGHT = 720, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 10, 26
 MOST_CURVES = 60
+COLOURS = ("#0b6e99", "#d9480f", "#2b8a3e", "#9c36b5", "#c2255c", "#e67700", "#1864ab", "#5c940d", "#495057", "#087f5b")
+"""Of lines that have a name; readable on light and on dark pages."""
 
 
 def plot(curves: Mapping[str, Curve]) -> str:
@@ -29,6 +31,42 @@ def plot(curves: Mapping[str, Curve]) -> str:
     parts = [_axes(scale, across, ticks)]
     parts += [f'<g class="one"><title>{html.escape(name)}</title>{scale.line(curve)}</g>' for name, curve in shown]
     parts += [f'<g class="mean"><title>mean</title>{scale.line(average)}</g>'] if len(curves) > 1 else []
+    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(parts)}</svg>'
+
+
+def colour_of(place: int) -> str:
+    """The colour of a named line, by its place among all."""
+    return COLOURS[place % len(COLOURS)]
+
+
+def plot_named(
+    curves: Mapping[str, Curve], names: Sequence[str], *, across: str = "frame", with_key: bool = False
+) -> str:
+    """One line a name, whose colour follows its place among `names`; the name shows under the pointer.
+
+    Args:
+        curves: by name, each with a value or more.
+        names: of all lines, those included that have no curve here.
+        across: what the lower axis counts.
+        with_key: whether names stand in the picture too, each in its colour.
+
+    Returns:
+        SVG.
+    """
+    values = [value for curve in curves.values() for value in curve.values if math.isfinite(value)] or [0.0]
+    ticks = nice_ticks(min(values), max(values))
+    low, high = min(ticks[0], min(values)), max(ticks[-1], max(values))
+    last = max(max(curve.frames) for curve in curves.values())
+    places = nice_ticks(0, max(last, 1))
+    scale = _Scale(max(places[-1], last), low, high)
+    parts = [_axes(scale, places, ticks, across)]
+    for number, (name, curve) in enumerate(curves.items()):
+        colour = colour_of(names.index(name))
+        if with_key:
+            words = f'x="{_WIDTH - _RIGHT - 4}" y="{_TOP + 12 + 15 * number}" text-anchor="end" style="fill:{colour}"'
+            parts.append(f"<text {words}>{html.escape(name)}</text>")
+        style = f'style="stroke:{colour};fill:{colour}" class="named"'
+        parts.append(f"<g {style}><title>{html.escape(name)}</title>{scale.line(curve)}</g>")
     return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(parts)}</svg>'
 
 
@@ -71,7 +109,7 @@ class _Scale:
         return f'<polyline points="{" ".join(points)}"/>{few}'
 
 
-def _axes(scale: _Scale, across: list[float], up: list[float]) -> str:
+def _axes(scale: _Scale, across: list[float], up: list[float], counted: str = "frame") -> str:
     parts = []
     for value in up:
         y = f"{scale.y(value):.1f}"
@@ -79,5 +117,5 @@ def _axes(scale: _Scale, across: list[float], up: list[float]) -> str:
         parts.append(f'<text x="{_LEFT - 6}" y="{y}" dy="4" text-anchor="end">{value:.6g}</text>')
     for frame in across[:-1]:
         parts.append(f'<text x="{scale.x(frame):.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{frame:.6g}</text>')
-    parts.append(f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 8}" text-anchor="end">frame</text>')
+    parts.append(f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 8}" text-anchor="end">{counted}</text>')
     return f'<g class="axes">{"".join(parts)}</g>'

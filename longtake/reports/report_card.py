@@ -10,9 +10,10 @@ from typing import NamedTuple
 from rich.progress import track
 
 from longtake.metrics.per_video import Curve
-from longtake.reports.beside import Beside
+from longtake.reports.beside import Beside, read_poses
 from longtake.reports.score_files import Cell, Scored
 from longtake.reports.scorer import Scorer
+from longtake.reports.walk_map import layout_of, walk_map
 
 ALL = "all videos"
 MOST_REASONS = 10  # named in an error
@@ -38,6 +39,7 @@ class ReportCard(NamedTuple):
     skipped: what could not be scored; `metric` is "all" where the whole video could not, `file` is "all videos" where
         no video could.
     notes: what a reader should know before comparing figures.
+    maps: per file with poses beside it, the walk as SVG.
     """
 
     rows: list[dict[str, Cell]]
@@ -47,6 +49,7 @@ class ReportCard(NamedTuple):
     strips: dict[str, str]
     skipped: list[Skipped]
     notes: list[str]
+    maps: Mapping[str, str] = {}
 
 
 def score_folder(scorer: Scorer, videos: Path, files: Mapping[str, Beside], references: Sequence[Path]) -> ReportCard:
@@ -88,7 +91,17 @@ def score_folder(scorer: Scorer, videos: Path, files: Mapping[str, Beside], refe
         strips={name: scored.strip for name, scored in found.items()},
         skipped=skipped,
         notes=_notes(rows, files, distances, bool(references)),
+        maps={name: drawn for name in found if (drawn := _map(files[name]))},
     )
+
+
+def _map(beside: Beside) -> str:
+    if beside.poses is None:
+        return ""
+    try:
+        return walk_map(read_poses(beside.poses), layout_of(beside.poses))
+    except ValueError:  # it is among what was skipped
+        return ""
 
 
 def _reasons(skipped: Sequence[Skipped]) -> str:

@@ -12,7 +12,14 @@ from longtake.reports.report_page import report_page
 from networks.files import whole
 
 
-def write_report(card: ReportCard, output: Path, *, metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def write_report(
+    card: ReportCard,
+    output: Path,
+    *,
+    metrics: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    videos: Path | None = None,
+) -> None:
     """Write the files; each appears complete or not at all.
 
     Args:
@@ -20,14 +27,15 @@ def write_report(card: ReportCard, output: Path, *, metrics: Mapping[str, Any], 
         output: folder; made if need be.
         metrics: by name, for what they say about themselves.
         settings: whatever made the figures, kept beside them.
+        videos: folder of the videos, which then play in the page.
     """
     output.mkdir(parents=True, exist_ok=True)
     write_whole(output / "report.json", _as_json(card, settings))
-    write_whole(output / "report.csv", _as_csv(card.rows))
+    write_whole(output / "report.csv", as_csv(card.rows))
     if card.distances:
         lines = [{"name": name, **figures} for name, figures in card.distances.items()]
-        write_whole(output / "distances.csv", _as_csv(lines))
-    write_whole(output / "report.html", report_page(card, abouts=metrics, settings=settings))
+        write_whole(output / "distances.csv", as_csv(lines))
+    write_whole(output / "report.html", report_page(card, abouts=metrics, settings=settings, videos=videos))
 
 
 def _as_json(card: ReportCard, settings: Mapping[str, Any]) -> str:
@@ -48,7 +56,8 @@ def _as_json(card: ReportCard, settings: Mapping[str, Any]) -> str:
     return text[: text.rindex("}")].rstrip() + ',\n  "curves": ' + json.dumps(curves, ensure_ascii=False) + "\n}\n"
 
 
-def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the same keys, with a head."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()

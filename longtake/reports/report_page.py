@@ -3,14 +3,16 @@
 import html
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from longtake.reports.players import Players, remark
 from longtake.reports.plots import MOST_CURVES, plot
 from longtake.reports.report_card import ReportCard, group_faults
 
 MOST_STRIPS = 100
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --line: #8884; --one: #3b82c455; --mean: #d9480f; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; } p, li { max-width: 48rem; }
@@ -23,45 +25,77 @@ svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: currentColo
 .one:hover polyline { stroke: currentColor; stroke-width: 2; }
 .mean polyline { stroke: var(--mean); stroke-width: 2; } .mean circle { fill: var(--mean); }
 figure { margin: 1.2rem 0; } figure img { max-width: 100%; display: block; } figcaption { font-size: .9em; }
+figure.video { display: grid; grid-template-columns: minmax(9rem, 14rem) 1fr; gap: .3rem .8rem; align-items: center; }
+figure.video figcaption { grid-column: 1 / -1; }
+video { width: 100%; image-rendering: pixelated; border-radius: .3rem; }
+.map svg { max-width: 18rem; } .walk .room { fill: #8886; } .walk .way { fill: #8883; }
+.walk polyline { fill: none; stroke-width: 3; stroke-linecap: round; } figure.video .map { grid-column: 1 / -1; }
+.named polyline { fill: none; stroke-width: 2; } .key { display: inline-block; width: .8em; height: .8em;
+  border-radius: .2em; margin: 0 .35em 0 0; } p > span { margin-right: 1rem; } 
+td s, small { opacity: .75; }
+.beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem; }
+.beside figure { margin: .5rem 0; } button { font: inherit; }
 pre { overflow-x: auto; font-size: .85em; } .quiet { opacity: .7; }
 """
 
 
-def report_page(card: ReportCard, *, abouts: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+def report_page(
+    card: ReportCard, *, abouts: Mapping[str, Any], settings: Mapping[str, Any], videos: Path | None = None
+) -> str:
     """The whole page.
 
     Args:
         card: what was scored.
         abouts: per metric an object with `about`, `curve_about` and `higher_is_better`: the metric itself.
         settings: whatever made the figures.
+        videos: folder of the videos, which then play in the page; None shows frames of them alone.
+
+    Returns:
+        HTML that needs no other file.
     """
     folder = html.escape(str(settings.get("videos", "")))
     parts = [
         f"<h1>Report card: {folder or 'videos'}</h1>",
         f"<p>{len(card.rows)} videos scored. ↑: higher is better, ↓: lower; a row without an arrow describes. "
         "The spread is the standard deviation over videos.</p>",
-        _remarks(card),
+        remark_list(remarks_of(card)),
         "<h2>Scores</h2>",
         _summary(card, abouts),
         _distances(card, abouts),
         "<h2>Along the videos</h2><p>A thin line is one video (point at it for its name), the thick one the mean.</p>",
         *_curves(card, abouts),
         "<h2>Videos</h2><p>Frames are evenly spread, the first and the last among them.</p>",
-        *_videos(card),
+        *_videos(card, videos),
         "<h2>Every score</h2>",
         _rows(card),
         f"<h2>Settings</h2><pre>{html.escape(json.dumps(dict(settings), indent=1, ensure_ascii=False))}</pre>",
     ]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Report: {folder}</title>'
+    return whole_page(f"Report: {folder}", parts)
+
+
+def whole_page(title: str, parts: Sequence[str]) -> str:
+    """A page of these parts, of which empty ones are left out.
+
+    Args:
+        title: of the page, as HTML.
+        parts: of its body, as HTML.
+
+    Returns:
+        HTML that needs no other file.
+    """
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     body = "\n".join(filter(None, parts))
-    return (
-        f'<!doctype html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head><body>\n{body}\n</body></html>\n'
-    )
+    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head><body>\n{body}\n</body></html>\n'
 
 
-def _remarks(card: ReportCard) -> str:
-    remarks = [*card.notes]
-    remarks += [f"not scored: {what} ({metric}): {reason}" for what, metric, reason in group_faults(card.skipped)]
+def remarks_of(card: ReportCard) -> list[str]:
+    """What a reader should know before comparing figures, and what was not scored."""
+    faults = [f"not scored: {what} ({metric}): {reason}" for what, metric, reason in group_faults(card.skipped)]
+    return [*card.notes, *faults]
+
+
+def remark_list(remarks: Sequence[str]) -> str:
+    """Remarks as a chapter of a page; nothing for none."""
     items = "".join(f"<li>{html.escape(remark)}</li>" for remark in remarks)
     return f"<h2>Before you compare</h2><ul>{items}</ul>" if items else ""
 
@@ -110,13 +144,18 @@ def _curves(card: ReportCard, abouts: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def _videos(card: ReportCard) -> list[str]:
-    parts = []
+def _videos(card: ReportCard, folder: Path | None) -> list[str]:
+    parts, players = [], Players()
     for row in card.rows[:MOST_STRIPS]:
         file = str(row["file"])
         size = f"{row['frames']} frames of {row['height']} × {row['width']} at {number(row['fps'])} a second"
         image = f'<img alt="" src="data:image/jpeg;base64,{card.strips[file]}">' if card.strips.get(file) else ""
-        parts.append(f"<figure>{image}<figcaption>{html.escape(file)}: {size}</figcaption></figure>")
+        caption = f"<figcaption>{html.escape(file)}: {size}</figcaption>"
+        player = "" if folder is None else players.player(folder / file, file)
+        kind = " class=video" if player else ""
+        walk = f"<div class=map>{card.maps[file]}</div>" if file in card.maps else ""
+        parts.append(f"<figure{kind}>{player}{image}{walk}{caption}</figure>")
+    parts.append(remark(players))
     rest = len(card.rows) - MOST_STRIPS
     return [*parts, f"<p>{rest} more videos are not shown.</p>"] if rest > 0 else parts
 

@@ -51,7 +51,11 @@ class SlidingWindows:
         self.processes = ALONE
 
     def spread(self, processes: Processes) -> None:
-        """From here on the windows are shared out; each process holds the whole canvas of noisy latents."""
+        """Shares the windows of a canvas out among processes, from the next canvas on.
+
+        Args:
+            processes: those that share the work; each of them holds the noisy latents of the whole canvas.
+        """
         self.processes = processes
 
     def starts(self, num_frames: int) -> list[int]:

@@ -16,6 +16,9 @@ from longtake.video import read_frames
 from networks.batches import mask_of
 from networks.interfaces import Condition
 
+EMPTY = 128
+"""Grey of places where there is no keyframe."""
+
 
 @torch.no_grad()
 def token_attention(pipeline: Pipeline, video: Path, prompt: str, *, time: float, seed: int = 0) -> Attention:
@@ -91,14 +94,26 @@ def token_order(attention: Attention) -> Tensor:
     return (shares @ torch.arange(shares.shape[1], dtype=shares.dtype)).argsort()
 
 
-def on_frames(attention: Attention, token: int) -> "np.ndarray":
-    """The keyframes side by side, lit where one token reads; pixels h w 3, uint8."""
+def on_frames(attention: Attention, token: int, most_beside: int = 9) -> "np.ndarray":
+    """The keyframes, lit where one token reads, in rows from left to right.
+
+    Args:
+        attention: of a take.
+        token: its place, from 0.
+        most_beside: keyframes of a row at most; rows are as even as they can be.
+
+    Returns:
+        Pixels h w 3, uint8; places that are left over in the last row are grey.
+    """
     weights = attention.weights[token]
-    height, width = attention.pictures.shape[1:3]
+    count, height, width = attention.pictures.shape[:3]
     light = torch.nn.functional.interpolate(weights[:, None], size=(height, width), mode="bilinear")[:, 0]
     light = (light / light.amax().clamp(min=1e-12)).sqrt()
     lit = attention.pictures.float() * (0.25 + 0.75 * light[..., None])
-    return rearrange(lit.round().byte().numpy(), "f h w c -> h (f w) c")
+    rows = -(-count // most_beside)
+    beside = -(-count // rows)
+    empty = lit.new_full((rows * beside - count, height, width, 3), EMPTY)
+    return rearrange(torch.cat([lit, empty]).round().byte().numpy(), "(r f) h w c -> (r h) (f w) c", r=rows)
 
 
 def _colours(values: "np.ndarray") -> "np.ndarray":

@@ -56,7 +56,7 @@ class Take(NamedTuple):
         return found if isinstance(found, dict) else {}
 
 
-def _short(text: str, most: int = 48) -> str:
+def _short(text: str, most: int = 24) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 

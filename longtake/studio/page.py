@@ -127,7 +127,7 @@ def _weights(studio: Studio, drawn: gr.State) -> None:
 def _about(studio: Studio) -> str:
     if studio.weights is None:
         return views.wrong("no weights are loaded")
-    return views.quiet(f"{studio.weights.name}: {studio.weights.about}.")
+    return views.quiet(f"{Path(studio.weights.name).name}: {studio.weights.about}.")
 
 
 class _Storyboard:
@@ -246,13 +246,15 @@ def _card(place: int, card: Card, alert: str, studio: Studio) -> tuple[gr.HTML, 
             name = gr.Textbox(card.name, label=f"Card {place + 1}", scale=1, min_width=120, **LINE)
             prompt = gr.Textbox(card.prompt, label="Prompt", lines=2, scale=4, min_width=240, **FIELD)
         with gr.Row():
-            frames = gr.Textbox(_text(card.num_frames), label="Frames", placeholder=default, min_width=80, **LINE)
-            direction = gr.Dropdown(DIRECTION_CHOICES, value=card.direction, label="Direction", min_width=150, **FIELD)
-            shot = gr.Textbox(card.shot, label="Shot", placeholder="as before", min_width=90, **LINE)
-            ratio = gr.Textbox(
-                _text(card.compression_ratio), label="Ratio", placeholder="as trained", min_width=90, max_lines=1
+            frames = gr.Textbox(_text(card.num_frames), label="Frames", placeholder=default, min_width=70, **LINE)
+            direction = gr.Dropdown(
+                DIRECTION_CHOICES, value=card.direction, label="Direction", min_width=150, scale=2, **FIELD
             )
-            seed = gr.Textbox(_text(card.seed), label="Seed", min_width=110, **LINE)
+            shot = gr.Textbox(card.shot, label="Shot", placeholder="as before", min_width=80, **LINE)
+            ratio = gr.Textbox(
+                _text(card.compression_ratio), label="Ratio", placeholder="as trained", min_width=80, max_lines=1
+            )
+            seed = gr.Textbox(_text(card.seed), label="Seed", min_width=125, scale=2, **LINE)
         with gr.Accordion("Place and memory", open=False, visible=has_memory), gr.Row():
             after = gr.Textbox(card.after, label="After", placeholder="the card above", min_width=90, **LINE)
             before = gr.Textbox(card.before, label="Before", placeholder="nothing", min_width=90, **LINE)

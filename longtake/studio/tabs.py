@@ -70,7 +70,9 @@ def tokens_tab(page: gr.Blocks, studio: Studio, tab: gr.Tab) -> None:
     told = gr.HTML(elem_id="attention")
     with gr.Row(visible=False) as one:
         token = gr.Slider(1, 32, 1, step=1, label="Token, counted from the top", scale=1, elem_id="token")
-        lit = gr.Image(label="The keyframes, lit where this token reads", interactive=False, scale=3, elem_id="lit")
+        with gr.Column(scale=3):
+            gr.HTML(views.quiet("The keyframes from left to right and row by row, lit where this token reads."))
+            lit = gr.Image(show_label=False, interactive=False, buttons=["fullscreen"], elem_id="lit")
 
     def looked(name: str | None, level: float) -> tuple[Any, ...]:
         take = next((take for take in studio.folder.takes() if take.name == name), None)

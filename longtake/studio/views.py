@@ -27,16 +27,22 @@ STYLE = """
 .strip .cut { flex: 0 0 auto; align-self: stretch; width: 2px; background: var(--body-text-color-subdued); }
 .quiet { color: var(--body-text-color); opacity: .75; font-size: .85rem; }
 .card { gap: .5rem !important; } .card .row { gap: .5rem; } .card textarea, .card input { font-size: .9rem; }
+.card input { padding-left: .5rem !important; padding-right: .5rem !important; }
+.card input::placeholder { font-size: .8rem; }
+#lit img { image-rendering: pixelated; width: 100%; } input[role=listbox] { text-overflow: ellipsis; }
 .wrong { color: var(--error-text-color, #b91c1c); background: var(--error-background-fill, #fef2f2);
   border: 1px solid var(--error-border-color, #b91c1c); border-radius: .4rem; padding: .4rem .6rem; font-size: .9rem; }
 .bar { height: .6rem; border-radius: .3rem; background: var(--border-color-primary); overflow: hidden; }
 .bar i { display: block; height: 100%; background: var(--color-accent); transition: width .4s; }
 .alert:not(:has(.wrong)) { display: none; } #note:not(:has(p)):not(:has(.wrong)) { display: none; }
 #progress:not(:has(.bar)):not(:has(.wrong)) { display: none; }
-.plan, .scores { border-collapse: collapse; font-size: .85rem; width: 100%; }
-.plan td, .plan th, .scores td, .scores th { padding: .25rem .8rem .25rem 0 !important; text-align: left;
-  vertical-align: top; border: 0 solid var(--border-color-primary) !important; border-bottom-width: 1px !important; }
-.plan .n, .scores .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+table.plan.plan, table.scores.scores, table.plan.plan tr, table.scores.scores tr { border: 0 !important; }
+table.plan.plan, table.scores.scores { border-collapse: collapse; font-size: .85rem; width: 100%; }
+table.plan.plan :is(td, th), table.scores.scores :is(td, th) { padding: .3rem .8rem .3rem 0 !important;
+  text-align: left; vertical-align: top; border: 0 !important;
+  border-bottom: 1px solid var(--border-color-primary) !important; }
+table.plan.plan th, table.scores.scores th { font-weight: 600; opacity: .75; }
+table :is(td, th).n.n { text-align: right !important; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .scores .best { font-weight: 700; }
 .wide { overflow-x: auto; }
 .take video { width: 100%; max-height: 16rem; object-fit: contain; image-rendering: pixelated; background: #000;

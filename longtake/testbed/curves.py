@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from longtake.reports.plots import nice_ticks
+from longtake.reports.plots import COLOURS, nice_ticks
 from longtake.testbed.measures import Measured
 from longtake.testbed.poses import steps
 from longtake.testbed.questions import Question
@@ -18,7 +18,6 @@ _LEAST_FRAMES = 20  # of a class that is drawn
 _MOST_POINTS = 40
 _WIDTH, _HEIGHT = 560, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 24, 24, 40
-COLOURS = ("#0b6e99", "#d9480f", "#2b8a3e", "#9c36b5", "#c2255c", "#e67700", "#1864ab", "#5c940d", "#495057", "#087f5b")
 DASHES = ("", "6 3", "2 3")
 
 

@@ -60,9 +60,16 @@ class Mazes:
         return self._interval(float(values.mean()), values[self.draws].mean(axis=1))
 
     def share(self, values: Values, *, floor: Values, ceiling: Values) -> Estimate | None:
-        """How much of the way from floor to ceiling the values go; None where there is no way to speak of.
+        """The share of the span between floor and ceiling that a method's values reach.
 
-        There is none where the interval of the span reaches 0: the task does not need memory, or too few mazes show it.
+        Args:
+            values: the method's value for each maze.
+            floor: for each maze, the value without history.
+            ceiling: for each maze, the value with full history.
+
+        Returns:
+            The share, 1 for the ceiling, with its interval. None if the interval of the span itself reaches 0: then
+            the task does not need memory, or too few mazes show that it does.
         """
         span = self.estimate(ceiling - floor)
         if (span.mean if span.low is None else span.low) <= 0:

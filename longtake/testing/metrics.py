@@ -29,7 +29,7 @@ def moving(pixels_a_frame: int, *, seed: int = 0, num_frames: int = NUM_FRAMES) 
 
 
 def whole_pixels(video: Tensor) -> Tensor:
-    """A video of [-1, 1] as uint8, which metrics take too."""
+    """Converts a video from [-1, 1] to uint8 in [0, 255], the other kind of pixels that metrics take."""
     return ((video + 1) * 127.5).round().to(torch.uint8)
 
 

@@ -250,7 +250,7 @@ class CausalVideoAutoencoder(nn.Module):
             yield self.decode_raw(piece, stream, is_start=start == 0).clamp(-1, 1)
 
     def encoding_parts(self) -> list[nn.Module]:
-        """The parts that make the latents."""
+        """The modules of the encoder: those whose weights decide the latents."""
         return [self.encoder] if self.linear is None else [self.encoder, self.linear.down]
 
     def track_statistics(self, raw: Tensor, momentum: float) -> None:

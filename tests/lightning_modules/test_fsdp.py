@@ -21,8 +21,8 @@ def refuse(*changes):
 @pytest.mark.parametrize(
     ("changes", "answer"),
     [
-        ([], "average, samples, throughput read whole: add callbacks=fsdp"),
-        (["~callbacks.average"], "samples, throughput read whole: add callbacks=fsdp"),
+        ([], "average, pictures, samples, throughput read whole: add callbacks=fsdp"),
+        (["~callbacks.average"], "pictures, samples, throughput read whole: add callbacks=fsdp"),
         (["callbacks=fsdp", "trainer.gradient_clip_val=1"], "callbacks.clipping.max_norm"),
         (["callbacks=fsdp", "optimizer=muon"], "optimizer=adamw"),
     ],

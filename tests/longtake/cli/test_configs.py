@@ -1,16 +1,29 @@
 """Every config of every group composes, resolves, and fits the signature of what it builds."""
 
 import inspect
-import shlex
 from collections.abc import Collection, Iterator
 from typing import Any
 
 import pytest
 import torch
-from composing import CHOICES, CONF, YOURS, as_used, changes_for, check, composed, groups_of, plain, readme_commands
+from composing import (
+    CHOICES,
+    CONF,
+    PROGRAMS,
+    YOURS,
+    as_used,
+    changes_for,
+    check,
+    composed,
+    documented_commands,
+    groups_of,
+    plain,
+)
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
+from longtake.cli import schemas
+from longtake.cli.composed import check_settings
 from networks.interfaces import Condition
 
 GIVEN_BY_CODE = {
@@ -143,18 +156,45 @@ def test_a_planted_wrong_key_is_caught(change, fault):
     assert fault in {fault for node in nodes(tree) for fault in faults(node)}
 
 
+OWN_PARTS = ("sampler=mine",)
+"""Settings of examples whose files the page has the reader write."""
+
+
 @pytest.mark.slow
-def test_the_commands_of_the_readme_compose():
+def test_the_commands_of_readme_docs_and_cards_compose():
     found = {}
-    for command in readme_commands():
-        _, program, *changes = shlex.split(command, comments=True)
-        if changes[:1] == ["-m"]:  # a sweep: its first job
-            changes = [change.split(",")[0] for change in changes[1:]]
-        program = program.removesuffix(".py")
+    for command, (program, changes, is_whole) in documented_commands().items():
+        if program not in PROGRAMS or set(changes) & {*OWN_PARTS, "--help"}:
+            continue
         unneeded = {"videos", "output"} if "cost=true" in changes else set()
-        found[command] = faults_of(program, *changes, given=ASKED_OF_THE_USER - unneeded)
+        unneeded |= {"output"} if {"dry_run=true", "vbench=long_custom"} & set(changes) else set()
+        needed = ASKED_OF_THE_USER - unneeded
+        found[command] = faults_of(program, *changes, given=needed if is_whole else ())
     assert {command: each for command, each in found.items() if each} == {}
-    assert len(found) > 30
+    assert len(found) > 90
+
+
+SETTINGS = {
+    "cache": schemas.CacheSettings,
+    "studio": schemas.StudioSettings,
+    "testbed_make": schemas.MakeTestbedSettings,
+    "testbed_answer": schemas.AnswerTestbedSettings,
+    "testbed_score": schemas.ScoreTestbedSettings,
+}
+
+
+def test_the_other_commands_of_the_docs_pass_their_checks():
+    faults = {}
+    commands = {line: each for line, each in documented_commands().items() if each.program not in PROGRAMS}
+    for line, (program, changes, is_whole) in commands.items():
+        try:
+            cfg = composed(program, *changes)
+            check_settings(cfg, SETTINGS[program])
+        except Exception as error:  # whatever it is, it is this command's
+            if is_whole or "is missing" not in str(error):
+                faults[line] = str(error)
+    assert faults == {}
+    assert {each.program for each in commands.values()} == SETTINGS.keys()
 
 
 def untrained_backbones() -> list[str]:

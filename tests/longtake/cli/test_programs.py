@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from composing import ROOT, composed, readme_commands
+from composing import ROOT, composed, documented_commands, documented_pages
 from typed import SHORT
 
 from longtake.cli import generate
@@ -67,8 +67,8 @@ def test_what_was_trained_generates_is_scored_and_is_exported(folder):
 def benchmark_commands() -> list[str]:
     """Commands of benchmarks, in prose and in blocks; a command of prose may break over a line."""
     found = []
-    for readme in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"):
-        text = readme.read_text()
+    for page in documented_pages():
+        text = page.read_text()
         found += re.findall(r"`(python benchmarks/[^`]+)`", text)
         found += re.findall(r"^(python benchmarks/.+)$", text, re.MULTILINE)
     return sorted({" ".join(command.split()) for command in found})
@@ -90,5 +90,5 @@ def test_the_benchmarks_that_are_named_exist_and_know_their_options(command):
 
 
 def test_the_readme_has_a_command_of_each_program():
-    assert {command.split()[1] for command in readme_commands()} >= SHORT.keys() - {"export.py"}
+    assert {f"{each.program}.py" for each in documented_commands().values()} >= SHORT.keys()
     assert len(benchmark_commands()) > 8

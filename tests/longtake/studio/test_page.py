@@ -6,7 +6,6 @@ It needs Gradio and Playwright (`pip install -e ".[studio]" playwright`) and a C
 
 import json
 import shutil
-import time
 
 import pytest
 from composing import ROOT, composed
@@ -164,6 +163,25 @@ def test_a_browser_that_is_closed_half_way_loses_nothing(studio, page, browser):
     again.close()
 
 
+def test_two_windows_show_one_studio_and_the_older_cards_change_nothing(studio, page, browser):
+    other = browser.new_page()
+    other.set_default_timeout(SECONDS * 1000)
+    other.goto(studio.address)
+    other.wait_for_selector("#card-3")
+    page.click("#add")
+    page.wait_for_selector("#card-4")
+    before = studio.folder.storyboard.read_bytes()
+    other.locator("#card-1").get_by_label("Prompt").fill("lost")
+    other.wait_for_selector("#cost .wrong, .alert .wrong >> text=another window has changed the cards")
+    assert studio.folder.storyboard.read_bytes() == before
+    other.reload()
+    other.wait_for_selector("#card-4")
+    other.locator("#card-4").get_by_role("button", name="Remove").click()
+    other.locator("#card-4").wait_for(state="detached")
+    assert len(studio.board.cards) == 3
+    other.close()
+
+
 def test_a_video_is_dragged_in_and_continued(studio, page):
     page.set_input_files("#drop input[type=file]", ROOT / "storyboards" / "walk.mp4")
     page.wait_for_selector("#video-1")
@@ -201,17 +219,15 @@ def test_weights_that_do_not_fit_say_so_and_those_of_vin_show_what_their_tokens_
     load(page, name_of("vin_freedoom_64"))
     page.wait_for_selector("#about >> text=one video, of one card")
     page.wait_for_selector("#card-2 .wrong >> text=has no memory")
-    for _ in range(2):
+    for number in (3, 2):
         page.locator("#card-2").get_by_role("button", name="Remove").click()
-        time.sleep(0.5)
-        page.wait_for_selector("#card-1")
-        if len(studio.board.cards) == 1:
-            break
+        page.locator(f"#card-{number}").wait_for(state="detached")
     page.locator("#card-1").get_by_label("Frames", exact=True).fill("17")
     page.wait_for_selector("#cost >> text=the video")
+    known = len(studio.folder.takes())
     page.click("#make")
-    page.wait_for_selector("[data-state=done]")
-    assert probe(studio.folder.video).count(0) == 17
+    page.wait_for_selector(f"#progress >> text=take {known + 1:03d} is finished")
+    assert probe(studio.folder.video).num_frames == 17
     page.get_by_role("tab", name="Global tokens").click()
     page.wait_for_selector("#look")
     page.click("#look")
