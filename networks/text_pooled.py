@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from networks.fingerprint import fingerprint_of
 from networks.ranges import Count, Dtype, Size, Text
-from networks.reading import UNREADABLE, check_pretrained, reason_of
+from networks.reading import check_pretrained, refused
 from networks.text import DTYPES, quiet_loading
 
 
@@ -79,16 +79,11 @@ class PooledText(nn.Module):
             ("language model", LlamaModel, subfolder),
             ("CLIP text encoder", CLIPTextModel, pooled_subfolder),
         ):
-            try:
+            with refused(f"text: no {name} could be loaded from '{pretrained}/{inner}'"):
                 parts[name] = kind.from_pretrained(pretrained, subfolder=inner, dtype=DTYPES[dtype])
-            except UNREADABLE as error:
-                place = f"{pretrained}/{inner}"
-                raise ValueError(f"text: no {name} could be loaded from '{place}': {reason_of(error)}") from error
-        try:
+        with refused(f"text: no tokenizers in '{pretrained}'"):
             self.tokenizer = AutoTokenizer.from_pretrained(pretrained, subfolder=tokenizer_subfolder)
             self.pooled_tokenizer = AutoTokenizer.from_pretrained(pretrained, subfolder=pooled_tokenizer_subfolder)
-        except UNREADABLE as error:
-            raise ValueError(f"text: no tokenizers in '{pretrained}': {reason_of(error)}") from error
         model, pooled = parts.values()
         for name, expected, found in (
             ("features", features, model.config.hidden_size),

@@ -17,6 +17,7 @@ from networks.pretrained.joint_steps import Modulation, Stream, Streams, Streams
 from networks.pretrained.loading import Family
 from networks.pretrained.rope import PairRope
 from networks.pretrained.texts import padded_text
+from networks.reading import WrongFileError
 from networks.sequence import positions_of
 
 THETA = 10000.0
@@ -27,12 +28,12 @@ def _facts(place: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """What a folder's model is; refuses those that are given more than a text."""
     for name in ("ofs_embed_dim", "use_learned_positional_embeddings"):
         if config.get(name):
-            raise ValueError(
+            raise WrongFileError(
                 f"backbone: '{place}' is conditioned on images ({name}={config[name]}), which nothing here gives: take "
                 "a text-to-video model such as THUDM/CogVideoX-5b"
             )
     if config.get("patch_size_t") not in (None, 1, 2):
-        raise ValueError(
+        raise WrongFileError(
             f"backbone: '{place}' has tokens of {config['patch_size_t']} latent frames, but 1 or 2 are read"
         )
     return {

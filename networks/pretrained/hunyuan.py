@@ -20,17 +20,20 @@ from networks.pretrained.joint_steps import Modulation, Stream, Streams, Streams
 from networks.pretrained.loading import Family
 from networks.pretrained.rope import PairRope
 from networks.ranges import Count, Dtype, NotNegative, Positive, Size, Text
+from networks.reading import WrongFileError
 
 
 def _facts(place: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """What a folder's model is; refuses those that are given more than a text."""
     if config.get("image_condition_type") is not None:
-        raise ValueError(
+        raise WrongFileError(
             f"backbone: '{place}' is conditioned on images (image_condition_type={config['image_condition_type']}), "
             "which nothing here gives: take a text-to-video model such as hunyuanvideo-community/HunyuanVideo"
         )
     if config["patch_size_t"] != 1:
-        raise ValueError(f"backbone: '{place}' has tokens of {config['patch_size_t']} latent frames, but must have one")
+        raise WrongFileError(
+            f"backbone: '{place}' has tokens of {config['patch_size_t']} latent frames, but must have one"
+        )
     return {
         "channels": config["in_channels"],
         "width": config["num_attention_heads"] * config["attention_head_dim"],

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
-from networks.reading import check_pretrained, reason_of
+from networks.reading import WrongFileError, check_pretrained, refused
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ADAPTED = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -58,23 +57,22 @@ def load(family: Family, pretrained: str, subfolder: str, dtype: torch.dtype, as
     kind: Any = getattr(diffusers, family.class_name)
     place = f"{pretrained}/{subfolder}" if subfolder else pretrained
     check_pretrained(pretrained, subfolder)
-    try:
+    reading = f"backbone: no {family.class_name} could be loaded from '{place}'"
+    with refused(reading):
         on_meta = torch.get_default_device().type == "meta"
         if on_meta and pretrained in family.known and not Path(pretrained).exists():
             config = dict(kind(**family.known[pretrained]).config) | {"_class_name": family.class_name}
         else:
-            config = kind.load_config(pretrained, subfolder=subfolder)
-        _check(family, place, dict(config), asked)  # before gigabytes are read
+            config = dict(kind.load_config(pretrained, subfolder=subfolder))
+    with refused(f"backbone: config.json in '{place}' is not one of a {family.class_name}"):
+        _check(family, place, config, asked)  # before gigabytes are read
+    with refused(reading):
         if on_meta:  # to be counted: its config says enough
             # by the plain function: diffusers' own warns of types, of which sizes alone are asked
             return nn.Module.to(kind.from_config(config), dtype).train()
         model, found = kind.from_pretrained(
             pretrained, subfolder=subfolder, torch_dtype=dtype, output_loading_info=True, use_safetensors=True
         )
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise ValueError(
-            f"backbone: no {family.class_name} could be loaded from '{place}': {reason_of(error)}"
-        ) from error
     if found["missing_keys"]:
         raise ValueError(
             f"backbone: '{place}' lacks {len(found['missing_keys'])} weights of its {family.class_name}, among them "
@@ -86,20 +84,20 @@ def load(family: Family, pretrained: str, subfolder: str, dtype: torch.dtype, as
 def _check(family: Family, place: str, config: dict[str, Any], asked: Mapping[str, float]) -> None:
     """Refuses a model of another kind, and settings that are not the model's."""
     if config.get("_class_name") != family.class_name:
-        raise ValueError(
+        raise WrongFileError(
             f"backbone: '{place}' holds a {config.get('_class_name')}, but must hold a {family.class_name}, such as "
             f"that of {family.example}"
         )
     has = family.facts(place, config)
     if config["out_channels"] != config["in_channels"]:
-        raise ValueError(
+        raise WrongFileError(
             f"backbone: '{place}' reads {config['in_channels']} channels and writes {config['out_channels']}: it is "
             "given more than a noisy video, so take a text-to-video model"
         )
     for name, value in asked.items():
         if value != has[name]:
             group = {"channels": "codec.channels", "text_features": "text.features"}.get(name, f"backbone.{name}")
-            raise ValueError(f"backbone: {name} is {value}, but '{place}' has {has[name]}: set {group}={has[name]}")
+            raise WrongFileError(f"backbone: {name} is {value}, but '{place}' has {has[name]}: set {group}={has[name]}")
 
 
 def add_lora(model: Any, rank: int, alpha: int, adapted: list[str] | str) -> None:

@@ -18,6 +18,7 @@ from networks.pretrained.cross import Clock, CrossAttentionBackbone
 from networks.pretrained.loading import Family
 from networks.pretrained.steps import Parts
 from networks.ranges import Count, Dtype, Positive, Size, Text
+from networks.reading import WrongFileError
 from networks.rope import Rotation
 from networks.sequence import positions_of
 
@@ -59,7 +60,9 @@ def _facts(place: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """What a folder's model is."""
     sides = (config["patch_size_t"], config["patch_size"])
     if sides[0] != 1:
-        raise ValueError(f"backbone: '{place}' has patches of {sides[0]} latent frames, but must have patches of one")
+        raise WrongFileError(
+            f"backbone: '{place}' has patches of {sides[0]} latent frames, but must have patches of one"
+        )
     return {
         "channels": config["in_channels"] // sides[1] ** 2,
         "width": config["num_attention_heads"] * config["attention_head_dim"],

@@ -14,6 +14,7 @@ from networks.pretrained.loading import Family
 from networks.pretrained.rope import PairRope
 from networks.pretrained.steps import Parts
 from networks.pretrained.texts import padded_text
+from networks.reading import WrongFileError
 from networks.video_network import PATCH
 
 TEXT_TOKENS = 512
@@ -35,12 +36,14 @@ def _facts(place: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """What a folder's model is; refuses those that are given more than a text."""
     for name in ("added_kv_proj_dim", "image_dim"):
         if config.get(name) is not None:
-            raise ValueError(
+            raise WrongFileError(
                 f"backbone: '{place}' is conditioned on images ({name}={config[name]}), which nothing here gives: take "
                 "a text-to-video model such as Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
             )
     if tuple(config["patch_size"]) != (1, PATCH, PATCH):
-        raise ValueError(f"backbone: '{place}' has patches of {tuple(config['patch_size'])}, but must have (1, 2, 2)")
+        raise WrongFileError(
+            f"backbone: '{place}' has patches of {tuple(config['patch_size'])}, but must have (1, 2, 2)"
+        )
     return {
         "channels": config["in_channels"],
         "width": config["num_attention_heads"] * config["attention_head_dim"],
