@@ -8,6 +8,8 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
+from networks.batches import on_device
+
 
 def step_seed(*numbers: int) -> int:
     """One well-mixed seed of several numbers."""
@@ -49,4 +51,4 @@ def draw_events(probs: Mapping[str, float], rows: RowGenerators, device: torch.d
     """Which rows each event befalls: by name, b; an event that befalls no row has no entry."""
     draws = torch.stack([torch.rand(len(probs), generator=row) for row in rows.host])
     befalls = {name: draws[:, place] < prob for place, (name, prob) in enumerate(probs.items())}
-    return {name: those.to(device) for name, those in befalls.items() if bool(those.any())}
+    return {name: on_device(those, device) for name, those in befalls.items() if bool(those.any())}
