@@ -133,7 +133,7 @@ class SegmentDataModule(VideoDataModule):
         return self.segments(rows)
 
     def transfer_batch_to_device(self, batch: SegmentBatch, device: torch.device, dataloader_idx: int) -> SegmentBatch:
-        """Lightning's hook: what tasks are chosen by, and masks, stay in host memory, so that no step waits for them."""
+        """Lightning's hook: what tasks are chosen by, and masks, stay in host memory, so that no step waits."""
         return batch.to(device)
 
     def segments(self, rows: Sequence[Row]) -> SegmentBatch:

@@ -8,6 +8,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
+from longtake.compat.lightning import data_place
 from networks.batches import on_device
 
 
@@ -36,7 +37,8 @@ def row_generators(module: LightningModule, seed: int, batch_idx: int, batch_siz
     """
     trainer = module.trainer
     micro = batch_idx % trainer.accumulate_grad_batches
-    first = (micro * trainer.world_size + trainer.global_rank) * batch_size
+    rank, world = data_place(trainer)
+    first = (micro * world + rank) * batch_size
     torch.manual_seed(step_seed(seed, trainer.global_step, first))
 
     def generators(device: torch.device, number: int) -> list[torch.Generator]:

@@ -95,6 +95,10 @@ class LoViCNetwork(VideoNetwork):
         """Shares out those windows; the memory is compressed by each process."""
         self.window.spread(processes)
 
+    def spread_training(self, processes: Processes, *, in_step: bool = False) -> None:
+        """The same in training."""
+        self.window.spread_training(processes, in_step=in_step)
+
     def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> Prediction:
         """noisy: b c f h w; time: b f in [0, 1], 0 on clean frames, or 1 1; losses as the window's."""
         condition = self.encode_context(condition)
@@ -125,6 +129,10 @@ class LoViCNetwork(VideoNetwork):
             )
             masks.append((layers[0][0].shape[2] - sum(count for count, _ in masks), known))
         return condition._replace(memory=ContextCache(layers, join_masks(masks, batch, null.device)))
+
+    def encode_text(self, condition: Condition) -> Condition:
+        """The window's."""
+        return self.window.encode_text(condition)
 
     def _compress(self, condition: Condition, context: Context) -> tuple[Tensor, Tensor, Tensor | None]:
         """Context tokens, segments folded into the batch, with places relative to the canvas.

@@ -1,11 +1,14 @@
 """Training runs of seconds, through the real config: their settings, and what they leave."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from builders import tiny_codec
-from composing import composed
+from composing import ROOT, composed
 from omegaconf import DictConfig
 
 TINY = [
@@ -88,3 +91,35 @@ def generate_config(weights: Path, output: Path, *changes: str) -> DictConfig:
 def weights(run: Path, key: str = "state_dict") -> dict[str, Any]:
     """A part of a run's last checkpoint."""
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)[key]
+
+
+SCRIPT = """
+import sys
+sys.path[:0] = [{root!r}, {tests!r}]
+from pathlib import Path
+from tiny_runs import config
+from longtake.cli.training import train
+if __name__ == "__main__":
+    train(config(Path({videos!r}), Path({run!r}), *{changes!r}))
+"""
+
+
+def run(videos: Path, folder: Path, name: str, trainer: str, *changes: str) -> None:
+    """A run on clips in a process of its own, as several processes need one: a script that Lightning starts again."""
+    own = [x for x in TINY if x.startswith("trainer.")]  # that another trainer would leave out
+    settings = {"root": str(ROOT), "tests": str(ROOT / "tests"), "videos": str(videos), "run": str(folder / name)}
+    script = folder / f"{name}.py"
+    script.write_text(SCRIPT.format(**settings, changes=[trainer, *own, *changes]))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, str(script)], env=environment, timeout=300, capture_output=True, text=True)
+    assert done.returncode == 0, (done.stdout[-1500:], done.stderr[-3000:])
+
+
+def losses(run: Path) -> dict[int, float]:
+    """The training loss of each step, from all files of curves."""
+    found: dict[int, float] = {}
+    for file in sorted(run.glob("*/metrics*.csv")):
+        head, *lines = (line.split(",") for line in file.read_text().splitlines())
+        step, loss = head.index("step"), head.index("train/loss")
+        found.update({int(x[step]): float(x[loss]) for x in lines if x[loss]})
+    return found
