@@ -1,15 +1,18 @@
 """Training runs of seconds, through the real config: their settings, and what they leave."""
 
 import os
-import subprocess
-import sys
+import socket
 from pathlib import Path
 from typing import Any
 
 import torch
 from builders import tiny_codec
-from composing import ROOT, composed
+from composing import composed
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
+from torch import multiprocessing
+
+from longtake.cli.training import train
 
 TINY = [
     "text=null_text",
@@ -93,26 +96,23 @@ def weights(run: Path, key: str = "state_dict") -> dict[str, Any]:
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)[key]
 
 
-SCRIPT = """
-import sys
-sys.path[:0] = [{root!r}, {tests!r}]
-from pathlib import Path
-from tiny_runs import config
-from longtake.cli.training import train
-if __name__ == "__main__":
-    train(config(Path({videos!r}), Path({run!r}), *{changes!r}))
-"""
+def run_together(world: int, videos: Path, run: Path, trainer: str, *changes: str) -> None:
+    """A run on clips by several processes, which are forked: importing everything anew takes longer than the run."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = (world, port, str(videos), str(run), (trainer, *changes))
+    multiprocessing.start_processes(_member, args=arguments, nprocs=world, start_method="fork")
 
 
-def run(videos: Path, folder: Path, name: str, trainer: str, *changes: str) -> None:
-    """A run on clips in a process of its own, as several processes need one: a script that Lightning starts again."""
+def _member(rank: int, world: int, port: int, videos: str, run: str, changes: tuple[str, ...]) -> None:
+    """One of them, as a launcher starts it."""
+    torch.set_num_threads(1)
+    told = {"LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({key: str(value) for key, value in told.items()})
+    rank_zero_only.rank = rank
     own = [x for x in TINY if x.startswith("trainer.")]  # that another trainer would leave out
-    settings = {"root": str(ROOT), "tests": str(ROOT / "tests"), "videos": str(videos), "run": str(folder / name)}
-    script = folder / f"{name}.py"
-    script.write_text(SCRIPT.format(**settings, changes=[trainer, *own, *changes]))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, str(script)], env=environment, timeout=300, capture_output=True, text=True)
-    assert done.returncode == 0, (done.stdout[-1500:], done.stderr[-3000:])
+    train(config(Path(videos), Path(run), changes[0], *own, f"trainer.devices={world}", *changes[1:]))
 
 
 def losses(run: Path) -> dict[int, float]:

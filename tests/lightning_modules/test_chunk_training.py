@@ -5,7 +5,7 @@ import torch
 import torch.distributed as dist
 from builders import CHANNELS, awake, context, example, tiny_dit, tiny_lovic, tiny_vin
 from lightning import LightningModule
-from tiny_runs import config, run, weights
+from tiny_runs import config, run_together, weights
 from torch import multiprocessing
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
@@ -140,7 +140,7 @@ def test_windows_of_one_call_at_a_time_hold_the_memory_of_one(tmp_path):
 def test_a_run_of_a_team_is_that_of_one_process(videos, tmp_path):
     whole = ["datamodule.num_frames=[17]", "callbacks.samples=null", "clips_per_device=4", "network.token_dropout=0.5"]
     train(config(videos, tmp_path / "one", *whole))
-    run(videos, tmp_path, "two", "trainer=chunks_cpu", *whole, "network.train_windows_per_call=1")
+    run_together(2, videos, tmp_path / "two", "trainer=chunks_cpu", *whole, "network.train_windows_per_call=1")
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name, value in one.items():
         torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-5, msg=name)

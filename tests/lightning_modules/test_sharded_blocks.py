@@ -11,7 +11,7 @@ from builders import awake, context, example, tiny_dit, tiny_lovic, tiny_vin
 from composing import composed
 from lightning import LightningModule
 from safetensors.torch import load_file
-from tiny_runs import config, losses, run
+from tiny_runs import config, losses, run_together
 from torch import multiprocessing
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
@@ -178,11 +178,11 @@ def test_a_run_in_pieces_goes_on_with_other_processes_and_is_released(videos, tm
 
     two = ["trainer=fsdp2_cpu", *BATCH]
     train(config(videos, tmp_path / "one", *BATCH))
-    run(videos, tmp_path, "pieces", *two, "trainer.max_steps=3", "scheduler.total_steps=6")
+    run_together(2, videos, tmp_path / "pieces", *two, "trainer.max_steps=3", "scheduler.total_steps=6")
     last = tmp_path / "pieces" / "checkpoints" / "last.ckpt"
     assert last.is_dir()
     assert list((tmp_path / "pieces" / "samples").rglob("*.mp4"))
-    run(videos, tmp_path, "pieces", *two, "trainer.devices=3", f"resume={last}", "scheduler.total_steps=6")
+    run_together(3, videos, tmp_path / "pieces", *two, f"resume={last}", "scheduler.total_steps=6")
     alone, together = losses(tmp_path / "one"), losses(tmp_path / "pieces")
     assert len(alone) == 6
     assert together.keys() == alone.keys()  # of the first process's share of each batch: the weights are what compares
