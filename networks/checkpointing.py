@@ -43,7 +43,7 @@ def keep_activations(network: nn.Module, kept: Kept) -> None:
                 f"kept={kept}: blocks of a pretrained model are computed again by backbone.checkpoint_activations=true"
             )
         if hasattr(module, "checkpoint_activations"):
-            module.checkpoint_activations = False
+            setattr(module, "checkpoint_activations", False)  # noqa: B010 - a Module's own type knows no such attribute
         if isinstance(module, BLOCKS):
             if kept in ("products", "none") or (kept == "half" and number % 2):
                 _compute_again(module, _contexts if kept == "products" else None)

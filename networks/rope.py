@@ -51,7 +51,7 @@ class RotaryEmbedding3D(nn.Module):
         """
         places = (frame_index.float(), *(torch.arange(n, device=frame_index.device).float() for n in (rows, columns)))
         angles = [place.unsqueeze(-1) * self.frequencies for place in places]
-        cos, sin = (_on_grid(*(turn(x) for x in angles), self.axis) for turn in (torch.cos, torch.sin))
+        cos, sin = (_on_grid([turn(x) for x in angles], self.axis) for turn in (torch.cos, torch.sin))
         return Rotation(torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1))
 
     def forward(self, positions: Tensor) -> Rotation:
@@ -61,8 +61,9 @@ class RotaryEmbedding3D(nn.Module):
         return Rotation(torch.cat([cos, cos], dim=-1).unsqueeze(1), torch.cat([-sin, sin], dim=-1).unsqueeze(1))
 
 
-def _on_grid(frames: Tensor, rows: Tensor, columns: Tensor, axis: Tensor) -> Tensor:
+def _on_grid(places: list[Tensor], axis: Tensor) -> Tensor:
     """Values of every token, b 1 (f h w) p: of its frame b f p, row h p or column w p, by the axis of each pair p."""
+    frames, rows, columns = places
     sizes = (len(frames), frames.shape[1], len(rows), len(columns), len(axis))
     sides = (frames[:, :, None, None], rows[None, None, :, None], columns[None, None, None])
     of_side = [side.expand(sizes) for side in sides]

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed import checkpoint as pieces
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
 
 AVERAGE = "state_dict"
 """Where the weights lie that a run is used by: the average, where one is kept."""
@@ -41,7 +42,7 @@ def join_pieces(path: Path) -> dict[str, Tensor]:
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that this is one process
-        pieces.load({key: found}, checkpoint_id=path, planner=PlainPieces(), no_dist=True)
+        load({key: found}, checkpoint_id=path, planner=PlainPieces(), no_dist=True)
     return found
 
 
@@ -50,7 +51,7 @@ def holds(path: Path, key: str) -> bool:
     return any(name.startswith(f"{key}.") for name in _contents(path))
 
 
-class PlainPieces(pieces.DefaultLoadPlanner):
+class PlainPieces(DefaultLoadPlanner):
     """What is no tensor, such as a learning rate, is read without running code from it."""
 
     def load_bytes(self, read_item: Any, value: io.BytesIO) -> None:

@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.trainer.states import TrainerFn
-from torch.distributed import checkpoint as pieces
 from torch.distributed.checkpoint.state_dict import (
     get_model_state_dict,
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from longtake.failures import no_room
 from longtake.parallel import make_mesh
@@ -69,7 +70,7 @@ class _BothWeights(ModelParallelStrategy):
         optimizers = {f"optimizer_{number}": x for number, x in enumerate(checkpoint.pop("optimizer_states", []))}
         path = Path(filepath)
         path.mkdir(parents=True, exist_ok=True)
-        pieces.save({**weights, **optimizers}, checkpoint_id=path)
+        save({**weights, **optimizers}, checkpoint_id=path)
         if self.global_rank == 0:
             torch.save(checkpoint, path / META)
 
@@ -83,13 +84,13 @@ class _BothWeights(ModelParallelStrategy):
             if holds(path, key):
                 # Where there is an average, what it has is read into memory of its own.
                 state = {name: torch.empty_like(value) for name, value in own.items()}
-                pieces.load({key: state}, checkpoint_id=path, planner=PlainPieces())
+                load({key: state}, checkpoint_id=path, planner=PlainPieces())
                 checkpoint[key] = state
         self.model.load_state_dict(checkpoint[TRAINED if TRAINED in checkpoint else AVERAGE])
         for number, optimizer in enumerate(self.optimizers):
             key = f"optimizer_{number}"
             moments = {key: get_optimizer_state_dict(self.model, optimizer)}
-            pieces.load(moments, checkpoint_id=path, planner=PlainPieces())
+            load(moments, checkpoint_id=path, planner=PlainPieces())
             set_optimizer_state_dict(self.model, optimizer, optim_state_dict=moments[key])
         return checkpoint
 
