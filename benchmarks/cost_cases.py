@@ -75,7 +75,10 @@ def predicted(job: Job) -> dict[str, float]:
     video = VideoSize(latents, *size, setup.text_tokens, int(cfg.text.features))
     if job.rollout:
         rollout = instantiate(cfg.rollout)
-        cost = sampling_cost(network, rollout, video, calls_per_canvas=STEPS * PASSES, dtype=torch.float32)
+        calls = STEPS * PASSES
+        cost = sampling_cost(
+            network, rollout, video, calls_per_canvas=calls, dtype=torch.float32, texts_per_canvas=PASSES
+        )
         return {"flops": cost.network, "live": cost.activations}
     starts = range(-len(REMEMBERED) * REMEMBERED[0][0], 0, REMEMBERED[0][0]) if CASES[job.case].remembers else ()
     segments = tuple(RememberedSegment(start, *each) for start, each in zip(starts, REMEMBERED, strict=False))

@@ -132,6 +132,10 @@ class SegmentDataModule(VideoDataModule):
             rows.append(Row((clip,), fixed_row(self.rule, self._stored_frames(num_frames), share)))
         return self.segments(rows)
 
+    def transfer_batch_to_device(self, batch: SegmentBatch, device: torch.device, dataloader_idx: int) -> SegmentBatch:
+        """Lightning's hook: what tasks are chosen by, and masks, stay in host memory, so that no step waits."""
+        return batch.to(device)
+
     def segments(self, rows: Sequence[Row]) -> SegmentBatch:
         """Reads rows; slots that hold nothing come last, are zero and have no text."""
         words = [(row.clips[slot.clip].entry, slot.short) for row in rows for slot in row.slots]

@@ -28,6 +28,7 @@ from datamodules.extraction import Numbers
 from datamodules.sampling import BatchPlan, Cut, CutPlan, Item, Plan, WordedPlan
 from datamodules.splits import fill_splits, log_splits, share_out
 from datamodules.tables import SPLIT_NAMES, Entry, read_entries
+from longtake.compat.lightning import data_place
 from networks.codecs.rules import check_size
 from networks.control import NAME, FrameControl
 from networks.interfaces import Codec, TextEncoder, VideoBatch
@@ -277,13 +278,14 @@ class VideoDataModule(LightningDataModule):
         """The share of a plan that is this process's, from the step that the trainer is at."""
         trainer = self.trainer
         assert trainer is not None
+        rank, world_size = data_place(trainer)
         stream = BatchStream(
             plan=plan,
             read=read,
             first_step=trainer.global_step,
             accumulate=trainer.accumulate_grad_batches,
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
+            rank=rank,
+            world_size=world_size,
             batch_size=self.batch_size,
             read_ahead=0 if self.cache.is_local else READ_AHEAD,
         )
@@ -318,6 +320,8 @@ class VideoDataModule(LightningDataModule):
                 f"{len(chosen)} clips of the split {split!r} cannot be shared out over {trainer.world_size} processes; "
                 "use fewer processes, more videos, or a higher datamodule.num_validation_clips"
             )
+        if trainer is not None and getattr(trainer.strategy, "in_step", False):  # as many for each
+            chosen = chosen[: len(chosen) // trainer.world_size * trainer.world_size]
         mine = chosen[trainer.global_rank :: trainer.world_size] if trainer is not None else chosen
         groups = [mine[i : i + self.batch_size] for i in range(0, len(mine), self.batch_size)]
         return DataLoader(FixedBatches(groups, lambda group: self.fixed_batch(group, longest)), batch_size=None)

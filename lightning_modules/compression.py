@@ -64,7 +64,9 @@ class CompressionModule(LightningModule):
         loss = mean_over(errors.video + self.text_weight * errors.text, valid)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(valid))
         spent = {"train/effective_rate": made.effective_rate, "train/context_tokens": float(made.tokens)}
-        self.log_dict(spent, batch_size=len(valid))
+        # As tensors: of a number Lightning would wait for the device.
+        on = {name: torch.full((), value, device=self.device) for name, value in spent.items()}
+        self.log_dict(on, batch_size=len(valid))
         return loss
 
     def validation_step(self, batch: SegmentBatch, batch_idx: int) -> None:

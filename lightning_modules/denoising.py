@@ -15,6 +15,7 @@ from lightning_modules.previews import Shown, made, some_times
 from lightning_modules.randomness import draw_events, row_generators
 from longtake.objectives.objective import Objective, SampledTime
 from longtake.samplers.interfaces import Sampler
+from networks.batches import on_device
 from networks.control import NAME as CONTROL
 from networks.interfaces import Condition, Estimate, Prediction, SegmentBatch, VideoBatch, VideoNetwork
 from networks.ranges import NotNegative, Seed, Share, Times
@@ -67,7 +68,8 @@ class DenoisingModule(LightningModule):
         noise = [torch.randn(shape, device=device, generator=row) for row in rows.device]
         kept = torch.stack([torch.rand(1, generator=row) >= self.text_dropout for row in rows.host])
         if not bool(kept.all()):
-            text_mask = kept.to(device) if batch.text_mask is None else batch.text_mask & kept.to(device)
+            keeps = on_device(kept, device)
+            text_mask = keeps if batch.text_mask is None else batch.text_mask & keeps
             batch = batch._replace(text_mask=text_mask.expand(batch.text.shape[:2]))
         condition = self._condition(batch)
         condition = condition._replace(events=draw_events(self._event_probs(), rows, device))

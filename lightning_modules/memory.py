@@ -24,6 +24,7 @@ from lightning_modules.tasks import SegmentTask, TaskSampler, fixed_task, task_o
 from longtake.objectives.objective import Objective
 from longtake.objectives.paths import add_noise
 from longtake.samplers.interfaces import Sampler
+from networks.batches import mask_on_device, on_device
 from networks.interfaces import Condition, Context, SegmentBatch
 from networks.lovic import LoViCNetwork
 from networks.ranges import NotNegative, Rate, Seed, Share, Texts, Time, Times
@@ -98,11 +99,12 @@ class MemoryModule(DenoisingModule):
         levels = level[:, None].expand(context.valid.shape)
         drawn = zip(context.video, levels, [None] * len(level) if rows is None else rows, strict=True)
         noisy = torch.stack([add_noise(video, at, row) for video, at, row in drawn])
+        device = task.video.device
         return Condition(
             frame_index=task.frame_index,
             text=task.text,
-            text_mask=task.text_mask,
-            frame_mask=task.frame_mask,
+            text_mask=mask_on_device(task.text_mask, device),
+            frame_mask=mask_on_device(task.frame_mask, device),
             shot=task.shot,
             context=(Context(context._replace(video=noisy), levels, rate),),
             per_frame=task.per_frame,
@@ -114,8 +116,8 @@ class MemoryModule(DenoisingModule):
         self._inputs(batch)
         task = self.tasks(batch, rows.host)
         num_rows, device = len(task.video), self.device
-        draws = torch.stack([torch.rand(3, generator=row) for row in rows.host]).to(device)
-        level = self.max_level * draws[:, 0]
+        draws = torch.stack([torch.rand(3, generator=row) for row in rows.host])
+        level = on_device(self.max_level * draws[:, 0], device)
         rate = self.rates.draw(self.seed, self.trainer.global_step, 2)
         keeps_text, keeps_memory = draws[:, 1] >= self.text_dropout, draws[:, 2] >= self.memory_dropout
         task = task._replace(
@@ -126,13 +128,14 @@ class MemoryModule(DenoisingModule):
         times = [
             self.objective.sample_time(1, task.video.shape[2], device=device, generator=row) for row in rows.device
         ]
-        time = torch.where(task.own, torch.cat([x.time for x in times]), level[:, None])
+        own = on_device(task.own, device)
+        time = torch.where(own, torch.cat([x.time for x in times]), level[:, None])
         shape = task.video.shape[1:]
         noise = torch.stack([torch.randn(shape, device=device, generator=row) for row in rows.device])
         noisy = self.objective.corrupt(task.video, time, noise)
         condition = condition._replace(events=draw_events(self._event_probs(), rows, device))
         prediction = self.network.predict(noisy, time, condition)
-        scored = task.own.expand_as(time)
+        scored = own.expand_as(time)
         loss = self.objective.loss(prediction.target, task.video, noise, time, scored).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=num_rows)
         loss = loss + self._own_losses(prediction, task.video)
@@ -150,10 +153,12 @@ class MemoryModule(DenoisingModule):
         tokens = (condition.memory.layers[0][0].shape[2] - 1) / context.valid.shape[1]
         if tokens:
             rows = len(context.valid)
-            self.log("train/memory_tokens", tokens * context.valid.sum() / rows, batch_size=rows)
-            self.log(
-                "train/effective_rate", count_patches(context.video[:, 0], self.network.patch) / tokens, batch_size=rows
-            )
+            rate = count_patches(context.video[:, 0], self.network.patch) / tokens
+            spent = {
+                "train/memory_tokens": on_device(tokens * context.valid.sum() / rows, self.device),
+                "train/effective_rate": torch.full((), rate, device=self.device),  # of a number Lightning would wait
+            }
+            self.log_dict(spent, batch_size=rows)
         return condition
 
     def _reconstruction_loss(self, context: SegmentBatch, rate: float, rows: RowGenerators) -> Tensor | float:
@@ -191,10 +196,11 @@ class MemoryModule(DenoisingModule):
                 self.log_dict(named, batch_size=len(noise), sync_dist=True)
 
     def _task_loss(self, task: SegmentTask, condition: Condition, noise: Tensor, value: float) -> Tensor:
-        time = torch.where(task.own, value, 0.0).expand(len(noise), -1).to(noise)
+        time = on_device(torch.where(task.own, value, 0.0), noise.device).expand(len(noise), -1).to(noise)
         noisy = self.objective.corrupt(task.video, time, noise)
         prediction = self.network(noisy, time, condition)
-        return self.objective.frame_errors(prediction, task.video, noise, time)[:, task.own].mean()
+        own = on_device(torch.nonzero(task.own).flatten(), noise.device)
+        return self.objective.frame_errors(prediction, task.video, noise, time)[:, own].mean()
 
     def preview(self, batch: SegmentBatch) -> list[Shown]:  # type: ignore[override]
         """The first validation task of the batch's first row: remembered segments, then the canvas.
@@ -232,7 +238,7 @@ class MemoryModule(DenoisingModule):
         task = fixed_task("interpolation", batch, self.tasks)
         level = torch.zeros(len(task.video), device=self.device)
         condition = self.condition(task, level, self.validation_rate)
-        time = torch.where(task.own, 0.5, 0.0).expand(len(task.video), -1).to(task.video)
+        time = on_device(torch.where(task.own, 0.5, 0.0), self.device).expand(len(task.video), -1).to(task.video)
         self.network.predict(task.video, time, condition)
 
     def configure_optimizers(self) -> Any:

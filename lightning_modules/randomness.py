@@ -8,6 +8,9 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
+from longtake.compat.lightning import data_place
+from networks.batches import on_device
+
 
 def step_seed(*numbers: int) -> int:
     """One well-mixed seed of several numbers."""
@@ -34,7 +37,8 @@ def row_generators(module: LightningModule, seed: int, batch_idx: int, batch_siz
     """
     trainer = module.trainer
     micro = batch_idx % trainer.accumulate_grad_batches
-    first = (micro * trainer.world_size + trainer.global_rank) * batch_size
+    rank, world = data_place(trainer)
+    first = (micro * world + rank) * batch_size
     torch.manual_seed(step_seed(seed, trainer.global_step, first))
 
     def generators(device: torch.device, number: int) -> list[torch.Generator]:
@@ -49,4 +53,4 @@ def draw_events(probs: Mapping[str, float], rows: RowGenerators, device: torch.d
     """Which rows each event befalls: by name, b; an event that befalls no row has no entry."""
     draws = torch.stack([torch.rand(len(probs), generator=row) for row in rows.host])
     befalls = {name: draws[:, place] < prob for place, (name, prob) in enumerate(probs.items())}
-    return {name: those.to(device) for name, those in befalls.items() if bool(those.any())}
+    return {name: on_device(those, device) for name, those in befalls.items() if bool(those.any())}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.randomness import step_seed
+from networks.batches import mask_on_device, on_device
 from networks.interfaces import Compressor, Reconstruction, VideoBatch
 from networks.ranges import Rate
 
@@ -59,6 +60,8 @@ class Compressed(NamedTuple):
 def compress(compressor: Compressor, segment: VideoBatch, level: Tensor, rate: float) -> Compressed:
     """Encodes and decodes segments whose latents bear noise of the time `level` (n)."""
     _, _, num_frames, height, width = segment.video.shape
+    device = segment.video.device
+    segment = segment._replace(text_mask=mask_on_device(segment.text_mask, device))
     context = compressor.encode(segment, level, rate)
     back = compressor.decode(context, num_frames, height, width, segment.text.shape[1])
     tokens = context.tokens.shape[1]
@@ -81,10 +84,15 @@ def reconstruction_errors(made: Reconstruction, clean: VideoBatch) -> Reconstruc
     Source: LoViC open point 6.9.
     """
     video = (made.video.float() - clean.video).square().mean(dim=(1, 2, 3, 4)) / clean.video.var()
-    text_mask = torch.ones_like(clean.text[..., 0], dtype=torch.bool) if clean.text_mask is None else clean.text_mask
+    device, text_mask = clean.text.device, clean.text_mask
+    if text_mask is None:
+        text_mask = torch.ones(clean.text.shape[:2], dtype=torch.bool)
+    # Where they are is found where the mask lies: in training the host, which then waits for nothing.
+    places = tuple(on_device(place, device) for place in torch.nonzero(text_mask, as_tuple=True))
+    text_mask = on_device(text_mask, device)
     known = text_mask.unsqueeze(-1).float()
     count = known.sum(dim=1).clamp(min=1) * clean.text.shape[-1]
-    real = clean.text[text_mask]
+    real = clean.text[places]
     variance = real.var() if len(real) else torch.ones((), device=known.device)
     text = ((made.text.float() - clean.text).square() * known).sum(dim=(1, 2)) / count.squeeze(1) / variance
     cosine = nn.functional.cosine_similarity(made.text.float(), clean.text, dim=-1)
@@ -94,4 +102,5 @@ def reconstruction_errors(made: Reconstruction, clean: VideoBatch) -> Reconstruc
 
 def mean_over(values: Tensor, valid: Tensor) -> Tensor:
     """The mean of n values where valid."""
+    valid = on_device(valid, values.device)
     return (values * valid).sum() / valid.sum().clamp(min=1)

@@ -12,6 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from networks.batches import on_device
 from networks.interfaces import SegmentBatch
 from networks.ranges import Count, Share, Size
 
@@ -33,6 +34,8 @@ class SegmentTask(NamedTuple):
     frame_index: b f; frame_mask: b f, True where a frame exists and is known, or is the target's own.
     own: f, True for the frames to be generated. text: b l e; text_mask: b l; shot: b; name: b, a TaskName.
     per_frame: further inputs of the canvas, b f d each, as in Condition.
+    target, frame_mask, own, text_mask and name, and of the context valid and text_mask, lie where the batch's valid
+    does: in host memory, where it is known without waiting whether they mask anything.
     """
 
     target: Tensor
@@ -103,13 +106,12 @@ class TaskSampler:
         self.min_context, self.first_target = min_context, first_target
 
     def __call__(self, batch: SegmentBatch, rows: Sequence[torch.Generator]) -> SegmentTask:
-        """rows: one generator a row; a row's task depends on its own generator and its valid slots only.
+        """rows: one generator a row, in host memory; a row's task depends on its own one and its valid slots only.
 
         Raises:
             ValueError: if a window is longer than a segment.
         """
         num_slots = batch.valid.shape[1]
-        # Together, so that a GPU is waited for once.
         drawn = torch.stack([torch.rand(6 + num_slots, device=row.device, generator=row) for row in rows]).tolist()
         choices = [self.choose(v, u) for v, u in zip(batch.valid.tolist(), drawn, strict=True)]
         return build_task(batch, choices, self.max_context, self.window_frames)
@@ -184,7 +186,7 @@ def fixed_task(name: str, batch: SegmentBatch, tasks: TaskSampler) -> SegmentTas
 
 def hide_window(task: SegmentTask) -> SegmentTask:
     """The same without the clean frames beside the target's own."""
-    own = rearrange(task.own, "f -> f 1 1")
+    own = rearrange(on_device(task.own, task.video.device), "f -> f 1 1")
     return task._replace(video=task.video * own, frame_mask=task.frame_mask & task.own)
 
 
@@ -195,25 +197,27 @@ def build_task(batch: SegmentBatch, choices: Sequence[Choice], num_context: int,
         ValueError: if a window is longer than a segment.
     """
     segment_frames, device = batch.video.shape[3], batch.video.device
+    host = batch.valid.device
     if window_frames > segment_frames:
         raise ValueError(
             f"tasks.window_frames={window_frames} is more than the {segment_frames} latent frames of a segment"
         )
-    target = torch.tensor([choice.target for choice in choices], device=device)
-    rows = torch.arange(len(choices), device=device)
+    target = torch.tensor([choice.target for choice in choices], device=host)
+    rows = torch.arange(len(choices), device=host)
     sides = [_adjoining(batch, choices, side) for side in (-1, 1)]
 
     def canvas(values: Tensor) -> Tensor:
         """Values b s f … of the target's slot, with those of the frames on both sides: b f …."""
         (before, _), (after, _) = sides
-        last = values[rows, before][:, segment_frames - window_frames :]
-        return torch.cat([last, values[rows, target], values[rows, after][:, :window_frames]], dim=1)
+        last = _at(values, rows, before)[:, segment_frames - window_frames :]
+        return torch.cat([last, _at(values, rows, target), _at(values, rows, after)[:, :window_frames]], dim=1)
 
     known = torch.stack([sides[0][1], torch.ones_like(sides[0][1]), sides[1][1]], dim=1)
-    counts = torch.tensor([window_frames, segment_frames, window_frames], device=device)
+    counts = torch.tensor([window_frames, segment_frames, window_frames], device=host)
     mask = known.repeat_interleave(counts, dim=1, output_size=segment_frames + 2 * window_frames)
-    video = canvas(rearrange(batch.video, "b s c f h w -> b s f c h w")) * rearrange(mask, "b f -> b f 1 1 1")
-    offsets = torch.arange(-window_frames, segment_frames + window_frames, device=device)
+    video = canvas(rearrange(batch.video, "b s c f h w -> b s f c h w"))
+    video = video * rearrange(on_device(mask, device), "b f -> b f 1 1 1")
+    offsets = torch.arange(-window_frames, segment_frames + window_frames, device=host)
     name = [
         TaskName.PREDICTION * any(slot < choice.target for slot in choice.known)
         + TaskName.RETRODICTION * any(slot > choice.target for slot in choice.known)
@@ -223,15 +227,20 @@ def build_task(batch: SegmentBatch, choices: Sequence[Choice], num_context: int,
         target=target,
         context=_gather(batch, [choice.known for choice in choices], num_context),
         video=rearrange(video, "b f c h w -> b c f h w").contiguous(),
-        frame_index=batch.frame_index[rows, target, :1] + offsets,
+        frame_index=on_device(_at(batch.frame_index, rows, target)[:, :1] + offsets, device),
         frame_mask=mask,
         own=(offsets >= 0) & (offsets < segment_frames),
-        text=batch.text[rows, target],
-        text_mask=batch.text_mask[rows, target],
-        shot=batch.shot[rows, target],
-        name=torch.tensor(name, device=device),
+        text=_at(batch.text, rows, target),
+        text_mask=_at(batch.text_mask, rows, target),
+        shot=on_device(_at(batch.shot, rows, target), device),
+        name=torch.tensor(name, device=host),
         per_frame={name: canvas(values) for name, values in batch.per_frame.items()},
     )
+
+
+def _at(values: Tensor, *places: Tensor) -> Tensor:
+    """Values at places that lie in other memory."""
+    return values[tuple(on_device(place, values.device) for place in places)]
 
 
 def _targets(valid: Sequence[bool], past: bool, future: bool) -> list[int]:
@@ -249,14 +258,16 @@ def _sides(valid: Sequence[bool], target: int) -> tuple[list[int], list[int]]:
 
 def _gather(batch: SegmentBatch, known: Sequence[list[int]], num_context: int) -> SegmentBatch:
     """The known slots of each row, padded to num_context; what pads is zero, so that nothing of the target leaks."""
-    device = batch.video.device
-    slots = torch.tensor([own + [0] * (num_context - len(own)) for own in known], device=device)
-    valid = torch.tensor([[place < len(own) for place in range(num_context)] for own in known], device=device)
-    rows = rearrange(torch.arange(len(known), device=device), "b -> b 1")
-    picked = batch.map(lambda x: x[rows, slots])
+    device, host = batch.video.device, batch.valid.device
+    slots = torch.tensor([own + [0] * (num_context - len(own)) for own in known], device=host)
+    valid = torch.tensor([[place < len(own) for place in range(num_context)] for own in known], device=host)
+    rows = rearrange(torch.arange(len(known), device=host), "b -> b 1")
+    picked, exists = batch.map(lambda x: _at(x, rows, slots)), on_device(valid, device)
     return picked._replace(
-        video=picked.video * rearrange(valid, "b k -> b k 1 1 1 1"),
-        text=picked.text * rearrange(valid, "b k -> b k 1 1"),
+        video=picked.video * rearrange(exists, "b k -> b k 1 1 1 1"),
+        text=picked.text * rearrange(exists, "b k -> b k 1 1"),
+        frame_index=on_device(picked.frame_index, device),
+        shot=on_device(picked.shot, device),
         text_mask=picked.text_mask & rearrange(valid, "b k -> b k 1"),
         valid=valid,
     )
@@ -268,11 +279,12 @@ def _adjoining(batch: SegmentBatch, choices: Sequence[Choice], side: int) -> tup
     They do where that slot is known, of the same shot, and next to the target on the timeline. Elsewhere the target
     itself stands in; all of it is hidden.
     """
-    device = batch.video.device
-    target = torch.tensor([choice.target for choice in choices], device=device)
-    known = torch.tensor([choice.target + side in choice.known for choice in choices], device=device)
+    host = batch.valid.device
+    target = torch.tensor([choice.target for choice in choices], device=host)
+    known = torch.tensor([choice.target + side in choice.known for choice in choices], device=host)
     slot = torch.where(known, target + side, target)
-    rows = torch.arange(len(choices), device=device)
+    rows = torch.arange(len(choices), device=host)
     first, last = (target, slot) if side < 0 else (slot, target)
-    adjoins = batch.frame_index[rows, first, 0] == batch.frame_index[rows, last, -1] + 1
-    return slot, known & adjoins & (batch.shot[rows, slot] == batch.shot[rows, target])
+    index, shot = on_device(batch.frame_index, host), on_device(batch.shot, host)
+    adjoins = index[rows, first, 0] == index[rows, last, -1] + 1
+    return slot, known & adjoins & (shot[rows, slot] == shot[rows, target])

@@ -79,6 +79,8 @@ def window_generator(
         def denoise_without(*names: str) -> Denoise:
             left = condition.without(*names)
             left = left if negative is None or "text" not in names else negative.of(left)
+            with running(noise.device):
+                left = network.encode_text(left)
             return _denoiser(module, wrap(network), left, running)
 
         known = {} if given is None else {"context_mask": given.mask, "context": given.video}

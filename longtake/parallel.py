@@ -110,6 +110,34 @@ def spread(mesh: Mesh, *, network: VideoNetwork, rollout: Rollout, guidance: Any
             mesh.chunks.size, most, "chunks", f"rollout={rollout.name} denoises at most {most} window(s) of it"
         )
         rollout.spread(network, mesh.chunks)
+    _spread_guidance(mesh, guidance)
+
+
+def spread_storyboard(mesh: Mesh, *, network: VideoNetwork, guidance: Any, canvases: Sequence[int]) -> None:
+    """Shares out the work of each segment of a storyboard, which is one video, among all processes.
+
+    Args:
+        mesh: this process's place.
+        network: what makes the segments.
+        guidance: as `longtake.samplers.guidance` has it.
+        canvases: latent frames of the segments' canvases.
+
+    Raises:
+        ValueError: if that leaves a process without a window or pass, or there are several teams.
+    """
+    if mesh.team.size < mesh.world.size:
+        raise ValueError(
+            f"a storyboard is one video, whose windows and guidance passes {mesh.world.size} processes share out: "
+            f"parallel.chunks x parallel.guidance must be {mesh.world.size}, not {mesh.team.size}"
+        )
+    if mesh.chunks.size > 1:
+        most = max(map(network.num_windows, canvases))
+        _refuse_idle(mesh.chunks.size, most, "chunks", f"the longest segment is denoised in {most} window(s)")
+        network.spread(mesh.chunks)
+    _spread_guidance(mesh, guidance)
+
+
+def _spread_guidance(mesh: Mesh, guidance: Any) -> None:
     if mesh.guidance.size > 1:
         most = getattr(guidance, "num_passes", 1)
         _refuse_idle(mesh.guidance.size, most, "guidance", f"guidance asks the network {most} time(s) a step")

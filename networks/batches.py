@@ -6,6 +6,7 @@ Axes: b batch, c channels, f frames, h height, w width, n tokens, d width of tok
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -15,6 +16,26 @@ def mask_of(known: Tensor) -> Tensor | None:
     It looks at the values: call it on the host, before they move to a device that would have to be waited for.
     """
     return None if bool(known.all()) else known
+
+
+def on_device(values: Tensor, device: torch.device) -> Tensor:
+    """Values there; the host does not wait for what the device was told before to be done."""
+    return values.to(device, non_blocking=True)
+
+
+def mask_on_device(known: Tensor | None, device: torch.device) -> Tensor | None:
+    """A mask for attention there, None where the host can tell that it masks nothing.
+
+    Args:
+        known: True where attended; in host memory it is looked at, on another device it is taken as it is.
+        device: where attention is.
+
+    Returns:
+        The mask on that device, or None.
+    """
+    if known is not None and known.device.type == "cpu":
+        known = mask_of(known)
+    return None if known is None else on_device(known, device)
 
 
 class VideoBatch(NamedTuple):
@@ -46,6 +67,7 @@ class SegmentBatch(NamedTuple):
     video: b s c f h w; frame_index: b s f, place of each latent frame on the row's timeline, where a slot that
     continues another has the next places; text: b s l e; text_mask: b s l; shot: b s integers, equal where there is
     no cut between two segments; valid: b s, False where a slot holds nothing; per_frame: as VideoBatch's, b s f d each.
+    In training all but video, text and per_frame stay in host memory (`to`), where they are looked at.
     """
 
     video: Tensor
@@ -59,6 +81,14 @@ class SegmentBatch(NamedTuple):
     def map(self, function: Callable[[Tensor], Tensor]) -> "SegmentBatch":
         """The batch with every tensor replaced, those of `per_frame` too."""
         return SegmentBatch(*_mapped(self, function))
+
+    def to(self, device: torch.device) -> "SegmentBatch":
+        """What is computed with on a device; what is decided by stays where it is."""
+        return self._replace(
+            video=on_device(self.video, device),
+            text=on_device(self.text, device),
+            per_frame={name: on_device(values, device) for name, values in self.per_frame.items()},
+        )
 
     def fold(self) -> VideoBatch:
         """Slots as rows: the first axes b s become one."""

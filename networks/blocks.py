@@ -112,6 +112,19 @@ class Attention(nn.Module):
             key, value = torch.cat([key, memory[0]], dim=2), torch.cat([value, memory[1]], dim=2)
         return self._mix(query, key, value, key_mask)
 
+    def keys_of(self, keys: Tensor) -> KeyValue:
+        """What `ask` takes of keys b m d, without a place."""
+        key, value = self.to_key_value(keys).unflatten(-1, (2, self.num_heads, -1)).unbind(2)
+        return self.key_norm(key).to(value.dtype).transpose(1, 2), value.transpose(1, 2)
+
+    def ask(self, queries: Tensor, keys: Tensor | KeyValue, key_mask: Tensor | None) -> Tensor:
+        """Cross-attention of queries b n d to keys b m d, or to what was made of them before; key_mask: b m."""
+        if isinstance(keys, Tensor):
+            return self(queries, keys, key_mask)
+        query = self.to_query(queries).unflatten(-1, (self.num_heads, -1))
+        query = self.query_norm(query).to(keys[1].dtype).transpose(1, 2)
+        return self._mix(query, *keys, key_mask)
+
     def key_values(self, tokens: Tensor, rotation: Rotation) -> tuple[Tensor, KeyValue]:
         """Self-attention of tokens b n d, and the keys and values that others may attend to later."""
         query, key, value = self._heads(tokens, tokens, rotation, None)
@@ -253,12 +266,13 @@ class DiTBlock(nn.Module):
         modulation: Tensor,
         rotation: Rotation,
         key_mask: Tensor | None,
-        text: Tensor,
+        text: Tensor | KeyValue,
         text_mask: Tensor | None,
         memory: KeyValue | None = None,
         attend: Attend | None = None,
     ) -> Tensor:
-        """x: b n d; modulation: b g 6 d, groups as in `by_group`; key_mask: b n or None; text: b l d; text_mask: b l.
+        """x: b n d; modulation: b g 6 d, groups as in `by_group`; key_mask: b n or None; text: b l d, or what
+        `text_keys` made of it; text_mask: b l.
 
         modulation may be 1 1 6 d, where all tokens share a time. memory: what `key_values` gave for p context tokens;
         key_mask is then b n+p. attend: as in Attention.
@@ -267,9 +281,13 @@ class DiTBlock(nn.Module):
         y = modulated(self.norm, x, layout, shift, scale)
         x = by_group(layout, add_gated, (x, self.attention(y, y, key_mask, rotation, None, memory, attend)), (gate,))
         video = x[:, : layout.num_frames * layout.per_frame]
-        x = add_to_first(x, self.text_attention(self.text_norm(video), text, text_mask))
+        x = add_to_first(x, self.text_attention.ask(self.text_norm(video), text, text_mask))
         y = modulated(self.norm, x, layout, mlp_shift, mlp_scale)
         return by_group(layout, add_gated, (x, self.mlp(y)), (mlp_gate,))
+
+    def text_keys(self, text: Tensor) -> KeyValue:
+        """Keys and values of a text b l d, which no step and no window changes."""
+        return self.text_attention.keys_of(text)
 
     def key_values(self, x: Tensor, modulation: Tensor, rotation: Rotation) -> tuple[Tensor, KeyValue]:
         """Context tokens b n d through the block, seeing one another alone, and their keys and values.

@@ -15,7 +15,7 @@ from networks.video_interface import InterfaceBlock
 
 Mode = Literal["default", "max-autotune-no-cudagraphs"]
 
-_BLOCKS = (DiTBlock, InterfaceBlock, JointBlock, QFormerBlock)
+BLOCKS = (DiTBlock, InterfaceBlock, JointBlock, QFormerBlock)
 _RECOMPILATIONS = 32  # one a clip length and kind of mask; Dynamo gives up silently at 8
 
 
@@ -32,7 +32,7 @@ def compile_blocks(network: nn.Module, *, backend: Any, dynamic: bool | None, mo
     limits.recompile_limit = max(limits.recompile_limit, _RECOMPILATIONS)
     own: Any = {"mode": mode} if backend == "inductor" else {}
     for module in network.modules():
-        if isinstance(module, _BLOCKS):
+        if isinstance(module, BLOCKS):
             module.compile(backend=backend, dynamic=dynamic, **own)
         elif isinstance(module, PretrainedBackbone):  # its blocks are diffusers' own, run by a function of ours
             module.step = torch.compile(module.step, backend=backend, dynamic=dynamic, **own)

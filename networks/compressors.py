@@ -10,6 +10,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from networks.batches import on_device
 from networks.flexformer import ContextCompressor, SegmentEmbedding, decoder_of, encode_with, sizes_of
 from networks.flexformer_blocks import Block, blocks_of
 from networks.interfaces import ContextTokens, VideoBatch
@@ -67,7 +68,9 @@ class MeanPool(ContextCompressor):
         video, text = self.embed(segment, level)
         sizes = sizes_of(video)
         grid = query_grid(sizes, rate, strategy=self.strategy, rule="centre", device=video.device)
-        weights = [cell_weights(s, m).to(video) for s, m in zip(sizes, grid.counts, strict=True)]
+        weights = [
+            on_device(cell_weights(s, m), video.device).to(video.dtype) for s, m in zip(sizes, grid.counts, strict=True)
+        ]
         pooled = torch.einsum("nfhwd,af,bh,cw->nabcd", video, *weights)
         known = torch.ones_like(text[..., :1])
         if segment.text_mask is not None:
@@ -131,7 +134,7 @@ class FixedQueries(ContextCompressor):
         sizes = sizes_of(video)
         num_queries(math.prod(sizes), rate)
         places = [axis_places(s, m, "centre") for s, m in zip(sizes, self.grid, strict=True)]
-        positions = repeat(torch.cartesian_prod(*places).to(video.device), "m p -> b m p", b=len(video))
+        positions = repeat(on_device(torch.cartesian_prod(*places), video.device), "m p -> b m p", b=len(video))
         queries = repeat(self.queries, "m d -> b m d", b=len(video))
         tokens = encode_with(self.blocks, self.rope, queries, self.rope(positions), video, text, segment.text_mask)
         return ContextTokens(self.norm(tokens), positions)

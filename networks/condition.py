@@ -48,6 +48,23 @@ class ContextCache(NamedTuple):
         return ContextCache(tuple((key[:, :, :1], value[:, :, :1]) for key, value in self.layers), None)
 
 
+class TextKeys(NamedTuple):
+    """A text as it is asked: the same at all steps and in all windows, so once serves a video.
+
+    layers: (keys, values) of each block's cross-attention, b heads l d; mask: b l, or None where all are asked.
+    tokens: what else reads the text, such as VIN's interface, by name: b l d and a mask or None.
+    """
+
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    mask: Tensor | None
+    tokens: Mapping[str, tuple[Tensor, Tensor | None]] = {}
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "TextKeys":
+        """The same with every tensor of the blocks replaced; who reads the rest reads it unfolded."""
+        mask = None if self.mask is None else function(self.mask)
+        return TextKeys(tuple((function(key), function(value)) for key, value in self.layers), mask, self.tokens)
+
+
 class TokenGrid(NamedTuple):
     """A video's tokens, in this order: frames, then rows, then columns of patches."""
 
@@ -77,7 +94,8 @@ class Condition(NamedTuple):
     per_frame: further inputs by name, b f d each, such as "control" (see networks.control).
     left_out: names of what the network is to go without, see `without`. events: by name, b, the rows of a training
     batch that something befalls (VideoNetwork.event_probs); what befalls none has no entry. frame_embedding: b f d,
-    what the backbone made of per_frame["control"], for all steps (VideoNetwork.encode_context).
+    what the backbone made of per_frame["control"], for all steps (VideoNetwork.encode_context). asked: what the network
+    made of text and text_mask, for all steps (VideoNetwork.encode_text).
     """
 
     frame_index: Tensor
@@ -92,6 +110,7 @@ class Condition(NamedTuple):
     left_out: frozenset[str] = frozenset()
     events: Mapping[str, Tensor] = {}
     frame_embedding: Tensor | None = None
+    asked: TextKeys | None = None
 
     def without(self, *names: str) -> "Condition":
         """The condition that lacks some of what it says, for guidance and ablations.
@@ -108,7 +127,7 @@ class Condition(NamedTuple):
         if "text" in names:
             # Masked and not cut off: products of one row round otherwise, and released videos stay as they are.
             none = torch.zeros(self.text.shape[:2], dtype=torch.bool, device=self.text.device)
-            left = left._replace(text_mask=none)
+            left = left._replace(text_mask=none, asked=None)
         if "memory" in names:
             left = left._replace(context=(), memory=None if self.memory is None else self.memory.null)
         return left
@@ -150,6 +169,7 @@ class Condition(NamedTuple):
         return self._of_frames(lambda x: cut_rows(x, windows))._replace(
             text=spread(self.text),
             text_mask=None if self.text_mask is None else spread(self.text_mask),
+            asked=None if self.asked is None else self.asked.map(spread),
             shot=None if self.shot is None else spread(self.shot),
             context=(),
             memory=None if self.memory is None else self.memory.map(spread),

@@ -3,6 +3,7 @@
 Axes: b batch, c channels, f frames, h height, w width (latents); n tokens, d width; s tokens of one frame.
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -14,10 +15,10 @@ from torch.utils.checkpoint import checkpoint
 from networks.blocks import DiTBlock, KeyValue, PlainLayerNorm, modulated, whole_groups
 from networks.control import NAME, FrameControl, add_frames, add_to_tokens, embed_control
 from networks.embeddings import PlaceEmbedding, TextEmbedding, TimeEmbedding
-from networks.interfaces import Backbone, Condition, ContextTokens, TokenGrid, VideoNetwork
+from networks.interfaces import Backbone, Condition, ContextTokens, TextKeys, TokenGrid, VideoNetwork
 from networks.ranges import Positive, Size
 from networks.rope import RotaryEmbedding3D
-from networks.sequence import group_times, join, positions_of, to_patches
+from networks.sequence import group_times, join, to_patches
 from networks.video_network import PATCH
 
 
@@ -117,7 +118,7 @@ class VideoDiT(VideoNetwork):
         condition.attention_override takes the place of self-attention, of the video alone. Returns b c f h w.
         """
         grid = TokenGrid(noisy.shape[2], noisy.shape[3] // self.patch, noisy.shape[4] // self.patch)
-        rotation = self.rope(positions_of(condition.frame_index, grid.rows, grid.columns))
+        rotation = self.rope.of_grid(condition.frame_index, grid.rows, grid.columns)
         condition = self.encode_context(condition)
         # No name for what is embedded: it would be held until the end.
         tokens, layout, rotation, key_mask, attend = join(
@@ -133,11 +134,11 @@ class VideoDiT(VideoNetwork):
             embedded = embedded + global_embedding.unsqueeze(1)
         modulation = rearrange(self.modulation(nn.functional.silu(embedded)), "b g (six d) -> b g six d", six=6)
         modulation = whole_groups(modulation, layout, tokens.shape[1])
-        text, text_mask = self.text(condition.text, condition.text_mask)
+        texts, text_mask = self._texts(condition)
         memory = condition.memory
         for number, block in enumerate(self.blocks):
             remembered = None if memory is None else memory.layers[number]
-            arguments = (tokens, layout, modulation, rotation, key_mask, text, text_mask, remembered, attend)
+            arguments = (tokens, layout, modulation, rotation, key_mask, texts[number], text_mask, remembered, attend)
             if self.checkpoint_activations and self.training:
                 tokens = checkpoint(block, *arguments, use_reentrant=False)
             else:
@@ -147,6 +148,21 @@ class VideoDiT(VideoNetwork):
         video = modulated(self.norm, video, layout, shift, scale)
         axes = {"h": grid.rows, "w": grid.columns, "p": self.patch, "q": self.patch}
         return rearrange(self.head(video), "b (f h w) (c p q) -> b c f (h p) (w q)", **axes)
+
+    def encode_text(self, condition: Condition) -> Condition:
+        """As VideoNetwork's."""
+        if condition.asked is not None or len(condition.text) > 1 or torch.is_grad_enabled():
+            return condition
+        text, mask = self.text(condition.text, condition.text_mask)
+        layers = tuple(block.text_keys(text) for block in self.blocks if isinstance(block, DiTBlock))
+        return condition._replace(asked=TextKeys(layers, mask))
+
+    def _texts(self, condition: Condition) -> tuple[Sequence[Tensor | KeyValue], Tensor | None]:
+        """What each block asks, and which of it."""
+        if condition.asked is not None:
+            return condition.asked.layers, condition.asked.mask
+        text, mask = self.text(condition.text, condition.text_mask)
+        return [text] * self.depth, mask
 
     def key_values(
         self, tokens: Tensor, positions: Tensor, sides: tuple[int, int] | None = None

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from networks.batches import ContextTokens, SegmentBatch, VideoBatch
-from networks.condition import AttentionOverride, Condition, Context, ContextCache, TokenGrid
+from networks.condition import AttentionOverride, Condition, Context, ContextCache, TextKeys, TokenGrid
 from networks.video_network import Backbone, Places, Prediction, VideoNetwork
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Reconstruction",
     "SegmentBatch",
     "TextEncoder",
+    "TextKeys",
     "TokenGrid",
     "VideoBatch",
     "VideoNetwork",

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from networks.batches import on_device
 from networks.rope import RotaryEmbedding3D, Rotation
 
 Rule = Literal["centre", "left", "inclusive", "flattened", "pooled"]
@@ -129,7 +130,8 @@ def query_grid(
         counts = axis_counts(sizes, rate, shares)
         places = [axis_places(size, count, rule) for size, count in zip(sizes, counts, strict=True)]
         positions = torch.cartesian_prod(*places)
-    return QueryGrid(positions.to(device), counts, total / len(positions))
+    there = positions if device is None else on_device(positions, device)
+    return QueryGrid(there, counts, total / len(positions))
 
 
 def _flattened(sizes: tuple[int, int, int], count: int) -> Tensor:
@@ -155,7 +157,7 @@ def pooled_rotation(rope: RotaryEmbedding3D, sizes: tuple[int, int, int], counts
     device = rope.frequencies.device
     grid = torch.cartesian_prod(*(torch.arange(size, dtype=torch.float32, device=device) for size in sizes))
     whole = rope(grid.unsqueeze(0))
-    weights = [cell_weights(size, count).to(device) for size, count in zip(sizes, counts, strict=True)]
+    weights = [on_device(cell_weights(size, count), device) for size, count in zip(sizes, counts, strict=True)]
 
     def pool(values: Tensor) -> Tensor:
         values = values.view(*sizes, -1)

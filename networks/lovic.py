@@ -3,17 +3,17 @@
 Axes: b batch, s segments of the context, f frames, h height, w width (latents); m context tokens of a segment, d width.
 """
 
-from operator import itemgetter
-
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from networks.batches import mask_on_device, on_device
 from networks.control import NAME, at_places, embed_control
 from networks.flexformer import ContextCompressor
 from networks.interfaces import Backbone, Condition, Context, ContextCache, Prediction, SegmentBatch, VideoNetwork
 from networks.processes import Processes
 from networks.ranges import NotNegative
+from networks.sequence import join_masks
 
 
 class LoViCNetwork(VideoNetwork):
@@ -95,6 +95,10 @@ class LoViCNetwork(VideoNetwork):
         """Shares out those windows; the memory is compressed by each process."""
         self.window.spread(processes)
 
+    def spread_training(self, processes: Processes, *, in_step: bool = False) -> None:
+        """The same in training."""
+        self.window.spread_training(processes, in_step=in_step)
+
     def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> Prediction:
         """noisy: b c f h w; time: b f in [0, 1], 0 on clean frames, or 1 1; losses as the window's."""
         condition = self.encode_context(condition)
@@ -114,7 +118,7 @@ class LoViCNetwork(VideoNetwork):
         origin = torch.zeros(batch, 1, 3, device=null.device)
         layers = self.backbone.key_values(null, origin)
         contexts = condition.context if self.compressor is not None else ()
-        masks = [torch.ones(batch, 1, dtype=torch.bool, device=null.device)]
+        masks: list[tuple[int, Tensor | None]] = [(1, None)]
         for context in contexts:
             tokens, positions, known = self._compress(condition, context)
             height, width = context.segments.video.shape[-2:]
@@ -123,27 +127,33 @@ class LoViCNetwork(VideoNetwork):
                 (_append(keys, more[0], batch), _append(values, more[1], batch))
                 for (keys, values), more in zip(layers, added, strict=True)
             )
-            masks.append(known)
-        mask = None if all(context.complete for context in contexts) else torch.cat(masks, dim=1)
-        return condition._replace(memory=ContextCache(layers, mask))
+            masks.append((layers[0][0].shape[2] - sum(count for count, _ in masks), known))
+        return condition._replace(memory=ContextCache(layers, join_masks(masks, batch, null.device)))
 
-    def _compress(self, condition: Condition, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+    def encode_text(self, condition: Condition) -> Condition:
+        """The window's."""
+        return self.window.encode_text(condition)
+
+    def _compress(self, condition: Condition, context: Context) -> tuple[Tensor, Tensor, Tensor | None]:
         """Context tokens, segments folded into the batch, with places relative to the canvas.
 
-        Returns tokens (b s) m d, positions (b s) m 3, and which exist: b (s m).
+        Returns tokens (b s) m d, positions (b s) m 3, and which exist: b (s m), or None where all do.
         """
         segments = context.segments
         assert self.compressor is not None
         assert self.adapter is not None
         assert self.cut is not None
         exists, folded, level = segments.valid.flatten(), segments.fold(), context.level.flatten()
+        device = segments.video.device
         picked: Tensor | None = None
         if context.complete:
             folded = folded._replace(text_mask=None)
-        else:
+        elif not bool(exists.all()):  # looked at where it lies: in training the host's memory
             # What pads is not encoded; one segment always is, so that every process trains the same parameters.
-            picked = torch.nonzero(exists).flatten() if bool(exists.any()) else exists.new_zeros(1, dtype=torch.long)
-            folded, level = folded.map(itemgetter(picked)), level[picked]
+            found = torch.nonzero(exists).flatten() if bool(exists.any()) else exists.new_zeros(1, dtype=torch.long)
+            folded, level = folded.map(lambda x: x[on_device(found, x.device)]), level[on_device(found, device)]
+            picked = on_device(found, device)
+        folded = folded._replace(text_mask=mask_on_device(folded.text_mask, device))
         encoded = self.compressor.encode(folded, level, context.rate)
         assert encoded.positions is not None
         places = _scatter(encoded.positions, picked, len(exists))
@@ -162,8 +172,9 @@ class LoViCNetwork(VideoNetwork):
         if self.low_resolution:
             tokens = tokens + self.backbone.place.at(positions)
         tokens = self._with_control(tokens, places, condition, segments)
-        known = repeat(segments.valid, "b s -> b (s m)", m=tokens.shape[1])
-        return tokens, positions, known
+        if picked is None:
+            return tokens, positions, None
+        return tokens, positions, repeat(on_device(segments.valid, device), "b s -> b (s m)", m=tokens.shape[1])
 
     def _with_control(self, tokens: Tensor, places: Tensor, condition: Condition, segments: SegmentBatch) -> Tensor:
         """Context tokens (b s) m d with the control of their own frames, seen from the canvas's first one."""

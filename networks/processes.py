@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional as differentiable
 from torch import Tensor
 
 Thing = TypeVar("Thing")
@@ -36,6 +37,18 @@ class Processes:
         joined = torch.stack(parts)
         _exchange(lambda: dist.all_reduce(joined, group=self.group))
         return joined.unbind()
+
+    def sum_and_back(self, part: Tensor) -> Tensor:
+        """The sum over the processes, through which gradients go back; part: of one shape, the same in all processes.
+
+        What each process makes of the sum has gradients of its own, and those of all are added up on their way back.
+        So a mean of gradients over the processes, as DDP and FSDP take it, is the gradient of one process alone.
+        """
+        if self.size == 1:
+            return part
+        found: list[Tensor] = []
+        _exchange(lambda: found.append(differentiable.all_reduce(part, group=self.group)))
+        return found[0]
 
     def from_first(self, make: Callable[[], Tensor], shape: Sequence[int], device: torch.device) -> Tensor:
         """What the first process makes, given to the others in float32; shape: of it."""

@@ -44,11 +44,31 @@ class RotaryEmbedding3D(nn.Module):
         axis = [place for place, count in enumerate(counts) for _ in range(count)]
         self.register_buffer("axis", torch.tensor(axis), persistent=False)
 
+    def of_grid(self, frame_index: Tensor, rows: int, columns: int) -> Rotation:
+        """The same of a video's patches, whose angles are those of its frames, rows and columns: few, and bit by bit.
+
+        frame_index: b f, any real; rows, columns: patches of a frame. Returns tables of b (f h w).
+        """
+        places = (frame_index.float(), *(torch.arange(n, device=frame_index.device).float() for n in (rows, columns)))
+        angles = [place.unsqueeze(-1) * self.frequencies for place in places]
+        cos, sin = (_on_grid([turn(x) for x in angles], self.axis) for turn in (torch.cos, torch.sin))
+        return Rotation(torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1))
+
     def forward(self, positions: Tensor) -> Rotation:
         """positions: b n 3, any real."""
         angles = positions.float()[..., self.axis] * self.frequencies
         cos, sin = angles.cos(), angles.sin()
         return Rotation(torch.cat([cos, cos], dim=-1).unsqueeze(1), torch.cat([-sin, sin], dim=-1).unsqueeze(1))
+
+
+def _on_grid(places: list[Tensor], axis: Tensor) -> Tensor:
+    """Values of every token, b 1 (f h w) p: of its frame b f p, row h p or column w p, by the axis of each pair p."""
+    frames, rows, columns = places
+    sizes = (len(frames), frames.shape[1], len(rows), len(columns), len(axis))
+    sides = (frames[:, :, None, None], rows[None, None, :, None], columns[None, None, None])
+    of_side = [side.expand(sizes) for side in sides]
+    found = torch.where(axis == 0, of_side[0], torch.where(axis == 1, of_side[1], of_side[2]))
+    return found.flatten(1, 3).unsqueeze(1)
 
 
 def with_unplaced(rotation: Rotation, count: int) -> Rotation:

@@ -85,19 +85,21 @@ class VideoInterface(nn.Module):
         text: Tensor,
         text_mask: Tensor | None,
         frame_mask: Tensor | None = None,
+        told: tuple[Tensor, Tensor | None] | None = None,
     ) -> Tensor:
         """Reads keyframes into global tokens.
 
         keyframes: b f s d_backbone, embedded patches; frame_times: b f d_backbone, embedded time of each keyframe;
         time: b d_backbone, of the noisiest frame; 1 1 d and 1 d where one time is for all. text: b l e; text_mask: b l;
-        frame_mask: b f, False where a keyframe is not to be read, None for all. Returns b n d_backbone.
+        frame_mask: b f, False where a keyframe is not to be read, None for all; told: what `text` made of the text
+        before, None where it has not. Returns b n d_backbone.
         """
         video = self._video_tokens(keyframes, frame_times)
         clock = self.read_time(time)
         tokens = self.tokens.expand(video.shape[0], -1, -1)
         mask = None if frame_mask is None else repeat(frame_mask, "b f -> b (f s)", s=keyframes.shape[2])
         tokens = self.encoder(tokens, clock, video, mask, joint=False)
-        text, text_mask = self.text(text, text_mask)
+        text, text_mask = self.text(text, text_mask) if told is None else told
         for block in self.processor:
             tokens = block(tokens, clock, text, text_mask, joint=True)
         return self.write(tokens)

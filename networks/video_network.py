@@ -62,6 +62,10 @@ class Backbone(Protocol):
         """Patches with their absolute place. video: b c f h w; frame_index: b f; returns b f s d."""
         ...
 
+    def encode_text(self, condition: Condition) -> Condition:
+        """As VideoNetwork's."""
+        ...
+
     def key_values(
         self, tokens: Tensor, positions: Tensor, sides: tuple[int, int] | None = None
     ) -> tuple[tuple[Tensor, Tensor], ...]:
@@ -146,10 +150,32 @@ class VideoNetwork(nn.Module):
     def spread(self, processes: Processes) -> None:
         """Shares the windows of every canvas out over processes, outside of training."""
 
+    def spread_training(self, processes: Processes, *, in_step: bool = False) -> None:
+        """Shares the windows of every canvas out in training; the processes are given the same videos and noise.
+
+        Args:
+            processes: among which; gradients are to be averaged over them.
+            in_step: whether all have to call the transformer equally often, as where its weights lie in pieces.
+
+        Raises:
+            ValueError: if the network has no windows.
+        """
+        raise ValueError(
+            f"trainer.strategy.chunks={processes.size} shares out windows side by side, which {type(self).__name__} "
+            "has none of: use network=vin or vin_lovic, or trainer.strategy.chunks=1"
+        )
+
     def encode_context(self, condition: Condition) -> Condition:
         """The condition with what is the same at all steps made once: its control embedded, its context as keys.
 
         What is made already stays as it is. Without either there is nothing to make.
+        """
+        return condition
+
+    def encode_text(self, condition: Condition) -> Condition:
+        """The condition with its text made into keys once, for all steps and windows, in sampling.
+
+        Of one video: of several, windows would each need a copy. A condition of another text has to be encoded anew.
         """
         return condition
 

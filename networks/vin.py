@@ -4,12 +4,14 @@ Axes: b batch, c channels, f frames of the canvas, k windows, j frames of a wind
 To a sampler the canvas is one video: chunking and fusion live in here, and fusion depends on `time` alone.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
 from einops import repeat
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from networks.chunks import Windows, call_sizes, cut, cut_rows, paste, plan_windows, windows_of
 from networks.control import NAME, add_frames, embed_control
@@ -39,6 +41,9 @@ class VideoInterfaceNetwork(VideoNetwork):
     chunk_frames: int
     processes: Processes = ALONE
     """Among which the windows are shared out in sampling; each holds the whole canvas of noisy latents."""
+    training_processes: Processes = ALONE
+    """The same in training, where each reads the global tokens itself, so that all have gradients of all weights."""
+    in_step: bool = False
 
     def __init__(
         self,
@@ -55,6 +60,7 @@ class VideoInterfaceNetwork(VideoNetwork):
         pooled_modulation: bool,
         context_loss_rate: Share,
         windows_per_call: Count,
+        train_windows_per_call: Count = 0,
     ) -> None:
         """Puts a DiT and an interface together.
 
@@ -64,7 +70,8 @@ class VideoInterfaceNetwork(VideoNetwork):
         pooled_modulation: adds the tokens' mean to the DiT's time embedding. Our choice, beyond the paper.
         context_loss_rate: share of training videos whose overlaps are scored on the following chunk's
         prediction; 0 is the literal reading (own frames only). windows_per_call: how many windows the DiT denoises
-        at once in sampling, which bounds memory; 0 for all.
+        at once in sampling, which bounds memory; 0 for all. train_windows_per_call: in training, where activations of
+        one call at a time are held, and computed again for the backward pass; 0 for all, and nothing twice.
 
         Raises:
             ValueError: if fusion names no part, context is longer than a chunk, or windows_per_call is negative.
@@ -82,8 +89,9 @@ class VideoInterfaceNetwork(VideoNetwork):
                 raise ValueError(
                     f"network.{name}={value} must be a multiple of {backbone.frame_patch}, the latent frames of a token"
                 )
-        if windows_per_call < 0:
-            raise ValueError(f"network.windows_per_call={windows_per_call} must be at least 1, or 0 for all at once")
+        for name, count in (("windows_per_call", windows_per_call), ("train_windows_per_call", train_windows_per_call)):
+            if count < 0:
+                raise ValueError(f"network.{name}={count} must be at least 1, or 0 for all at once")
         if fusion != "none" and fusion not in fusion_times:
             raise ValueError(f"fusion={fusion!r} is unknown: use none, {', '.join(fusion_times)}")
         self.ablations = ("global_tokens", *(() if backbone.control is None else (NAME,)))
@@ -104,6 +112,7 @@ class VideoInterfaceNetwork(VideoNetwork):
         self.fusion_times = {part: (lowest, highest) for part, (lowest, highest) in fusion_times.items()}
         self.event_probs = {"global_tokens_dropped": token_dropout, "next_chunk_owns_overlap": context_loss_rate}
         self.windows_per_call = windows_per_call
+        self.train_windows_per_call = train_windows_per_call
 
     @property
     def over_windows(self) -> VideoNetwork:
@@ -115,6 +124,16 @@ class VideoInterfaceNetwork(VideoNetwork):
         """Its control embedded, once for all steps."""
         return embed_control(self.backbone.control, condition)
 
+    def encode_text(self, condition: Condition) -> Condition:
+        """As VideoNetwork's: for the DiT's blocks, and for the interface."""
+        if condition.asked is not None:
+            return condition
+        encoded = self.backbone.encode_text(condition)
+        if encoded.asked is None:
+            return condition
+        told = {"interface": self.interface.text(condition.text, condition.text_mask)}
+        return encoded._replace(asked=encoded.asked._replace(tokens=told))
+
     def num_windows(self, num_frames: int) -> int:
         """Windows of a canvas outside of training."""
         return sum(len(part.frames) for part in self.windows(num_frames))
@@ -122,6 +141,10 @@ class VideoInterfaceNetwork(VideoNetwork):
     def spread(self, processes: Processes) -> None:
         """From here on the windows are shared out; the first process reads the global tokens for all."""
         self.processes = processes
+
+    def spread_training(self, processes: Processes, *, in_step: bool = False) -> None:
+        """The same in training, as VideoNetwork says."""
+        self.training_processes, self.in_step = processes, in_step
 
     def windows(self, num_frames: int, device: torch.device | None = None) -> tuple[Windows, ...]:
         """The windows in which a canvas of so many latent frames is denoised outside of training; see plan_windows."""
@@ -132,7 +155,8 @@ class VideoInterfaceNetwork(VideoNetwork):
         index = self.interface.keyframes(noisy.shape[2], noisy.device)
         read = condition.frames(index)
         keyframes, frame_times, clock = self._embedded(noisy, time, read, index)
-        tokens = self.interface(keyframes, frame_times, clock, read.text, read.text_mask, read.frame_mask)
+        told = None if read.asked is None else read.asked.tokens["interface"]
+        tokens = self.interface(keyframes, frame_times, clock, read.text, read.text_mask, read.frame_mask, told)
         plan = self.plan(tokens, index) if self.plan is not None and self.training else None
         return GlobalTokens(tokens, plan)
 
@@ -184,17 +208,57 @@ class VideoInterfaceNetwork(VideoNetwork):
     def _denoise_chunks(self, noisy: Tensor, time: Tensor, condition: Condition, tokens: Tensor | None) -> Tensor:
         local_frames = self.train_local_frames if self.training else self.local_frames
         canvas = torch.zeros_like(noisy, dtype=torch.float32)
-        processes = ALONE if self.training else self.processes
+        processes = self.training_processes if self.training else self.processes
         plan = plan_windows(noisy.shape[2], self.chunk_frames, local_frames, noisy.device)
-        share = processes.share(sum(len(windows.frames) for windows in plan))
-        for place, windows in enumerate(windows_of(plan, share)):
+        most = self.train_windows_per_call if self.training else self.windows_per_call
+        for windows, has_context, counts in self._calls(plan, processes, most):
             weights = self._weights(windows, time, condition.events.get("next_chunk_owns_overlap"))
-            sizes = call_sizes(len(windows.frames), 0 if self.training else self.windows_per_call)
-            for *slots, weight in zip(*(x.split(sizes) for x in windows), weights.split(sizes, dim=1), strict=True):
-                part = Windows(*slots)
-                prediction = self._denoise_windows(part, noisy, time, condition, tokens, has_context=place > 0)
-                canvas = paste(canvas, prediction.float(), part.frames, weight)
-        return processes.sum(canvas)[0]
+            denoise = partial(self._denoise_windows, windows, noisy, time, condition, tokens, has_context)
+            prediction = self._call(denoise, again=self.training and most > 0)
+            canvas = paste(canvas, prediction.float(), windows.frames, weights if counts else 0 * weights)
+        return processes.sum_and_back(canvas) if self.training else processes.sum(canvas)[0]
+
+    def _calls(self, plan: tuple[Windows, ...], processes: Processes, most: int) -> list[tuple[Windows, bool, bool]]:
+        """The windows of this process call by call, whether they have context, and whether they count.
+
+        Args:
+            plan: of the canvas.
+            processes: among which the windows are shared out.
+            most: windows of a call, 0 for all.
+
+        Returns:
+            Each call; one that does not count is made to be in step with the other processes.
+
+        Raises:
+            ValueError: if training would leave a process without windows.
+        """
+        count = sum(len(windows.frames) for windows in plan)
+        if self.training and processes.size > count:
+            raise ValueError(
+                f"trainer.strategy.chunks={processes.size} leaves processes without a window, since a canvas of "
+                f"training has {count}: use {count} or fewer, or longer clips"
+            )
+        calls = []
+        for place, windows in enumerate(windows_of(plan, processes.share(count))):
+            sizes = call_sizes(len(windows.frames), most)
+            parts = zip(*(x.split(sizes) for x in windows), strict=True)
+            calls += [(Windows(*slots), place > 0, True) for slots in parts]
+        if self.training and self.in_step:
+            shares = (Processes(rank, processes.size).share(count) for rank in range(processes.size))
+            numbers = [
+                sum(len(call_sizes(len(part.frames), most)) for part in windows_of(plan, share)) for share in shares
+            ]
+            windows, has_context, _ = calls[-1]
+            idle = Windows(*(x[:1] for x in windows))
+            calls += [(idle, has_context, False)] * (max(numbers) - len(calls))
+        return calls
+
+    @staticmethod
+    def _call(denoise: Callable[[], Tensor], again: bool) -> Tensor:
+        if not again:
+            return denoise()
+        made: Tensor = checkpoint(denoise, use_reentrant=False, preserve_rng_state=False)  # nothing is drawn in there
+        return made
 
     def _weights(self, windows: Windows, time: Tensor, next_owns: Tensor | None) -> Tensor:
         """Weight of every slot of every window: owner's prediction or cross-fade, decided by each video's time.

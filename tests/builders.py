@@ -5,9 +5,11 @@ import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from networks.codecs.causal import CausalVideoAutoencoder
 from networks.dit import VideoDiT
@@ -163,3 +165,17 @@ def tiny_codec() -> Path:
         codec = CausalVideoAutoencoder(**sizes)
     save_pretrained(codec, {"_class_name": "networks.codecs.causal.CausalVideoAutoencoder", **sizes}, folder)
     return folder
+
+
+def masked_calls(run) -> tuple[int, int]:
+    """How many calls of attention have a mask, and how many there are."""
+    found = []
+    attend = F.scaled_dot_product_attention
+
+    def counting(query, key, value, attn_mask=None, **more):
+        found.append(attn_mask is not None)
+        return attend(query, key, value, attn_mask=attn_mask, **more)
+
+    with patch.object(F, "scaled_dot_product_attention", counting):
+        run()
+    return sum(found), len(found)

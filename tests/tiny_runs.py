@@ -1,12 +1,18 @@
 """Training runs of seconds, through the real config: their settings, and what they leave."""
 
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
 import torch
 from builders import tiny_codec
 from composing import composed
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
+from torch import multiprocessing
+
+from longtake.cli.training import train
 
 TINY = [
     "text=null_text",
@@ -88,3 +94,32 @@ def generate_config(weights: Path, output: Path, *changes: str) -> DictConfig:
 def weights(run: Path, key: str = "state_dict") -> dict[str, Any]:
     """A part of a run's last checkpoint."""
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)[key]
+
+
+def run_together(world: int, videos: Path, run: Path, trainer: str, *changes: str) -> None:
+    """A run on clips by several processes, which are forked: importing everything anew takes longer than the run."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = (world, port, str(videos), str(run), (trainer, *changes))
+    multiprocessing.start_processes(_member, args=arguments, nprocs=world, start_method="fork")
+
+
+def _member(rank: int, world: int, port: int, videos: str, run: str, changes: tuple[str, ...]) -> None:
+    """One of them, as a launcher starts it."""
+    torch.set_num_threads(1)
+    told = {"LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({key: str(value) for key, value in told.items()})
+    rank_zero_only.rank = rank
+    own = [x for x in TINY if x.startswith("trainer.")]  # that another trainer would leave out
+    train(config(Path(videos), Path(run), changes[0], *own, f"trainer.devices={world}", *changes[1:]))
+
+
+def losses(run: Path) -> dict[int, float]:
+    """The training loss of each step, from all files of curves."""
+    found: dict[int, float] = {}
+    for file in sorted(run.glob("*/metrics*.csv")):
+        head, *lines = (line.split(",") for line in file.read_text().splitlines())
+        step, loss = head.index("step"), head.index("train/loss")
+        found.update({int(x[step]): float(x[loss]) for x in lines if x[loss]})
+    return found

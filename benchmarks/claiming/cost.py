@@ -37,5 +37,6 @@ def video_tflop(cfg: DictConfig) -> float:
         calls_per_canvas=nodes["sampler"]["num_inference_steps"] * (1 if nodes["guidance"]["scale"] == 1 else 2),
         dtype=torch.float32,
         without=() if cfg.without is None else (cfg.without,),
+        texts_per_canvas=1 if nodes["guidance"]["scale"] == 1 else 2,
     )
     return (cost.network + (codec.decode_flops or 0) * video.num_latents * video.height * video.width) / 1e12

@@ -7,6 +7,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from longtake.compat.lightning import average_of
 from networks.ranges import Share
+from networks.sharding import copy_pieces, is_sharded, local
 
 
 class WarmAverage(WeightAveraging):
@@ -27,16 +28,20 @@ class WarmAverage(WeightAveraging):
         Lightning makes the average before it moves the module: left there, every step would fetch all weights from
         the device. The count of steps stays on the CPU, where reading it waits for nothing.
         """
-        average = average_of(self).module.to(pl_module.device)
+        average = average_of(self).module
+        if is_sharded(pl_module):  # each process averages its own pieces
+            copy_pieces(pl_module, average)
+        average.to(pl_module.device)
         for mean, weight in zip(average.parameters(), pl_module.parameters(), strict=True):
-            if not weight.requires_grad:
+            if not weight.requires_grad and not is_sharded(pl_module):
                 mean.data = weight.data
 
     def _average(self, means: list[Tensor], weights: list[Tensor], _: Tensor | int) -> None:
         steps = int(average_of(self).n_averaged)
         kept = min((1 + steps) / (10 + steps), self.decay)
         # What is kept once stays bit by bit: interpolated with itself, -0 would become 0 and change a fingerprint.
-        apart = [(mean, weight) for mean, weight in zip(means, weights, strict=True) if not _same(mean, weight)]
+        pairs = zip(map(local, means), map(local, weights), strict=True)
+        apart = [(mean, weight) for mean, weight in pairs if not _same(mean, weight)]
         if not apart:
             return
         means, weights = (list(side) for side in zip(*apart, strict=True))

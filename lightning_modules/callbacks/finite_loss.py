@@ -7,6 +7,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from longtake.arguments import argument
 from networks.ranges import Size
+from networks.sharding import is_sharded, local
 
 
 class FiniteLoss(Callback):
@@ -39,7 +40,10 @@ class FiniteLoss(Callback):
         """A look before anything is written, at the loss and at the weights."""
         self._look(trainer)
         weights = (value for value in checkpoint["state_dict"].values() if value.is_floating_point())
-        if not all(bool(torch.isfinite(value).all()) for value in weights):
+        finite = all(bool(torch.isfinite(local(value)).all()) for value in weights)
+        if is_sharded(pl_module):  # each process has looked at its own pieces
+            finite = trainer.strategy.reduce_boolean_decision(finite, all=True)
+        if not finite:
             raise ValueError(f"the weights stopped being numbers; {_advice(trainer)}")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -21,6 +21,7 @@ from longtake.rollouts.rollout import Rollout
 from longtake.samplers.guidance import Guidance
 from networks.files import write_text
 from networks.ranges import Seed, Size, Text
+from networks.sharding import is_sharded, whole_outside_blocks
 
 log = logging.getLogger("longtake")
 
@@ -59,7 +60,9 @@ class SampleVideos(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lightning's hook; this callback must stand before the averaging one in the list, which swaps weights back."""
         due = trainer.global_step % self.every_n_steps == 0 or trainer.global_step == trainer.max_steps
-        if not trainer.is_global_zero or trainer.sanity_checking or not due:
+        # Where weights lie in pieces all processes make the same videos together, and the first writes them.
+        idle = not trainer.is_global_zero and not is_sharded(pl_module)
+        if idle or trainer.sanity_checking or not due:
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         captions = data.validation_captions()[: self.num_videos]
@@ -74,7 +77,10 @@ class SampleVideos(Callback):
             fps=data.fps,
         )
         try:
-            latents = pipeline.latents(captions, num_frames=self.num_frames, seed=self.seed)
+            with whole_outside_blocks(pl_module):
+                latents = pipeline.latents(captions, num_frames=self.num_frames, seed=self.seed)
+            if not trainer.is_global_zero:
+                return
             videos = torch.cat(list(pipeline.frames(latents)), dim=2)
         except NotFinite as error:  # whether training goes on is for its own loss to say
             log.warning(f"samples of step {trainer.global_step} are left out: {error}")

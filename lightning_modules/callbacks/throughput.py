@@ -6,9 +6,11 @@ from typing import Any, Literal
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from longtake.compat.lightning import data_place
 from longtake.compat.torch import flop_counter
 from networks.interfaces import VideoBatch
 from networks.ranges import Positive, Size
+from networks.sharding import whole_outside_blocks
 
 PEAK_TFLOPS = (
     ("A100", 312.0),
@@ -75,9 +77,10 @@ class Throughput(Callback):
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: VideoBatch, batch_idx: int
     ) -> None:
         """The step is over."""
-        self._samples += batch.video.shape[0] * trainer.world_size
-        self._frames += batch.video.shape[0] * batch.video.shape[2] * trainer.world_size
-        self._tokens += pl_module.count_tokens(batch) * trainer.world_size
+        shares = data_place(trainer)[1]
+        self._samples += batch.video.shape[0] * shares
+        self._frames += batch.video.shape[0] * batch.video.shape[2] * shares
+        self._tokens += pl_module.count_tokens(batch) * shares
         self._steps += 1
         self._ended = time.perf_counter()
         if self._steps < self.every_n_steps:
@@ -124,7 +127,8 @@ def peak_by_name(name: str) -> float | None:
 def count_training_flops(pl_module: Any, batch: VideoBatch) -> int:
     """FLOPs of one forward and backward pass: three times the forward pass's."""
     devices = [pl_module.device] if pl_module.device.type == "cuda" else []
+    whole = whole_outside_blocks(pl_module)
     as_written = torch.compiler.set_stance("force_eager")  # a compiled block cannot be counted
-    with as_written, torch.random.fork_rng(devices), torch.enable_grad(), flop_counter() as counter:
+    with as_written, torch.random.fork_rng(devices), torch.enable_grad(), whole, flop_counter() as counter:
         pl_module.count_flops_step(batch)
     return 3 * counter.get_total_flops()

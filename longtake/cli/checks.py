@@ -33,10 +33,12 @@ def refuse_sharded(trainer: DictConfig, callbacks: DictConfig, optimizer: DictCo
     Raises:
         ValueError: for trainer=fsdp with what reads whole weights, or with Lightning's own clipping.
     """
-    if "fsdp" not in str(trainer.strategy):
+    blocks = "ShardedBlocks" in str(trainer.strategy)
+    if (blocks or "fsdp" in str(trainer.strategy)) and str(optimizer.get("_target_")).endswith("Muon"):
+        name = "fsdp2" if blocks else "fsdp"
+        raise ValueError(f"trainer={name} shards the matrices, which optimizer=muon needs whole: use optimizer=adamw")
+    if blocks or "fsdp" not in str(trainer.strategy):
         return
-    if str(optimizer.get("_target_")).endswith("Muon"):
-        raise ValueError("trainer=fsdp shards the matrices, which optimizer=muon needs whole: use optimizer=adamw")
     counts = callbacks.get("throughput") is not None and callbacks.throughput.count_flops
     whole = [name for name in ("average", "pictures", "samples") if callbacks.get(name) is not None] + [
         "throughput"

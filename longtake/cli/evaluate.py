@@ -4,7 +4,8 @@
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,7 @@ from longtake.configs import CONF
 from networks.files import write_text
 
 if TYPE_CHECKING:
+    from longtake.parallel import Mesh
     from longtake.reports.beside import Beside
     from longtake.reports.comparison import Comparison
     from longtake.reports.report_card import ReportCard
@@ -75,15 +77,15 @@ class _Scoring(NamedTuple):
     references: list[Path]
 
 
-def _scoring(cfg: DictConfig) -> _Scoring:
+def _scoring(cfg: DictConfig, device: str) -> _Scoring:
     from longtake.process import check_device
     from longtake.reports.beside import find_videos
     from longtake.reports.scorer import Scorer, model_names
 
-    check_device(cfg.device)
+    check_device(device)
     settings = settings_of(cfg)
     references = [] if cfg.reference is None else find_videos(Path(cfg.reference))
-    metrics = {name: metric.to(cfg.device) for name, metric in instantiate(cfg.metrics).items()}
+    metrics = {name: metric.to(device) for name, metric in instantiate(cfg.metrics).items()}
     scorer = Scorer(
         metrics=metrics,
         read_video=partial(read_clip, short_side=cfg.short_side),
@@ -102,33 +104,77 @@ def _beside(cfg: DictConfig, videos: Path) -> "dict[str, Beside]":
 
 
 def score_folder_of(cfg: DictConfig) -> "ReportCard":
-    """Builds the metrics, scores the folder, writes and shows the report."""
+    """Builds the metrics, scores the folder, writes and shows the report.
+
+    Of several processes each scores what it is free for, and the first makes the report of what all have kept.
+    """
+    with _processes(cfg) as (mesh, device):
+        return _score_folder(cfg, mesh, device)
+
+
+@contextmanager
+def _processes(cfg: DictConfig) -> "Iterator[tuple[Mesh, str]]":
+    """The place of this process, and its device."""
+    from longtake.cli.processes import several_processes
+
+    with several_processes(cfg, __name__, on_cpu=not str(cfg.device).startswith("cuda")) as (mesh, device):
+        yield mesh, cfg.device if device is None else str(device)
+
+
+def _score_folder(cfg: DictConfig, mesh: "Mesh", device: str) -> "ReportCard":
+    """The share of this process, and the report, which all of them know."""
     from longtake.reports.report_card import score_folder
     from longtake.reports.report_files import write_report
 
     (videos,) = _folders(cfg).values()
-    files, scoring, output = _beside(cfg, videos), _scoring(cfg), Path(cfg.output)
-    card = score_folder(scoring.scorer, videos, files, scoring.references)
-    write_report(card, output, metrics=scoring.metrics, settings=scoring.settings, videos=videos)
-    show(card, scoring.metrics, output)
+    files, scoring, output = _beside(cfg, videos), _scoring(cfg, device), Path(cfg.output)
+    _share_out(mesh, scoring, [(videos, files)])
+    card = score_folder(scoring.scorer, videos, files, scoring.references)  # of what is kept, if several have scored
+    if mesh.world.rank == 0:
+        write_report(card, output, metrics=scoring.metrics, settings=scoring.settings, videos=videos)
+        show(card, scoring.metrics, output)
     return card
 
 
+def _share_out(mesh: "Mesh", scoring: _Scoring, folders: "Sequence[tuple[Path, dict[str, Beside]]]") -> None:
+    """Scores, of several processes, what this one is free for, and keeps it; until all have done so."""
+    from longtake.parallel import shared_out
+
+    if mesh.world.size == 1:
+        return
+    for videos, name, beside in shared_out(
+        mesh, [(videos, *each) for videos, files in folders for each in files.items()]
+    ):
+        with suppress(ValueError):  # which whoever makes the report will meet again, and tell
+            scoring.scorer.score(name, videos / name, beside, samples=bool(scoring.references))
+    for file in shared_out(mesh, scoring.references if scoring.scorer.distances else []):
+        with suppress(ValueError):
+            scoring.scorer.samples(file)
+    mesh.world.wait()
+
+
 def compare_folders_of(cfg: DictConfig) -> "Comparison":
-    """Builds the metrics, scores several folders, writes and shows them beside each other."""
+    """Builds the metrics, scores several folders, writes and shows them beside each other; processes as above."""
+    with _processes(cfg) as (mesh, device):
+        return _compare_folders(cfg, mesh, device)
+
+
+def _compare_folders(cfg: DictConfig, mesh: "Mesh", device: str) -> "Comparison":
     from longtake.reports.comparison import compare
     from longtake.reports.comparison_page import write_comparison
     from longtake.reports.report_card import score_folder
 
     folders, output = _folders(cfg), Path(cfg.output)
     files = {name: _beside(cfg, videos) for name, videos in folders.items()}
-    scoring = _scoring(cfg)
+    scoring = _scoring(cfg, device)
+    _share_out(mesh, scoring, [(videos, files[name]) for name, videos in folders.items()])
     cards = {}
     for name, videos in folders.items():
         cards[name] = score_folder(scoring.scorer, videos, files[name], scoring.references)
     found = compare(cards, files)
-    write_comparison(found, output, folders=folders, metrics=scoring.metrics, settings=scoring.settings)
-    show_comparison(found, scoring.metrics, output)
+    if mesh.world.rank == 0:
+        write_comparison(found, output, folders=folders, metrics=scoring.metrics, settings=scoring.settings)
+        show_comparison(found, scoring.metrics, output)
     return found
 
 
@@ -390,3 +436,7 @@ def run(cfg: DictConfig) -> None:
 def main() -> None:
     """The program, as it is started from a command line."""
     start(run, "evaluate")
+
+
+if __name__ == "__main__":  # how a process of `longtake evaluate devices=2` starts the others
+    main()

@@ -35,9 +35,8 @@ def make(cfg: DictConfig, mesh: Any = None, device: Any = None) -> None:
     """
     from longtake.video import write_video
 
-    if mesh is not None and mesh.world.size > 1 and (cfg.dry_run or cfg.storyboard or cfg.given):
-        key = "dry_run=true" if cfg.dry_run else f"storyboard={cfg.storyboard}" if cfg.storyboard else "given=…"
-        raise ValueError(f"{key} is of one process: leave devices={cfg.devices} and the launcher out")
+    if mesh is not None and mesh.world.size > 1 and cfg.dry_run:
+        raise ValueError(f"dry_run=true is of one process: leave devices={cfg.devices} and the launcher out")
 
     if cfg.given is not None:
         from longtake.storyboard.continuation import continuation_file
@@ -47,7 +46,7 @@ def make(cfg: DictConfig, mesh: Any = None, device: Any = None) -> None:
         from longtake.cli.storyboard import make_storyboard_video
         from longtake.video import read_frames
 
-        make_storyboard_video(cfg, write_video, read_frames)
+        make_storyboard_video(cfg, write_video, read_frames, mesh, device)
         return
     if cfg.dry_run:
         from longtake.cli.dry_run import print_plan

@@ -40,11 +40,12 @@ def started_by_launcher() -> Started | None:
     return None
 
 
-def processes_of(cfg: DictConfig) -> Started:
+def processes_of(cfg: DictConfig, *, on_cpu: bool = False) -> Started:
     """How many processes a call has, or is to have.
 
     Args:
-        cfg: with `devices` and `parallel`.
+        cfg: with `devices`, and `parallel` where processes share out more than videos.
+        on_cpu: whether GPUs are not used.
 
     Returns:
         Those that a launcher started, or `devices`.
@@ -62,22 +63,29 @@ def processes_of(cfg: DictConfig) -> Started:
             "devices out"
         )
     found = launched or Started(cfg.devices, 1)
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() and not on_cpu else 0
     if gpus and found.devices > gpus:
         raise ValueError(f"devices={found.devices}: this machine has {gpus} GPU(s): use devices={gpus}")
-    check_sizes(found.devices * found.nodes, chunks=cfg.parallel.chunks, guidance=cfg.parallel.guidance)
+    check_sizes(found.devices * found.nodes, **_shared(cfg))
     return found
 
 
+def _shared(cfg: DictConfig) -> dict[str, int]:
+    """What processes share out of one video."""
+    parallel = cfg.get("parallel") or {"chunks": 1, "guidance": 1}
+    return {key: int(parallel[key]) for key in ("chunks", "guidance")}
+
+
 @contextmanager
-def several_processes(cfg: DictConfig, program: str) -> Iterator[tuple[Mesh, Any]]:
+def several_processes(cfg: DictConfig, program: str, *, on_cpu: bool = False) -> Iterator[tuple[Mesh, Any]]:
     """Starts what is asked for; gives the place of this process and its device, None to choose one as ever.
 
     Where one of the processes fails it says why, and the others end with it.
 
     Args:
-        cfg: with `devices` and `parallel`.
+        cfg: with `devices`, and `parallel` where processes share out more than videos.
         program: the module by which another process runs the same.
+        on_cpu: whether GPUs are not used.
 
     Yields:
         The mesh, and the device.
@@ -86,12 +94,12 @@ def several_processes(cfg: DictConfig, program: str) -> Iterator[tuple[Mesh, Any
         ValueError: if the numbers do not fit, or another process was ended from outside.
         SystemExit: where another process has said what is wrong.
     """
-    found = processes_of(cfg)
+    found = processes_of(cfg, on_cpu=on_cpu)
     if found == Started(1, 1):
         yield Mesh(), None
         return
-    fabric = _launched(found, program)
-    mesh = make_mesh(chunks=cfg.parallel.chunks, guidance=cfg.parallel.guidance)
+    fabric = _launched(found, program, on_cpu)
+    mesh = make_mesh(**_shared(cfg))
     if mesh.world.rank > 0:
         logging.getLogger("longtake").setLevel(logging.ERROR)
     try:
@@ -104,7 +112,7 @@ def several_processes(cfg: DictConfig, program: str) -> Iterator[tuple[Mesh, Any
         raise
 
 
-def _launched(found: Started, program: str) -> Any:
+def _launched(found: Started, program: str, on_cpu: bool) -> Any:
     import torch
     from lightning.fabric import Fabric
     from lightning.fabric.strategies.ddp import DDPStrategy
@@ -120,7 +128,7 @@ def _launched(found: Started, program: str) -> Any:
         os.environ["PYTHONPATH"] = os.pathsep.join([root, *filter(None, paths)])
     # A process waits for as long as another decodes and writes; who is gone is known otherwise.
     strategy = DDPStrategy(timeout=timedelta(days=1))
-    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    accelerator = "cuda" if torch.cuda.is_available() and not on_cpu else "cpu"
     fabric = Fabric(accelerator=accelerator, devices=found.devices, num_nodes=found.nodes, strategy=strategy)
     for name in ("lightning.fabric", "lightning.pytorch"):  # that all processes are there
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -57,7 +57,7 @@ def saved(trainer: Trainer) -> Path | None:
     """The newest checkpoint that this run wrote, if it is there."""
     callback: Any = trainer.checkpoint_callback
     named = getattr(callback, "_last_checkpoint_saved", "") or getattr(callback, "last_model_path", "")
-    return Path(named) if named and Path(named).is_file() else None
+    return Path(named) if named and Path(named).exists() else None
 
 
 def next_command(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> str:

@@ -169,6 +169,7 @@ class EvaluateSettings(TypedDict):
     boundaries: Sequence[Count]
     short_side: Size
     device: Text
+    devices: Size
     features: Part
     background_features: Part
     video_features: Part
@@ -191,6 +192,8 @@ class EvaluateSettings(TypedDict):
     efficiency: Annotated[float, Gt(0), Le(1)]
     measured_tflops: Positive | None
     measure_speed: bool
+    training_devices: Sequence[Size]
+    training_precisions: Sequence[Precision]
     paths: Mapping[str, Text]
     codec: Part
     text: Part

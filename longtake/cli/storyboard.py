@@ -14,6 +14,7 @@ from rich.progress import Progress
 from longtake.cli.take import Take
 from longtake.cost.sampling import TEXT_TOKENS, VideoSize
 from longtake.cost.segments import SegmentCost, segment_costs
+from longtake.parallel import Mesh, spread_storyboard
 from longtake.releases.disclosure import public_name, refuse_secrets
 from longtake.samplers.interfaces import OnStep
 from longtake.storyboard.continuation import write_continuation
@@ -61,20 +62,39 @@ def limits_of(take: Take, cfg: DictConfig) -> ModelLimits:
     )
 
 
-def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], read_frames: ReadFrames) -> Path | None:
+def make_storyboard_video(
+    cfg: DictConfig,
+    write_video: Callable[..., None],
+    read_frames: ReadFrames,
+    mesh: Mesh | None = None,
+    device: Any = None,
+) -> Path | None:
     """Writes output/000.mp4, its manifest and output/segments; with dry_run prints the plan and makes nothing.
+
+    Args:
+        cfg: of generate.py.
+        write_video: writes the file.
+        read_frames: reads given videos.
+        mesh: this process's place among several, that make each segment together; None: it is alone.
+        device: where it samples; None: a GPU if there is one.
+
+    Returns:
+        The file, None where nothing was to be made.
 
     Raises:
         ValueError: if the storyboard is wrong, before any work, naming its line.
     """
-    take = Take(cfg)
+    mesh = mesh or Mesh()
+    take = Take(cfg, device)
     limits = limits_of(take, cfg)
     if cfg.given is not None:
         file, length = Path(cfg.storyboard), cfg.num_frames
-        own = {"num_frames": length, "seed": cfg.seed, "limits": limits, "control": cfg.control_file}
-        write_continuation(file, cfg.given, cfg.prompt, **own)
+        asked = {"num_frames": length, "seed": cfg.seed, "limits": limits, "control": cfg.control_file}
+        mesh.world.agree(lambda: write_continuation(file, cfg.given, cfg.prompt, **asked))
     board = read_storyboard(Path(cfg.storyboard), limits)
     made = plan_board(board, take, limits, compression_ratio=cfg.compression_ratio)
+    canvases = [len(step.canvas.frames) for step in made.steps if step.given is None]
+    spread_storyboard(mesh, network=take.network, guidance=take.guidance, canvases=canvases or [1])
     silent = [segment.name for segment in board.segments if not segment.prompt]
     if silent:
         log.warning(f"{', '.join(silent)}: no prompt, so the null text is used")
@@ -86,9 +106,11 @@ def make_storyboard_video(cfg: DictConfig, write_video: Callable[..., None], rea
     if cfg.dry_run:
         print_plan(take, made, limits, SegmentStore(Path(cfg.output) / "segments").has)
         return None
-    with Progress() as progress:
+    with Progress(disable=mesh.world.rank > 0) as progress:
         bar = progress.add_task("denoising steps", total=None)
-        path = make_take(cfg, take, limits, made, write_video, read_frames, on_step=lambda *_: progress.advance(bar))
+        path = make_take(
+            cfg, take, limits, made, write_video, read_frames, on_step=lambda *_: progress.advance(bar), mesh=mesh
+        )
     log.info(f"{len(made.timeline)} segments in {path}")
     return path
 
@@ -124,6 +146,7 @@ def make_take(
     *,
     on_step: OnStep,
     on_segment: Callable[[PlanStep], None] | None = None,
+    mesh: Mesh | None = None,
 ) -> Path:
     """Makes what is not in output/segments yet, and writes output/000.mp4 and its manifest.
 
@@ -136,6 +159,7 @@ def make_take(
         read_frames: reads given videos.
         on_step: called after every denoising step.
         on_segment: called with each step of the plan as soon as its segment is there.
+        mesh: this process's place among several, of which the first writes; None: it is alone.
 
     Returns:
         The file.
@@ -153,9 +177,12 @@ def make_take(
         running=take.running,
     )
     reader = GivenReader(take.codec, read_frames, take.height, take.width, take.fps, take.device)
-    store = SegmentStore(Path(cfg.output) / "segments")
+    world = (mesh or Mesh()).world
+    store = SegmentStore(Path(cfg.output) / "segments", world)
     latents = make_storyboard(made, store, maker, reader, on_segment)
     path = Path(cfg.output) / "000.mp4"
+    if world.rank > 0:
+        return path
     remove_unfinished(cfg.output)
     write_video(path, take.frames(whole_take(latents).to(take.device)), fps=take.fps)
     _write_manifest(cfg, take, made, path, time.perf_counter() - began)

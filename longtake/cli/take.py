@@ -146,7 +146,7 @@ class Take:
     def fingerprint(self, *more: Any) -> str:
         """Short hash of the weights, of all that changes what they make but prompt and seed, and of `more`.
 
-        Of the network's settings, windows_per_call decides about memory alone.
+        Of the network's settings, those of windows a call decide about memory alone.
         """
         settings = copy.deepcopy({key: self.config[key] for key in ("network", "sampler", "guidance")})
         if self.matmul_precision != "highest":
@@ -156,6 +156,7 @@ class Take:
             settings["tiling"] = True
         for part in (settings["network"], settings["network"].get("window") or {}):
             part.pop("windows_per_call", None)
+            part.pop("train_windows_per_call", None)
         if self.pipeline.negative_prompt is not None:
             settings["negative_prompt"] = self.pipeline.negative_prompt
         if self.control is not None:

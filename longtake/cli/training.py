@@ -24,7 +24,7 @@ from longtake.cli import slurm
 from longtake.cli.checks import check_parts, check_sizes, refuse_ddp_sweep, refuse_sharded, refuse_untrained
 from longtake.cli.results import report, say_stopped
 from longtake.cli.resume import changed_rates, nothing_to_train, refuse_other_batch
-from longtake.compat.lightning import end_as_the_first_that_failed, end_processes, failed_process
+from longtake.compat.lightning import data_place, end_as_the_first_that_failed, end_processes, failed_process
 from longtake.cost.advice import out_of_memory
 from longtake.failures import is_out_of_memory
 from longtake.process import set_matmul_precision
@@ -38,6 +38,7 @@ from longtake.releases.checkpoints import (
     refuse_no_numbers,
 )
 from longtake.releases.reading import load_parts, load_state, read_state, state_of
+from longtake.releases.sharded import Teams, refuse_other_pieces
 from longtake.stopping import Stopped, asked, stopping_tidily
 from networks.files import claimed, remove_unfinished
 from networks.video_network import PATCH
@@ -77,11 +78,12 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> tuple[Trainer, 
     keep_curves(Path(cfg.paths.run_dir))
     loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
     probe: Trainer = instantiate(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    batch, accumulate = accumulation(cfg.global_batch_size, cfg.clips_per_device, probe.world_size)
-    log.info(
-        f"global batch {cfg.global_batch_size} = {probe.world_size} device(s) x {batch} clips "
-        f"x {accumulate} accumulated"
-    )
+    if isinstance(probe.strategy, Teams):
+        probe.strategy.check()
+    shares = data_place(probe)[1]
+    teams = "device(s)" if shares == probe.world_size else f"team(s) of {probe.world_size // shares} devices"
+    batch, accumulate = accumulation(cfg.global_batch_size, cfg.clips_per_device, shares)
+    log.info(f"global batch {cfg.global_batch_size} = {shares} {teams} x {batch} clips x {accumulate} accumulated")
     plugins = [*(instantiate(node) for node in cfg.trainer.get("plugins") or []), WholeCheckpoints()]
     if (job := slurm.environment()) is not None and not any(isinstance(each, ClusterEnvironment) for each in plugins):
         plugins.append(job)
@@ -209,6 +211,7 @@ def fit(cfg: DictConfig, run_dir: Path, resume: Path | None) -> float | None:
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
     callbacks += [Provenance(config=resolved), Recount(), Retune(changes=changes), EndOthers()]
     trainer, batch = build_trainer(cfg, callbacks)
+    refuse_other_pieces(resume, trainer.strategy)
     datamodule: LightningDataModule = instantiate(
         cfg.datamodule,
         codec=codec,

@@ -73,6 +73,12 @@ def recount(checkpoint: dict[str, Any], batches: int) -> None:
         counts.update(ready=batches, started=batches, processed=batches, completed=batches - ended)
 
 
+def data_place(trainer: Trainer) -> tuple[int, int]:
+    """Which share of the data is this process's, and how many there are: the processes of a team see the same."""
+    size = getattr(getattr(trainer, "strategy", None), "chunks", 1)
+    return trainer.global_rank // size, trainer.world_size // size
+
+
 LOST = (
     "another process of this run was ended from outside, most often by the system for want of memory: start again with "
     "fewer devices, or network.windows_per_call=1; what was finished is kept"

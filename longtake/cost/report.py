@@ -7,11 +7,13 @@ import torch
 
 from longtake.cost.codec import CodecSize
 from longtake.cost.counting import on_meta
+from longtake.cost.devices import DeviceMemory, Strategy, as_record, training_memory
 from longtake.cost.sampling import ADAM_BYTES, FULL, Payback, VideoSize, pays_from, sampling_cost
 from longtake.cost.speed import TERA, UNKNOWN, Speed, given_speed, measure_speed
 from longtake.cost.training import training_cost
 from longtake.rollouts.checks import unfit
 from longtake.rollouts.rollout import Rollout
+from longtake.settings.kinds import Precision
 from networks.codecs.rules import check_lengths
 from networks.interfaces import VideoNetwork
 
@@ -48,6 +50,8 @@ class Settings(NamedTuple):
     measured_tflops: float | None
     measure_speed: bool
     device: str
+    training_devices: Sequence[int] = ()
+    training_precisions: Sequence[Precision] = ()
 
 
 def check(settings: Settings) -> None:
@@ -65,6 +69,8 @@ def check(settings: Settings) -> None:
         raise ValueError(f"text_tokens={settings.text_tokens} must be at least 0")
     if not 0 < settings.efficiency <= 1:
         raise ValueError(f"efficiency={settings.efficiency} must lie above 0 and be at most 1: a share of peak_tflops")
+    if min(settings.training_devices, default=1) < 1:
+        raise ValueError(f"training_devices={list(settings.training_devices)} must be numbers of at least 1")
     for name in ("peak_tflops", "measured_tflops"):
         value = getattr(settings, name)
         if value is not None and value <= 0:
@@ -127,6 +133,7 @@ def predict(
         ],
         "left_out": [name for name in rollouts if name not in suited],
         "training": _training(settings, on_meta(network), video),
+        "devices": as_record(devices_of(settings, network, video)),
     }
 
 
@@ -149,7 +156,14 @@ def _rollout(
     speed: Speed,
 ) -> dict[str, Any]:
     calls = settings.num_inference_steps * settings.guidance_passes
-    cost = sampling_cost(network, rollout, video, calls_per_canvas=calls, dtype=DTYPES[settings.dtype])
+    cost = sampling_cost(
+        network,
+        rollout,
+        video,
+        calls_per_canvas=calls,
+        dtype=DTYPES[settings.dtype],
+        texts_per_canvas=settings.guidance_passes,
+    )
     total = cost.network + decode
     return {
         "step_flops": cost.step,
@@ -161,6 +175,30 @@ def _rollout(
         "seconds": None if speed.tflops is None else total / (speed.tflops * TERA),
         "mfu": speed.mfu,
     }
+
+
+def devices_of(settings: Settings, network: VideoNetwork, video: VideoSize) -> list[tuple[str, DeviceMemory]]:
+    """What each device of a training on clips of this length holds, by precision, strategy and number of devices.
+
+    Args:
+        settings: name the precisions and numbers.
+        network: on meta.
+        video: the clip.
+
+    Returns:
+        A name and the figures of each; without chunk-parallel ones where a device would have no window.
+    """
+    found: list[tuple[str, DeviceMemory]] = []
+    windows = network.num_windows(video.num_latents)
+    for precision in settings.training_precisions:
+        for devices in settings.training_devices:
+            strategies: list[Strategy] = ["ddp", "fsdp2"] if devices > 1 else ["ddp"]
+            strategies += ["chunks"] if 1 < devices <= windows else []
+            for strategy in strategies:
+                name = f"{precision}, {devices} x {strategy}" if devices > 1 else f"{precision}, one device"
+                own: dict[str, Any] = {"precision": precision, "strategy": strategy, "devices": devices}
+                found.append((name, training_memory(network, video, **own)))
+    return found
 
 
 def _payback(found: Payback, time_factor: int) -> dict[str, int]:

@@ -52,10 +52,19 @@ class VideoSize(NamedTuple):
         )
 
 
-class CanvasCost(NamedTuple):
-    """Of one canvas. step: one call of the network; memory: making what it remembers, once.
+class TextCost(NamedTuple):
+    """Of a text's keys, made once a pass of guidance. flops: of that; saved_flops: of each call; bytes: kept."""
 
-    context_tokens: that are remembered; kept_bytes: of their keys and values; frames: latent frames of the canvas.
+    flops: int
+    saved_flops: int
+    bytes: int
+
+
+class CanvasCost(NamedTuple):
+    """Of one canvas. step: one call of the network, which makes the text's keys; memory: what it remembers, once.
+
+    context_tokens: that are remembered; kept_bytes: of their keys and values; frames: latent frames of the canvas;
+    text: what is gained by making those keys once, as sampling does.
     """
 
     step: Cost
@@ -63,6 +72,7 @@ class CanvasCost(NamedTuple):
     context_tokens: int
     kept_bytes: int
     frames: int
+    text: TextCost
 
 
 class SamplingCost(NamedTuple):
@@ -109,11 +119,22 @@ class CanvasCounter:
             making, memory = self._memory(condition)
             condition = condition._replace(context=(), memory=memory)
             tokens = _tokens(memory)
-            kept = sum(x.numel() * x.element_size() for layer in memory.layers for x in layer)
+            kept = _bytes_of(memory.layers)
         time = torch.empty(1, 1 if given is None else noise.shape[2], device="meta")
         with self._counting(condition, noise, time) as counting:
             wrap(self.network)(noise, time, condition)
-        return CanvasCost(counting.cost, making, tokens, kept, noise.shape[2])
+        text = self._text(counting.cost.flops, condition, noise, time, wrap)
+        return CanvasCost(counting.cost, making, tokens, kept, noise.shape[2], text)
+
+    def _text(self, flops: int, condition: Condition, noise: Tensor, time: Tensor, wrap: Wrap) -> TextCost:
+        """What is gained by making a text's keys once; flops: of a call that makes them."""
+        with self._counting(condition) as making:
+            told = self.network.encode_text(condition)
+        if told.asked is None:
+            return TextCost(0, 0, 0)
+        with self._counting(told, noise, time) as counting:
+            wrap(self.network)(noise, time, told)
+        return TextCost(making.cost.flops, flops - counting.cost.flops, _bytes_of(told.asked.layers))
 
     def context_tokens(self, condition: Condition, context: Context) -> int:
         """Context tokens of a segment: whole tokens in a grid are rarely as many as the ratio asks for."""
@@ -154,7 +175,14 @@ class CanvasCounter:
         known = [x for x in condition if isinstance(x, Tensor)]
         if condition.memory is not None:
             known += [x for layer in condition.memory.layers for x in layer]
+        if condition.asked is not None:
+            known += [x for layer in condition.asked.layers for x in layer]
+            known += [x for told in condition.asked.tokens.values() for x in told if x is not None]
         return Counting([*self.network.parameters(), *self.network.buffers(), *known, *more], self.network)
+
+
+def _bytes_of(layers: Sequence[tuple[Tensor, Tensor]]) -> int:
+    return sum(x.numel() * x.element_size() for layer in layers for x in layer)
 
 
 def _tokens(memory: ContextCache) -> int:
@@ -174,6 +202,7 @@ def sampling_cost(
     calls_per_canvas: int,
     dtype: torch.dtype,
     without: Sequence[str] = (),
+    texts_per_canvas: int = 1,
 ) -> SamplingCost:
     """Of one video.
 
@@ -184,9 +213,10 @@ def sampling_cost(
         calls_per_canvas: inference steps times passes of guidance.
         dtype: in which the network computes.
         without: names that every condition goes without.
+        texts_per_canvas: passes of guidance, each of which asks a text of its own.
     """
     canvases = canvas_costs(part_of(network.eval(), rollout), rollout, video, dtype, without)
-    return _sum(canvases, video, calls_per_canvas)
+    return _sum(canvases, video, calls_per_canvas, texts_per_canvas)
 
 
 def canvas_costs(
@@ -243,11 +273,12 @@ def pays_from(network: VideoNetwork, video: VideoSize, dtype: torch.dtype) -> Pa
     return None
 
 
-def _sum(canvases: Sequence[CanvasCost], video: VideoSize, calls_per_canvas: int) -> SamplingCost:
+def _sum(canvases: Sequence[CanvasCost], video: VideoSize, calls_per_canvas: int, texts: int) -> SamplingCost:
     memory = sum(canvas.memory.flops for canvas in canvases)
-    total = memory + calls_per_canvas * sum(canvas.step.flops for canvas in canvases)
+    telling = sum(texts * canvas.text.flops - calls_per_canvas * canvas.text.saved_flops for canvas in canvases)
+    total = memory + telling + calls_per_canvas * sum(canvas.step.flops for canvas in canvases)
     step = max(canvas.step.flops for canvas in canvases)
-    held = max(_held(canvas, video) for canvas in canvases)
+    held = max(_held(canvas, video) + texts * canvas.text.bytes for canvas in canvases)
     return SamplingCost(step, memory, total, calls_per_canvas * len(canvases), held)
 
 

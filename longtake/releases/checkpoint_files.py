@@ -1,5 +1,6 @@
 """How a run writes a checkpoint. Whoever only reads one needs no Lightning, whose import takes seconds."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -40,4 +41,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Lightning's hook."""
-        Path(path).unlink(missing_ok=True)
+        if Path(path).is_dir():  # in pieces
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            Path(path).unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from longtake.releases.building import build
 from longtake.releases.checkpoints import CONFIG_KEY, META, last_checkpoint, read_checkpoint
 from longtake.releases.hub import PREFIX, on_disk, repository_of
 from longtake.releases.outside import PARTS, checked_config, read_config_file
+from longtake.releases.pieces import join_pieces
 from longtake.settings.check import Tree, check_groups, check_tree
 from longtake.settings.kinds import Shown
 from networks.pretrained.learnt import HASH, refuse_other_base
@@ -141,10 +142,7 @@ def state_of(checkpoint: Mapping[str, Any], where: object) -> dict[str, torch.Te
     """
     state = checkpoint.get("state_dict")
     if state is None and isinstance(where, Path) and where.is_dir():
-        raise ValueError(
-            f"{where} is a checkpoint in pieces, one of each process: join them first, by "
-            f"`python -m lightning.fabric.utilities.consolidate_checkpoint {where}`"
-        )
+        state = join_pieces(where)
     if not isinstance(state, dict) or not all(isinstance(name, str) and is_plain(x) for name, x in state.items()):
         raise ValueError(f"{where} holds no weights of a module: expected a .ckpt that train.py wrote")
     check_finite(state, where)
@@ -327,5 +325,6 @@ def weights_hash(module: nn.Module) -> str:
     """Short hash of a module's weights, for manifests."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode() + value.detach().float().cpu().numpy().tobytes())
+        digest.update(name.encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy())  # as it lies: no copy of each tensor
     return digest.hexdigest()[:12]

@@ -6,14 +6,18 @@ from torch import Tensor
 
 from longtake.rollouts.store import LatentStore
 from longtake.storyboard.schema import PlanStep
+from networks.processes import ALONE, Processes
 
 
 class SegmentStore:
     """Segments of a take; two names with one key are one segment."""
 
-    def __init__(self, folder: str | Path) -> None:
-        """folder: is made when the first segment is stored."""
+    def __init__(self, folder: str | Path, processes: Processes = ALONE) -> None:
+        """folder: is made when the first segment is stored; processes: that make it together, the first of which looks
+        what is there, and stores.
+        """
         self._store = LatentStore(folder)
+        self._processes = processes
 
     def path_of(self, step: PlanStep) -> Path:
         """Where a step's latents lie."""
@@ -25,8 +29,11 @@ class SegmentStore:
 
     def load(self, step: PlanStep) -> Tensor | None:
         """Latents 1 c f h w on the CPU, or None where there are none that can be read."""
-        return self._store.load(step.key, num_frames=step.latents, what=f"segment {step.name}")
+        return self._processes.agree(
+            lambda: self._store.load(step.key, num_frames=step.latents, what=f"segment {step.name}")
+        )
 
     def save(self, step: PlanStep, latents: Tensor) -> None:
         """latents: 1 c step.latents h w; the file bears the segment's name as metadata."""
-        self._store.save(step.key, latents, {"name": step.name, "task": step.task})
+        if self._processes.rank == 0:
+            self._store.save(step.key, latents, {"name": step.name, "task": step.task})

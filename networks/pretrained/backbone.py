@@ -3,7 +3,7 @@
 Axes: b batch, c channels, f frames, h height, w width (latents); n tokens, d width; s tokens of one frame.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -120,6 +120,7 @@ class PretrainedBackbone(UponBase, VideoNetwork):
             self.freeze_base(self.model, f"{pretrained}/{subfolder}")
         self.rope = self.make_rope(width // num_heads)
         self.step = self._step
+        self.around_block: Callable[..., Any] = _as_it_is  # otherwise where blocks lie in pieces: networks.sharding
 
     @property
     def _step(self) -> Any:
@@ -205,6 +206,11 @@ class PretrainedBackbone(UponBase, VideoNetwork):
 
     def _run(self, parts: Any, block: nn.Module, *arguments: Any) -> Any:
         """One block, whose activations are computed again in the backward pass where that is asked for."""
+        step = partial(self.step, parts, block)
         if self.checkpoint_activations and self.training:
-            return checkpoint(partial(self.step, parts, block), *arguments, use_reentrant=False)
-        return self.step(parts, block, *arguments)
+            return self.around_block(block, partial(checkpoint, step, use_reentrant=False), *arguments)
+        return self.around_block(block, step, *arguments)
+
+
+def _as_it_is(_: nn.Module, function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)

@@ -3,6 +3,7 @@
 Axes: b batch, c channels, f frames, h height, w width (latents); n tokens, d width; s tokens of one frame.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,9 +13,9 @@ from torch.nn import functional as F
 
 from networks.blocks import KeyValue, whole_groups
 from networks.control import add_frames
-from networks.interfaces import Condition, ContextTokens, TokenGrid
+from networks.interfaces import Condition, ContextTokens, TextKeys, TokenGrid
 from networks.pretrained.backbone import PretrainedBackbone
-from networks.pretrained.steps import Parts, denoise, denoise_gated, modulated, remember
+from networks.pretrained.steps import Parts, denoise, denoise_gated, modulated, remember, text_keys
 from networks.sequence import group_times, join
 
 
@@ -92,10 +93,10 @@ class CrossAttentionBackbone(PretrainedBackbone):
         if global_embedding is not None:
             embedded = embedded + global_embedding.unsqueeze(1)
         modulation = whole_groups(self._modulation(embedded), layout, tokens.shape[1])
-        text, text_mask = self._text(condition.text, condition.text_mask)
+        texts, text_mask = self._texts(condition)
         for number, block in enumerate(self.blocks):
             remembered = None if memory is None else memory.layers[number]
-            arguments = (tokens, layout, modulation, rotation, key_mask, text, text_mask, remembered, attend)
+            arguments = (tokens, layout, modulation, rotation, key_mask, texts[number], text_mask, remembered, attend)
             if self.context_gate is None:
                 tokens = self._run(self.parts, block, *arguments)
             else:
@@ -106,6 +107,21 @@ class CrossAttentionBackbone(PretrainedBackbone):
         axes = {"h": grid.rows, "w": grid.columns, "p": self.patch, "q": self.patch}
         return rearrange(video, "b (f h w) (p q c) -> b c f (h p) (w q)", **axes).to(noisy.dtype)
 
+    def encode_text(self, condition: Condition) -> Condition:
+        """As VideoNetwork's."""
+        if condition.asked is not None or len(condition.text) > 1 or torch.is_grad_enabled():
+            return condition
+        text, mask = self._text(condition.text, condition.text_mask)
+        layers = tuple(self.around_block(block, text_keys, self.parts, block, text) for block in self.blocks)
+        return condition._replace(asked=TextKeys(layers, mask))
+
+    def _texts(self, condition: Condition) -> tuple[Sequence[Tensor | KeyValue], Tensor | None]:
+        """What each block asks, and which of it."""
+        if condition.asked is not None:
+            return condition.asked.layers, condition.asked.mask
+        text, mask = self._text(condition.text, condition.text_mask)
+        return [text] * self.depth, mask
+
     def key_values(
         self, tokens: Tensor, positions: Tensor, sides: tuple[int, int] | None = None
     ) -> tuple[KeyValue, ...]:
@@ -115,6 +131,6 @@ class CrossAttentionBackbone(PretrainedBackbone):
         tokens = tokens.to(self._flowing(tokens.device))
         layers = []
         for block in self.blocks:
-            tokens, key_value = remember(self.parts, block, tokens, modulation, rotation)
+            tokens, key_value = self.around_block(block, remember, self.parts, block, tokens, modulation, rotation)
             layers.append(key_value)
         return tuple(layers)

@@ -76,13 +76,13 @@ def denoise(
     modulation: Tensor,
     rotation: Rotation,
     key_mask: Tensor | None,
-    text: Tensor,
+    text: Tensor | KeyValue,
     text_mask: Tensor | None,
     memory: KeyValue | None,
     attend: Attend | None,
 ) -> Tensor:
-    """One block; x: b n d; modulation: b g 6 d; key_mask: b n+p or None; text: b l d; text_mask: b l or None;
-    memory: of p context tokens.
+    """One block; x: b n d; modulation: b g 6 d; key_mask: b n+p or None; text: b l d, or what `text_keys` made of it;
+    text_mask: b l or None; memory: of p context tokens.
 
     As `networks.blocks.DiTBlock`: only the video's tokens ask the text.
     """
@@ -100,11 +100,24 @@ def denoise(
     return _gated(x, parts.mlp(modulated(parts.mlp_norm, x, layout, ff_shift, ff_scale)), layout, ff_gate)
 
 
-def _ask_text(parts: Parts, x: Tensor, text: Tensor, text_mask: Tensor | None, layout: Layout) -> Tensor:
+def text_keys(parts_of: PartsOf, block: Any, text: Tensor) -> KeyValue:
+    """Keys and values of a text b l d in one block, which no step and no window changes."""
+    attention = parts_of(block).text_attention
+    value = rearrange(attention.to_v(text), "b n (k d) -> b k n d", k=attention.heads)
+    key = rearrange(attention.norm_k(attention.to_k(text)), "b n (k d) -> b k n d", k=attention.heads)
+    return key.to(value.dtype), value
+
+
+def _ask_text(parts: Parts, x: Tensor, text: Tensor | KeyValue, text_mask: Tensor | None, layout: Layout) -> Tensor:
     num_video = layout.num_frames * layout.per_frame
     video = x[:, :num_video]
     asking = video if parts.text_norm is None else parts.text_norm(video.float()).to(x.dtype)
-    heads = _heads(parts.text_attention, asking, text, None)
+    attention = parts.text_attention
+    if isinstance(text, Tensor):
+        heads = _heads(attention, asking, text, None)
+    else:
+        query = rearrange(attention.norm_q(attention.to_q(asking)), "b n (k d) -> b k n d", k=attention.heads)
+        heads = (query.to(text[1].dtype), *text)
     said = _out(parts.text_attention, scaled_dot_product(*heads, of_keys(text_mask)))
     video = (video + said).to(x.dtype)
     return video if x.shape[1] == num_video else torch.cat([video, x[:, num_video:]], dim=1)
@@ -118,7 +131,7 @@ def denoise_gated(
     modulation: Tensor,
     rotation: Rotation,
     key_mask: Tensor | None,
-    text: Tensor,
+    text: Tensor | KeyValue,
     text_mask: Tensor | None,
     memory: KeyValue | None,
     attend: Attend | None,

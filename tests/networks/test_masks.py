@@ -1,12 +1,9 @@
 """No mask where nothing is masked, and nothing in a step that a device would have to be waited for."""
 
-from unittest.mock import patch
-
 import pytest
 import torch
-from builders import context, example, tiny_dit, tiny_lovic, tiny_vin
+from builders import context, example, masked_calls, tiny_dit, tiny_lovic, tiny_vin
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from torch.nn import functional as F
 
 from networks.interfaces import Context, VideoBatch
 
@@ -43,20 +40,6 @@ def on_meta(value):
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(on_meta(each) for each in value))
     return tuple(on_meta(each) for each in value) if isinstance(value, tuple) else value
-
-
-def masked_calls(run) -> tuple[int, int]:
-    """How many calls of attention have a mask, and how many there are."""
-    found = []
-    attend = F.scaled_dot_product_attention
-
-    def counting(query, key, value, attn_mask=None, **more):
-        found.append(attn_mask is not None)
-        return attend(query, key, value, attn_mask=attn_mask, **more)
-
-    with patch.object(F, "scaled_dot_product_attention", counting):
-        run()
-    return sum(found), len(found)
 
 
 def training_step(network, noisy, time, condition):

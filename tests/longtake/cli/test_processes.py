@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +15,11 @@ import torch.distributed as dist
 from composing import ROOT, composed
 from torch import multiprocessing
 
+from longtake.cli import evaluate
 from longtake.cli.manifests import Manifest
 from longtake.cli.processes import Started, processes_of
 from longtake.cli.take import make_videos
-from longtake.parallel import make_mesh
+from longtake.parallel import Mesh, make_mesh
 from longtake.video import write_video
 
 VIN = ROOT / "weights" / "vin_freedoom_64"
@@ -148,3 +150,49 @@ def test_what_all_processes_would_refuse_is_said_once(tmp_path):
     assert said.count("error:") == 1
     assert "parallel.chunks=2 leaves processes of a video without work" in said
     assert process.returncode == 2
+
+
+def scored(rank, world, folder, videos, clips):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    read, files = evaluate.read_clip, []
+    evaluate.read_clip = lambda path, **size: files.append(path.name) or read(path, **size)
+    evaluate._score_folder(score_settings(videos, clips, Path(folder) / "several"), make_mesh(), "cpu")
+    Path(folder, f"{rank}.json").write_text(json.dumps(files))
+    dist.destroy_process_group()
+
+
+def score_settings(videos, reference, output):
+    kept = {"temporal_flicker", "frechet_frames", "psnr"}
+    cfg = composed("evaluate", f"videos={videos}", f"output={output}", f"reference={reference}")
+    cfg.metrics = {name: metric for name, metric in cfg.metrics.items() if name in kept}
+    assert cfg.metrics
+    return cfg
+
+
+@pytest.mark.slow
+def test_a_folder_is_scored_by_several_processes_as_by_one(videos, tmp_path, capsys):
+    clips = tmp_path / "clips"
+    shutil.copytree(videos, clips)
+    (clips / "broken.mp4").write_bytes(b"no video")
+    torch.set_num_threads(1)
+    evaluate._score_folder(score_settings(clips, videos, tmp_path / "alone"), Mesh(), "cpu")
+    multiprocessing.start_processes(
+        scored, args=(2, str(tmp_path), str(clips), str(videos)), nprocs=2, start_method="fork"
+    )
+    read = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    assert all(read)
+    for name in ("report.json", "report.csv", "report.html"):
+        one, several = ((tmp_path / folder / name).read_text() for folder in ("alone", "several"))
+        assert several.replace(str(tmp_path / "several"), str(tmp_path / "alone")) == one, name
+
+
+@pytest.mark.slow
+def test_evaluate_starts_its_processes(videos, tmp_path):
+    command = [sys.executable, "evaluate.py", f"videos={videos}", f"output={tmp_path}", "devices=2"]
+    slow = ("motion_smoothness", "motion_magnitude", "dynamic_degree", "mawe", "subject_consistency")
+    changes = [f"~metrics.{name}" for name in slow]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *changes], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("6 videos scored") == 1

@@ -44,7 +44,8 @@ def sampled(overrides, rollout, frames):
     module.objective = Objective(path=LinearPath(), prediction=FlowPrediction(), times=Uniform(), weight=NoWeight())
     noise, _, condition = example(frames)
     guidance = ClassifierFreeGuidance(scale=2.0)
-    cost = sampling_cost(on_meta(network), rollouts[rollout], video_of(frames), calls_per_canvas=4, dtype=torch.float32)
+    calls = {"calls_per_canvas": 4, "texts_per_canvas": 2}
+    cost = sampling_cost(on_meta(network), rollouts[rollout], video_of(frames), dtype=torch.float32, **calls)
     known = [*network.parameters(), *network.buffers(), *(x for x in condition if torch.is_tensor(x))]
     return lambda: generate(module, noise, condition, rollout=rollouts[rollout], guidance=guidance), known, cost
 

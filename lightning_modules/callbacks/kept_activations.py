@@ -1,0 +1,17 @@
+"""Memory against arithmetic in training: which activations of the blocks are kept."""
+
+from lightning import Callback, LightningModule, Trainer
+
+from networks.checkpointing import Kept, keep_activations
+
+
+class KeptActivations(Callback):
+    """Sets it for all blocks of the network alike, whatever backbone.checkpoint_activations says."""
+
+    def __init__(self, *, kept: Kept) -> None:
+        """kept: as in networks.checkpointing."""
+        self.kept: Kept = kept
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lightning's hook."""
+        keep_activations(pl_module, self.kept)

@@ -1,0 +1,97 @@
+"""What each device of a training holds, by precision, strategy and number of devices."""
+
+import pytest
+import torch
+from counted import built, configured, video_of
+
+from longtake.cli.evaluate import predict_cost, show_cost
+from longtake.cost.counting import on_meta
+from longtake.cost.devices import training_memory
+from longtake.cost.sampling import ADAM_BYTES
+from longtake.cost.training import training_cost
+
+VIDEO = video_of(41)  # five windows of VIN
+
+
+@pytest.fixture(scope="module")
+def network():
+    return on_meta(built("network=vin", "network.chunk_frames=9")[0]).requires_grad_(True)
+
+
+def of(network, **changes):
+    settings = {"precision": "32-true", "strategy": "ddp", "devices": 1, "average": False, **changes}
+    return training_memory(network, VIDEO, **settings)
+
+
+def test_one_device_holds_what_a_training_step_does(network):
+    found = of(network)
+    weights = sum(p.numel() for p in network.parameters())
+    assert found.weights + found.gradients + found.optimizer == ADAM_BYTES * weights
+    assert found.activations == training_cost(on_meta(network), VIDEO, torch.float32).bytes
+    assert (found.average, found.exchanged, found.casts) == (0, 0, 0)
+    assert of(network, average=True).average == found.weights
+    assert of(network, average=True).host == 2 * found.weights
+
+
+def test_precisions_change_what_they_say(network):
+    full, mixed, half = (of(network, precision=each) for each in ("32-true", "bf16-mixed", "bf16-true"))
+    assert mixed.weights == full.weights == 2 * half.weights
+    assert mixed.casts == full.weights // 2
+    assert half.optimizer * 2 == full.optimizer
+    assert mixed.activations < full.activations
+    assert half.activations < mixed.activations
+
+
+def test_pieces_are_shares_and_copies_are_whole(network):
+    alone = of(network, average=True)
+    for devices in (2, 8):
+        copies = of(network, devices=devices, average=True)
+        pieces = of(network, devices=devices, average=True, strategy="fsdp2")
+        assert copies[:4] == alone[:4]
+        assert copies.exchanged == alone.gradients
+        for name in ("weights", "gradients", "optimizer", "average"):
+            assert getattr(pieces, name) == -(-getattr(alone, name) // devices)
+        assert pieces.activations == alone.activations
+        assert 0 < pieces.exchanged < alone.weights + alone.gradients + 2 * alone.weights
+    two = of(network, devices=8, average=True, strategy="fsdp2", replicas=4)
+    assert two.weights == of(network, devices=2, average=True, strategy="fsdp2").weights
+
+
+def test_windows_that_are_shared_out_hold_less(network):
+    alone = of(network)
+    shares = [of(network, devices=devices, strategy="chunks").activations for devices in (2, 3, 5)]
+    assert alone.activations > shares[0] > shares[1] > shares[2]
+    # Three of five windows, two, and one; all beside an interface that each has.
+    assert shares[1] < 0.65 * alone.activations
+    assert of(network).activations == alone.activations  # nothing is left changed
+
+
+def test_frozen_weights_have_no_gradients(network):
+    frozen = on_meta(network)
+    frozen.backbone.requires_grad_(False)
+    learnt = sum(p.numel() for p in frozen.parameters() if p.requires_grad)
+    assert of(frozen).gradients == 4 * learnt < of(network).gradients
+    assert of(frozen).weights == of(network).weights
+
+
+def test_what_does_not_divide_is_refused(network):
+    with pytest.raises(ValueError, match="replicas=3 does not divide 8 devices"):
+        of(network, devices=8, strategy="fsdp2", replicas=3)
+    with pytest.raises(ValueError, match="chunks=7 leaves processes without a window"):
+        of(network, devices=7, strategy="chunks")
+    with pytest.raises(ValueError, match="strategy=dp is unknown: use ddp, fsdp2, chunks"):
+        of(network, strategy="dp")
+
+
+def test_the_program_tells_each(capsys, tmp_path):
+    own = ("network=vin", "training_devices=[1,2]", "training_precisions=[32-true,bf16-mixed]", "measure_speed=false")
+    record = predict_cost(configured(*own, "num_frames=257"))
+    names = [each["training"] for each in record["devices"]]
+    assert names[:3] == ["32-true, one device", "32-true, 2 x ddp", "32-true, 2 x fsdp2"]
+    assert "bf16-mixed, 2 x chunks" in names
+    assert len(names) == 8
+    show_cost(record, tmp_path)
+    said = capsys.readouterr().out
+    assert "Predicted memory of a training" in said
+    assert "2 x fsdp2" in said
+    assert (tmp_path / "cost.json").is_file()
