@@ -4,8 +4,8 @@
     python benchmarks/pretrained_cost.py --families wan_1_3b ltx
 
 Prints tables and writes pretrained_cost.json, .csv and .md to benchmarks/results. Nothing is timed: every figure is of
-tensors on the device meta. Blocks of a kind cost alike, so that a model of one block of each kind and models with one more are
-counted, and the rest follows exactly (`Depths`); so do windows of VIN, whose first one is counted, and one more.
+tensors on the device meta. Blocks of a kind cost alike, so that a model of one block of each kind and models with one
+more are counted, and the rest follows exactly (`Depths`); so do windows of VIN, whose first is counted, and one more.
 """
 
 import argparse
