@@ -3,9 +3,9 @@
     python benchmarks/pretrained_cost.py                 all families, a few minutes on a CPU, no download
     python benchmarks/pretrained_cost.py --families wan_1_3b ltx
 
-Prints tables and writes benchmarks/results/pretrained_cost.json and .csv. Nothing is timed: every figure is of tensors
-on the device meta. Blocks of a kind cost alike, so that a model of one block of each kind and models with one more are
-counted, and the rest follows exactly (`Depths`); so do windows of VIN, whose first one is counted, and one more.
+Prints tables and writes pretrained_cost.json, .csv and .md to benchmarks/results. Nothing is timed: every figure is of
+tensors on the device meta. Blocks of a kind cost alike, so that a model of one block of each kind and models with one
+more are counted, and the rest follows exactly (`Depths`); so do windows of VIN, whose first is counted, and one more.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from rich.console import Console
 
-from benchmarks.report import Sheet, show
+from benchmarks.report import Sheet, markdown, show
 from longtake.cost.counting import Counting
 from longtake.cost.sampling import ADAM_BYTES, FULL, CanvasCounter, VideoSize
 from longtake.cost.training import training_cost
@@ -306,6 +306,8 @@ def record_of(name: str, size: str) -> dict[str, Any]:
         held = full[f"bytes_{latents}"] + canvases(latents)
         rows.append({**asked, "method": "full", "step": flops, "video": calls * flops, "peak": weights + held})
         for (chunk, overlap), found in chunked.items():
+            if latents < chunk:
+                continue  # one window, which is full attention
             windows = -(-latents // chunk)
             flops = found[f"read_flops_{latents}"] + found["opening"] + (windows - 1) * found["window"]
             held = max(found["window_bytes"], found[f"read_bytes_{latents}"]) + canvases(latents)
@@ -347,19 +349,23 @@ def training_peak(found: Counts) -> float:
     return 2 * found["parameters"] + (ADAM_BYTES + FULL) * found["learning"] + found["training_bytes"]
 
 
+METHODS = ("full", *(f"vin {chunk}+{overlap}" for chunk, overlap in CHUNKS), "lovic")
+
+
+def _cells(record: Mapping[str, Any], seconds: int) -> list[str]:
+    """Latents, FLOPs of full attention, shares of it and GiB of all methods; a dash where one is none of its own."""
+    here = {row["method"]: row for row in record["rows"] if row["seconds"] == seconds}
+    full = here["full"]
+    cells = [str(seconds), str(full["latents"]), f"{full['step'] / TERA:,.0f}"]
+    cells += [f"{here[name]['video'] / full['video']:.2f}" if name in here else "–" for name in METHODS[1:]]
+    return cells + [f"{here[name]['peak'] / GIB:.0f}" if name in here else "–" for name in METHODS]
+
+
 def sheet_of(record: Mapping[str, Any]) -> Sheet:
     """One family at one size as a table: ratios to full attention, since they are what a choice turns on."""
-    methods = list(dict.fromkeys(row["method"] for row in record["rows"]))
-    rows = []
-    for seconds in SECONDS:
-        here = {row["method"]: row for row in record["rows"] if row["seconds"] == seconds}
-        full = here["full"]["video"]
-        cells = [str(seconds), str(here["full"]["latents"]), f"{here['full']['step'] / TERA:,.0f}"]
-        cells += [f"{here[method]['video'] / full:.2f}" for method in methods[1:]]
-        cells += [f"{here[method]['peak'] / GIB:.1f}" for method in methods]
-        rows.append(cells)
-    heads = ["s", "latents", "full, TFLOP a step", *(f"{method} / full" for method in methods[1:])]
-    heads += [f"{method}, GiB" for method in methods]
+    rows = [_cells(record, seconds) for seconds in SECONDS]
+    heads = ["s", "latents", "full, TFLOP a step", *(f"{method} / full" for method in METHODS[1:])]
+    heads += [f"{method}, GiB" for method in METHODS]
     trained = "; ".join(
         f"VIN {each['chunk']}+{each['overlap']} of {each['latents']} latents {each['peak'] / GIB:.1f} GiB, of which "
         f"{each['activations'] / GIB:.1f} activations"
@@ -367,6 +373,48 @@ def sheet_of(record: Mapping[str, Any]) -> Sheet:
     )
     title = f"{record['family']} at {record['size']}: {record['parameters'] / 1e9:.2f} billion weights"
     return Sheet(title, [f"training: {trained}"], heads, rows)
+
+
+SHOWN = (5, 20, 120)
+"""Seconds that the summary has; the others are in the files."""
+
+
+def summary_of(records: list[dict[str, Any]], size: str) -> Sheet:
+    """All families at one size."""
+    rows = []
+    for record in (each for each in records if each["size"] == size):
+        rows += [[record["family"], *_cells(record, seconds)] for seconds in SHOWN]
+    names = [f"VIN {chunk}+{overlap}" for chunk, overlap in CHUNKS] + ["LoViC"]
+    heads = ["family", "s", "latents", "full, TFLOP a step", *(f"{name} / full" for name in names)]
+    note = (
+        "FLOPs of a video as shares of full attention's; GiB: weights and activations at the fullest moment of "
+        "sampling, without text encoder and codec."
+    )
+    return Sheet(f"Sampling at {size}", [note], [*heads, "full, GiB", *(f"{name}, GiB" for name in names)], rows)
+
+
+def training_of(records: list[dict[str, Any]]) -> Sheet:
+    """What the training of VIN on a clip takes."""
+    rows = [
+        [
+            record["family"],
+            record["size"],
+            f"{each['chunk']}+{each['overlap']}",
+            str(each["latents"]),
+            f"{each['parameters'] / 1e6:,.0f}",
+            f"{each['learning'] / 1e6:,.0f}",
+            f"{each['activations'] / GIB:.1f}",
+            f"{each['peak'] / GIB:.1f}",
+        ]
+        for record in records
+        for each in record["training"]
+    ]
+    note = (
+        "Millions of parameters, and of those that learn; GiB of activations with blocks computed again, and with "
+        "weights, gradients, Adam and average. Latents and texts are cached: no encoder is on the device."
+    )
+    heads = ["family", "size", "VIN", "latents of a clip", "parameters", "that learn", "activations", "in all"]
+    return Sheet(f"Training of {TRAINED} chunks", [note], heads, rows)
 
 
 def main() -> None:
@@ -386,7 +434,10 @@ def main() -> None:
 
 
 def write(folder: Path, records: list[dict[str, Any]]) -> None:
-    """Writes pretrained_cost.json and .csv."""
+    """Writes pretrained_cost.json, .csv and .md."""
+    sheets = [summary_of(records, size) for size in SIZES] + [training_of(records)]
+    with whole(folder / "pretrained_cost.md") as part:
+        part.write_text("\n\n".join(markdown(sheet) for sheet in sheets if sheet.rows))
     settings = {"dtype": "bfloat16", "steps": STEPS, "text_tokens": TEXT_TOKENS, "segment": SEGMENT, "ratio": RATIO}
     with whole(folder / "pretrained_cost.json") as part:
         part.write_text(json.dumps({"settings": settings, "records": records}, indent=1) + "\n")

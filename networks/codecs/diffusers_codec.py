@@ -119,8 +119,8 @@ class DiffusersCodec(nn.Module):
     def encode_stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield the latents of a long video as its pieces come, in memory that does not grow with its length.
 
-        Wan's encoder carries what it needs of the past along, so that this equals `encode`. LTX-Video's and
-        HunyuanVideo's cannot: they encode every piece behind up to 64 frames of the past, whose latents are dropped,
+        Wan's encoder carries what it needs of the past along, so that this equals `encode`. LTX-Video's, HunyuanVideo's
+        and CogVideoX's cannot: they encode every piece behind up to 64 frames of the past, whose latents are dropped,
         and so does Wan's with tiling.
 
         Args:
