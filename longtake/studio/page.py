@@ -252,7 +252,7 @@ def _card(place: int, card: Card, alert: str, studio: Studio) -> tuple[gr.HTML, 
             )
             shot = gr.Textbox(card.shot, label="Shot", placeholder="as before", min_width=80, **LINE)
             ratio = gr.Textbox(
-                _text(card.compression_ratio), label="Ratio", placeholder="as trained", min_width=80, max_lines=1
+                _text(card.compression_ratio), label="Ratio", placeholder="trained", min_width=80, max_lines=1
             )
             seed = gr.Textbox(_text(card.seed), label="Seed", min_width=125, scale=2, **LINE)
         with gr.Accordion("Place and memory", open=False, visible=has_memory), gr.Row():
