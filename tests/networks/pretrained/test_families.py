@@ -307,6 +307,7 @@ def test_wrong_settings_are_said_in_a_sentence(family):
 
 def test_what_is_no_whole_folder_of_the_family_is_refused_before_weights_are_read(family, tmp_path, monkeypatch):
     kind = type(family.backbone_of(family.folder()).model)
+    other = next(each for each in FAMILIES.values() if each.target != family.target)
     family.transformer().save_pretrained(tmp_path / "pieces" / "transformer", max_shard_size="20kB")
     pieces = sorted((tmp_path / "pieces" / "transformer").glob("*.safetensors"))
     assert len(pieces) > 1
@@ -315,7 +316,6 @@ def test_what_is_no_whole_folder_of_the_family_is_refused_before_weights_are_rea
     def never(*_, **__):
         pytest.fail("the weights are read")  # no Exception, which loading would tell
 
-    other = next(each for each in FAMILIES.values() if each.target != family.target)
     monkeypatch.setattr(kind, "from_pretrained", never)
     pieces[1].unlink()
     with pytest.raises(WrongFileError, match=f"{pieces[1].name} is missing, a piece of the weights"):
