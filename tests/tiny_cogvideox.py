@@ -53,7 +53,7 @@ def tiny_cogvideox(kind="5b") -> Path:
 def _frame_patch(folder) -> int:
     """Of the model that lies there; 1 where none does."""
     path = Path(folder) / "transformer" / "config.json"
-    return (json.loads(path.read_text())["patch_size_t"] or 1) if path.is_file() else 1
+    return (json.loads(path.read_text()).get("patch_size_t") or 1) if path.is_file() else 1
 
 
 def settings_of(folder, **changes):

@@ -1,11 +1,12 @@
 """Checkpoints in pieces, one of each process: a folder that is whole or not there."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
 from torch.distributed.checkpoint.state_dict import (
     get_model_state_dict,
     get_optimizer_state_dict,
@@ -83,7 +84,7 @@ class _BothWeights(ModelParallelStrategy):
         for key in (AVERAGE, TRAINED):
             if holds(path, key):
                 # Where there is an average, what it has is read into memory of its own.
-                state = {name: torch.empty_like(value) for name, value in own.items()}
+                state = {name: torch.empty_like(cast(Tensor, value)) for name, value in own.items()}
                 load({key: state}, checkpoint_id=path, planner=PlainPieces())
                 checkpoint[key] = state
         self.model.load_state_dict(checkpoint[TRAINED if TRAINED in checkpoint else AVERAGE])

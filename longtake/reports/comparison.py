@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from longtake.reports.beside import Beside
 from longtake.reports.intervals import interval
@@ -111,21 +111,24 @@ def compare(cards: Mapping[str, ReportCard], files: Mapping[str, Mapping[str, Be
                 means[metric][name] = found
         for name in others:
             pairs = {
-                file: float(scores[name][file][metric]) - float(scores[first][file][metric])  # type: ignore[arg-type]
+                file: theirs - ours
                 for file in paired[name]
-                if _is_score(scores[name][file][metric]) and _is_score(scores[first][file][metric])
+                if _is_score(theirs := scores[name][file][metric]) and _is_score(ours := scores[first][file][metric])
             }
             if found := _estimate(pairs, prompts[first]):
                 differences[metric][name] = found
     return Comparison(cards, means, differences, _notes(cards, scores, prompts, paired))
 
 
-def _is_score(value: object) -> bool:
+def _is_score(value: object) -> TypeGuard[float]:
     return isinstance(value, float) and math.isfinite(value)
 
 
 def _pairs(
-    one: Mapping[str, object], other: Mapping[str, object], prompts: Mapping[str, str | None], theirs: Mapping
+    one: Mapping[str, object],
+    other: Mapping[str, object],
+    prompts: Mapping[str, str | None],
+    theirs: Mapping[str, str | None],
 ) -> list[str]:
     """Files that both folders have, unless they say that they show different prompts."""
     return [
@@ -141,8 +144,8 @@ def _estimate(values: Mapping[str, float], prompts: Mapping[str, str | None]) ->
     groups = [prompts.get(file) or file for file in values]
     mean, low, high = interval(list(values.values()), groups)
     count = len(set(groups))
-    ends = (low, high) if count > 1 else (None, None)
-    return Estimate(mean, *ends, len(values), count)
+    known = count > 1
+    return Estimate(mean, low if known else None, high if known else None, len(values), count)
 
 
 def _notes(

@@ -132,6 +132,12 @@ class PretrainedBackbone(UponBase, VideoNetwork):
         """Itself."""
         return self
 
+    def key_values(
+        self, tokens: Tensor, positions: Tensor, sides: tuple[int, int] | None = None
+    ) -> tuple[tuple[Tensor, Tensor], ...]:
+        """See Backbone."""
+        raise NotImplementedError
+
     def make_rope(self, head_width: int) -> nn.Module:
         """What turns positions into rotations of heads of this width."""
         raise NotImplementedError

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from networks.control import FrameControl
 from networks.interfaces import Backbone, Condition, ContextTokens, VideoNetwork
 from networks.pretrained.backbone import ContextAttention
 from networks.pretrained.wan import WanBackbone
@@ -95,7 +96,7 @@ class WanExperts(VideoNetwork):
         (self.low if trained == "high" else self.high).requires_grad_(False)
         self.width, self.depth, self.num_heads, self.patch = width, self.high.depth, num_heads, patch
         self.text_features = text_features
-        self.control = None
+        self.control: FrameControl | None = None
 
     @property
     def backbone(self) -> Backbone:

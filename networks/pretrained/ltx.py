@@ -155,8 +155,8 @@ class LtxBackbone(CrossAttentionBackbone):
 
     def make_rope(self, head_width: int) -> LtxRope:
         """LTX-Video's, over the width of all heads."""
-        sides = {"latent_fps": self.latent_fps, "space_factor": self.space_factor * self.patch}
-        return LtxRope(width=self.width, num_heads=self.num_heads, **sides)
+        side = self.space_factor * self.patch
+        return LtxRope(width=self.width, num_heads=self.num_heads, latent_fps=self.latent_fps, space_factor=side)
 
     @property
     def blocks(self) -> Iterable[nn.Module]:
