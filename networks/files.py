@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import time
 import uuid
 import zlib
@@ -44,7 +45,11 @@ def whole(path: str | Path, *, within: Path | None = None) -> Iterator[Path]:
     path = Path(path)
     part = unfinished_name(path if within is None else within / path.name)
     try:
+        part.touch()
+        rights = stat.S_IMODE(part.stat().st_mode)  # those that the umask leaves: safetensors gives its owner alone any
+        part.unlink()
         yield part
+        part.chmod(rights)
         with part.open("rb+") as file:  # a disk, a quota or a server may refuse what it took before
             os.fsync(file.fileno())
         os.replace(part, path)
