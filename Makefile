@@ -1,5 +1,5 @@
 # The same commands as .ci/run, one by one, in the environment that is active.
-.PHONY: help setup lint format type test quick results docs lowest lock audit
+.PHONY: help setup lint format type test quick results docs lowest lock audit secrets
 
 export OMP_WAIT_POLICY = PASSIVE
 
@@ -44,3 +44,6 @@ lock:  ## write requirements.lock: the versions that the newest release of each 
 
 audit:  ## look for known holes in the locked versions
 	pip-audit --requirement requirements.lock --disable-pip
+
+secrets:  ## list what looks like a secret in the files that git knows: only made-up ones of tests, and hashes; needs detect-secrets
+	detect-secrets scan
