@@ -60,9 +60,18 @@ class TextKeys(NamedTuple):
     tokens: Mapping[str, tuple[Tensor, Tensor | None]] = {}
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "TextKeys":
-        """The same with every tensor of the blocks replaced; who reads the rest reads it unfolded."""
+        """The same with every tensor replaced."""
         mask = None if self.mask is None else function(self.mask)
-        return TextKeys(tuple((function(key), function(value)) for key, value in self.layers), mask, self.tokens)
+        tokens = {
+            name: (function(read), None if known is None else function(known))
+            for name, (read, known) in self.tokens.items()
+        }
+        return TextKeys(tuple((function(key), function(value)) for key, value in self.layers), mask, tokens)
+
+    @property
+    def of_blocks(self) -> "TextKeys":
+        """What the blocks read, alone."""
+        return self._replace(tokens={})
 
 
 class TokenGrid(NamedTuple):

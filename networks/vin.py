@@ -207,6 +207,8 @@ class VideoInterfaceNetwork(VideoNetwork):
 
     def _denoise_chunks(self, noisy: Tensor, time: Tensor, condition: Condition, tokens: Tensor | None) -> Tensor:
         local_frames = self.train_local_frames if self.training else self.local_frames
+        if condition.asked is not None:  # the interface has read: no window needs a copy of what it was told
+            condition = condition._replace(asked=condition.asked.of_blocks)
         canvas = torch.zeros_like(noisy, dtype=torch.float32)
         processes = self.training_processes if self.training else self.processes
         plan = plan_windows(noisy.shape[2], self.chunk_frames, local_frames, noisy.device)

@@ -21,6 +21,7 @@ MAY_IMPORT = {
             "datamodules",
             "longtake.video",
             "longtake.control",
+            "longtake.compat",
             "networks.control",
             "networks.interfaces",
             "networks.codecs.rules",

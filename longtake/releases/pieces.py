@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
@@ -42,8 +43,29 @@ def join_pieces(path: Path) -> dict[str, Tensor]:
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that this is one process
-        load({key: found}, checkpoint_id=path, planner=PlainPieces(), no_dist=True)
+        read_pieces({key: found}, path, no_dist=True)
     return found
+
+
+def read_pieces(state: dict[str, Any], path: Path, *, no_dist: bool = False) -> None:
+    """Reads what a checkpoint in pieces holds under the keys of `state`, in place; no code of it runs.
+
+    Args:
+        state: tensors to be filled, and values to be replaced.
+        path: the checkpoint's folder.
+        no_dist: whether this process reads it alone.
+
+    Raises:
+        ValueError: if it cannot be read.
+    """
+    try:
+        load(state, checkpoint_id=path, planner=PlainPieces(), no_dist=no_dist)
+    except CheckpointException as error:  # which is no Exception
+        found = next(iter(error.failures.values()), None)
+        reason = "" if found is None else " ".join(str(found[0]).split())[:200]
+        raise ValueError(
+            f"{path}, a checkpoint in pieces, cannot be read ({reason}): take another, such as an earlier step_*.ckpt"
+        ) from error
 
 
 def holds(path: Path, key: str) -> bool:

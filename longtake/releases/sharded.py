@@ -12,13 +12,12 @@ from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
-from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from longtake.failures import no_room
 from longtake.parallel import make_mesh
 from longtake.releases.checkpoints import META
-from longtake.releases.pieces import AVERAGE, TRAINED, PlainPieces, holds
+from longtake.releases.pieces import AVERAGE, TRAINED, holds, read_pieces
 from networks.files import is_full_disk, replace_folder, unfinished_name
 from networks.ranges import Size
 from networks.sharding import Gathered, run_whole, shard
@@ -85,13 +84,13 @@ class _BothWeights(ModelParallelStrategy):
             if holds(path, key):
                 # Where there is an average, what it has is read into memory of its own.
                 state = {name: torch.empty_like(cast(Tensor, value)) for name, value in own.items()}
-                load({key: state}, checkpoint_id=path, planner=PlainPieces())
+                read_pieces({key: state}, path)
                 checkpoint[key] = state
         self.model.load_state_dict(checkpoint[TRAINED if TRAINED in checkpoint else AVERAGE])
         for number, optimizer in enumerate(self.optimizers):
             key = f"optimizer_{number}"
             moments = {key: get_optimizer_state_dict(self.model, optimizer)}
-            load(moments, checkpoint_id=path, planner=PlainPieces())
+            read_pieces(moments, path)
             set_optimizer_state_dict(self.model, optimizer, optim_state_dict=moments[key])
         return checkpoint
 
