@@ -320,7 +320,7 @@ class VideoDataModule(LightningDataModule):
                 f"{len(chosen)} clips of the split {split!r} cannot be shared out over {trainer.world_size} processes; "
                 "use fewer processes, more videos, or a higher datamodule.num_validation_clips"
             )
-        if trainer is not None and getattr(trainer.strategy, "in_step", False):  # as many for each
+        if trainer is not None and getattr(getattr(trainer, "strategy", None), "in_step", False):  # as many for each
             chosen = chosen[: len(chosen) // trainer.world_size * trainer.world_size]
         mine = chosen[trainer.global_rank :: trainer.world_size] if trainer is not None else chosen
         groups = [mine[i : i + self.batch_size] for i in range(0, len(mine), self.batch_size)]

@@ -17,6 +17,7 @@ from longtake.reports.plots import plot_named
 from longtake.reports.sheets import Picture, Row, contact_sheet, spread, write_picture
 from networks.files import write_text
 from networks.ranges import Size, Text
+from networks.sharding import is_sharded
 
 log = logging.getLogger("longtake")
 
@@ -68,7 +69,7 @@ class Pictures(Callback):
         first = batch_idx == 0 and dataloader_idx == 0
         if not trainer.is_global_zero or trainer.sanity_checking or not (due and first):
             return
-        if not isinstance(pl_module, HasPreview):
+        if not isinstance(pl_module, HasPreview) or is_sharded(pl_module):  # pieces alone show nothing
             return
         with torch.no_grad(), torch.random.fork_rng(devices=[]):  # training draws what it would have drawn
             rows = pl_module.preview(batch)

@@ -331,12 +331,13 @@ def predict_cost(cfg: DictConfig) -> dict[str, Any]:
     """
     import torch
 
+    from longtake.cli.composed import plain
     from longtake.cost.codec import codec_size
     from longtake.cost.report import Settings, check, predict
     from networks.interfaces import VideoNetwork
 
     parts = priced_parts(cfg)
-    settings = Settings(**{key: cfg[key] for key in Settings._fields})
+    settings = Settings(**{key: plain(cfg[key]) for key in Settings._fields})
     check(settings)
     codec = codec_size(parts["codec"])
     with torch.device("meta"):

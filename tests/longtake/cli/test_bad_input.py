@@ -69,8 +69,8 @@ def test_a_group_that_is_not_chosen_has_no_settings():
     with pytest.raises(HydraException) as caught:
         composed("generate", "sampler.num_inference_steps=2")
     assert said(caught.value) == (
-        "sampler has no settings here, since none is chosen: add sampler=…, one of ddim, dpmpp, euler, heun, "
-        "pretrained, unipc"
+        "sampler has no settings here, since none is chosen: add sampler=…, one of cogvideox, ddim, dpmpp, euler, "
+        "heun, hunyuan, pretrained, unipc"
     )
 
 

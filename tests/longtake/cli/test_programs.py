@@ -84,7 +84,8 @@ def test_the_benchmarks_that_are_named_exist_and_know_their_options(command):
     for argument in arguments:
         name = argument.partition("=")[0]
         if argument.startswith("--"):
-            assert f'"{name}"' in sources, argument
+            stored = name.removeprefix("--").replace("-", "_")  # where options are made of a table
+            assert f'"{name}"' in sources or f'"{stored}"' in sources, argument
         elif "=" in argument:
             assert re.search(rf"\b{re.escape(name.split('.')[0])}\b", sources), argument
 
