@@ -396,19 +396,23 @@ def show_cost(record: dict[str, Any], output: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from longtake.cost.report import table_of
+    from longtake.cost.report import devices_table, table_of
 
     heads, rows, notes = table_of(record)
     console = Console()
-    table = Table(title="Predicted cost of one video")
-    table.add_column(heads[0], no_wrap=True)
-    for head in heads[1:]:
-        table.add_column(head, justify="right")
-    for row in rows:
-        table.add_row(*row)
-    # Where the lines are too short for it, as off a terminal, the table has its full width: numbers are never cut.
-    width = console.measure(table, options=console.options.update(width=1000)).maximum
-    Console(width=max(width, console.width)).print(table)
+    tables = [("Predicted cost of one video", heads, rows)]
+    if record["devices"]:
+        tables.append(("Predicted memory of a training", *devices_table(record)))
+    for title, names, lines in tables:
+        table = Table(title=title)
+        table.add_column(names[0], no_wrap=True)
+        for name in names[1:]:
+            table.add_column(name, justify="right")
+        for line in lines:
+            table.add_row(*line)
+        # Where the lines are too short for it, as off a terminal, the table has its full width: numbers are never cut.
+        width = console.measure(table, options=console.options.update(width=1000)).maximum
+        Console(width=max(width, console.width)).print(table)
     for note in notes:
         console.print(note, markup=False, highlight=False)
     if output is not None:

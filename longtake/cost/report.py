@@ -223,6 +223,22 @@ def _training(settings: Settings, network: VideoNetwork, video: VideoSize) -> di
     }
 
 
+def devices_table(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """What each device of a training holds, for the terminal.
+
+    Args:
+        record: as `predict` gives it.
+
+    Returns:
+        Heads of the columns, and a row for each precision, strategy and number of devices; none where none is asked.
+    """
+    parts = ("weights", "gradients", "optimizer", "average", "exchanged", "casts", "activations", "device", "host")
+    found = record["devices"]
+    unit = _unit([each[part] for each in found for part in parts if each[part]], BYTE_UNITS)
+    rows = [[each["training"], *(_figure(each[part] / unit.size) for part in parts)] for each in found]
+    return [f"a training, {unit.name}", *parts], rows
+
+
 def table_of(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
     """The predicted cost as a table for the terminal: the heads of its columns, its rows, and the notes below it."""
     rollouts, training = record["rollouts"], record["training"]

@@ -79,7 +79,7 @@ def predicted(*sizes):
 @pytest.mark.parametrize("sizes", [(), ("backbone=dit_xl", "num_frames=1025", "height=512", "width=512")])
 @pytest.mark.parametrize("columns", ["40", "80", "200"])
 def test_the_table_of_costs_cuts_no_number(columns, sizes, tmp_path, capsys, monkeypatch):
-    from longtake.cost.report import table_of
+    from longtake.cost.report import devices_table, table_of
 
     monkeypatch.setenv("COLUMNS", columns)
     record = predicted(*sizes)
@@ -88,8 +88,10 @@ def test_the_table_of_costs_cuts_no_number(columns, sizes, tmp_path, capsys, mon
     assert "…" not in said
     heads, rows, _ = table_of(record)
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines() if line.startswith("│")]
-    assert cells == rows
-    assert all(len(cell) <= 10 and "e" not in cell for row in rows for cell in row[1:])
+    held = devices_table(record)[1]
+    assert cells == [*rows, *held]
+    assert len(held) > 1
+    assert all(len(cell) <= 10 and "e" not in cell for row in [*rows, *held] for cell in row[1:])
     for word in " ".join(heads).split():
         assert word in said
     # What the units say is what cost.json has.

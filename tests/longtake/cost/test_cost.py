@@ -277,7 +277,8 @@ def test_the_program_predicts_from_the_config_alone(overrides, tmp_path, capsys)
         assert row["peak_bytes"] - row["activation_bytes"] == 4 * record["parameters"]
     whole = rollouts["single_pass"]
     assert whole["network_calls"] == 30
-    assert whole["video_flops"] == 30 * whole["step_flops"] + whole["memory_flops"] + record["decode_flops"]
+    every_call = 30 * whole["step_flops"] + whole["memory_flops"] + record["decode_flops"]
+    assert 0.9 * every_call < whole["video_flops"] < every_call  # a text's keys are made once, not by every call
     assert record["speed"] == {"tflops": 50.0, "mfu": 0.5, "source": "assumed: 50% of 100 TFLOP/s"}
     assert {row["mfu"] for row in rollouts.values()} == {0.5}
     said = " ".join(capsys.readouterr().out.split())

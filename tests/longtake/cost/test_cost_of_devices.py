@@ -91,7 +91,7 @@ def test_the_program_tells_each(capsys, tmp_path):
     assert "bf16-mixed, 2 x chunks" in names
     assert len(names) == 8
     show_cost(record, tmp_path)
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     assert "Predicted memory of a training" in said
     assert "2 x fsdp2" in said
     assert (tmp_path / "cost.json").is_file()
