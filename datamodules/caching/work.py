@@ -102,6 +102,7 @@ def cache_all(data: "VideoDataModule", entries: Sequence[Entry], portion: Portio
             cache.fill(films, on_film=lambda: show(len(cache.films) - before))
     if portion.rank == 0:
         cache.report(portion.of(entries))
+    cache.names.forget()  # before the captions, which take as much memory: of a million films 300 MB each
     if left := data.texts.missing(portion.of(texts)):
         to_device(data)
         log.info(f"encoding {len(left):,} captions into {data.texts.folder}")

@@ -239,6 +239,7 @@ class AnswerTestbedSettings(TypedDict):
     testbed: Text
     output: Folder
     ratios: Sequence[Rate]
+    ladders: Sequence[Rate]
     kinds: Texts | None
     num_inference_steps: Size | None
     device: Text | None

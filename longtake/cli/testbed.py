@@ -127,7 +127,7 @@ def answer(cfg: DictConfig) -> None:
         if note.is_file() and {**json.loads(note.read_text()), "weights": None} != {**source, "weights": None}:
             raise ValueError(f"{output} holds answers of other weights, steps or test set: take another folder")
         write_text(note, json.dumps({**source, "weights": public_name(cfg.weights)}) + "\n")
-        methods = methods_of(list(cfg.ratios))
+        methods = methods_of(list(cfg.ratios), list(cfg.ladders))
         makers: dict[str, partial[Any]] = {m.name: partial(answerer.answer, method=m) for m in methods}
         makers["codec"] = partial(answerer.reconstruct)
         for name in makers:

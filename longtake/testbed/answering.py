@@ -5,6 +5,7 @@ Axes: b is 1, c channels, f latent frames, h height, w width; F pixel frames, n 
 
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import mul
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -28,17 +29,41 @@ Memory = Literal["none", "own", "other_maze", "shuffled", "unvisited"]
 
 
 class Method(NamedTuple):
-    """One way to answer. name: of its folder; memory: whose history is remembered; ratio: video tokens a token."""
+    """One way to answer.
+
+    name: of its folder; memory: whose history is remembered; ratio: video tokens a memory token, over all of the
+    memory; growth: factor from the ratio of each segment to that of the one before it, 1 for the same ratio everywhere.
+    """
 
     name: str
     memory: Memory
     ratio: float
+    growth: float = 1.0
+
+    def ratios(self, tokens: Sequence[int]) -> list[float]:
+        """Compression ratios of segments, the oldest first, which come to as many memory tokens as the one ratio does.
+
+        tokens: video tokens of each. On a ladder no ratio is below 1 or leaves less than one token of a segment, even
+        where the memory gets fewer or more tokens by that.
+        """
+        if self.growth == 1:
+            return [self.ratio] * len(tokens)
+        weights = [self.growth**-age for age in reversed(range(len(tokens)))]
+        nearest = self.ratio * sum(map(mul, tokens, weights)) / max(sum(tokens), 1)
+        return [min(max(nearest / weight, 1.0), held) for weight, held in zip(weights, tokens, strict=True)]
 
 
-def methods_of(ratios: Sequence[float]) -> list[Method]:
-    """The floor, the ceiling, memory at every compression ratio, and full context with the wrong history."""
+def methods_of(ratios: Sequence[float], ladders: Sequence[float] = ()) -> list[Method]:
+    """The floor, the ceiling, memory at every compression ratio, and full context with the wrong history.
+
+    Args:
+        ratios: compression ratios of memories that are compressed alike everywhere.
+        ladders: the same of memories that are compressed twice as much from each segment to the one before it, with
+            equally many tokens in all. Source: FramePack (arXiv 2504.12626), whose ladder is geometric.
+    """
     found = [Method("window", "none", 1.0), Method("full_context", "own", 1.0)]
     found += [Method(f"memory_{ratio:g}", "own", ratio) for ratio in ratios]
+    found += [Method(f"ladder_{ratio:g}", "own", ratio, growth=2.0) for ratio in ladders]
     wrong: tuple[Memory, ...] = ("other_maze", "shuffled", "unvisited")
     return [*found, *(Method(f"full_context.{memory}", memory, 1.0) for memory in wrong)]
 
@@ -200,7 +225,8 @@ class Answerer:
                 overlap_frames=rollout.overlap_frames,
             )
             segments = (
-                RememberedSegment(piece.start, piece.past.video.shape[2], method.ratio, cuts) for piece, cuts in known
+                RememberedSegment(piece.start, piece.past.video.shape[2], ratio, cuts)
+                for (piece, cuts), ratio in zip(known, self.ratios(method, known), strict=True)
             )
             plan = plan._replace(remembered=tuple(segments))
             generator = torch.Generator().manual_seed(question.seed + start)
@@ -213,6 +239,10 @@ class Answerer:
             if method.memory != "none":
                 known.append((Piece(start, self.past(video, control, start, start + count)), 0))
         return video
+
+    def ratios(self, method: Method, known: Sequence[tuple[Piece, int]]) -> list[float]:
+        """Compression ratios of what is known, as a method has them."""
+        return method.ratios([piece.past.video[0, 0].numel() // self.network.patch**2 for piece, _ in known])
 
     def shown(self, latents: Tensor, count: int) -> Pictures:
         """The last `count` pixel frames of latents, f h w 3."""

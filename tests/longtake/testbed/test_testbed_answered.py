@@ -67,17 +67,30 @@ def asked(testbed, task):
 
 def test_every_method_answers_with_the_frames_that_are_asked_for_and_each_with_others(answerer, testbed):
     question = asked(testbed, "retrieval-16")
-    answers = {method.name: answerer.answer(question, method) for method in methods_of([2, 4])}
+    methods = {method.name: method for method in methods_of([2, 4], [4])}
+    answers = {name: answerer.answer(question, method) for name, method in methods.items()}
     assert list(answers) == [
-        "window", "full_context", "memory_2", "memory_4",
+        "window", "full_context", "memory_2", "memory_4", "ladder_4",
         "full_context.other_maze", "full_context.shuffled", "full_context.unvisited",
     ]  # fmt: skip
     for name, frames in answers.items():
         assert (frames.shape, frames.dtype) == ((16, 32, 32, 3), np.uint8)
-        assert np.array_equal(frames, answerer.answer(question, next(m for m in methods_of([2, 4]) if m.name == name)))
+        assert np.array_equal(frames, answerer.answer(question, methods[name]))
     assert question.unvisited is None  # these walks see one another's regions: nothing is left to remember
     different = [frames.tobytes() for name, frames in answers.items() if name != "full_context.unvisited"]
     assert len(set(different)) == len(different)
+
+
+def test_a_ladder_has_the_tokens_of_one_ratio():
+    assert Method("", "own", 8.0).ratios([4, 8, 8]) == [8.0] * 3
+    ladder = Method("", "own", 8.0, growth=2.0)
+    assert ladder.ratios([160] * 4) == [30.0, 15.0, 7.5, 3.75]
+    for tokens in ([160] * 4, [80, 160, 160]):
+        made = sum(held / ratio for held, ratio in zip(tokens, ladder.ratios(tokens), strict=True))
+        assert made == pytest.approx(sum(tokens) / 8)
+    assert Method("", "own", 1.5, growth=2.0).ratios([80] * 3) == [3.5, 1.75, 1.0]
+    assert ladder.ratios([4, 8, 8]) == [4, 8, pytest.approx(5.2)]  # one token at least of each
+    assert ladder.ratios([]) == []
 
 
 def test_the_window_knows_the_last_frames_alone_and_a_memory_all(answerer, testbed):
