@@ -7,6 +7,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from torch import nn
 
+from longtake.cli import slurm
 from networks.codecs.rules import check_lengths
 from networks.interfaces import Codec
 
@@ -14,16 +15,18 @@ log = logging.getLogger("longtake")
 
 
 def refuse_ddp_sweep(trainer: DictConfig) -> None:
-    """Under DDP every rank would start a sweep of its own.
+    """Where Lightning starts the processes, every one of them would start a sweep of its own.
+
+    A job of SLURM has its processes already.
 
     Raises:
-        ValueError: for `-m` together with a strategy of several processes.
+        ValueError: for `-m` together with a strategy of several processes, outside of a job.
     """
-    several = str(trainer.strategy) != "auto" or trainer.devices not in (1, "1")
+    several = (str(trainer.strategy) != "auto" or trainer.devices not in (1, "1")) and slurm.job() is None
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN and several:
         raise ValueError(
             f"-m (a sweep) with strategy={trainer.strategy} would start one sweep in every process; "
-            "sweep with trainer=cpu or trainer=gpu, or give every job its own launcher slot"
+            "sweep with trainer=cpu or trainer=gpu, or make every run a job of SLURM by hydra/launcher=slurm"
         )
 
 

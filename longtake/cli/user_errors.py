@@ -110,6 +110,8 @@ def sentence(error: BaseException) -> str | None:
         return _dangling(error, sys.argv[1:])
     if module.startswith(("hydra.errors", "omegaconf.errors")):
         said = _one_line(re.split(r"Config search path:|See https:|object_type=", str(error))[0])
+        if "hydra/launcher/submitit" in said:
+            return 'hydra/launcher=slurm needs a plugin of Hydra: pip install "longtake[slurm]"'
         return said + _near_choice(said)
     if isinstance(error, OverflowError) or (isinstance(error, RuntimeError) and "overflowed" in str(error)):
         return f"a number in the config is too large to compute with ({_one_line(str(error))}): look at the sizes"

@@ -234,6 +234,15 @@ def test_a_sweep_over_several_processes_is_refused(hydra_runs, trainer):
     refuse_ddp_sweep(hydra_runs(RunMode.RUN, f"trainer={trainer}"))
 
 
+def test_a_job_has_its_processes_and_may_be_one_of_a_sweep(hydra_runs, monkeypatch):
+    trainer = hydra_runs(RunMode.MULTIRUN, "trainer=ddp")
+    with pytest.raises(ValueError, match="or make every run a job of SLURM by hydra/launcher=slurm"):
+        refuse_ddp_sweep(trainer)
+    for name, value in (("SLURM_NTASKS", "2"), ("SLURM_JOB_NAME", "train"), ("SLURM_JOB_ID", "77")):
+        monkeypatch.setenv(name, value)
+    refuse_ddp_sweep(trainer)
+
+
 @pytest.mark.parametrize("trainer", ["cpu", "gpu"])
 def test_a_sweep_on_one_device_is_not(hydra_runs, trainer):
     refuse_ddp_sweep(hydra_runs(RunMode.MULTIRUN, f"trainer={trainer}"))
