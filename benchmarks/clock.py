@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+Made = TypeVar("Made")
 LEAST_SECONDS = 2.0
 """Short steps are repeated until all of them together took so long."""
 
@@ -18,12 +19,13 @@ class Seconds(NamedTuple):
     cpu: float
 
 
-def _seconds(step: Callable[[], object], device: str) -> Seconds:
+def timed(step: Callable[[], Made], device: str) -> tuple[Made, Seconds]:
+    """What a step made, and how long it took."""
     wall, cpu = time.perf_counter(), time.process_time()
-    step()
+    made = step()
     if device == "cuda":
         torch.cuda.synchronize()
-    return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
+    return made, Seconds(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def in_turns(
@@ -31,12 +33,12 @@ def in_turns(
 ) -> dict[str, list[Seconds]]:
     """Seconds of each step, A B A B …, after an unmeasured turn: `repeats` turns, up to `most` where they are short."""
     for step in steps.values():
-        _seconds(step, device)
+        timed(step, device)
     times: dict[str, list[Seconds]] = {name: [] for name in steps}
     turn, spent = 0, 0.0
     while turn < repeats or (turn < most and spent < LEAST_SECONDS):
         for name, step in steps.items():
-            times[name].append(_seconds(step, device))
+            times[name].append(timed(step, device)[1])
             spent += times[name][-1].wall
         turn += 1
     return times
@@ -54,7 +56,7 @@ def where_time_goes(step: Callable[[], object], device: str) -> Spent:
     """Profiles one step; on CUDA the time of kernels, so that `other` holds no waiting."""
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
     with profile(activities=activities) as profiler:
-        _seconds(step, device)
+        timed(step, device)
     attention = linear = total = 0.0
     for event in profiler.key_averages():
         if not event.key.startswith("aten::"):

@@ -1,0 +1,20 @@
+"""Two processes beside one: the program measures every case, and the videos are the same."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from composing import ROOT
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_video_of_one_and_exchange_latents_alone(tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks" / "scaling.py"), "--frames", "65", "--repeats", "1"]
+    subprocess.run([*command, "--output", str(tmp_path)], check=True, timeout=240, capture_output=True)
+    cases = json.loads((tmp_path / "scaling.json").read_text())["cases"]
+    assert list(cases) == ["VIN's windows", "Gen-L-Video's windows", "guidance's passes"]
+    for found in cases.values():
+        assert found["largest difference"] < 1e-4
+        assert min(found["alone, s"], found["together, s"], found["faster"]) > 0
+        assert 0 < found["MiB exchanged a step"] < 1  # of 17 latents of 16 x 8 x 8: 0.07 MiB a call
