@@ -1,9 +1,9 @@
 """Weights as the studio asks for them: `generate.py` with and without a storyboard, a call at a time."""
 
-import copy
 import shutil
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,17 @@ import torch
 from omegaconf import DictConfig
 
 from longtake.arguments import argument, command
+from longtake.cli.making import make
 from longtake.cli.manifests import Manifest
+from longtake.cli.request import Request, request_of
 from longtake.cli.stopped import typed
 from longtake.cli.storyboard import calls_of, costs_of, limits_of, make_take, plan_board, size_of
-from longtake.cli.take import Take, make_videos
+from longtake.cli.take import Take, order_of
 from longtake.cost.counting import on_meta
 from longtake.cost.sampling import TEXT_TOKENS, VideoSize, canvas_costs
 from longtake.cost.speed import TERA, measure_speed
 from longtake.generation import part_of
+from longtake.parallel import Mesh
 from longtake.rollouts.memory import MemoryPolicy
 from longtake.rollouts.plan import CanvasPlan
 from longtake.rollouts.store import LatentStore
@@ -58,13 +61,13 @@ def open_weights(cfg: DictConfig, name: str, output: Path) -> LoadedWeights:
     Raises:
         ValueError: if they cannot be loaded, or make no videos.
     """
-    own = copy.deepcopy(cfg)
-    own.weights, own.output, own.storyboard = name, str(output), str(output / "storyboard.yaml")
+    request = request_of(cfg)
+    changes = request.changes._replace(weights=name)
+    own = replace(request, weights=name, changes=changes, output=output, storyboard=str(output / "storyboard.yaml"))
     take = Take(own)
     if take.network.takes_segments and take.rollout.memory is not None:
         return Segments(own, take)
-    own.storyboard, own.num_videos = None, 1
-    return OneVideo(own, take)
+    return OneVideo(replace(own, storyboard=None, num_videos=1), take)
 
 
 def score_videos(videos: Path, output: Path) -> list[Score]:
@@ -97,9 +100,9 @@ class _Weights:
 
     has_memory = False
 
-    def __init__(self, cfg: DictConfig, take: Take) -> None:
-        self.cfg, self.take, self.name = cfg, take, str(cfg.weights)
-        self.fps, self.output = float(take.fps), Path(cfg.output)
+    def __init__(self, request: Request, take: Take) -> None:
+        self.request, self.take, self.name = request, take, request.weights
+        self.fps, self.output = float(take.fps), request.output
         self.has_global_tokens = hasattr(take.network, "attention_map")
         self._decoding = threading.Lock()
 
@@ -140,18 +143,18 @@ class Segments(_Weights):
 
     has_memory = True
 
-    def __init__(self, cfg: DictConfig, take: Take) -> None:
+    def __init__(self, request: Request, take: Take) -> None:
         """Asks the weights what they can do.
 
         Args:
-            cfg: of a call of generate.py with a storyboard.
-            take: the weights, loaded as cfg says.
+            request: of a call of generate.py with a storyboard.
+            take: the weights, loaded as it says.
 
         Raises:
             ValueError: if the rollout makes no segments.
         """
-        super().__init__(cfg, take)
-        self.limits = limits_of(take, cfg)
+        super().__init__(request, take)
+        self.limits = limits_of(take, request)
         self.default_frames = self.most_frames = self.limits.max_latents * self.limits.time_factor
         self._store = SegmentStore(self.output / "segments")
         self._counted: dict[CanvasPlan, float] = {}
@@ -162,7 +165,7 @@ class Segments(_Weights):
 
     def plan(self, file: Path) -> PlannedTake:
         """As in LoadedWeights."""
-        made = plan_board(self.read(file), self.take, self.limits, compression_ratio=self.cfg.compression_ratio)
+        made = self._made(file)
         flops = self._flops(made)
         segments = [
             PlannedSegment(
@@ -190,6 +193,10 @@ class Segments(_Weights):
             command=self._command([argument("storyboard", file)]),
         )
 
+    def _made(self, file: Path) -> Plan:
+        ratio = self.request.changes.compression_ratio
+        return plan_board(self.read(file), self.take, self.limits, compression_ratio=ratio)
+
     def _flops(self, made: Plan) -> dict[CanvasPlan, float]:
         """Of making each canvas, without codec and text; a canvas that was counted before is not counted again."""
         if new := {step.canvas: step for step in made.steps if step.canvas not in self._counted}:
@@ -202,11 +209,11 @@ class Segments(_Weights):
 
     def work(self, file: Path) -> Callable[[Watch], Path]:
         """As in LoadedWeights."""
-        made = plan_board(self.read(file), self.take, self.limits, compression_ratio=self.cfg.compression_ratio)
+        made = self._made(file)
 
-        def make(watch: Watch) -> Path:
+        def work(watch: Watch) -> Path:
             return make_take(
-                self.cfg,
+                self.request,
                 self.take,
                 self.limits,
                 made,
@@ -216,7 +223,7 @@ class Segments(_Weights):
                 on_segment=lambda step: watch.segment(step.name),
             )
 
-        return make
+        return work
 
     def preview(self, segment: PlannedSegment, before: PlannedSegment | None, path: Path) -> None:
         """As in LoadedWeights.
@@ -250,8 +257,8 @@ def _touched(made: Plan, name: str) -> tuple[str, ...]:
 class OneVideo(_Weights):
     """Weights without a memory, of VIN or a plain DiT: one card is one video."""
 
-    def __init__(self, cfg: DictConfig, take: Take) -> None:
-        super().__init__(cfg, take)
+    def __init__(self, request: Request, take: Take) -> None:
+        super().__init__(request, take)
         self.default_frames, self.most_frames = take.num_frames, 0
         most = 2**20  # latents: other formats' shots stay whole
         self._limits = ModelLimits("", most, 1, take.codec.time_factor, MemoryPolicy(0, 1, 1, 1))
@@ -292,15 +299,14 @@ class OneVideo(_Weights):
     def work(self, file: Path) -> Callable[[Watch], Path]:
         """As in LoadedWeights."""
         segment, take = self._segment(file)
-        own = copy.deepcopy(self.cfg)
-        own.prompt, own.seed, own.num_frames = segment.prompt, segment.seed, take.num_frames
+        own = replace(self.request, prompt=segment.prompt, seed=segment.seed, num_frames=take.num_frames)
 
-        def make(watch: Watch) -> Path:
-            path = make_videos(own, write_video, take=take, on_step=watch.step)[0]
+        def work(watch: Watch) -> Path:
+            path = make(take, order_of(own, take), write_video, Mesh(), watch.step)[0]
             watch.segment(segment.name)
             return path
 
-        return make
+        return work
 
     def preview(self, segment: PlannedSegment, before: PlannedSegment | None, path: Path) -> None:
         """As in LoadedWeights: the video itself."""

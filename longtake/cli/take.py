@@ -14,6 +14,7 @@ from torch import Tensor
 
 from longtake.cli.changes import with_changes
 from longtake.cli.making import Order, make
+from longtake.cli.request import Request, request_of
 from longtake.control import control_for
 from longtake.parallel import Mesh
 from longtake.pipeline import Pipeline
@@ -24,88 +25,97 @@ from longtake.releases.reading import Config, read_run, weights_hash
 from longtake.releases.renamed import hashed
 from longtake.rollouts.checks import check_network, check_ratios
 from longtake.rollouts.window_cache import WindowCache
-from longtake.running import Running
 from networks.codecs.rules import check_lengths
 
 log = logging.getLogger("longtake")
 
-RUNNING = ("precision", "compile", "attention", "offload")
-"""Settings of `longtake.running.Running`."""
 
-
-def prompts_of(cfg: DictConfig, config: Mapping[str, Any]) -> list[str]:
+def prompts_of(request: Request, config: Mapping[str, Any]) -> list[str]:
     """The texts to make videos of, one a video.
+
+    Args:
+        request: with its prompt, and the number of videos.
+        config: of the weights, which may bring prompts.
+
+    Returns:
+        Texts, "" for none.
 
     Raises:
         ValueError: if there would be none.
     """
-    if cfg.num_videos < 1:
-        raise ValueError(f"num_videos={cfg.num_videos} must be at least 1")
-    if cfg.prompt is None:
+    if request.num_videos < 1:
+        raise ValueError(f"num_videos={request.num_videos} must be at least 1")
+    if request.prompt is None:
         own = list(config["prompts"])
         if not own:
             log.info('these weights bring no prompts: making videos of no text; prompt="…" gives one')
             own = [""]
-        return [own[i % len(own)] for i in range(cfg.num_videos)]
-    texts = [cfg.prompt] if isinstance(cfg.prompt, str) else list(cfg.prompt)
-    return [text for text in texts for _ in range(cfg.num_videos)]
+        return [own[i % len(own)] for i in range(request.num_videos)]
+    texts = [request.prompt] if isinstance(request.prompt, str) else request.prompt
+    return [text for text in texts for _ in range(request.num_videos)]
 
 
-def pipeline_of(cfg: DictConfig) -> tuple[Pipeline, Config]:
+def pipeline_of(request: Request) -> tuple[Pipeline, Config]:
     """The weights with what the command line changes: read, changed, checked, built; and the config of all this.
+
+    Args:
+        request: names the weights, the changes and the size.
+
+    Returns:
+        A pipeline in host memory, and the weights' config with the changes.
 
     Raises:
         ValueError: if the weights or the sizes do not fit, before anything is sampled.
     """
-    where = f"weights={cfg.weights}"
-    trained, state = read_run(cfg.weights, to_sample=True)
+    where = f"weights={request.weights}"
+    trained, state = read_run(request.weights, to_sample=True)
     refuse_no_videos(trained, where)
-    config = with_changes(trained, cfg)
-    # Groups of the command line are the user's own, and Hydra builds what they name; weights build what they may.
-    own = {name: instantiate(config[name]) for name in ("sampler", "guidance", "rollout") if cfg.get(name) is not None}
+    config = with_changes(trained, request.changes)
+    own = {name: instantiate(config[name]) for name in request.changes.own}
     pipeline = Pipeline.from_config({**config, **own}, state, where)
-    pipeline.height = pipeline.height if cfg.height is None else cfg.height
-    pipeline.width = pipeline.width if cfg.width is None else cfg.width
+    pipeline.height = pipeline.height if request.height is None else request.height
+    pipeline.width = pipeline.width if request.width is None else request.width
     network, rollout = pipeline.module.network, pipeline.rollout
     check_network(
         rollout,
         network,
-        weights=cfg.weights,
-        fusion=cfg.network.fusion,
+        weights=request.weights,
+        fusion=request.changes.network.get("fusion"),
         trained_segments=(trained.get("rollout") or {}).get("segment_frames"),
     )
-    if cfg.without is not None and cfg.without not in network.ablations:
+    if request.without is not None and request.without not in network.ablations:
         choices = ", ".join(network.ablations) or "nothing"
-        raise ValueError(f"without={cfg.without}: these weights can go without {choices}")
-    pipeline.without = () if cfg.without is None else (cfg.without,)
-    pipeline.negative_prompt = cfg.negative_prompt
-    check_lengths(cfg.num_frames, pipeline.height, pipeline.width, pipeline.codec, network.patch, network.frame_patch)
-    if cfg.storyboard is None:  # whose segments have lengths and rates of their own
+        raise ValueError(f"without={request.without}: these weights can go without {choices}")
+    pipeline.without = () if request.without is None else (request.without,)
+    pipeline.negative_prompt = request.negative_prompt
+    size = (pipeline.height, pipeline.width)
+    check_lengths(request.num_frames, *size, pipeline.codec, network.patch, network.frame_patch)
+    if request.storyboard is None:  # whose segments have lengths and rates of their own
         side = pipeline.codec.space_factor
         area = (pipeline.height // side) * (pipeline.width // side)
-        check_ratios(rollout, (cfg.num_frames - 1) // pipeline.codec.time_factor + 1, area // network.patch**2)
+        check_ratios(rollout, (request.num_frames - 1) // pipeline.codec.time_factor + 1, area // network.patch**2)
     return pipeline, config
 
 
 class Take:
-    """A pipeline with what the command line says of one kind of video."""
+    """A pipeline with what a request says of one kind of video."""
 
-    def __init__(self, cfg: DictConfig, device: Any = None) -> None:
+    def __init__(self, request: Request, device: Any = None) -> None:
         """Loads network, codec and text encoder.
 
         Args:
-            cfg: of generate.py.
+            request: names the weights, what is changed of them, and the size.
             device: where it samples; None: a GPU if there is one.
 
         Raises:
             ValueError: if the weights or the sizes do not fit, before anything is sampled.
         """
-        set_matmul_precision(cfg.matmul_precision)
-        self.matmul_precision = cfg.matmul_precision
-        self.pipeline, self.config = pipeline_of(cfg)
+        set_matmul_precision(request.matmul_precision)
+        self.matmul_precision = request.matmul_precision
+        self.pipeline, self.config = pipeline_of(request)
         self.rollout_config: dict[str, Any] = self.config["rollout"]
         self.hash = weights_hash(self.pipeline.module)  # of the weights as they were loaded, whatever the precision
-        self.running = Running(**{name: cfg[name] for name in RUNNING})
+        self.running = request.running
         self.pipeline.to(device, self.running)
         self.module, self.codec = self.pipeline.module, self.pipeline.codec
         self.network: Any = self.module.network
@@ -113,15 +123,11 @@ class Take:
         self.guidance: Any = self.pipeline.guidance
         self.text_encoder, self.device = self.pipeline.text_encoder, self.pipeline.device
         self.height, self.width, self.fps = self.pipeline.height, self.pipeline.width, self.pipeline.fps
-        self.num_frames = cfg.num_frames
-        self.num_latents = (cfg.num_frames - 1) // self.codec.time_factor + 1
-        self.without = cfg.without
-        if cfg.control_file is not None and cfg.storyboard is not None and cfg.given is None:
-            raise ValueError(
-                f"control_file={cfg.control_file} goes with one video: for a storyboard, write `control: "
-                f"{cfg.control_file}` into {cfg.storyboard}"
-            )
-        self.control = None if cfg.storyboard else control_for(self.network, cfg.control_file, cfg.num_frames)
+        self.num_frames = request.num_frames
+        self.num_latents = (request.num_frames - 1) // self.codec.time_factor + 1
+        self.without = request.without
+        is_whole = request.storyboard is None
+        self.control = control_for(self.network, request.control_file, request.num_frames) if is_whole else None
 
     def of_length(self, num_frames: int) -> "Take":
         """The same weights for videos of another length; they are shared.
@@ -185,9 +191,6 @@ def make_videos(
     write_video: Callable[..., None],
     mesh: Mesh | None = None,
     device: Any = None,
-    *,
-    take: Take | None = None,
-    on_step: Callable[[], None] | None = None,
 ) -> list[Path]:
     """Samples every prompt and writes output/*.mp4 and output/manifest.jsonl.
 
@@ -199,23 +202,21 @@ def make_videos(
         write_video: writes a file.
         mesh: this process's place among several, whose teams share the videos out; None: it is alone.
         device: where it samples; None: a GPU if there is one.
-        take: weights that are loaded already, as cfg has them.
-        on_step: called after every denoising step.
 
     Returns:
         The files, of all processes.
     """
-    mesh = mesh or Mesh()
-    take = take or Take(cfg, device)
-    take.pipeline.spread(mesh, num_frames=cfg.num_frames)
-    return make(take, order_of(cfg, take), write_video, mesh, on_step)
+    request, mesh = request_of(cfg), mesh or Mesh()
+    take = Take(request, device)
+    take.pipeline.spread(mesh, num_frames=request.num_frames)
+    return make(take, order_of(request, take), write_video, mesh)
 
 
-def order_of(cfg: DictConfig, take: Take) -> Order:
-    """What generate.py is told to make of a take.
+def order_of(request: Request, take: Take) -> Order:
+    """What a request makes of a take.
 
     Args:
-        cfg: of generate.py.
+        request: with texts, seed and output.
         take: the weights that it names.
 
     Returns:
@@ -224,12 +225,12 @@ def order_of(cfg: DictConfig, take: Take) -> Order:
     Raises:
         ValueError: if there would be no video, or a text holds a secret, which the manifest would name.
     """
-    texts = prompts_of(cfg, take.config)
-    refuse_secrets([*texts, cfg.negative_prompt or ""], "prompt")
-    wanted = ((f"{number:03d}.mp4", prompt, cfg.seed + number) for number, prompt in enumerate(texts))
+    texts = prompts_of(request, take.config)
+    refuse_secrets([*texts, request.negative_prompt or ""], "prompt")
+    wanted = ((f"{number:03d}.mp4", prompt, request.seed + number) for number, prompt in enumerate(texts))
     told = {
-        "without": cfg.without,
-        **({} if cfg.negative_prompt is None else {"negative_prompt": cfg.negative_prompt}),
-        **({} if cfg.control_file is None else {"control": Path(cfg.control_file).name}),
+        "without": request.without,
+        **({} if request.negative_prompt is None else {"negative_prompt": request.negative_prompt}),
+        **({} if request.control_file is None else {"control": Path(request.control_file).name}),
     }
-    return Order(Path(cfg.output), tuple(wanted), told, public_name(cfg.weights))
+    return Order(request.output, tuple(wanted), told, public_name(request.weights))
