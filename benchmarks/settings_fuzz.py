@@ -48,7 +48,7 @@ from longtake.cli import schemas
 from longtake.cli.changes import changes_of, with_changes
 from longtake.cli.checks import check_parts, check_sizes, refuse_sharded
 from longtake.cli.composed import check_settings, plain
-from longtake.cli.evaluate import predict_cost
+from longtake.cli.cost import predict_cost
 from longtake.cli.testbed import check_lengths
 from longtake.cli.together import check_together
 from longtake.cli.user_errors import sentence

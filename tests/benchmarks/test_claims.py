@@ -147,7 +147,7 @@ def walks_in(folder, count):
 
 
 def test_scores_are_rows_by_seed_and_prompt(tmp_path, monkeypatch):
-    from longtake.cli.evaluate import read_clip
+    from longtake.cli.videos import read_clip
 
     walks = walks_in(tmp_path, 2)
     videos.keep_real(walks, tmp_path / "real", 9)
@@ -172,7 +172,7 @@ def test_a_walk_that_is_too_short_is_read_as_far_as_it_goes(tmp_path, caplog):
 
 
 def sampler(kept, num_frames):
-    from longtake.cli.evaluate import read_clip
+    from longtake.cli.videos import read_clip
 
     metric = FrechetFrameDistance(features=MeanColour(), frames_per_video=3)
     read = partial(read_clip, short_side=64)
