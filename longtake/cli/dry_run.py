@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from longtake.cli.request import request_of
+from longtake.cli.request import Request, told_by
 from longtake.cli.take import Take
 from longtake.cost.counting import on_meta
 from longtake.cost.describe import describe_plan
@@ -18,7 +18,7 @@ log = logging.getLogger("longtake")
 
 def print_plan(cfg: DictConfig) -> None:
     """Says which canvases each video is made of, and what they cost; nothing is sampled."""
-    request = request_of(cfg)
+    request = Request(**told_by(cfg))
     take = Take(request)
     side = take.codec.space_factor
     size = (take.codec.channels, take.height // side, take.width // side)

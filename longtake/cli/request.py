@@ -48,14 +48,14 @@ class Request:
     storyboard: str | None
 
 
-def request_of(cfg: DictConfig) -> Request:
-    """Reads a config once; what it asks for and cannot be is refused before weights are read.
+def told_by(cfg: DictConfig) -> dict[str, Any]:
+    """What a config asks for, as `Request` takes it; what cannot be is refused before weights are read.
 
     Args:
         cfg: of generate.py, whose names, types and ranges were looked at by `check_settings`.
 
     Returns:
-        The request, which holds nothing of the config.
+        Values by the names of Request's fields, which hold nothing of the config.
 
     Raises:
         ValueError: for settings that exclude each other, or without an output.
@@ -70,4 +70,10 @@ def request_of(cfg: DictConfig) -> Request:
         )
     told: dict[str, Any] = {key: plain(cfg[key]) for key in AS_TOLD}
     running = Running(**{key: cfg[key] for key in RUNNING})
-    return Request(**told, changes=changes_of(cfg), running=running, output=Path(cfg.output), storyboard=storyboard)
+    return {
+        **told,
+        "changes": changes_of(cfg),
+        "running": running,
+        "output": Path(cfg.output),
+        "storyboard": storyboard,
+    }

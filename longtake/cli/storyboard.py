@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.progress import Progress
 
-from longtake.cli.request import Request, request_of
+from longtake.cli.request import Request, told_by
 from longtake.cli.take import Take
 from longtake.cost.sampling import TEXT_TOKENS, VideoSize
 from longtake.cost.segments import SegmentCost, segment_costs
@@ -92,7 +92,8 @@ def make_storyboard_video(
     Raises:
         ValueError: if the storyboard is wrong, before any work, naming its line.
     """
-    request, mesh = request_of(cfg), mesh or Mesh()
+    request = Request(**told_by(cfg))
+    mesh = mesh or Mesh()
     take = Take(request, device)
     limits = limits_of(take, request)
     file = Path(str(request.storyboard))

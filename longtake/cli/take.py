@@ -14,7 +14,7 @@ from torch import Tensor
 
 from longtake.cli.changes import with_changes
 from longtake.cli.making import Order, make
-from longtake.cli.request import Request, request_of
+from longtake.cli.request import Request, told_by
 from longtake.control import control_for
 from longtake.parallel import Mesh
 from longtake.pipeline import Pipeline
@@ -206,7 +206,8 @@ def make_videos(
     Returns:
         The files, of all processes.
     """
-    request, mesh = request_of(cfg), mesh or Mesh()
+    request = Request(**told_by(cfg))
+    mesh = mesh or Mesh()
     take = Take(request, device)
     take.pipeline.spread(mesh, num_frames=request.num_frames)
     return make(take, order_of(request, take), write_video, mesh)

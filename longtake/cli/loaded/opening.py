@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from longtake.cli.loaded.one_video import OneVideo
 from longtake.cli.loaded.segments import Segments
-from longtake.cli.request import request_of
+from longtake.cli.request import Request, told_by
 from longtake.cli.take import Take
 from longtake.studio.session import Score
 from longtake.studio.weights import LoadedWeights
@@ -27,7 +27,7 @@ def open_weights(cfg: DictConfig, name: str, output: Path) -> LoadedWeights:
     Raises:
         ValueError: if they cannot be loaded, or make no videos.
     """
-    request = request_of(cfg)
+    request = Request(**told_by(cfg))
     changes = request.changes._replace(weights=name)
     own = replace(request, weights=name, changes=changes, output=output, storyboard=str(output / "storyboard.yaml"))
     take = Take(own)
