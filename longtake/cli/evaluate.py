@@ -155,6 +155,9 @@ def score(videos: str | Path, *, output: str | Path, settings: Sequence[str] = (
         output: folder of report.html, .json and .csv.
         settings: more of evaluate.py's, as typed, such as "reference=DIR".
 
+    Returns:
+        Every video's scores and the distances between folders, with what was left out.
+
     Raises:
         ValueError: if a setting or a folder is wrong.
     """

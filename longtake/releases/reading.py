@@ -62,6 +62,9 @@ def trusted(tree: Mapping[str, Any], where: str, *, to_sample: bool = False) -> 
         where: the setting and weights, for messages.
         to_sample: leaves out the part that is built to train.
 
+    Returns:
+        A copy of it, checked.
+
     Raises:
         ValueError: for the first that is not as it should be.
     """
@@ -130,7 +133,9 @@ def is_plain(value: Any) -> bool:
 def load_state(module: nn.Module, state: State) -> None:
     """Puts trained weights into a freshly built module (averaged ones, where the run kept an average).
 
-    module: with `network`, or `codec`.
+    Args:
+        module: with `network`, or `codec`.
+        state: tensors by name, or the folder of a release that holds them.
 
     Raises:
         ValueError: if they do not fit.
@@ -166,6 +171,9 @@ def load_run(
         key: what the setting is called that names the weights.
         bases: by part (text, codec, backbone), where a pretrained model lies that the weights look for elsewhere.
 
+    Returns:
+        The config of the weights, and the module.
+
     Raises:
         ValueError: if they do not fit together, or cannot be trusted; see `read_run`.
     """
@@ -196,6 +204,11 @@ def check_size(config: Mapping[str, Any], state: State, where: str) -> None:
     """Builds the network on the device `meta`, where sizes cost nothing, before a wrong size fills the memory.
 
     Of a network that loads a pretrained base, whose sizes are the base's, the base is looked at, before it is read.
+
+    Args:
+        config: of the weights.
+        state: their tensors, or the folder that holds them.
+        where: the setting and weights, for messages.
 
     Raises:
         ValueError: if the config asks for far more weights than there are, or they were trained upon another base.
