@@ -88,13 +88,27 @@ def pipeline_of(request: Request) -> tuple[Pipeline, Config]:
         raise ValueError(f"without={request.without}: these weights can go without {choices}")
     pipeline.without = () if request.without is None else (request.without,)
     pipeline.negative_prompt = request.negative_prompt
-    size = (pipeline.height, pipeline.width)
-    check_lengths(request.num_frames, *size, pipeline.codec, network.patch, network.frame_patch)
-    if request.storyboard is None:  # whose segments have lengths and rates of their own
-        side = pipeline.codec.space_factor
-        area = (pipeline.height // side) * (pipeline.width // side)
-        check_ratios(rollout, (request.num_frames - 1) // pipeline.codec.time_factor + 1, area // network.patch**2)
+    check_video(pipeline, request.num_frames, is_whole=request.storyboard is None)
     return pipeline, config
+
+
+def check_video(pipeline: Pipeline, num_frames: int, *, is_whole: bool) -> None:
+    """Refuses a length or size that codec, network or rollout do not take.
+
+    Args:
+        pipeline: of the size that is wanted.
+        num_frames: pixel frames.
+        is_whole: whether it is one video, and not segments of a storyboard, which have lengths and ratios of their own.
+
+    Raises:
+        ValueError: naming what would do.
+    """
+    codec, network = pipeline.codec, pipeline.module.network
+    check_lengths(num_frames, pipeline.height, pipeline.width, codec, network.patch, network.frame_patch)
+    if is_whole:
+        side = codec.space_factor * network.patch
+        tokens = (pipeline.height // side) * (pipeline.width // side)
+        check_ratios(pipeline.rollout, (num_frames - 1) // codec.time_factor + 1, tokens)
 
 
 class Take:
@@ -141,12 +155,9 @@ class Take:
         Raises:
             ValueError: if the codec or the rollout makes none of this length.
         """
-        patches = (self.network.patch, self.network.frame_patch)
-        check_lengths(num_frames, self.height, self.width, self.codec, *patches)
+        check_video(self.pipeline, num_frames, is_whole=True)
         made = copy.copy(self)
         made.num_frames, made.num_latents = num_frames, (num_frames - 1) // self.codec.time_factor + 1
-        side = self.codec.space_factor * self.network.patch
-        check_ratios(self.rollout, made.num_latents, (self.height // side) * (self.width // side))
         return made
 
     def fingerprint(self, *more: Any) -> str:
