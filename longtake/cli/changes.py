@@ -34,10 +34,10 @@ class Changes(NamedTuple):
     compression_ratio: float | None
 
     @property
-    def own(self) -> set[str]:
+    def own(self) -> tuple[str, ...]:
         """Groups that the user chose: Hydra builds what they name, while weights build what they may."""
-        chosen = {name for name, node in self.groups.items() if "_target_" in node}
-        return chosen if self.rollout is None else chosen | {"rollout"}
+        chosen = {**self.groups, "rollout": self.rollout or {}}
+        return tuple(name for name, node in chosen.items() if "_target_" in node)
 
 
 def changes_of(cfg: DictConfig) -> Changes:

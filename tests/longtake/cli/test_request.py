@@ -37,13 +37,13 @@ def test_nothing_of_the_config_is_in_the_request():
     found = list(nodes(asdict(request)))
     assert not any(OmegaConf.is_config(each) for each in found)
     assert {"late", "a", "b", "longtake.samplers.Euler"} <= {each for each in found if isinstance(each, str)}
-    assert request.changes.own == {"rollout", "sampler", "guidance"}
+    assert request.changes.own == ("sampler", "guidance", "rollout")
 
 
 def test_what_is_changed_of_a_group_leaves_it_to_the_weights():
     changes = requested("num_inference_steps=3", "guidance_scale=2.5").changes
     assert changes.groups == {"sampler": {"num_inference_steps": 3}, "guidance": {"scale": 2.5}}
-    assert changes.own == set()
+    assert changes.own == ()
 
 
 @pytest.mark.parametrize(
