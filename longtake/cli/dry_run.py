@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig
 
 from longtake.cli.request import Request, told_by
-from longtake.cli.take import Take
+from longtake.cli.weights import Take
 from longtake.cost.counting import on_meta
 from longtake.cost.describe import describe_plan
 from longtake.cost.sampling import TEXT_TOKENS, VideoSize, canvas_costs

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from rich.progress import Progress
 
 from longtake.cli.request import Request, told_by
-from longtake.cli.take import Take
+from longtake.cli.weights import Take
 from longtake.cost.sampling import TEXT_TOKENS, VideoSize
 from longtake.cost.segments import SegmentCost, segment_costs
 from longtake.parallel import Mesh, spread_storyboard

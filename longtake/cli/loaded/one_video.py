@@ -14,7 +14,8 @@ from longtake.cli.making import make
 from longtake.cli.manifests import Manifest
 from longtake.cli.request import Request
 from longtake.cli.storyboard import calls_of, size_of
-from longtake.cli.take import Take, order_of
+from longtake.cli.take import order_of
+from longtake.cli.weights import Take
 from longtake.cost.counting import on_meta
 from longtake.cost.sampling import TEXT_TOKENS, VideoSize, canvas_costs
 from longtake.cost.speed import TERA

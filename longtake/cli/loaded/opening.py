@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from longtake.cli.loaded.one_video import OneVideo
 from longtake.cli.loaded.segments import Segments
 from longtake.cli.request import Request, told_by
-from longtake.cli.take import Take
+from longtake.cli.weights import Take
 from longtake.studio.session import Score
 from longtake.studio.weights import LoadedWeights
 

@@ -10,7 +10,7 @@ from longtake.arguments import argument
 from longtake.cli.loaded.shared import Weights
 from longtake.cli.request import Request
 from longtake.cli.storyboard import calls_of, costs_of, limits_of, make_take, plan_board
-from longtake.cli.take import Take
+from longtake.cli.weights import Take
 from longtake.cost.speed import TERA
 from longtake.rollouts.plan import CanvasPlan
 from longtake.rollouts.store import LatentStore

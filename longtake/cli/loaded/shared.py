@@ -11,7 +11,7 @@ from longtake.arguments import argument, command
 from longtake.cli.request import Request
 from longtake.cli.stopped import typed
 from longtake.cli.storyboard import size_of
-from longtake.cli.take import Take
+from longtake.cli.weights import Take
 from longtake.cost.counting import on_meta
 from longtake.cost.sampling import TEXT_TOKENS, VideoSize
 from longtake.cost.speed import measure_speed
