@@ -1,5 +1,6 @@
 """Which kind of weights a name stands for, and what the report card says of their videos."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,13 +28,13 @@ def open_weights(cfg: DictConfig, name: str, output: Path) -> LoadedWeights:
     Raises:
         ValueError: if they cannot be loaded, or make no videos.
     """
-    request = Request(**told_by(cfg))
-    changes = request.changes._replace(weights=name)
-    own = replace(request, weights=name, changes=changes, output=output, storyboard=str(output / "storyboard.yaml"))
-    take = Take(own)
+    own = copy.deepcopy(cfg)
+    own.weights, own.output, own.storyboard = name, str(output), str(output / "storyboard.yaml")
+    request = Request(**told_by(own))
+    take = Take(request)
     if take.network.takes_segments and take.rollout.memory is not None:
-        return Segments(own, take)
-    return OneVideo(replace(own, storyboard=None, num_videos=1), take)
+        return Segments(request, take)
+    return OneVideo(replace(request, storyboard=None, num_videos=1), take)
 
 
 def score_videos(videos: Path, output: Path) -> list[Score]:

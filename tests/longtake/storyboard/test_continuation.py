@@ -91,4 +91,4 @@ def test_what_cannot_be_gone_on_from_is_one_sentence(ask, tmp_path):
     with pytest.raises(ValueError, match="needs weights with a memory"):
         make_storyboard_video(started(ask("vin"), make(tmp_path / "own.mp4", 20)), never, never)
     with pytest.raises(ValueError, match="give one; a storyboard names its videos"):
-        started(ask("lovic", board=BOARD), "own.mp4")
+        make_storyboard_video(started(ask("lovic", board=BOARD), "own.mp4"), never, never)
