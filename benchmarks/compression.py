@@ -49,7 +49,8 @@ from benchmarks.trained import (
 from lightning_modules.reconstruction import reconstruction_errors
 from longtake.cli.user_errors import explain
 from longtake.releases.checkpoints import CONFIG_KEY, read_checkpoint
-from longtake.releases.reading import load_run, locate
+from longtake.releases.locating import locate
+from longtake.releases.reading import load_run
 from networks.interfaces import VideoBatch
 from networks.video_network import PATCH
 

@@ -45,10 +45,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from longtake.cli import schemas
-from longtake.cli.changes import with_changes
+from longtake.cli.changes import changes_of, with_changes
 from longtake.cli.checks import check_parts, check_sizes, refuse_sharded
 from longtake.cli.composed import check_settings, plain
-from longtake.cli.evaluate import predict_cost
+from longtake.cli.cost import predict_cost
 from longtake.cli.testbed import check_lengths
 from longtake.cli.together import check_together
 from longtake.cli.user_errors import sentence
@@ -183,7 +183,7 @@ def go(case: Case) -> None:
     elif case.program == "generate":
         for change in TRAINED:
             config = trained_config(change)
-            merged = with_changes(copy.deepcopy(config), cfg)
+            merged = with_changes(copy.deepcopy(config), changes_of(cfg))
             build_network(merged, "network")
             for name in ("rollout", "guidance", "sampler"):
                 instantiate(merged[name])

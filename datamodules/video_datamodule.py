@@ -29,14 +29,12 @@ from datamodules.sampling import BatchPlan, Cut, CutPlan, Item, Plan, WordedPlan
 from datamodules.splits import fill_splits, log_splits, share_out
 from datamodules.tables import SPLIT_NAMES, Entry, read_entries
 from longtake.compat.lightning import data_place
-from networks.codecs.rules import check_size
 from networks.control import NAME, FrameControl
 from networks.interfaces import Codec, TextEncoder, VideoBatch
 from networks.ranges import Count, Dtype, Positive, Seed, Share, Size, Sizes, Text
 
 log = logging.getLogger("longtake")
 
-CROPS = ("centre", "random")
 READ_AHEAD = 8  # batches, from a server
 AnyNumber = TypeVar("AnyNumber", int, Numbers)
 
@@ -92,32 +90,20 @@ class VideoDataModule(LightningDataModule):
             ValueError: if a size breaks the codec's rules.
         """
         super().__init__()
-        if crop not in CROPS:
-            raise ValueError(f"datamodule.crop={crop} must be one of {', '.join(CROPS)}")
-        if not num_frames:
-            raise ValueError("datamodule.num_frames=[] names no clip length; give at least one, such as [37]")
+        lengths = tuple(sorted(num_frames))
+        settings = ClipSettings(height, width, fps, lengths, hop_frames, crop, cache_dtype, frame_stride)
+        settings.check(codec.time_factor, codec.space_factor)
         if not 0 <= short_caption_share <= 1:
             raise ValueError(f"datamodule.short_caption_share={short_caption_share} must be between 0 and 1")
         if not 0 <= validation_share < 1:
             raise ValueError(f"datamodule.validation_share={validation_share} must be at least 0 and below 1")
-        if fps <= 0:
-            raise ValueError(
-                f"datamodule.fps={fps} must be above 0: clips are played at it; datamodule.frame_stride=1 keeps every "
-                "frame of a file"
-            )
-        least = {"hop_frames": hop_frames, "num_validation_clips": num_validation_clips, "frame_stride": frame_stride}
-        for name, value in least.items():
-            if value is not None and value < 1:
-                raise ValueError(f"datamodule.{name}={value} must be at least 1")
-        if isinstance(frame_stride, float):
-            raise ValueError(f"datamodule.frame_stride={frame_stride} must be a whole number")
-        for length in num_frames:
-            check_size(length, height, width, codec.time_factor, codec.space_factor, "datamodule")
+        if num_validation_clips < 1:
+            raise ValueError(f"datamodule.num_validation_clips={num_validation_clips} must be at least 1")
         self.codec, self.text_encoder = codec, text_encoder
         self.global_batch_size, self.batch_size, self.seed = global_batch_size, batch_size, seed
         self.make, self.validation_share, self.short_caption_share = make, validation_share, short_caption_share
         self.root, self.table, self.height, self.width, self.fps = Path(root), table, height, width, fps
-        self.num_frames = sorted(num_frames)
+        self.num_frames = list(lengths)
         self.cut_frames, self.pixels = cut_frames, pixels
         self.num_validation_clips, self.num_workers = num_validation_clips, num_workers
         if cut_frames is not None and not 1 <= cut_frames <= self._stored_frames(self.num_frames[0]):
@@ -125,8 +111,6 @@ class VideoDataModule(LightningDataModule):
                 f"datamodule.cut_frames={cut_frames} must be at least 1 and at most the "
                 f"{self._stored_frames(self.num_frames[0])} latent frames of a clip of {self.num_frames[0]}"
             )
-        lengths = tuple(self.num_frames)
-        settings = ClipSettings(height, width, fps, lengths, hop_frames, crop, cache_dtype, frame_stride)
         self.cache = ClipCache(folder=cache_dir, settings=settings, codec=None if pixels else codec)
         self.texts = TextCache(f"{self.cache.root}/text_{text_encoder.fingerprint}", text_encoder.features)
         self.control = None if control is None or pixels else FilmControl(control)

@@ -19,7 +19,11 @@ class RatioSampler:
     """Rates drawn log-uniformly, one for a whole batch so that nothing is padded. Source: LoViC open point 6.10."""
 
     def __init__(self, *, lowest: Rate, highest: Rate) -> None:
-        """lowest, highest: video tokens a context token.
+        """Keeps the range.
+
+        Args:
+            lowest: video tokens a context token.
+            highest: so.
 
         Raises:
             ValueError: unless 1 <= lowest <= highest.

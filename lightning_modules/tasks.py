@@ -149,6 +149,12 @@ WINDOWLESS, GAP = "windowless_", "gap_"
 def task_of(name: str) -> TaskName:
     """The task that a name of validation means, with or without `windowless_` or `gap_`.
 
+    Args:
+        name: of a validation loss.
+
+    Returns:
+        The task.
+
     Raises:
         ValueError: if there is no such task.
     """
@@ -164,8 +170,14 @@ def task_of(name: str) -> TaskName:
 def fixed_task(name: str, batch: SegmentBatch, tasks: TaskSampler) -> SegmentTask:
     """The same task for all rows, for validation: the middle slot where targets lie, from the nearest known ones.
 
-    name: prediction, retrodiction, interpolation or unconditional, perhaps after `windowless_` or `gap_`; all have the
-    same targets, so that their losses compare. A row that has no slot on a side knows nothing of that side.
+    Args:
+        name: prediction, retrodiction, interpolation or unconditional, perhaps after `windowless_` or `gap_`; all have
+            the same targets, so that their losses compare. A row that has no slot on a side knows nothing of that side.
+        batch: rows of segments.
+        tasks: how many segments are remembered, and how many frames lie beside the target.
+
+    Returns:
+        The task of all rows.
 
     Raises:
         ValueError: if there is no such task.
@@ -192,6 +204,15 @@ def hide_window(task: SegmentTask) -> SegmentTask:
 
 def build_task(batch: SegmentBatch, choices: Sequence[Choice], num_context: int, window_frames: int) -> SegmentTask:
     """Gathers the context, num_context slots a row, and the canvas, with window_frames on each side.
+
+    Args:
+        batch: rows of segments.
+        choices: of each row, which slots are what.
+        num_context: slots of context a row.
+        window_frames: latent frames on each side.
+
+    Returns:
+        The task of all rows.
 
     Raises:
         ValueError: if a window is longer than a segment.

@@ -56,6 +56,9 @@ def read_control(path: str | Path, columns: Sequence[str], num_frames: int) -> T
         columns: what the weights take, in this order.
         num_frames: pixel frames that are to be made; a file may have more rows.
 
+    Returns:
+        Numbers F n in float32.
+
     Raises:
         ValueError: if it cannot be read, lacks a column or rows, or a value is no finite number, with file and line.
     """
@@ -75,6 +78,9 @@ def read_numbers(path: str | Path, columns: Sequence[str], *, where: str) -> Ten
         path: as in read_control.
         columns: which, in this order.
         where: what errors call the file.
+
+    Returns:
+        Numbers F n in float32.
 
     Raises:
         ValueError: as read_control.

@@ -19,7 +19,10 @@ class NotFinite(ValueError):
 def check_finite(tensors: Mapping[str, Tensor] | Tensor, name: str, advice: str) -> None:
     """Refuses tensors that hold NaN or infinity.
 
-    tensors: one, or several by name, of any type; name: what they are, such as "weights=runs/a"; advice: what to do.
+    Args:
+        tensors: one, or several by name, of any type.
+        name: what they are, such as "weights=runs/a".
+        advice: what to do.
 
     Raises:
         NotFinite: naming the first tensor that does, and how many of its numbers are none.

@@ -32,6 +32,9 @@ def settle() -> None:
 def check_device(device: str) -> None:
     """Whether tensors can lie on a device, such as cpu, cuda:1 or mps.
 
+    Args:
+        device: its name in PyTorch's words.
+
     Raises:
         ValueError: if PyTorch knows none of that name, or this machine has none.
     """
@@ -47,6 +50,9 @@ def check_device(device: str) -> None:
 
 def set_matmul_precision(precision: str) -> None:
     """How exact products of float32 matrices are, in PyTorch's words; see docs/troubleshooting.md.
+
+    Args:
+        precision: highest, high or medium.
 
     Raises:
         ValueError: if PyTorch has no such word.

@@ -40,7 +40,19 @@ class MeanPool(ContextCompressor):
         rope_theta: Positive,
         patch: Size = PATCH,
     ) -> None:
-        """strategy: see interpolated_rope; patch: side of a video token in latents, the backbone's.
+        """Builds the layers with random weights.
+
+        Args:
+            channels: of the latents.
+            width: of every token, in features.
+            decoder_depth: as FlexFormer's, so all that follows.
+            num_heads: so.
+            text_features: so.
+            block: so.
+            strategy: of how the grid divides the segment; see interpolated_rope.
+            qk_gain: as FlexFormer's.
+            rope_theta: so.
+            patch: side of a video token in latents, the backbone's.
 
         Raises:
             ValueError: for an unknown strategy or block.
@@ -101,7 +113,20 @@ class FixedQueries(ContextCompressor):
         rope_theta: Positive,
         patch: Size = PATCH,
     ) -> None:
-        """grid: queries along frames, rows and columns; patch: side of a video token in latents, the backbone's.
+        """Builds the layers with random weights.
+
+        Args:
+            channels: of the latents.
+            width: of every token, in features.
+            encoder_depth: as FlexFormer's, so all that follows.
+            decoder_depth: so.
+            num_heads: so.
+            text_features: so.
+            block: so.
+            grid: queries along frames, rows and columns.
+            qk_gain: as FlexFormer's.
+            rope_theta: so.
+            patch: side of a video token in latents, the backbone's.
 
         Raises:
             ValueError: unless the grid is three counts of at least 1, or for an unknown block.

@@ -26,6 +26,13 @@ NAME = "control"
 def to_latent_frames(values: Tensor, frames_per_latent: int) -> Tensor:
     """Numbers of pixel frames to those of latent frames: `... F n` to `... f (p n)` with F = p (f-1) + 1.
 
+    Args:
+        values: ... F n, of pixel frames.
+        frames_per_latent: p, pixel frames of a latent frame, the first one excepted.
+
+    Returns:
+        ... f (p n), of latent frames.
+
     Raises:
         ValueError: if F breaks the rule.
     """
@@ -67,9 +74,14 @@ class FrameControl(nn.Module):
         raise NotImplementedError
 
     def forward(self, values: Tensor, reference: Tensor) -> Tensor:
-        """values: b f (p n); reference: b (p n), of the canvas's first frame, from which places are counted.
+        """Numbers of latent frames as what is added to their tokens.
 
-        Returns b f d.
+        Args:
+            values: b f (p n).
+            reference: b (p n), of the canvas's first frame, from which places are counted.
+
+        Returns:
+            b f d.
 
         Raises:
             ValueError: if a frame has another number of values.

@@ -170,9 +170,21 @@ class FlexFormer(ContextCompressor):
         rope_theta: Positive,
         patch: Size = PATCH,
     ) -> None:
-        """channels: of the latents; text_features: of the text encoder; strategy, rule: see interpolated_rope.
+        """Builds the blocks with random weights.
 
-        patch: side of a video token in latents, the backbone's.
+        Args:
+            channels: of the latents.
+            width: of every token, in features.
+            encoder_depth: number of blocks that read video and text together with the queries.
+            decoder_depth: number of blocks that recover a segment from its context tokens in training; 0: no decoder.
+            num_heads: of every block's attention; a divisor of the width.
+            text_features: of the text encoder.
+            block: kind of the blocks; see blocks_of.
+            strategy: where the copies of the query stand; see interpolated_rope.
+            rule: how places between tokens are found; see interpolated_rope.
+            qk_gain: initial gain of normalised queries and keys.
+            rope_theta: base of the rotations' frequencies.
+            patch: side of a video token in latents, the backbone's.
 
         Raises:
             ValueError: for an unknown block, strategy or rule.

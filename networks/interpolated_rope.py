@@ -40,6 +40,12 @@ class QueryGrid(NamedTuple):
 def shares_of(strategy: str | Sequence[float]) -> tuple[float, float, float]:
     """Shares of frames, rows and columns, summing to 1, of a strategy's name or of three numbers.
 
+    Args:
+        strategy: a name in STRATEGIES, or three numbers.
+
+    Returns:
+        Three numbers of at least 0.
+
     Raises:
         ValueError: for an unknown name, or numbers that are no shares.
     """
@@ -61,6 +67,13 @@ def check_rule(rule: str) -> None:
 
 def num_queries(num_tokens: int, rate: float) -> int:
     """M = N / r, rounded up: the number of queries that is aimed at. It does not depend on the text.
+
+    Args:
+        num_tokens: N, video tokens of a segment.
+        rate: r, video tokens a context token.
+
+    Returns:
+        M, at least 1.
 
     Raises:
         ValueError: if the rate is below 1, or leaves no token.
@@ -115,7 +128,15 @@ def query_grid(
 ) -> QueryGrid:
     """Places of a segment's queries.
 
-    sizes: its patches along frames, rows and columns; strategy: a name in STRATEGIES, or three shares.
+    Args:
+        sizes: patches of the segment along frames, rows and columns.
+        rate: video tokens a context token.
+        strategy: a name in STRATEGIES, or three shares.
+        rule: how places between patches are found.
+        device: where the places lie; None: PyTorch's default.
+
+    Returns:
+        How many queries stand along each side, and their places.
 
     Raises:
         ValueError: for a rate without tokens, or an unknown strategy or rule.

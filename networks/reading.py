@@ -29,6 +29,9 @@ class WrongFileError(ValueError):
 def check_download(path: Path) -> None:
     """Refuses what a failed download leaves under the name of a file, by its first bytes.
 
+    Args:
+        path: of the file.
+
     Raises:
         WrongFileError: for a folder, pipe or device, an empty file, a pointer of git-lfs, or a web page.
     """
@@ -53,6 +56,13 @@ def check_download(path: Path) -> None:
 def read_text(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
     """A text file of at most `most_bytes` in UTF-8.
 
+    Args:
+        path: of the file.
+        most_bytes: above which it is refused unread.
+
+    Returns:
+        The text.
+
     Raises:
         WrongFileError: if the file is not one; see also `check_download`.
     """
@@ -69,6 +79,12 @@ def read_text(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file that holds a mapping.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The mapping.
 
     Raises:
         WrongFileError: if it does not.
@@ -88,6 +104,12 @@ def read_json(path: Path) -> dict[str, Any]:
 def open_tensors(path: Path) -> Iterator[Any]:
     """A safetensors file, opened; tensors are read one by one.
 
+    Args:
+        path: of the file.
+
+    Yields:
+        The opened file of safetensors.
+
     Raises:
         WrongFileError: if the file is not whole, or of another kind.
     """
@@ -103,6 +125,12 @@ def open_tensors(path: Path) -> Iterator[Any]:
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors of a safetensors file; no tensor is read.
 
+    Args:
+        path: of the file.
+
+    Returns:
+        Shapes by name.
+
     Raises:
         WrongFileError: see `open_tensors`.
     """
@@ -112,6 +140,12 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file, by name, each of them finite.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        Tensors by name, in host memory.
 
     Raises:
         WrongFileError: see `open_tensors`.
@@ -126,7 +160,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 def check_finite(tensors: Mapping[str, Tensor], where: object) -> None:
     """Refuses weights that are no numbers: what they make would be black, and a release of them useless.
 
-    where: the file or setting that the weights come from.
+    Args:
+        tensors: by name.
+        where: the file or setting that the weights come from.
 
     Raises:
         ValueError: naming the first tensor with NaN or infinity.

@@ -56,6 +56,12 @@ def own_network(name: str) -> Callable[..., Any] | None:
 def build(config: Any) -> Any:
     """Builds what a config.json describes: every mapping with `_class_name` becomes a network, innermost first.
 
+    Args:
+        config: mappings, lists, numbers and texts.
+
+    Returns:
+        The network, or what is no mapping with `_class_name` as it is.
+
     Raises:
         ValueError: if a name is not one of this project's networks, since a file must not run anything else, or the
             class does not take the arguments.
@@ -99,7 +105,12 @@ def save_pretrained(network: nn.Module, config: Mapping[str, Any], folder: str |
 def load_pretrained(*, folder: str | Path, channels: int) -> nn.Module:
     """A frozen network from its folder, in evaluation mode.
 
-    channels: what the rest of the configuration counts on; a codec with other latents is refused.
+    Args:
+        folder: with config.json and weights.
+        channels: what the rest of the configuration counts on; a codec with other latents is refused.
+
+    Returns:
+        The network.
 
     Raises:
         ValueError: if the folder is not there, is not a network's, or has another number of channels.
@@ -118,6 +129,12 @@ def load_pretrained(*, folder: str | Path, channels: int) -> nn.Module:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The config.json of a network's folder.
+
+    Args:
+        folder: of the network.
+
+    Returns:
+        Plain values.
 
     Raises:
         ValueError: if there is none, or it is broken.
@@ -155,6 +172,10 @@ def unfitting(network: nn.Module, found: Mapping[str, tuple[int, ...]]) -> list[
 def load_weights(network: nn.Module, folder: Path) -> None:
     """Copies a folder's weights into a network, in the network's own precision.
 
+    Args:
+        network: of the folder's sizes.
+        folder: with the weights.
+
     Raises:
         ValueError: if names or shapes differ, the file is broken, or a weight is no number.
     """
@@ -164,6 +185,10 @@ def load_weights(network: nn.Module, folder: Path) -> None:
 
 def check_fits(network: nn.Module, folder: Path) -> None:
     """Holds the names and shapes of a network's tensors against those in a folder's file.
+
+    Args:
+        network: of any state.
+        folder: with the weights.
 
     Raises:
         ValueError: if they differ, or there is no whole file.

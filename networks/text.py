@@ -45,7 +45,10 @@ class NullText(nn.Module):
     device_marker: Tensor
 
     def __init__(self, *, features: Size = 1) -> None:
-        """Take the width of the zero features that are handed out.
+        """Keeps the width.
+
+        Args:
+            features: width of the zero features that are handed out.
 
         Raises:
             ValueError: features is below one.

@@ -64,14 +64,22 @@ class VideoInterfaceNetwork(VideoNetwork):
     ) -> None:
         """Puts a DiT and an interface together.
 
-        chunk_frames: F_chunk; train_local_frames, local_frames: F_local in training and in sampling, latent frames.
-        fusion: in which part of sampling overlaps are blended; fusion_times: each part as (lowest, highest) time.
-        token_dropout: share of training videos that go without global tokens.
-        pooled_modulation: adds the tokens' mean to the DiT's time embedding. Our choice, beyond the paper.
-        context_loss_rate: share of training videos whose overlaps are scored on the following chunk's
-        prediction; 0 is the literal reading (own frames only). windows_per_call: how many windows the DiT denoises
-        at once in sampling, which bounds memory; 0 for all. train_windows_per_call: in training, where activations of
-        one call at a time are held, and computed again for the backward pass; 0 for all, and nothing twice.
+        Args:
+            backbone: the DiT that denoises chunks.
+            interface: reads the whole noisy video into global tokens.
+            plan: predicts keyframes from the tokens in training, for an auxiliary loss; None: without that loss.
+            chunk_frames: F_chunk, latent frames.
+            train_local_frames: F_local in training, latent frames.
+            local_frames: F_local in sampling, latent frames.
+            fusion: in which part of sampling overlaps are blended.
+            fusion_times: each part as (lowest, highest) time.
+            token_dropout: share of training videos that go without global tokens.
+            pooled_modulation: adds the tokens' mean to the DiT's time embedding. Our choice, beyond the paper.
+            context_loss_rate: share of training videos whose overlaps are scored on the following chunk's prediction;
+                0 is the literal reading (own frames only).
+            windows_per_call: how many windows the DiT denoises at once in sampling, which bounds memory; 0 for all.
+            train_windows_per_call: the same in training, where activations of one call at a time are held, and
+                computed again for the backward pass; 0 for all, and nothing twice.
 
         Raises:
             ValueError: if fusion names no part, context is longer than a chunk, or windows_per_call is negative.

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from longtake.cli import SHORT, schemas
-from longtake.cli.changes import with_changes
+from longtake.cli.changes import changes_of, with_changes
 from longtake.cli.composed import check_settings
 from longtake.cli.together import check_together
 
@@ -64,7 +64,7 @@ def plain(program: str, cfg: DictConfig) -> Any:
     """The same of a config that is composed."""
     if program != "generate":
         return OmegaConf.to_container(cfg, resolve=True)
-    return {"weights": with_changes(as_used("train"), cfg), "output": OmegaConf.to_container(cfg)["output"]}
+    return {"weights": with_changes(as_used("train"), changes_of(cfg)), "output": OmegaConf.to_container(cfg)["output"]}
 
 
 NEEDED = {"generate": ["output=OUT"], "export": ["run=RUN", "output=OUT"]}

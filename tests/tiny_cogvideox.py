@@ -1,14 +1,12 @@
 """CogVideoX at a tiny random size: models of the real class, saved in the real format."""
 
-import atexit
 import json
-import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 
 import torch
 from builders import CHANNELS, HEADS, TEXT, WIDTH, awake
+from tiny_base import GATED, base_settings, saved
 
 from networks.pretrained.cogvideox import CogVideoXBackbone
 
@@ -43,11 +41,7 @@ def tiny_transformer(kind="5b", **changes):
 @cache
 def tiny_cogvideox(kind="5b") -> Path:
     """The folder of a pipeline with such a model, the same one every time."""
-    folder = Path(tempfile.mkdtemp(prefix="tiny-cogvideox-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with torch.random.fork_rng([]):
-        tiny_transformer(kind).save_pretrained(folder / "transformer")
-    return folder
+    return saved("cogvideox", lambda: tiny_transformer(kind))
 
 
 def _frame_patch(folder) -> int:
@@ -57,25 +51,7 @@ def _frame_patch(folder) -> int:
 
 
 def settings_of(folder, **changes):
-    return {
-        "pretrained": str(folder),
-        "subfolder": "transformer",
-        "dtype": "float32",
-        "channels": CHANNELS,
-        "width": WIDTH,
-        "num_heads": HEADS,
-        "text_features": TEXT,
-        "latent_fps": 2.0,
-        "rope_theta": 10000.0,
-        "lora_rank": 4,
-        "lora_alpha": 4,
-        "checkpoint_activations": False,
-        "control": None,
-        "context_attention": "gated",
-        "patch": 2,
-        "frame_patch": _frame_patch(folder),
-        **changes,
-    }
+    return {**base_settings(folder), **GATED, "patch": 2, "frame_patch": _frame_patch(folder), **changes}
 
 
 def backbone_of(folder, **changes):

@@ -1,13 +1,11 @@
 """HunyuanVideo at a tiny random size: models of the real class, saved in the real format."""
 
-import atexit
-import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 
 import torch
 from builders import CHANNELS, HEADS, TEXT, WIDTH, awake
+from tiny_base import GATED, base_settings, saved
 
 from networks.pretrained.hunyuan import HunyuanVideoBackbone
 
@@ -36,33 +34,11 @@ def tiny_transformer(**changes):
 @cache
 def tiny_hunyuan() -> Path:
     """The folder of a pipeline with such a model, the same one every time."""
-    folder = Path(tempfile.mkdtemp(prefix="tiny-hunyuan-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with torch.random.fork_rng([]):
-        tiny_transformer().save_pretrained(folder / "transformer")
-    return folder
+    return saved("hunyuan", tiny_transformer)
 
 
 def settings_of(folder, **changes):
-    return {
-        "pretrained": str(folder),
-        "subfolder": "transformer",
-        "dtype": "float32",
-        "channels": CHANNELS,
-        "width": WIDTH,
-        "num_heads": HEADS,
-        "text_features": TEXT,
-        "latent_fps": 2.0,
-        "rope_theta": 256.0,
-        "told_guidance": 6.0,
-        "lora_rank": 4,
-        "lora_alpha": 4,
-        "checkpoint_activations": False,
-        "control": None,
-        "context_attention": "gated",
-        "patch": 2,
-        **changes,
-    }
+    return {**base_settings(folder), **GATED, "rope_theta": 256.0, "told_guidance": 6.0, "patch": 2, **changes}
 
 
 def backbone_of(folder, **changes):

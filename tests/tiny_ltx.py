@@ -1,13 +1,11 @@
 """LTX-Video at a tiny random size: models of the real class, saved in the real format."""
 
-import atexit
-import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 
 import torch
 from builders import CHANNELS, HEADS, TEXT, WIDTH, awake
+from tiny_base import GATED, base_settings, saved
 
 from networks.pretrained.ltx import LtxBackbone
 
@@ -31,33 +29,11 @@ def tiny_transformer(**changes):
 @cache
 def tiny_ltx() -> Path:
     """The folder of a pipeline with such a model, the same one every time."""
-    folder = Path(tempfile.mkdtemp(prefix="tiny-ltx-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with torch.random.fork_rng([]):
-        tiny_transformer().save_pretrained(folder / "transformer")
-    return folder
+    return saved("ltx", tiny_transformer)
 
 
 def settings_of(folder, **changes):
-    return {
-        "pretrained": str(folder),
-        "subfolder": "transformer",
-        "dtype": "float32",
-        "channels": CHANNELS,
-        "width": WIDTH,
-        "num_heads": HEADS,
-        "text_features": TEXT,
-        "latent_fps": 3.125,
-        "space_factor": 32,
-        "rope_theta": 10000.0,
-        "lora_rank": 4,
-        "lora_alpha": 4,
-        "checkpoint_activations": False,
-        "control": None,
-        "context_attention": "gated",
-        "patch": 1,
-        **changes,
-    }
+    return {**base_settings(folder), **GATED, "latent_fps": 3.125, "space_factor": 32, "patch": 1, **changes}
 
 
 def backbone_of(folder, **changes):

@@ -1,13 +1,11 @@
 """Wan at a tiny random size: models of the real class, saved in the real format."""
 
-import atexit
-import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 
 import torch
 from builders import CHANNELS, HEADS, TEXT, WIDTH, awake
+from tiny_base import base_settings, saved
 
 from networks.pretrained.wan import WanBackbone
 
@@ -34,29 +32,11 @@ def tiny_transformer(**changes):
 @cache
 def tiny_wan() -> Path:
     """The folder of a pipeline with such a model, the same one every time."""
-    folder = Path(tempfile.mkdtemp(prefix="tiny-wan-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with torch.random.fork_rng([]):
-        tiny_transformer().save_pretrained(folder / "transformer")
-    return folder
+    return saved("wan", tiny_transformer)
 
 
 def settings_of(folder, **changes):
-    return {
-        "pretrained": str(folder),
-        "subfolder": "transformer",
-        "dtype": "float32",
-        "channels": CHANNELS,
-        "width": WIDTH,
-        "num_heads": HEADS,
-        "text_features": TEXT,
-        "latent_fps": 2.0,
-        "rope_theta": 10000.0,
-        "lora_rank": 4,
-        "lora_alpha": 4,
-        "checkpoint_activations": False,
-        **changes,
-    }
+    return {**base_settings(folder), **changes}
 
 
 def backbone_of(folder, **changes):

@@ -30,7 +30,7 @@ from benchmarks.claiming.videos import (
     score,
 )
 from benchmarks.report import save
-from longtake.cli.changes import with_changes
+from longtake.cli.changes import changes_of, with_changes
 from longtake.releases.building import build
 from longtake.releases.reading import load_run, read_run, weights_hash
 
@@ -114,7 +114,7 @@ class Comparison:
         cfg = config_of(method, self.size, weights=weights, output="", seed=0, prompts=())
         return {
             "overrides": overrides_of(method, self.size),
-            "rollout": with_changes(read_run(weights)[0], cfg)["rollout"],
+            "rollout": with_changes(read_run(weights)[0], changes_of(cfg))["rollout"],
             **self.hashes_of(method),
         }
 

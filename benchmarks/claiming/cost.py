@@ -6,7 +6,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from longtake.cli.changes import with_changes
+from longtake.cli.changes import changes_of, with_changes
 from longtake.cost.codec import codec_size
 from longtake.cost.sampling import VideoSize, sampling_cost
 from longtake.releases.reading import read_run
@@ -17,7 +17,7 @@ TEXT_TOKENS = 20
 
 def video_tflop(cfg: DictConfig) -> float:
     """10¹² FLOP of one video, decoding included, by a config of generate.py; the network is built without weights."""
-    nodes: Any = with_changes(read_run(cfg.weights)[0], cfg)
+    nodes: Any = with_changes(read_run(cfg.weights)[0], changes_of(cfg))
     codec = codec_size(nodes["codec"])
     height, width = (nodes["video"][side] if cfg[side] is None else cfg[side] for side in ("height", "width"))
     video = VideoSize(

@@ -164,7 +164,7 @@ def boundaries_of(line: dict[str, Any]) -> list[int]:
 
 def make_scorer(kept: Path) -> Scorer:
     """The report card's metrics with features that need no download, as evaluate.py has them."""
-    from longtake.cli.evaluate import read_clip
+    from longtake.cli.videos import read_clip
 
     cfg = compose_here("evaluate", [])
     metrics = {name: instantiate(cfg.metrics[name]) for name in ROWS}
@@ -174,7 +174,7 @@ def make_scorer(kept: Path) -> Scorer:
 
 def make_sampler(kept: Path, num_frames: int) -> Scorer:
     """Keeps features of every third frame (so that all four frames of a latent are met), which need no download."""
-    from longtake.cli.evaluate import read_clip
+    from longtake.cli.videos import read_clip
 
     cfg = compose_here("evaluate", [])
     number = (num_frames - 1) // FRAME_STEP + 1

@@ -18,7 +18,7 @@ import torch
 import longtake.cli.take  # noqa: F401
 from benchmarks.busy import patience
 from benchmarks.hostile import files, watched
-from benchmarks.hostile.files import Case
+from benchmarks.hostile.making import Case, equip
 from benchmarks.hostile.watched import Ending
 
 TIMEOUT = 60.0
@@ -29,7 +29,7 @@ def open_one(case: Case) -> Ending:
     """Writes a case's files, opens them, and looks whether anything that must not be touched was."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "stranger"
-        files.equip(folder)
+        equip(folder)
         case.write(folder)
         ended = watched.run(case.program, case.arguments, folder, timeout=TIMEOUT * patience())
         if not (folder / "precious" / "file").is_file():

@@ -1,7 +1,7 @@
 """What the command line of generate.py changes in the config of weights."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -17,31 +17,55 @@ SINGLE_PASS = {"_target_": "longtake.rollouts.single_pass.SinglePass", "network_
 """The rollout of weights that name none."""
 
 
-def with_changes(trained: Config, cfg: DictConfig) -> Config:
-    """The config of weights, as `read_run` gives it, with all that generate.py was told to change; checked again.
+class Changes(NamedTuple):
+    """What is changed, as plain values; what is not said is as the weights have it.
+
+    weights: their name, for messages; bases: by part, another folder or name of its pretrained model; tiling: of the
+    codec; groups: settings of sampler and guidance, which may refer to the weights' config, and with `_target_` take
+    the place of theirs; network: settings of it; rollout: another one; compression_ratio: of the rollout's memory.
+    """
+
+    weights: str
+    bases: Mapping[str, str]
+    tiling: bool | None
+    groups: Mapping[str, Any]
+    network: Mapping[str, Any]
+    rollout: Mapping[str, Any] | None
+    compression_ratio: float | None
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Groups that the user chose: Hydra builds what they name, while weights build what they may."""
+        chosen = {**self.groups, "rollout": self.rollout or {}}
+        return tuple(name for name, node in chosen.items() if "_target_" in node)
+
+
+def changes_of(cfg: DictConfig) -> Changes:
+    """Reads them from a config of generate.py.
+
+    Args:
+        cfg: composed.
+
+    Returns:
+        Plain values.
 
     Raises:
-        ValueError: for what these weights cannot be told, or what is out of its range.
+        ValueError: for a guidance_scale beside several scales.
     """
-    for part in ("text", "codec", "backbone"):
-        if cfg[part].pretrained is not None:
-            rename_base(trained, part, cfg[part].pretrained)
-    if cfg.codec.tiling is not None:
-        if "tiling" not in trained["codec"]:
-            raise ValueError(
-                f"codec.tiling={str(cfg.codec.tiling).lower()}: the codec of these weights has no tiles: leave it out"
-            )
-        trained["codec"]["tiling"] = cfg.codec.tiling
-    changes = _group_changes(cfg)
-    if network := {key: value for key, value in plain(cfg.network).items() if value is not None}:
-        changes["network"] = _reach_window(network, trained["network"], cfg.weights)
-    kept = {key: value for key, value in trained.items() if "_target_" not in changes.get(key, {})}
-    merged: Any = OmegaConf.merge(kept, changes)
-    check_groups(tree_of(merged), list(changes))
-    return {**plain(merged), "rollout": _rollout(cfg, trained.get("rollout", SINGLE_PASS))}
+    bases = {part: cfg[part].pretrained for part in ("text", "codec", "backbone")}
+    network = {key: value for key, value in plain(cfg.network).items() if value is not None}
+    return Changes(
+        weights=cfg.weights,
+        bases={part: name for part, name in bases.items() if name is not None},
+        tiling=cfg.codec.tiling,
+        groups=_groups(cfg),
+        network=network,
+        rollout=None if cfg.get("rollout") is None else plain(cfg.rollout),
+        compression_ratio=cfg.compression_ratio,
+    )
 
 
-def _group_changes(cfg: DictConfig) -> dict[str, Any]:
+def _groups(cfg: DictConfig) -> dict[str, Any]:
     """Sampler and guidance: a group that was chosen has its `_target_` and replaces that of the weights.
 
     What refers to other groups, such as the shift of the objective, is resolved later, within the weights' config.
@@ -57,6 +81,36 @@ def _group_changes(cfg: DictConfig) -> dict[str, Any]:
             raise ValueError("guidance_scale goes with one scale: here set guidance.scales.text and its neighbours")
         tree.setdefault("guidance", {})["scale"] = cfg.guidance_scale
     return tree
+
+
+def with_changes(trained: Config, changes: Changes) -> Config:
+    """The config of weights, as `read_run` gives it, with all that generate.py was told to change; checked again.
+
+    Args:
+        trained: the config of the weights, whose parts are changed in place.
+        changes: see `changes_of`.
+
+    Returns:
+        The changed config, as plain values.
+
+    Raises:
+        ValueError: for what these weights cannot be told, or what is out of its range.
+    """
+    for part, name in changes.bases.items():
+        rename_base(trained, part, name)
+    if changes.tiling is not None:
+        if "tiling" not in trained["codec"]:
+            raise ValueError(
+                f"codec.tiling={str(changes.tiling).lower()}: the codec of these weights has no tiles: leave it out"
+            )
+        trained["codec"]["tiling"] = changes.tiling
+    groups = dict(changes.groups)
+    if changes.network:
+        groups["network"] = _reach_window(changes.network, trained["network"], changes.weights)
+    kept = {key: value for key, value in trained.items() if "_target_" not in groups.get(key, {})}
+    merged: Any = OmegaConf.merge(kept, groups)
+    check_groups(tree_of(merged), list(groups))
+    return {**plain(merged), "rollout": _rollout(changes, trained.get("rollout", SINGLE_PASS))}
 
 
 def _reach_window(changes: Mapping[str, Any], network: Mapping[str, Any], weights: str) -> dict[str, Any]:
@@ -76,17 +130,16 @@ def _reach_window(changes: Mapping[str, Any], network: Mapping[str, Any], weight
     return moved
 
 
-def _rollout(cfg: DictConfig, trained: Mapping[str, Any]) -> dict[str, Any]:
+def _rollout(changes: Changes, trained: Mapping[str, Any]) -> dict[str, Any]:
     """The rollout of the command line, or else the one that the weights were trained for; with its ratio, if given."""
-    chosen: dict[str, Any] = dict(trained if cfg.get("rollout") is None else plain(cfg.rollout))
-    if cfg.compression_ratio is None:
+    chosen: dict[str, Any] = dict(trained if changes.rollout is None else changes.rollout)
+    if changes.compression_ratio is None:
         return chosen
-    # A group of the command line is the user's own, and Hydra builds what it names; weights build what they may.
-    rollout: Rollout = build(chosen) if cfg.get("rollout") is None else instantiate(chosen)
+    rollout: Rollout = build(chosen) if changes.rollout is None else instantiate(chosen)
     if rollout.memory is None:
         raise ValueError(
-            f"compression_ratio={cfg.compression_ratio} goes with rollout=segmentwise, which compresses what it has "
-            "made"
+            f"compression_ratio={changes.compression_ratio} goes with rollout=segmentwise, which compresses what it "
+            "has made"
         )
-    rollout.memory.at(cfg.compression_ratio)
-    return {**chosen, "compression_ratio": cfg.compression_ratio}
+    rollout.memory.at(changes.compression_ratio)
+    return {**chosen, "compression_ratio": changes.compression_ratio}

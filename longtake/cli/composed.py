@@ -17,7 +17,11 @@ def plain(cfg: Any) -> Any:
 
 
 def check_settings(cfg: DictConfig, schema: type) -> None:
-    """Every key of a composed config, see `longtake.settings.check`; schema: one of longtake.cli.schemas.
+    """Every key of a composed config; see `longtake.settings.check`.
+
+    Args:
+        cfg: composed.
+        schema: one of longtake.cli.schemas.
 
     Raises:
         ValueError: for the first that cannot be, named as it is typed, with what would do.

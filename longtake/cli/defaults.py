@@ -25,6 +25,9 @@ def asked_for(arguments: Sequence[str]) -> str:
 def show_settings(arguments: Sequence[str]) -> None:
     """Prints them; null stays where the weights cannot be read, and their error goes to stderr.
 
+    Args:
+        arguments: of the command line.
+
     Raises:
         ValueError: for a setting that cannot be.
     """
@@ -49,7 +52,7 @@ def filled(cfg: Any) -> dict[str, Any]:
     """The settings of a call, with what its weights bring in place of null."""
     from omegaconf import OmegaConf
 
-    from longtake.cli.changes import with_changes
+    from longtake.cli.changes import changes_of, with_changes
     from longtake.releases.bases import base_of
     from longtake.releases.parts import refuse_no_videos
     from longtake.releases.reading import read_run
@@ -60,7 +63,7 @@ def filled(cfg: Any) -> dict[str, Any]:
     try:
         trained = read_run(cfg.weights, to_sample=True)[0]
         refuse_no_videos(trained, f"weights={cfg.weights}")
-        config = with_changes(trained, cfg)
+        config = with_changes(trained, changes_of(cfg))
     except ValueError as error:
         sys.stderr.write(f"note: null stands for what these weights would say ({error})\n")
         return settings

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from longtake.cli.take import Take
+from longtake.cli.request import Request, told_by
+from longtake.cli.weights import Take
 from longtake.cost.counting import on_meta
 from longtake.cost.describe import describe_plan
 from longtake.cost.sampling import TEXT_TOKENS, VideoSize, canvas_costs
@@ -17,7 +18,8 @@ log = logging.getLogger("longtake")
 
 def print_plan(cfg: DictConfig) -> None:
     """Says which canvases each video is made of, and what they cost; nothing is sampled."""
-    take = Take(cfg)
+    request = Request(**told_by(cfg))
+    take = Take(request)
     side = take.codec.space_factor
     size = (take.codec.channels, take.height // side, take.width // side)
     video = VideoSize(take.num_latents, *size, TEXT_TOKENS, take.text_encoder.features)

@@ -21,7 +21,8 @@ def run(cfg: DictConfig) -> None:
     check_settings(cfg, ExportSettings)
     import torch
 
-    from longtake.releases.reading import NETWORK_FOLDER, read_run
+    from longtake.releases.locating import NETWORK_FOLDER
+    from longtake.releases.reading import read_run
     from longtake.releases.writing import release
     from networks.saving import WEIGHTS
 

@@ -38,11 +38,7 @@ def make(cfg: DictConfig, mesh: Any = None, device: Any = None) -> None:
     if mesh is not None and mesh.world.size > 1 and cfg.dry_run:
         raise ValueError(f"dry_run=true is of one process: leave devices={cfg.devices} and the launcher out")
 
-    if cfg.given is not None:
-        from longtake.storyboard.continuation import continuation_file
-
-        cfg.storyboard = continuation_file(cfg.given, cfg.storyboard, cfg.output)
-    if cfg.storyboard is not None:
+    if cfg.storyboard is not None or cfg.given is not None:
         from longtake.cli.storyboard import make_storyboard_video
         from longtake.video import read_frames
 

@@ -4,21 +4,19 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from rich.progress import Progress
 
 from longtake.cli.manifests import Manifest, Wanted
+from longtake.cli.weights import Take
 from longtake.generation import part_of
 from longtake.parallel import Mesh, shared_out
 from longtake.process import peak_resident_gib
 from longtake.rollouts.plan import chunk_boundaries
 from longtake.rollouts.window_cache import WindowCache
 from networks.files import remove_unfinished
-
-if TYPE_CHECKING:
-    from longtake.cli.take import Take
 
 log = logging.getLogger("longtake")
 
@@ -37,7 +35,7 @@ class Order(NamedTuple):
 
 
 def make(
-    take: "Take",
+    take: Take,
     order: Order,
     write_video: Callable[..., None],
     mesh: Mesh,
@@ -97,7 +95,7 @@ def _stepping(progress: Progress, bar: Any, on_step: Callable[[], None] | None) 
 
 
 def _make_one(
-    take: "Take",
+    take: Take,
     order: Order,
     wanted: Wanted,
     write_video: Callable[..., None],
@@ -113,7 +111,7 @@ def _make_one(
     return windows
 
 
-def _common_line(take: "Take", order: Order) -> dict[str, Any]:
+def _common_line(take: Take, order: Order) -> dict[str, Any]:
     """What every video's line of the manifest says."""
     factor = take.codec.time_factor
     chunk = part_of(take.network, take.rollout).chunk_frames
@@ -135,7 +133,7 @@ def _common_line(take: "Take", order: Order) -> dict[str, Any]:
     }
 
 
-def _line(wanted: Wanted, common: Mapping[str, Any], take: "Take", seconds: float) -> dict[str, Any]:
+def _line(wanted: Wanted, common: Mapping[str, Any], take: Take, seconds: float) -> dict[str, Any]:
     name, prompt, seed = wanted
     peak = torch.cuda.max_memory_allocated() / 2**30 if take.device.type == "cuda" else peak_resident_gib()
     measured = {"seconds": round(seconds, 2), "peak_gib": round(peak, 3)}

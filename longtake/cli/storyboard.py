@@ -11,7 +11,8 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.progress import Progress
 
-from longtake.cli.take import Take
+from longtake.cli.request import Request, told_by
+from longtake.cli.weights import Take
 from longtake.cost.sampling import TEXT_TOKENS, VideoSize
 from longtake.cost.segments import SegmentCost, segment_costs
 from longtake.parallel import Mesh, spread_storyboard
@@ -33,8 +34,15 @@ from networks.files import remove_unfinished, whole
 log = logging.getLogger("longtake")
 
 
-def limits_of(take: Take, cfg: DictConfig) -> ModelLimits:
+def limits_of(take: Take, request: Request) -> ModelLimits:
     """What the loaded weights can do.
+
+    Args:
+        take: with the weights.
+        request: names them and the storyboard, for messages.
+
+    Returns:
+        What a storyboard has to keep to.
 
     Raises:
         ValueError: if they have no memory, which every storyboard needs, or the rollout uses none.
@@ -42,12 +50,12 @@ def limits_of(take: Take, cfg: DictConfig) -> ModelLimits:
     memory = take.rollout.memory
     if not take.network.takes_segments:
         raise ValueError(
-            f"storyboard={cfg.storyboard} needs weights with a memory, of network=lovic or vin_lovic; "
-            f"weights={cfg.weights} have none"
+            f"storyboard={request.storyboard} needs weights with a memory, of network=lovic or vin_lovic; "
+            f"weights={request.weights} have none"
         )
     if memory is None or take.rollout.segment_frames is None:
         raise ValueError(
-            f"storyboard={cfg.storyboard} is made segment by segment, which rollout={take.rollout.name} does not: "
+            f"storyboard={request.storyboard} is made segment by segment, which rollout={take.rollout.name} does not: "
             "use rollout=segmentwise"
         )
     side = take.codec.space_factor
@@ -84,15 +92,15 @@ def make_storyboard_video(
     Raises:
         ValueError: if the storyboard is wrong, before any work, naming its line.
     """
+    request = Request(**told_by(cfg))
     mesh = mesh or Mesh()
-    take = Take(cfg, device)
-    limits = limits_of(take, cfg)
-    if cfg.given is not None:
-        file, length = Path(cfg.storyboard), cfg.num_frames
-        asked = {"num_frames": length, "seed": cfg.seed, "limits": limits, "control": cfg.control_file}
-        mesh.world.agree(lambda: write_continuation(file, cfg.given, cfg.prompt, **asked))
-    board = read_storyboard(Path(cfg.storyboard), limits)
-    made = plan_board(board, take, limits, compression_ratio=cfg.compression_ratio)
+    take = Take(request, device)
+    limits = limits_of(take, request)
+    file = Path(str(request.storyboard))
+    if request.given is not None:
+        mesh.world.agree(lambda: _write_continuation(file, request, limits))
+    board = read_storyboard(file, limits)
+    made = plan_board(board, take, limits, compression_ratio=request.changes.compression_ratio)
     canvases = [len(step.canvas.frames) for step in made.steps if step.given is None]
     spread_storyboard(mesh, network=take.network, guidance=take.guidance, canvases=canvases or [1])
     silent = [segment.name for segment in board.segments if not segment.prompt]
@@ -103,16 +111,28 @@ def make_storyboard_video(
             f"these weights take control ({', '.join(limits.control)}), and none is given: `control: FILE` in the "
             "storyboard gives it"
         )
-    if cfg.dry_run:
-        print_plan(take, made, limits, SegmentStore(Path(cfg.output) / "segments").has)
+    if request.dry_run:
+        print_plan(take, made, limits, SegmentStore(request.output / "segments").has)
         return None
     with Progress(disable=mesh.world.rank > 0) as progress:
         bar = progress.add_task("denoising steps", total=None)
         path = make_take(
-            cfg, take, limits, made, write_video, read_frames, on_step=lambda *_: progress.advance(bar), mesh=mesh
+            request, take, limits, made, write_video, read_frames, on_step=lambda *_: progress.advance(bar), mesh=mesh
         )
     log.info(f"{len(made.timeline)} segments in {path}")
     return path
+
+
+def _write_continuation(file: Path, request: Request, limits: ModelLimits) -> None:
+    write_continuation(
+        file,
+        str(request.given),
+        request.prompt,
+        num_frames=request.num_frames,
+        seed=request.seed,
+        limits=limits,
+        control=request.control_file,
+    )
 
 
 def plan_board(board: Storyboard, take: Take, limits: ModelLimits, *, compression_ratio: float | None) -> Plan:
@@ -137,7 +157,7 @@ def plan_board(board: Storyboard, take: Take, limits: ModelLimits, *, compressio
 
 
 def make_take(
-    cfg: DictConfig,
+    request: Request,
     take: Take,
     limits: ModelLimits,
     made: Plan,
@@ -151,7 +171,7 @@ def make_take(
     """Makes what is not in output/segments yet, and writes output/000.mp4 and its manifest.
 
     Args:
-        cfg: names the output, the storyboard and the weights.
+        request: names the output, the storyboard and the weights.
         take: with the weights.
         limits: of them.
         made: what to make.
@@ -178,14 +198,14 @@ def make_take(
     )
     reader = GivenReader(take.codec, read_frames, take.height, take.width, take.fps, take.device)
     world = (mesh or Mesh()).world
-    store = SegmentStore(Path(cfg.output) / "segments", world)
+    store = SegmentStore(request.output / "segments", world)
     latents = make_storyboard(made, store, maker, reader, on_segment)
-    path = Path(cfg.output) / "000.mp4"
+    path = request.output / "000.mp4"
     if world.rank > 0:
         return path
-    remove_unfinished(cfg.output)
+    remove_unfinished(request.output)
     write_video(path, take.frames(whole_take(latents).to(take.device)), fps=take.fps)
-    _write_manifest(cfg, take, made, path, time.perf_counter() - began)
+    _write_manifest(request, take, made, path, time.perf_counter() - began)
     return path
 
 
@@ -239,11 +259,11 @@ def print_plan(take: Take, made: Plan, limits: ModelLimits, is_there: Callable[[
     )
 
 
-def _write_manifest(cfg: DictConfig, take: Take, made: Plan, path: Path, seconds: float) -> None:
+def _write_manifest(request: Request, take: Take, made: Plan, path: Path, seconds: float) -> None:
     steps = {step.name: step for step in made.steps}
     line = {
         "file": path.name,
-        "storyboard": public_name(cfg.storyboard),
+        "storyboard": public_name(str(request.storyboard)),
         "fps": take.fps,
         "num_frames": sum(step.num_frames for step in made.steps),
         "boundaries": boundaries(made),
@@ -260,11 +280,11 @@ def _write_manifest(cfg: DictConfig, take: Take, made: Plan, path: Path, seconds
             }
             for name in made.timeline
         ],
-        "weights": public_name(cfg.weights),
+        "weights": public_name(request.weights),
         "weights_hash": take.hash,
         "matmul_precision": take.matmul_precision,
         **take.running.changes,
         "seconds": round(seconds, 2),
     }
-    with whole(Path(cfg.output) / "manifest.jsonl") as part:
+    with whole(request.output / "manifest.jsonl") as part:
         part.write_text(json.dumps(line) + "\n")

@@ -37,7 +37,8 @@ from longtake.releases.checkpoints import (
     refuse_incomplete,
     refuse_no_numbers,
 )
-from longtake.releases.reading import load_parts, load_state, read_state, state_of
+from longtake.releases.pretrained import load_parts
+from longtake.releases.reading import load_state, read_state, state_of
 from longtake.releases.sharded import Teams, refuse_other_pieces
 from longtake.stopping import Stopped, asked, stopping_tidily
 from networks.files import claimed, remove_unfinished

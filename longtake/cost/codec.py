@@ -52,6 +52,12 @@ class CodecSize(NamedTuple):
 def codec_size(node: Mapping[str, Any]) -> CodecSize:
     """Of a resolved config of conf/codec; of a release folder only config.json is read.
 
+    Args:
+        node: of the config.
+
+    Returns:
+        Its channels and factors.
+
     Raises:
         ValueError: for a codec whose factors are not known, or a folder without a config.
     """

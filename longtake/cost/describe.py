@@ -17,6 +17,9 @@ def describe_plan(plan: Sequence[CanvasPlan], costs: Sequence[CanvasCost], *, ca
         plan: of a video.
         costs: of each canvas.
         calls: of the network for each: inference steps times passes of guidance.
+
+    Returns:
+        Lines of text.
     """
     table = Table(title="Canvases in the order in which they are denoised, in latent frames")
     for column in ("", "new", "frames", "known", "remembers (ratio)", "context", "TFLOPs"):

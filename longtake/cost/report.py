@@ -57,6 +57,9 @@ class Settings(NamedTuple):
 def check(settings: Settings) -> None:
     """Settings must be possible.
 
+    Args:
+        settings: of the video and the device.
+
     Raises:
         ValueError: naming the one that is not.
     """
@@ -95,6 +98,9 @@ def predict(
         codec: what is known of it.
         rollouts: by the name that the table gives them.
         text_features: of a caption's token.
+
+    Returns:
+        What cost.json holds.
 
     Raises:
         ValueError: for sizes that do not fit the codec, or a device that is not there to be measured.

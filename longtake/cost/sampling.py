@@ -214,6 +214,9 @@ def sampling_cost(
         dtype: in which the network computes.
         without: names that every condition goes without.
         texts_per_canvas: passes of guidance, each of which asks a text of its own.
+
+    Returns:
+        FLOPs and bytes.
     """
     canvases = canvas_costs(part_of(network.eval(), rollout), rollout, video, dtype, without)
     return _sum(canvases, video, calls_per_canvas, texts_per_canvas)
@@ -230,6 +233,9 @@ def canvas_costs(
         video: its size.
         dtype: in which the network computes.
         without: names that every condition goes without.
+
+    Returns:
+        A cost for each canvas, in order.
     """
     counter = CanvasCounter(network, dtype, without)
     rollout(counter, Canvas(video.noise(video.num_latents), video.condition(video.num_latents, dtype)))

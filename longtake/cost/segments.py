@@ -30,6 +30,9 @@ def segment_costs(
         plans: of canvases whose frames are counted from their own first one.
         video: gives channels and sides of the latents, and the size of a text.
         without: names that every condition goes without.
+
+    Returns:
+        A cost for each canvas, in order.
     """
     network = on_meta(network).eval().requires_grad_(False)
     counter, found = CanvasCounter(network, torch.float32, without), []

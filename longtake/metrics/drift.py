@@ -44,7 +44,11 @@ class FeatureDrift(PerVideoMean):
     higher_is_better = False
 
     def __init__(self, *, features: FrameFeatures, share: Annotated[float, Gt(0), Le(0.5)] = SHARE) -> None:
-        """Take the features and the share of the frames that makes an end.
+        """Keeps what is compared.
+
+        Args:
+            features: of single frames.
+            share: of the frames, which makes an end of a video.
 
         Raises:
             ValueError: share is not in (0, 0.5].
@@ -78,7 +82,10 @@ class ColourDrift(PerVideoMean):
     higher_is_better = False
 
     def __init__(self, *, share: Annotated[float, Gt(0), Le(0.5)] = SHARE) -> None:
-        """Take the share of the frames that makes an end.
+        """Keeps what is compared.
+
+        Args:
+            share: of the frames, which makes an end of a video.
 
         Raises:
             ValueError: share is not in (0, 0.5].
@@ -107,7 +114,11 @@ class ScoreDrift(PerVideoMean):
     higher_is_better = False
 
     def __init__(self, *, metric: PerVideoMean, share: Annotated[float, Gt(0), Le(0.5)] = SHARE) -> None:
-        """Take M and the share of the frames that makes an end.
+        """Keeps what is compared.
+
+        Args:
+            metric: M, by which both ends are scored.
+            share: of the frames, which makes an end of a video.
 
         Raises:
             ValueError: share is not in (0, 0.5], or the metric needs more than an end of a video can give.

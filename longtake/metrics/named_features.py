@@ -55,6 +55,9 @@ def frame_features(*, name: Text) -> FrameFeatures:
             network brings once. VBench reads videos at their own size, and we at `short_side`, so figures come near
             to its own without being the same.
 
+    Returns:
+        Features of frames.
+
     Raises:
         ValueError: there is no such model, or it cannot be had.
     """
@@ -89,7 +92,11 @@ class WithoutCentre(nn.Module):
     """
 
     def __init__(self, *, features: FrameFeatures, share: float = 0.5) -> None:
-        """Take the features, and the share of height and of width that is hidden.
+        """Keeps the features.
+
+        Args:
+            features: of the frames whose centre is hidden.
+            share: of height and of width that is hidden.
 
         Raises:
             ValueError: share is not in (0, 1).
@@ -114,6 +121,12 @@ class WithoutCentre(nn.Module):
 
 def background_features(*, name: Text) -> FrameFeatures:
     """Features of the background: `offline_without_centre`, or those that `frame_features` knows by this name.
+
+    Args:
+        name: see there.
+
+    Returns:
+        Features of frames.
 
     Raises:
         ValueError: there is no such model, or it cannot be had.
@@ -186,6 +199,12 @@ class KineticsFeatures(nn.Module):
 
 def video_features(*, name: Text) -> ClipFeatures:
     """Load features of 16-frame clips by name: offline, or torchvision's r3d_18, mc3_18 or r2plus1d_18.
+
+    Args:
+        name: see there.
+
+    Returns:
+        Features of clips.
 
     Raises:
         ValueError: there is no such model, or its weights are neither on this machine nor to be had.

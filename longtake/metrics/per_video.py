@@ -89,6 +89,11 @@ class PerVideoMean(Metric):
 def check_video(video: Tensor, *, where: str, min_frames: int = 2) -> None:
     """Check that a video is 3 f h w, in [-1, 1] or uint8, with enough frames.
 
+    Args:
+        video: what a metric was given.
+        where: how the message begins.
+        min_frames: that the metric needs.
+
     Raises:
         ValueError: it is not; the message begins with `where`.
     """
@@ -116,6 +121,11 @@ def pieces(video: Tensor) -> Iterator[Tensor]:
 
 def check_side(video: Tensor, *, where: str, least: int) -> None:
     """Check that the frames of c f h w are large enough.
+
+    Args:
+        video: c f h w.
+        where: how the message begins.
+        least: pixels of a side.
 
     Raises:
         ValueError: a side is below `least` pixels; the message begins with `where`.

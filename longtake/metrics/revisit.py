@@ -61,6 +61,13 @@ class _Revisit(PerVideoMean):
     def measure(self, video: Tensor, *, poses: Tensor) -> Measured:
         """Score one video, 3 f h w in [-1, 1], by the pose of each frame, f 4.
 
+        Args:
+            video: 3 f h w in [-1, 1] or uint8.
+            poses: f 4, of each frame.
+
+        Returns:
+            The score of the video, and how it goes along it.
+
         Raises:
             ValueError: there are not as many poses as frames.
         """

@@ -56,7 +56,10 @@ class SubjectColour(PerVideoMean):
     higher_is_better = True
 
     def __init__(self, *, share: float = 0.15) -> None:
-        """Take the share of the frames that tells which colour he has.
+        """Keeps the share.
+
+        Args:
+            share: of the frames, which tells which colour he has.
 
         Raises:
             ValueError: share is not in (0, 1].

@@ -42,8 +42,13 @@ class Objective:
     ) -> None:
         """Context for the autoregressive baseline is off by default.
 
-        context_rate: share of training videos that begin with clean frames, at time 0 and not scored;
-        max_context_frames: at most so many of them.
+        Args:
+            path: from clean to noise.
+            prediction: what the network says: noise, velocity, clean or flow.
+            times: how times are drawn in training.
+            weight: how the losses of times weigh.
+            context_rate: share of training videos that begin with clean frames, at time 0 and not scored.
+            max_context_frames: at most so many of them.
 
         Raises:
             ValueError: if context_rate lies outside [0, 1], or is positive without any context frames.

@@ -51,7 +51,12 @@ class LogitNormal:
     """The sigmoid of a normal variable: most times in the middle. Source: arXiv 2403.03206, §3.1."""
 
     def __init__(self, *, mean: float = 0.0, std: Positive = 1.0, per_frame: bool = False) -> None:
-        """Normal is logit(time), with this mean and std > 0; per_frame: as in Uniform.
+        """Nothing is drawn yet.
+
+        Args:
+            mean: of logit(time), which is normal.
+            std: of logit(time), above 0.
+            per_frame: as in Uniform.
 
         Raises:
             ValueError: if std is not positive.

@@ -37,7 +37,10 @@ class MinSNR:
     """
 
     def __init__(self, *, gamma: Positive = 5.0) -> None:
-        """gamma: the signal-to-noise ratio above which weight no longer grows; 5 in the paper.
+        """Keeps where the weight is cut.
+
+        Args:
+            gamma: the signal-to-noise ratio above which weight no longer grows; 5 in the paper.
 
         Raises:
             ValueError: if gamma is not positive.

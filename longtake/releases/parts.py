@@ -41,6 +41,10 @@ def load_network(weights: str | Path) -> nn.Module:
 def refuse_no_videos(config: Mapping[str, Any], where: str) -> None:
     """Refuses weights of a codec or of a compressor alone.
 
+    Args:
+        config: of the weights.
+        where: the setting and weights, for messages.
+
     Raises:
         ValueError: for these.
     """
@@ -52,8 +56,13 @@ def refuse_no_videos(config: Mapping[str, Any], where: str) -> None:
 def sampling_parts(config: Mapping[str, Any], state: State, where: str) -> SamplingParts:
     """Builds network, codec, text encoder, sampler, guidance and rollout, and loads the weights.
 
-    config, state: as `read_run` gives them, with changes; what is no mapping in it is taken for a part that is built;
-    where: the setting and weights, for messages.
+    Args:
+        config: as `read_run` gives it, with changes; what is no mapping in it is taken for a part that is built.
+        state: as `read_run` gives it.
+        where: the setting and weights, for messages.
+
+    Returns:
+        All parts, in host memory.
 
     Raises:
         ValueError: if the weights make no videos, or do not fit their config.

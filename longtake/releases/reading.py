@@ -1,21 +1,18 @@
 """From a run, checkpoint or release folder back to a trained network: configs are plain values, checked first."""
 
 import hashlib
-import logging
 import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from longtake.configs import weights_folder
 from longtake.releases.bases import rename_base
 from longtake.releases.building import build
-from longtake.releases.checkpoints import CONFIG_KEY, META, last_checkpoint, read_checkpoint
-from longtake.releases.hub import PREFIX, on_disk, repository_of
+from longtake.releases.checkpoints import CONFIG_KEY, META, read_checkpoint
+from longtake.releases.locating import NETWORK_FOLDER, codec_folder, locate
 from longtake.releases.outside import PARTS, checked_config, read_config_file
 from longtake.releases.pieces import join_pieces
 from longtake.settings.check import Tree, check_groups, check_tree
@@ -24,10 +21,7 @@ from networks.pretrained.learnt import HASH, refuse_other_base
 from networks.reading import check_finite, load_tensors, open_tensors, tensor_shapes
 from networks.saving import WEIGHTS, load_weights, shapes_of, unfitting
 
-log = logging.getLogger("longtake")
-
 RELEASE_CONFIG = "config.yaml"
-NETWORK_FOLDER = "network"
 
 Config = dict[str, Any]
 """Of weights: plain values, checked; see `checked_config`."""
@@ -68,6 +62,9 @@ def trusted(tree: Mapping[str, Any], where: str, *, to_sample: bool = False) -> 
         where: the setting and weights, for messages.
         to_sample: leaves out the part that is built to train.
 
+    Returns:
+        A copy of it, checked.
+
     Raises:
         ValueError: for the first that is not as it should be.
     """
@@ -99,32 +96,6 @@ def read_state(weights: str | Path, key: str) -> State:
     path = locate(weights, key)
     is_release = (path / NETWORK_FOLDER).is_dir()
     return path / NETWORK_FOLDER if is_release else state_of(read_checkpoint(path), path)
-
-
-def locate(weights: str | Path, key: str) -> Path:
-    """A release's folder or a checkpoint's file; a plain name also stands for released weights of that name.
-
-    Args:
-        weights: as in `read_run`.
-        key: what the setting is called that names them.
-
-    Returns:
-        Where they lie on this disk.
-
-    Raises:
-        ValueError: if the weights are neither.
-    """
-    path = on_disk(weights, key)
-    named = weights_folder() / str(weights)
-    if not path.exists() and path.parent == Path() and named.is_dir():
-        path = named
-    if (path / NETWORK_FOLDER / WEIGHTS).exists():
-        return path
-    if path.is_dir() and not (path / META).is_file():
-        path = last_checkpoint(path)
-    if not path.is_file() and not (path / META).is_file():
-        raise ValueError(f"{key}={weights}: no such file or folder; give a .ckpt, a run folder or a release folder")
-    return path
 
 
 def state_of(checkpoint: Mapping[str, Any], where: object) -> dict[str, torch.Tensor]:
@@ -159,24 +130,12 @@ def is_plain(value: Any) -> bool:
     )
 
 
-def codec_folder(release: Path, folder: Any, weights: str | Path, key: str) -> Path:
-    """Where the codec of a release lies: its config names it relative to the release.
-
-    Raises:
-        ValueError: if the config names no folder, or one outside of the downloaded repository.
-    """
-    if not isinstance(folder, str):
-        raise ValueError(f"{key}={weights}: codec.folder in its config is {folder!r}, no folder; take the weights anew")
-    inside = os.path.normpath(release / folder)  # by its words: the hub's cache is full of links
-    if str(weights).startswith(PREFIX) and not Path(inside).is_relative_to(repository_of(release, weights)):
-        raise ValueError(f"{key}={weights}: codec.folder={folder} in its config leads out of the repository")
-    return (release / folder).resolve()
-
-
 def load_state(module: nn.Module, state: State) -> None:
     """Puts trained weights into a freshly built module (averaged ones, where the run kept an average).
 
-    module: with `network`, or `codec`.
+    Args:
+        module: with `network`, or `codec`.
+        state: tensors by name, or the folder of a release that holds them.
 
     Raises:
         ValueError: if they do not fit.
@@ -192,56 +151,6 @@ def load_state(module: nn.Module, state: State) -> None:
             "use the network and sizes that it was trained with"
         )
     module.load_state_dict(state)
-
-
-def load_parts(module: nn.Module, parts: Mapping[str, str | Sequence[str]]) -> None:
-    """Puts trained weights into parts of a module's network; parts that it goes without are left out.
-
-    parts: name of a part, such as "compressor" or "window", to weights, such as "weights/NAME", or
-    "weights/NAME#backbone" for a part of theirs, or to several, of which a later one replaces what it has.
-
-    Raises:
-        ValueError: if a part is unknown or does not fit.
-    """
-    for name, sources in parts.items():
-        if _goes_without(module.get_submodule("network"), name):
-            log.info(f"pretrained.{name}: left out, since this network goes without one")
-            continue
-        state: dict[str, torch.Tensor] = {}
-        for source in [sources] if isinstance(sources, str) else sources:
-            state.update(_part_state(source, f"pretrained.{name}"))
-        try:
-            part = module.get_submodule(f"network.{name}")
-        except AttributeError as error:
-            known = ", ".join(key for key, _ in module.get_submodule("network").named_children())
-            raise ValueError(f"pretrained.{name}: the network has no such part; it has {known}") from error
-        wrong = unfitting(part, shapes_of(state))
-        if wrong:
-            raise ValueError(
-                f"pretrained.{name}={sources} does not fit {type(part).__name__}: {len(wrong)} tensors differ, "
-                f"the first is {wrong[0]!r}; name a part of those weights after #, give weights that have the rest "
-                "before them in a list, or use the sizes of their training"
-            )
-        part.load_state_dict(state)
-
-
-def _part_state(source: str, key: str) -> dict[str, torch.Tensor]:
-    """The tensors of weights, or of the part of them that is named after #."""
-    weights, _, inner = source.partition("#")
-    state = network_state(weights, key)
-    if not inner:
-        return state
-    return {name.removeprefix(f"{inner}."): x for name, x in state.items() if name.startswith(f"{inner}.")}
-
-
-def _goes_without(network: nn.Module, name: str) -> bool:
-    """Whether a part, or what it lies in, is None in this network, such as the compressor of compressor=none."""
-    part: object = network
-    for key in name.split("."):
-        part = getattr(part, key, network)
-        if part is None:
-            return True
-    return False
 
 
 def network_state(weights: str | Path, key: str) -> dict[str, torch.Tensor]:
@@ -261,6 +170,9 @@ def load_run(
         weights: a .ckpt, a run folder, a release folder, or hub:USER/REPO/FOLDER.
         key: what the setting is called that names the weights.
         bases: by part (text, codec, backbone), where a pretrained model lies that the weights look for elsewhere.
+
+    Returns:
+        The config of the weights, and the module.
 
     Raises:
         ValueError: if they do not fit together, or cannot be trusted; see `read_run`.
@@ -292,6 +204,11 @@ def check_size(config: Mapping[str, Any], state: State, where: str) -> None:
     """Builds the network on the device `meta`, where sizes cost nothing, before a wrong size fills the memory.
 
     Of a network that loads a pretrained base, whose sizes are the base's, the base is looked at, before it is read.
+
+    Args:
+        config: of the weights.
+        state: their tensors, or the folder that holds them.
+        where: the setting and weights, for messages.
 
     Raises:
         ValueError: if the config asks for far more weights than there are, or they were trained upon another base.

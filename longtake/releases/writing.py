@@ -9,8 +9,9 @@ import torch
 
 from longtake.releases.bases import base_of, rename_base
 from longtake.releases.disclosure import refuse_paths, refuse_secrets
+from longtake.releases.locating import NETWORK_FOLDER
 from longtake.releases.plain_yaml import dumped
-from longtake.releases.reading import NETWORK_FOLDER, RELEASE_CONFIG, load_run, read_run
+from longtake.releases.reading import RELEASE_CONFIG, load_run, read_run
 from networks.files import remove_unfinished, whole
 from networks.saving import read_config, save_pretrained
 

@@ -21,11 +21,14 @@ class Anchored(Rollout):
     def __init__(
         self, *, window_frames: Size, context_frames: Size, anchor_frames: Size, anchor_place: AnchorPlace
     ) -> None:
-        """window_frames: latent frames at once, anchor and context included; context_frames: last clean ones.
+        """Sets the sizes, in latent frames.
 
-        anchor_frames: first clean ones. anchor_place: the frame index that anchors are given in later windows,
-        "adjacent" as if they came right before the context, so that distances stay within those of training, or
-        "canvas", their own.
+        Args:
+            window_frames: latent frames at once, anchor and context included.
+            context_frames: last clean ones.
+            anchor_frames: first clean ones.
+            anchor_place: the frame index that anchors are given in later windows: "adjacent" as if they came right
+                before the context, so that distances stay within those of training, or "canvas", their own.
 
         Raises:
             ValueError: if anchor and context fill the window, or the place is unknown.

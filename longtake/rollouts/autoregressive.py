@@ -15,7 +15,11 @@ class Autoregressive(Rollout):
     """
 
     def __init__(self, *, window_frames: Size, context_frames: Size) -> None:
-        """window_frames: latent frames denoised at once, context included; context_frames: clean ones in front.
+        """Sets the sizes, in latent frames.
+
+        Args:
+            window_frames: latent frames denoised at once, context included.
+            context_frames: clean ones in front.
 
         Raises:
             ValueError: if the context fills the window.

@@ -18,6 +18,9 @@ def unfit(rollout: Rollout, network: VideoNetwork, weights: str = "") -> str:
         rollout: how the video is made.
         network: built, if only on the device meta.
         weights: what the sentence calls those of the network, "" where there are none.
+
+    Returns:
+        A sentence, or "".
     """
     segments = network.takes_segments
     if rollout.memory is not None and not segments:
@@ -81,6 +84,11 @@ def check_network(
 
 def check_ratios(rollout: Rollout, num_latents: int, tokens_per_latent: int) -> None:
     """The coarsest ratio at which anything will be remembered must leave a token of it.
+
+    Args:
+        rollout: how the video is made.
+        num_latents: latent frames of the video.
+        tokens_per_latent: video tokens of a latent frame.
 
     Raises:
         ValueError: if it does not.

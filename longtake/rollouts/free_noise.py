@@ -30,7 +30,11 @@ class FreeNoise(Rollout):
     replaces_attention = True
 
     def __init__(self, *, window_frames: Size, stride_frames: Size) -> None:
-        """Latent frames of a window, and from one window to the next: also the unit in which noise is shuffled.
+        """Sets the sizes, in latent frames.
+
+        Args:
+            window_frames: of a window.
+            stride_frames: from one window to the next; also the unit in which noise is shuffled.
 
         Raises:
             ValueError: if the window is not a whole number of strides.

@@ -21,7 +21,13 @@ class GenLVideo(Rollout):
     def __init__(
         self, *, window_frames: Size, overlap_frames: Count, profile: Profile, windows_per_call: Count
     ) -> None:
-        """See SlidingWindows.
+        """Sets what SlidingWindows takes.
+
+        Args:
+            window_frames: latent frames of a window.
+            overlap_frames: latent frames that neighbouring windows share.
+            profile: weights within a window, "uniform" or "triangular".
+            windows_per_call: how many windows are denoised at once; 0 for all.
 
         Raises:
             ValueError: for sizes or a profile that make no windows.

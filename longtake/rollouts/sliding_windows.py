@@ -27,10 +27,14 @@ class SlidingWindows:
     """
 
     def __init__(self, *, window_frames: int, overlap_frames: int, profile: Profile, windows_per_call: int) -> None:
-        """Sizes in latent frames.
+        """Sets the sizes, in latent frames.
 
-        profile: weights within a window before they are made to sum to 1 on every frame: "uniform" is the plain mean,
-        "triangular" 1, 2, … 2, 1. windows_per_call: how many windows are denoised at once; 0 for all.
+        Args:
+            window_frames: of a window.
+            overlap_frames: that neighbouring windows share.
+            profile: weights within a window before they are made to sum to 1 on every frame: "uniform" is the plain
+                mean, "triangular" 1, 2, … 2, 1.
+            windows_per_call: how many windows are denoised at once; 0 for all.
 
         Raises:
             ValueError: if the overlap fills the window, or the profile is unknown.
@@ -99,6 +103,13 @@ class SlidingWindows:
 
 def inside_attention(attention_override: AttentionOverride, window_frames: int) -> Wrap:
     """A network whose self-attention is mixed so; on at most one window it is the given network's own call.
+
+    Args:
+        attention_override: what takes the place of every self-attention.
+        window_frames: latent frames of a window.
+
+    Returns:
+        A function from a network's call to the changed one.
 
     Raises:
         ValueError: when called with a network that attends to memory.

@@ -28,7 +28,12 @@ class SpectralBlending(Rollout):
     replaces_attention = True
 
     def __init__(self, *, window_frames: Size, time_cutoff: MaybeInfinite, space_cutoff: MaybeInfinite) -> None:
-        """window_frames: latent frames that the local branch sees; time_cutoff, space_cutoff: see blend_spectra.
+        """Sets the window and the cut-offs.
+
+        Args:
+            window_frames: latent frames that the local branch sees.
+            time_cutoff: see blend_spectra.
+            space_cutoff: see blend_spectra.
 
         Raises:
             ValueError: if there is no window, or a cut-off is negative.

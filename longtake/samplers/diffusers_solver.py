@@ -42,7 +42,11 @@ class DiffusersSolver:
     ) -> None:
         """All is checked here: a first video may be hours away.
 
-        scheduler: name of a class of diffusers; shift: of the levels, as in training; settings: its further arguments.
+        Args:
+            scheduler: name of a class of diffusers.
+            num_inference_steps: denoising steps.
+            shift: of the levels, as in training.
+            settings: further arguments of the scheduler.
 
         Raises:
             ValueError: if the scheduler is not one of the three that this adapter knows, a number is out of range, or
@@ -71,7 +75,19 @@ class DiffusersSolver:
         generator: torch.Generator | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """See Sampler.
+        """Samples a video; see Sampler.
+
+        Args:
+            denoise: the estimate of a noisy video at a time.
+            noise: the canvas b c f h w.
+            path: from clean to noise.
+            context_mask: b f, which frames are given; None: none are.
+            context: b c f h w, their values.
+            generator: of fresh noise.
+            on_step: called after every step.
+
+        Returns:
+            The video b c f h w.
 
         Raises:
             ValueError: if the path is not the linear one.

@@ -32,9 +32,11 @@ class NestedGuidance:
     """
 
     def __init__(self, *, scales: Mapping[str, float], intervals: Mapping[str, Interval] | None = None) -> None:
-        """scales: of each condition, in the order in which they are added; 1 neither weakens nor strengthens.
+        """Sets how each condition weighs.
 
-        intervals: (lowest, highest) time at which a condition's scale holds, inclusive; elsewhere it is 1.
+        Args:
+            scales: of each condition, in the order in which they are added; 1 neither weakens nor strengthens.
+            intervals: (lowest, highest) time at which a condition's scale holds, inclusive; elsewhere it is 1.
 
         Raises:
             ValueError: if an interval is not two rising times in [0, 1], or belongs to no scale.
@@ -87,7 +89,11 @@ class ClassifierFreeGuidance(NestedGuidance):
     """Guidance by the text alone."""
 
     def __init__(self, *, scale: float, interval: Interval = (0.0, 1.0)) -> None:
-        """scale: 1 is the conditional estimate, above 1 beyond it; interval: (lowest, highest) guided time, inclusive.
+        """Sets how the text weighs.
+
+        Args:
+            scale: 1 is the conditional estimate, above 1 beyond it.
+            interval: (lowest, highest) guided time, inclusive.
 
         Raises:
             ValueError: if the interval is not two rising times in [0, 1].

@@ -32,7 +32,12 @@ class ContextFrames:
     """The frames that are given: their times stay 0 and their values untouched."""
 
     def __init__(self, mask: Tensor | None, context: Tensor | None, noise: Tensor) -> None:
-        """mask: b f or None; context: b c f h w or None; noise: the canvas b c f h w.
+        """Keeps what is given.
+
+        Args:
+            mask: b f, which frames are given; None: none are.
+            context: b c f h w, their values; None where there is no mask.
+            noise: the canvas b c f h w.
 
         Raises:
             ValueError: if only one of mask and context is given, or their shapes do not fit the canvas.
@@ -80,9 +85,13 @@ class Solver(ABC):
     def __init__(
         self, *, num_inference_steps: Size, shift: Positive = 1.0, first_time: Time = 1.0, last_time: Time = 0.0
     ) -> None:
-        """shift: of the levels, as in training; first_time: where the noise stands; last_time: where to stop.
+        """Sets the levels.
 
-        A last_time above 0 returns a video that is still noisy, for another sampler to go on from.
+        Args:
+            num_inference_steps: denoising steps.
+            shift: of the levels, as in training.
+            first_time: where the noise stands.
+            last_time: where to stop. Above 0 the video is returned still noisy, for another sampler to go on from.
 
         Raises:
             ValueError: if a setting lies outside its range.
@@ -180,7 +189,14 @@ class DDIM(Solver):
         last_time: Time = 0.0,
         eta: Share = 0.0,
     ) -> None:
-        """eta: 0 is deterministic, 1 the ancestral sampler; the rest as in Solver.
+        """Sets the levels, and how much noise is fresh.
+
+        Args:
+            num_inference_steps: denoising steps.
+            shift: of the levels, as in training.
+            first_time: where the noise stands.
+            last_time: where to stop.
+            eta: 0 is deterministic, 1 the ancestral sampler.
 
         Raises:
             ValueError: if a setting lies outside its range.

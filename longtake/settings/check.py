@@ -64,7 +64,9 @@ class Tree(NamedTuple):
 def check_tree(tree: Tree, schema: type) -> None:
     """Every key of a program's config; keys that are missing (`???`) and may be are left to the program.
 
-    schema: a TypedDict of annotated settings.
+    Args:
+        tree: the config.
+        schema: a TypedDict of annotated settings.
 
     Raises:
         ValueError: for the first that cannot be, named as it is typed, with what would do.
@@ -74,6 +76,10 @@ def check_tree(tree: Tree, schema: type) -> None:
 
 def check_groups(tree: Tree, groups: Sequence[str]) -> None:
     """Some groups of a config, such as those of weights with changes.
+
+    Args:
+        tree: the config.
+        groups: names of the groups.
 
     Raises:
         ValueError: as check_tree.

@@ -17,6 +17,14 @@ NAME = "continuation.yaml"
 def continuation_file(given: str, storyboard: str | None, output: str) -> str:
     """Where the storyboard of a call with given=… lies.
 
+    Args:
+        given: the video to go on from.
+        storyboard: that the call names, which has to be none.
+        output: folder of the take.
+
+    Returns:
+        The path of the file.
+
     Raises:
         ValueError: if the call names a storyboard as well.
     """

@@ -21,6 +21,14 @@ def plan(storyboard: Storyboard, limits: ModelLimits, probe: Probe) -> Plan:
 
     A segment is made as early in the list's order as what it adjoins and remembers allows; given videos come first.
 
+    Args:
+        storyboard: as it was read.
+        limits: of the weights.
+        probe: looks at given videos.
+
+    Returns:
+        What to make, in order.
+
     Raises:
         ValueError: naming file, line and reason.
     """

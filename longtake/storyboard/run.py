@@ -34,6 +34,9 @@ def make_storyboard(
         encode_given: reads one.
         on_segment: called with each step as soon as its segment is in the store.
 
+    Returns:
+        Latents 1 c f h w by the segments' names.
+
     Raises:
         ValueError: if a segment that was made is not of the planned length, or of another size than the others.
     """

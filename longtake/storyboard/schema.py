@@ -31,6 +31,11 @@ class StoryboardError(ValueError):
 def fail(file: str, line: int, reason: str) -> NoReturn:
     """Refuses a storyboard.
 
+    Args:
+        file: its name.
+        line: counted from 1.
+        reason: what is wrong, and what would do.
+
     Raises:
         StoryboardError: always, naming the file, the line and the reason.
     """

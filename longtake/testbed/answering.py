@@ -60,6 +60,9 @@ def methods_of(ratios: Sequence[float], ladders: Sequence[float] = ()) -> list[M
         ratios: compression ratios of memories that are compressed alike everywhere.
         ladders: the same of memories that are compressed twice as much from each segment to the one before it, with
             equally many tokens in all. Source: FramePack (arXiv 2504.12626), whose ladder is geometric.
+
+    Returns:
+        One method for each name in the table.
     """
     found = [Method("window", "none", 1.0), Method("full_context", "own", 1.0)]
     found += [Method(f"memory_{ratio:g}", "own", ratio) for ratio in ratios]

@@ -51,6 +51,9 @@ def stream_frames(
         num_frames: that are given at most; None: all.
         block_frames: of a block.
 
+    Yields:
+        Blocks f h w c in uint8.
+
     Raises:
         ValueError: if there is no film, it cannot be decoded, or it ends before it promised to.
     """
@@ -81,6 +84,19 @@ def read_frames(
 ) -> Frames:
     """A whole film, or num_frames of it: f h w c, all in memory; as `stream_frames`.
 
+    Args:
+        path: this and all else as `stream_frames`.
+        height: so.
+        width: so.
+        fps: so.
+        crop_place: so.
+        frame_stride: so.
+        first: so.
+        num_frames: so.
+
+    Returns:
+        Frames f h w c in uint8.
+
     Raises:
         ValueError: as `stream_frames`.
     """
@@ -109,6 +125,9 @@ def read_video(path: str | Path, *, height: int | None = None, width: int | None
         height: in pixels; None: the file's own.
         width: in pixels; None: the file's own.
         fps: frames a second that are kept; 0: all.
+
+    Returns:
+        Pixels 3 f h w in [-1, 1].
 
     Raises:
         ValueError: if the file holds no video, or breaks off before its end.

@@ -28,6 +28,12 @@ def is_remote(where: object) -> bool:
 def place(where: str | Path) -> Place:
     """The place that a text names.
 
+    Args:
+        where: a path, or a text such as s3://… or https://….
+
+    Returns:
+        A path of this machine, or one that reads from elsewhere.
+
     Raises:
         ValueError: if its protocol is none of PROTOCOLS, or what reads it is not installed.
     """
@@ -65,6 +71,9 @@ def joined(root: Place, name: str) -> Place:
 def local_file(where: str | Path) -> Iterator[Path]:
     """A file of this machine with the same bytes: the file itself, or a copy that lasts as long as the block.
 
+    Args:
+        where: as in `place`.
+
     Raises:
         ValueError: if there is none, or what is there has no end or may not be read.
     """
@@ -82,6 +91,9 @@ def local_file(where: str | Path) -> Iterator[Path]:
 @contextmanager
 def told(where: object) -> Iterator[None]:
     """Turns what a file system or server refuses into one sentence; a full disk and no memory stay what they are.
+
+    Args:
+        where: what the sentence calls the place.
 
     Raises:
         ValueError: that names the place and the reason.

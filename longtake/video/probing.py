@@ -68,6 +68,12 @@ class Film(NamedTuple):
 def probe(path: str | Path) -> Film:
     """Looks at a film: at all its packets, and at its first picture.
 
+    Args:
+        path: of the file, or a text such as https://… or s3://….
+
+    Returns:
+        What is known of the film.
+
     Raises:
         ValueError: if there is no film, it cannot be decoded, or its bytes end before it says that they do.
     """
@@ -76,7 +82,14 @@ def probe(path: str | Path) -> Film:
 
 
 def probe_local(path: Path, name: str) -> Film:
-    """The same for a file of this machine; name: what to call it.
+    """The same for a file of this machine.
+
+    Args:
+        path: of the file.
+        name: what to call it in messages.
+
+    Returns:
+        As `probe`.
 
     Raises:
         ValueError: as `probe`.

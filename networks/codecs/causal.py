@@ -216,7 +216,13 @@ class CausalVideoAutoencoder(nn.Module):
         return video[:, :, self.time_factor - 1 :] if is_start else video
 
     def encode(self, video: Tensor) -> Tensor:
-        """B 3 4n+1 h w in [-1, 1] to b c n+1 h/8 w/8, unit variance per channel.
+        """Encodes a video that is held whole.
+
+        Args:
+            video: b 3 4n+1 h w in [-1, 1].
+
+        Returns:
+            Latents b c n+1 h/8 w/8, of unit variance per channel.
 
         Raises:
             ValueError: if the frame rule or the multiples of 8 do not hold.
@@ -227,7 +233,11 @@ class CausalVideoAutoencoder(nn.Module):
     def encode_stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yields latents of a video piece by piece, equal to encoding all at once.
 
-        pieces: b 3 f h w in [-1, 1], the first of 4n + 1 frames, the others of 4n.
+        Args:
+            pieces: b 3 f h w in [-1, 1], the first of 4n + 1 frames, the others of 4n.
+
+        Yields:
+            Latents b c f h w of each piece.
 
         Raises:
             ValueError: if a piece has other numbers of frames, or its sides are no multiples of 8.

@@ -14,7 +14,9 @@ def begin_from(codec: CausalVideoAutoencoder, folder: str | Path) -> None:
 
     What has learnt to draw edges needs not learn it again for another world.
 
-    codec: of the same widths and blocks, and at least as many channels; folder: of the trained one.
+    Args:
+        codec: of the same widths and blocks, and at least as many channels.
+        folder: of the trained one.
 
     Raises:
         ValueError: if the folder holds no such codec.

@@ -28,6 +28,12 @@ class PixelCodec(nn.Module):
     def encode(self, video: Tensor) -> Tensor:
         """Return the video, b 3 f h w in [-1, 1], as it is.
 
+        Args:
+            video: b 3 f h w in [-1, 1].
+
+        Returns:
+            The same.
+
         Raises:
             ValueError: the video has other than three channels, or no frame at all.
         """

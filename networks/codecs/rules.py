@@ -24,6 +24,13 @@ def nearest_num_frames(num_frames: int, time_factor: int) -> tuple[int, int]:
 def num_latent_frames(num_frames: int, time_factor: int) -> int:
     """Latent frames of `num_frames` pixel frames.
 
+    Args:
+        num_frames: pixel frames.
+        time_factor: pixel frames of a latent frame, the first one excepted.
+
+    Returns:
+        Latent frames.
+
     Raises:
         ValueError: `num_frames` breaks the frame rule.
     """
@@ -82,6 +89,9 @@ def encode_behind_past(
         pieces: b 3 f h w, the first of time_factor · n + 1 frames, the others of time_factor · n.
         time_factor: of the encoder.
         past_frames: pixel frames before a piece that are encoded with it, a multiple of time_factor.
+
+    Yields:
+        Latents b c f h w, piece by piece.
     """
     past: Tensor | None = None
     for piece in pieces:

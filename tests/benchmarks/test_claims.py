@@ -15,7 +15,7 @@ from benchmarks.claiming.methods import METHODS, Size, choose, compose_here, con
 from benchmarks.claiming.tables import claim_sheet, method_sheet
 from benchmarks.setups import compose_config
 from datamodules.tables import Entry
-from longtake.cli.changes import with_changes
+from longtake.cli.changes import changes_of, with_changes
 from longtake.metrics.frame_difference import SeamScore, TemporalFlicker
 from longtake.metrics.frechet import FrechetFrameDistance
 from longtake.releases.reading import read_run
@@ -54,7 +54,7 @@ def merged(name, releases):
         weights = weights_of(METHODS[name], releases)
         cfg = config_of(METHODS[name], SIZE, weights=weights, output="out", seed=3, prompts=texts)
         assert (list(cfg.prompt), cfg.seed) == (texts, 3)
-        COMPOSED[name] = cfg, with_changes(read_run(cfg.weights)[0], cfg)
+        COMPOSED[name] = cfg, with_changes(read_run(cfg.weights)[0], changes_of(cfg))
     return COMPOSED[name]
 
 
@@ -147,7 +147,7 @@ def walks_in(folder, count):
 
 
 def test_scores_are_rows_by_seed_and_prompt(tmp_path, monkeypatch):
-    from longtake.cli.evaluate import read_clip
+    from longtake.cli.videos import read_clip
 
     walks = walks_in(tmp_path, 2)
     videos.keep_real(walks, tmp_path / "real", 9)
@@ -172,7 +172,7 @@ def test_a_walk_that_is_too_short_is_read_as_far_as_it_goes(tmp_path, caplog):
 
 
 def sampler(kept, num_frames):
-    from longtake.cli.evaluate import read_clip
+    from longtake.cli.videos import read_clip
 
     metric = FrechetFrameDistance(features=MeanColour(), frames_per_video=3)
     read = partial(read_clip, short_side=64)

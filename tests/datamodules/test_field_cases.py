@@ -11,7 +11,7 @@ from clips import ready
 from films import cut, film, with_edit, with_matrix
 
 from datamodules.tables import read_entries
-from longtake.cli.evaluate import read_clip, read_length
+from longtake.cli.videos import read_clip, read_length
 from longtake.reports.beside import find_beside, find_videos
 from longtake.storyboard.given import VideoProbe
 from longtake.video import probe, read_frames

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 import longtake
+from longtake.cli.request import Request, told_by
 from longtake.cli.take import Take, make_videos
 from longtake.generation import generate
 from longtake.objectives import FlowPrediction, LinearPath, NoWeight, Objective, Uniform
@@ -239,7 +240,10 @@ def test_a_video_in_another_precision_is_another_video_in_the_manifest(tmp_path)
         make_videos(settings(tmp_path, *changes), write_video)
         (line,) = [json.loads(each) for each in (tmp_path / "manifest.jsonl").read_text().splitlines()]
     assert line["precision"] == "bf16-true"
-    usual, rounded = Take(settings(tmp_path)), Take(settings(tmp_path, "precision=bf16-true"))
+    usual, rounded = (
+        Take(Request(**told_by(settings(tmp_path)))),
+        Take(Request(**told_by(settings(tmp_path, "precision=bf16-true")))),
+    )
     assert usual.hash == rounded.hash == line["weights_hash"]
     assert line["settings"] == rounded.settings != usual.settings
 
@@ -254,4 +258,4 @@ def test_python_takes_the_same_words():
 
 def test_a_codec_without_tiles_says_so(tmp_path):
     with pytest.raises(ValueError, match=r"codec.tiling=true: the codec of these weights has no tiles"):
-        Take(settings(tmp_path, "codec.tiling=true"))
+        Take(Request(**told_by(settings(tmp_path, "codec.tiling=true"))))

@@ -20,12 +20,13 @@ from torch.utils.data import DataLoader
 
 from longtake.arguments import argument
 from longtake.cli.checks import refuse_ddp_sweep
-from longtake.cli.take import check_lengths, prompts_of
+from longtake.cli.take import prompts_of
 from longtake.cli.training import accumulation, train
 from longtake.cli.user_errors import explain, sentence
 from longtake.releases.checkpoints import CONFIG_KEY, find_resume, read_checkpoint
 from longtake.releases.reading import load_run, load_state, read_run
 from networks.codecs.pixels import PixelCodec
+from networks.codecs.rules import check_lengths
 
 
 def said(error):

@@ -12,6 +12,7 @@ from composing import ROOT, composed
 from omegaconf import OmegaConf
 from tiny_runs import TINY, config, generate_config, weights
 
+from longtake.cli.request import Request, told_by
 from longtake.cli.take import Take, make_videos
 from longtake.cli.training import train
 from longtake.releases.checkpoints import read_checkpoint
@@ -44,7 +45,7 @@ def test_an_unknown_precision_is_refused_by_both_programs(videos, tmp_path):
         train(config(videos, tmp_path / "run", "matmul_precision=exact"))
     cfg = composed("generate", "matmul_precision=exact", f"output={tmp_path}")
     with pytest.raises(ValueError, match=words):
-        Take(cfg)
+        Take(Request(**told_by(cfg)))
 
 
 def test_sample_videos_play_in_tensorboard(videos, tmp_path):
@@ -132,7 +133,7 @@ def test_generate_writes_videos_and_manifest(trained, tmp_path, rollout):
 def test_a_take_without_tokens_stays_without_them(tmp_path):
     def latents(*overrides):
         few = ["num_frames=77", "num_inference_steps=1", f"output={tmp_path}"]
-        take = Take(composed("generate", *few, *overrides))
+        take = Take(Request(**told_by(composed("generate", *few, *overrides))))
         return take.latents("A corridor.", seed=0, on_step=lambda *_: None)
 
     whole = latents()

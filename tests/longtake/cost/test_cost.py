@@ -25,6 +25,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from longtake.cli import evaluate as program
+from longtake.cli.cost import priced_parts
 from longtake.compat.live import LiveBytes
 from longtake.cost import speed
 from longtake.cost.codec import codec_size
@@ -295,7 +296,7 @@ def test_trained_weights_are_priced_as_they_were_trained(tmp_path):
     record = json.loads((tmp_path / "cost.json").read_text())
     config, module = load_run(folder)
     assert record["parameters"] == sum(p.numel() for p in module.get_submodule("network").parameters())
-    priced = program.priced_parts(cfg)["rollouts"]["segmentwise"]
+    priced = priced_parts(cfg)["rollouts"]["segmentwise"]
     assert priced["segment_frames"] == config["rollout"]["segment_frames"] == 20
     (row,) = (row for row in record["rollouts"] if row["rollout"] == "segmentwise")
     assert row["network_calls"] == 30 * 2  # 40 latents

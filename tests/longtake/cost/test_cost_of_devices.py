@@ -4,7 +4,8 @@ import pytest
 import torch
 from counted import built, configured, video_of
 
-from longtake.cli.evaluate import predict_cost, show_cost
+from longtake.cli.cost import predict_cost
+from longtake.cli.tables import show_cost
 from longtake.cost.counting import on_meta
 from longtake.cost.devices import training_memory
 from longtake.cost.sampling import ADAM_BYTES

@@ -10,7 +10,6 @@ from writers import BOARD, Writer, never
 
 from longtake.cli.storyboard import make_storyboard_video
 from longtake.rollouts.memory import MemoryPolicy
-from longtake.storyboard.continuation import continuation_file
 from longtake.storyboard.given import VideoProbe
 from longtake.storyboard.parse import read_storyboard
 from longtake.storyboard.plan import plan
@@ -21,7 +20,6 @@ from longtake.video import place, read_frames
 def started(cfg, video):
     """A call as generate.py starts it."""
     cfg.given = str(video)
-    cfg.storyboard = continuation_file(cfg.given, cfg.storyboard, cfg.output)
     return cfg
 
 
@@ -54,7 +52,7 @@ def test_a_video_elsewhere_is_gone_on_from_as_one_that_is_here(ask, tmp_path):
     (root / "own.mp4").write_bytes(make(tmp_path / "own.mp4", 20).read_bytes())
     cfg, made = ask("lovic", "prompt=[a,b]", "num_frames=9", "seed=3"), []
     for given in ("memory://given/own.mp4", str(tmp_path / "own.mp4")):
-        cfg.storyboard, writer = None, Writer()
+        writer = Writer()
         torch.manual_seed(0)  # of the codec, which is untrained
         make_storyboard_video(started(cfg, given), writer, read_frames)
         board = yaml.safe_load((tmp_path / "out" / "continuation.yaml").read_text())
@@ -93,4 +91,4 @@ def test_what_cannot_be_gone_on_from_is_one_sentence(ask, tmp_path):
     with pytest.raises(ValueError, match="needs weights with a memory"):
         make_storyboard_video(started(ask("vin"), make(tmp_path / "own.mp4", 20)), never, never)
     with pytest.raises(ValueError, match="give one; a storyboard names its videos"):
-        started(ask("lovic", board=BOARD), "own.mp4")
+        make_storyboard_video(started(ask("lovic", board=BOARD), "own.mp4"), never, never)

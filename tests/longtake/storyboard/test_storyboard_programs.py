@@ -9,6 +9,7 @@ import torch
 from writers import BOARD, Writer, never
 
 from longtake import generation
+from longtake.cli.request import Request, told_by
 from longtake.cli.storyboard import limits_of, make_storyboard_video
 from longtake.cli.take import Take, make_videos
 from longtake.rollouts.segmentwise import Segmentwise
@@ -24,8 +25,8 @@ def said(caplog, level="INFO"):
 
 def test_what_changes_a_segment_changes_its_hash(ask):
     def fingerprint(kind, *overrides):
-        cfg = ask(kind, *overrides, board=BOARD)
-        return limits_of(Take(cfg), cfg).fingerprint
+        request = Request(**told_by(ask(kind, *overrides, board=BOARD)))
+        return limits_of(Take(request), request).fingerprint
 
     usual = fingerprint("hybrid")
     assert fingerprint("hybrid") == usual
@@ -248,7 +249,7 @@ def test_a_dry_run_says_what_it_counts(ask, caplog, kind, changes):
 
 
 def test_settings_of_chunks_reach_the_window_of_the_hybrid(ask):
-    take = Take(ask("hybrid", "network.fusion=late", "network.windows_per_call=1"))
+    take = Take(Request(**told_by(ask("hybrid", "network.fusion=late", "network.windows_per_call=1"))))
     assert take.network.window.fusion == "late"
     assert take.network.window.windows_per_call == 1
-    assert Take(ask("vin", "network.fusion=late")).network.fusion == "late"
+    assert Take(Request(**told_by(ask("vin", "network.fusion=late")))).network.fusion == "late"

@@ -3,7 +3,7 @@
 import pytest
 from films import cut, film
 
-from longtake.cli.evaluate import read_clip, read_length
+from longtake.cli.videos import read_clip, read_length
 from longtake.storyboard.given import VideoProbe
 from longtake.video import read_frames
 from longtake.video.ends import ends_early

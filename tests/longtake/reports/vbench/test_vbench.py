@@ -11,6 +11,7 @@ from vbench_folders import lasting, lay, rules, traps
 from video_files import textured as write_video
 
 from longtake.cli import evaluate as program
+from longtake.cli.videos import read_length
 from longtake.reports.vbench.export import export
 from longtake.reports.vbench.preflight import Length, preflight
 from longtake.reports.vbench.rules import DIMENSIONS, split_name
@@ -162,7 +163,7 @@ def videos(tmp_path):
 
 def test_what_is_good_is_laid_out_and_the_rest_named(videos, tmp_path):
     out = tmp_path / "out"
-    exported = export(videos, out, rules("long_custom"), program.read_length)
+    exported = export(videos, out, rules("long_custom"), read_length)
     assert exported.copied == {
         "001.mp4": "A marine walks.-0.mp4",  # numbers run on over the broken one
         "002.mp4": "a marine walks.-0.mp4",
@@ -184,25 +185,25 @@ def test_what_is_good_is_laid_out_and_the_rest_named(videos, tmp_path):
     assert json.loads((out / "prompts.json").read_text())["A cave.-1.mp4"] == "A cave."
     record = json.loads((out / "preflight.json").read_text())
     assert (record["videos"], record["dropped"], len(record["copied"])) == (10, 4, 6)
-    assert traps(preflight(out / "videos", rules("long_custom"), program.read_length)) == set()
+    assert traps(preflight(out / "videos", rules("long_custom"), read_length)) == set()
     with pytest.raises(ValueError, match="holds something already"):
-        export(videos, out, rules("long_custom"), program.read_length)
+        export(videos, out, rules("long_custom"), read_length)
     with pytest.raises(ValueError, match="lies inside"):
-        export(videos, videos / "vbench", rules("long_custom"), program.read_length)
+        export(videos, videos / "vbench", rules("long_custom"), read_length)
     with pytest.raises(ValueError, match="would score none of the 10 videos"):
-        export(videos, tmp_path / "none", rules("long", "imaging_quality"), program.read_length)
+        export(videos, tmp_path / "none", rules("long", "imaging_quality"), read_length)
     assert not (tmp_path / "none").exists()
 
 
 def test_commands_are_those_of_each_mode(videos, tmp_path):
-    exported = export(videos, tmp_path / "out dir", rules("custom", "motion_smoothness"), program.read_length)
+    exported = export(videos, tmp_path / "out dir", rules("custom", "motion_smoothness"), read_length)
     (command,) = exported.commands
     words = shlex.split(command)
     assert words[:2] == ["vbench", "evaluate"]
     assert words[words.index("--videos_path") + 1] == str(tmp_path / "out dir" / "videos")
     assert words[words.index("--prompt_file") + 1] == str(tmp_path / "out dir" / "prompts.json")
     assert words[-2:] == ["--dimension", "motion_smoothness"]
-    exported = export(videos, tmp_path / "long", rules("long_custom", "motion_smoothness"), program.read_length)
+    exported = export(videos, tmp_path / "long", rules("long_custom", "motion_smoothness"), read_length)
     assert "--mode long_custom_input --dev_flag --dimension motion_smoothness" in exported.commands[0]
     assert "--prompt_file" not in exported.commands[0]  # VBench-Long would refuse it
 

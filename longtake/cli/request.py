@@ -1,0 +1,79 @@
+"""What a call of generate.py asks for, as one object. Its config is read here and in changes.py, and nowhere behind."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from longtake.cli.changes import Changes, changes_of
+from longtake.cli.composed import plain
+from longtake.cli.schemas import MatmulPrecision
+from longtake.running import Running
+from longtake.storyboard.continuation import continuation_file
+
+RUNNING = ("precision", "compile", "attention", "offload")
+"""Settings of `longtake.running.Running`."""
+AS_TOLD = (
+    *("weights", "matmul_precision", "num_frames", "height", "width", "without", "negative_prompt", "control_file"),
+    *("prompt", "num_videos", "seed", "given", "dry_run"),
+)
+"""Settings that a request holds as they were typed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The weights with what is changed of them, and the videos that are to be made; see conf/generate.yaml.
+
+    weights: as in `read_run`; changes: in their config; running: how the network is computed; output: the folder of the
+    videos; storyboard: the file that says what to make, which given=… has written beforehand. All else is as typed.
+    """
+
+    weights: str
+    changes: Changes
+    running: Running
+    matmul_precision: MatmulPrecision
+    num_frames: int
+    height: int | None
+    width: int | None
+    without: str | None
+    negative_prompt: str | None
+    control_file: str | None
+    prompt: str | list[str] | None
+    num_videos: int
+    seed: int
+    given: str | None
+    dry_run: bool
+    output: Path
+    storyboard: str | None
+
+
+def told_by(cfg: DictConfig) -> dict[str, Any]:
+    """What a config asks for, as `Request` takes it; what cannot be is refused before weights are read.
+
+    Args:
+        cfg: of generate.py, whose names, types and ranges were looked at by `check_settings`.
+
+    Returns:
+        Values by the names of Request's fields, which hold nothing of the config.
+
+    Raises:
+        ValueError: for settings that exclude each other, or without an output.
+    """
+    if OmegaConf.is_missing(cfg, "output"):
+        raise ValueError("output is missing: give output=…")
+    storyboard = cfg.storyboard if cfg.given is None else continuation_file(cfg.given, cfg.storyboard, cfg.output)
+    if cfg.control_file is not None and cfg.storyboard is not None:
+        raise ValueError(
+            f"control_file={cfg.control_file} goes with one video: for a storyboard, write `control: "
+            f"{cfg.control_file}` into {cfg.storyboard}"
+        )
+    told: dict[str, Any] = {key: plain(cfg[key]) for key in AS_TOLD}
+    running = Running(**{key: cfg[key] for key in RUNNING})
+    return {
+        **told,
+        "changes": changes_of(cfg),
+        "running": running,
+        "output": Path(cfg.output),
+        "storyboard": storyboard,
+    }
