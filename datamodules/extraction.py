@@ -22,7 +22,11 @@ class Extraction(NamedTuple):
 
 
 class Cuts(NamedTuple):
-    """Of each clip its film's number, its own in the film, its first frame, and by how many it may begin later."""
+    """Where clips lie, one number a clip in each field.
+
+    film: the number of its film; number: its own number in the film; start: its first frame; slack: by how many frames
+    it may begin later.
+    """
 
     film: Numbers
     number: Numbers
@@ -31,7 +35,7 @@ class Cuts(NamedTuple):
 
 
 def cuts(extraction: Extraction, rows: Numbers, held: Numbers, *, hop_frames: int, time_factor: int) -> Cuts:
-    """Clips of films.
+    """Cuts films into clips.
 
     rows: frames of each film; held: frames of its clips, more than rows where none fits; hop_frames: pixel frames
     between the starts of clips where all are taken; time_factor: pixel frames to one as stored.

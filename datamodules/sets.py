@@ -213,7 +213,11 @@ class SetsDataModule(VideoDataModule):
         self.clips = {name: list(chain.from_iterable(part.clips[name] for part in self.used)) for name in SPLIT_NAMES}
 
     def shares(self, parts: Sequence[VideoDataModule]) -> list[float]:
-        """Of batches, for each part: its set's own share by its clips, or of what is left by clips and repeats."""
+        """The share of all batches that each part gets.
+
+        A part of a set with `share` gets of that share what its clips are of the set's clips. The other parts divide
+        what is left by their clips times `repeats`.
+        """
         members: list[_Member] = [part for part in parts if isinstance(part, _Member)]
         clips = [len(member.clips["train"]) for member in members]
         by_root: dict[int, float] = {}

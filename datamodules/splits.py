@@ -83,7 +83,7 @@ def log_splits(listed: Sequence[Entry], shared: Sequence[Entry], films: Sequence
     """
     count = Counter(entry.split for entry in shared)
     moved = count["validation"] - sum(entry.split == "validation" for entry in listed)
-    chosen = f"; {moved} for validation were chosen by datamodule.validation_share" if moved else ""
+    chosen = f" ({moved} drawn for validation by datamodule.validation_share)" if moved else ""
     log.info(f"videos: {', '.join(f'{number} {split}' for split, number in sorted(count.items()))}{chosen}")
     unknown = sorted(set(count) - set(SPLIT_NAMES))
     if unknown:

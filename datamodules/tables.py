@@ -52,12 +52,12 @@ class Entry(_Said):
 
     @property
     def path(self) -> Place:
-        """Where it is."""
+        """Where the video lies."""
         return place(self.where)
 
     @property
     def film(self) -> str:
-        """The same for all entries of one film, however they write its place."""
+        """A text that is equal for all entries of one film, however they write its place."""
         return self.where if is_remote(self.where) else os.path.normpath(self.where)
 
 
@@ -139,7 +139,7 @@ def _with_captions(root: Place, films: Sequence[Place], captions: Mapping[Place,
             f"{len(lost)} captions are not UTF-8, and letters of them are lost: {some(lost)}; save them as UTF-8"
         )
     looked = " or ".join(f"NAME{ending}" for ending in CAPTION_ENDINGS)
-    _say_captionless(entries, f"{root}: no {looked} with a text in it beside")
+    _say_captionless(entries, f"no {looked} with a text in it lies beside them in {root}")
     return entries
 
 
@@ -173,9 +173,9 @@ def _read_table(root: Place, table: Place) -> list[Entry]:
         raise ValueError(f"{table}: its texts are paths and its paths are texts; exchange the names in its header")
     has = f"has the columns {', '.join(columns)}"
     if entries and not set(TEXT_COLUMNS) & set(columns):
-        _say_captionless(entries, f"{table} {has}, but none of {', '.join(TEXT_COLUMNS)}, for")
+        _say_captionless(entries, f"{table} {has}, but none of {', '.join(TEXT_COLUMNS)}")
     else:
-        _say_captionless(entries, f"{table}: no text for")
+        _say_captionless(entries, f"{table} has no text in their rows")
     films = len({entry.film for entry in entries})
     if films < len(entries):
         log.info(f"{table}: {len(entries)} rows name {films} films")
@@ -265,7 +265,10 @@ def _split(name: object) -> str:
 def _say_captionless(entries: Sequence[Entry], why: str) -> None:
     without = [entry.where for entry in entries if not entry.caption]
     if without:
-        log.warning(f"{why} {len(without)} of {len(entries)} videos, which train without a caption: {some(without)}")
+        log.warning(
+            f"{len(without)} of {len(entries)} videos have no caption and are trained on without one ({why}): "
+            f"{some(without)}"
+        )
 
 
 def some(places: Sequence[Any]) -> str:

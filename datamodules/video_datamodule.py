@@ -201,7 +201,9 @@ class VideoDataModule(LightningDataModule):
     def batch(
         self, clips: Sequence[Clip], num_frames: int, starts: Sequence[int], short: Sequence[bool] | None = None
     ) -> VideoBatch:
-        """Of each clip, frames as stored from a start on: cut_frames, or all of num_frames pixel frames.
+        """A batch of stretches of clips, as stored.
+
+        Each begins at its start in its clip, and has `cut_frames` latent frames, or else num_frames pixel frames.
 
         short: which clips get their short caption; None: none.
         """
@@ -255,7 +257,10 @@ class VideoDataModule(LightningDataModule):
         by_length = {length: np.flatnonzero(lengths >= length) for length in self.num_frames}
         absent = [length for length, numbers in by_length.items() if not len(numbers)]
         if len(lengths) and absent:
-            log.warning(f"no training video is long enough for datamodule.num_frames={absent}: these are left out")
+            log.warning(
+                f"no training video is long enough for datamodule.num_frames={absent}: the longest has "
+                f"{int(lengths.max())} or a few more; these lengths are left out"
+            )
         return BatchPlan(clips_by_length=by_length, global_batch_size=self.global_batch_size, seed=self.seed)
 
     def endless(self, plan: Plan[Item], read: Callable[[list[Item], int], Batch]) -> DataLoader[Batch]:
@@ -286,7 +291,7 @@ class VideoDataModule(LightningDataModule):
         return self._fixed_loader("validation")
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """The same for the test videos."""
+        """The same clips every time: evenly spaced over the test videos, at the longest length they have."""
         return self._fixed_loader("test")
 
     def _fixed_loader(self, split: str) -> DataLoader[Batch]:

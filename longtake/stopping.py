@@ -41,7 +41,7 @@ class _Asked:
         self.forget()
 
     def forget(self) -> None:
-        """As in a new process."""
+        """Forgets every signal, so that the state is that of a new process."""
         self.number = 0  # of the signal that asked; 0: none has
         self.since = 0.0
         self.saves_first = False

@@ -83,7 +83,7 @@ class SegmentBatch(NamedTuple):
         return SegmentBatch(*_mapped(self, function))
 
     def to(self, device: torch.device) -> "SegmentBatch":
-        """What is computed with on a device; what is decided by stays where it is."""
+        """Moves video, text and `per_frame` to a device; places, masks and shots stay, since code looks at them."""
         return self._replace(
             video=on_device(self.video, device),
             text=on_device(self.text, device),

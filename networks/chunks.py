@@ -68,7 +68,10 @@ def _weighted(frames: Tensor, first_own: Tensor, end: Tensor, local_frames: int,
 
 
 def windows_of(plan: tuple[Windows, ...], share: slice) -> tuple[Windows, ...]:
-    """Those of a plan's windows that a slice of all of them, in a row, names; a part may have none."""
+    """The part of a plan's windows that a slice names, with all windows of the plan counted in one row.
+
+    A group of windows of the plan may be empty in the result.
+    """
     parts, first = [], 0
     for windows in plan:
         own = slice(max(share.start - first, 0), max(share.stop - first, 0))
@@ -90,7 +93,7 @@ def cut(canvas: Tensor, frames: Tensor) -> Tensor:
 
 
 def cut_rows(values: Tensor, frames: Tensor) -> Tensor:
-    """The same for values a frame: b f … to (b k) j …; a value of all frames, 1 1, as it is."""
+    """Gathers values of every frame for windows: b f … to (b k) j …; one value for all frames, 1 1, stays as it is."""
     return values if values.shape == (1, 1) else rearrange(values[:, frames], "b k j ... -> (b k) j ...")
 
 

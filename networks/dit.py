@@ -75,11 +75,11 @@ class VideoDiT(VideoNetwork):
 
     @property
     def backbone(self) -> Backbone:
-        """Itself."""
+        """The DiT, which is its own backbone."""
         return self
 
     def encode_context(self, condition: Condition) -> Condition:
-        """Its control embedded, once for all steps."""
+        """Embeds the control of a condition, once for all steps."""
         return embed_control(self.control, condition)
 
     def embed(self, video: Tensor, frame_index: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ class LoViCNetwork(VideoNetwork):
         return self.window.backbone
 
     def num_windows(self, num_frames: int) -> int:
-        """Those of the window, which is a canvas to VIN."""
+        """In how many windows VIN denoises this network's own window, which is a canvas to VIN."""
         return self.window.num_windows(num_frames)
 
     def spread(self, processes: Processes) -> None:

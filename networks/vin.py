@@ -124,12 +124,12 @@ class VideoInterfaceNetwork(VideoNetwork):
 
     @property
     def over_windows(self) -> VideoNetwork:
-        """The DiT alone."""
+        """The DiT without the interface."""
         found: VideoNetwork = self.get_submodule("backbone")  # type: ignore[assignment]
         return found
 
     def encode_context(self, condition: Condition) -> Condition:
-        """Its control embedded, once for all steps."""
+        """Embeds the control of a condition, once for all steps."""
         return embed_control(self.backbone.control, condition)
 
     def encode_text(self, condition: Condition) -> Condition:

@@ -104,7 +104,7 @@ class FilmEncoder:
             yield torch.cat(held)[:left]
 
     def encoded(self, pieces: Iterator[Tensor]) -> Iterator[Tensor]:
-        """What is stored: f c h w.
+        """Yields what is stored of a film, piece by piece, f c h w; pieces: its pixels f h w c, uint8.
 
         Raises:
             ValueError: if the codec gives no numbers.
@@ -130,7 +130,7 @@ def crop_place_of(key: str, crop: str) -> float:
 
 
 def device_of(codec: object) -> torch.device:
-    """Where a codec that is a module lies; the CPU for any other."""
+    """The device of a codec's weights; the CPU for a codec without weights."""
     parameters = codec.parameters() if isinstance(codec, torch.nn.Module) else iter(())
     return next((parameter.device for parameter in parameters), torch.device("cpu"))
 

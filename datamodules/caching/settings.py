@@ -64,7 +64,7 @@ class ClipSettings(NamedTuple):
         return read_frames(path, crop_place=crop_place, **self._wanted)
 
     def stream(self, path: str | Path, crop_place: float) -> Iterator[Frames]:
-        """The same block by block."""
+        """A whole video as these settings see it, block by block, as `stream_frames` gives it."""
         return stream_frames(path, crop_place=crop_place, **self._wanted)
 
     @property

@@ -182,7 +182,7 @@ class Shards:
         return self._rows.get(bytes.fromhex(key))
 
     def length(self, number: int) -> int:
-        """Rows of a member."""
+        """How many rows a member has."""
         return self._length[number]
 
     def place(self, number: int) -> str:

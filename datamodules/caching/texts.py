@@ -25,12 +25,12 @@ class TextCache:
         self.shards = Shards(folder, kind="float16", row=(features,))
 
     def missing(self, captions: Sequence[str]) -> list[str]:
-        """Those that are not there, once each and in order."""
+        """Captions whose features are not stored yet, each once and in the order given."""
         self.shards.refresh()
         return [caption for caption in dict.fromkeys(captions) if text_key(caption) not in self.shards]
 
     def fill(self, captions: Sequence[str], encode: Callable[[list[str]], tuple[Tensor, Tensor]]) -> None:
-        """Encodes those that are missing."""
+        """Encodes and stores the features of captions that are not stored yet."""
         left = self.missing(captions)
         writer, begin = ShardWriter(Path(self.folder)), 0
         try:

@@ -119,7 +119,7 @@ class Route:
         return sum(float(_costs(piece)[-1]) for piece in self.pieces)
 
     def timed(self, *, frames: int) -> tuple[Track, list[str]]:
-        """The way as so many frames, from rest to rest, and the leg of each."""
+        """The camera's track of exactly so many frames, at rest at both ends, and the name of each frame's leg."""
         track = at_frames(self.pieces)[: max(frames - 2 * (_SMOOTHING - 1), 1)]
         ends = np.cumsum([float(_costs(piece)[-1]) for piece in self.pieces])
         numbers = np.searchsorted(ends, np.arange(len(track)), side="right").clip(max=len(ends) - 1)
@@ -178,7 +178,10 @@ def at_frames(pieces: Sequence[Track]) -> Track:
 
 
 def smoothed(track: Track) -> Track:
-    """Two running means over the track with its ends held: longer by twice (`_SMOOTHING` - 1), at rest at the ends."""
+    """A track without jerks, at rest at both ends: two running means over it, with its end poses repeated.
+
+    It is longer than the track by twice (`_SMOOTHING` - 1) frames.
+    """
     held = np.pad(track, ((2 * (_SMOOTHING - 1),) * 2, (0, 0)), mode="edge")
     box = np.ones(_SMOOTHING) / _SMOOTHING
     for _ in range(2):

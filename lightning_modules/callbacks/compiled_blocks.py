@@ -27,11 +27,11 @@ class CompiledBlocks(Callback):
         compile_blocks(pl_module, backend=self.backend, dynamic=self.dynamic)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on as written."""
+        """Lightning's hook: validation runs the blocks uncompiled, since its lengths would each be compiled."""
         torch.compiler.set_stance("force_eager")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compiled again."""
+        """Lightning's hook: training runs the compiled blocks again."""
         torch.compiler.set_stance("default")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

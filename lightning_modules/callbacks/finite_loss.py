@@ -47,12 +47,12 @@ class FiniteLoss(Callback):
             raise ValueError(f"the weights stopped being numbers; {_advice(trainer)}")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A look before anything is saved."""
+        """Lightning's hook: looks at the loss before anything is saved."""
         if not trainer.sanity_checking:
             self._look(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A last look."""
+        """Lightning's hook: looks at the loss once more, after the last step."""
         self._look(trainer)
 
 

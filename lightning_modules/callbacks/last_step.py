@@ -86,7 +86,7 @@ class LastStepCheckpoint(ModelCheckpoint):
             raise stopping.Stopped(number, code=None if trainer.is_global_zero else 0)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Where this step is saved already a signal need not wait for the end of a long validation."""
+        """Lightning's hook: if this step is saved already, a signal need not wait for the validation's end."""
         if saved_step(self) == trainer.global_step and not trainer.sanity_checking:
             stopping.save_first(False)
 
@@ -96,12 +96,12 @@ class LastStepCheckpoint(ModelCheckpoint):
         stopping.save_first(not trainer.sanity_checking and not trainer.should_stop)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """All is saved."""
+        """Lightning's hook: everything is saved, so a signal may end the run at once."""
         stopping.save_first(False)
         super().on_train_end(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """No step will end any more."""
+        """Lightning's hook: no step will end any more, so a signal may end the run at once."""
         stopping.save_first(False)
         super().on_exception(trainer, pl_module, exception)
 

@@ -57,13 +57,13 @@ class Throughput(Callback):
         self._flops = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock."""
+        """Lightning's hook: starts the clock."""
         self._peak = self.peak_tflops if self.peak_tflops != "auto" else peak_of(trainer, pl_module.device)
         self._reset()
         self._ended = time.perf_counter()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: VideoBatch, batch_idx: int) -> None:
-        """The batch has arrived."""
+        """Lightning's hook: notes how long the step waited for its batch, and counts its FLOPs."""
         self._waited += time.perf_counter() - self._ended
         shape = tuple(batch.video.shape)
         if not self.count_flops:
@@ -76,7 +76,7 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: VideoBatch, batch_idx: int
     ) -> None:
-        """The step is over."""
+        """Lightning's hook: logs the speed every few steps."""
         shares = data_place(trainer)[1]
         self._samples += batch.video.shape[0] * shares
         self._frames += batch.video.shape[0] * batch.video.shape[2] * shares
@@ -117,7 +117,10 @@ def peak_of(trainer: Trainer, device: torch.device) -> float | None:
 
 
 def peak_by_name(name: str) -> float | None:
-    """Of a GPU as CUDA names it: the first entry whose words are all in the name; None for slower kinds and slices."""
+    """The peak in TFLOP/s of a GPU that CUDA calls `name`, by the first entry whose words are all in the name.
+
+    None for slower kinds of a card, for slices of one, and for cards without an entry.
+    """
     words = set(name.replace("-", " ").split())
     if words & {"MIG", "Laptop", "D"}:
         return None

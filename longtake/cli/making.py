@@ -74,8 +74,19 @@ def make(
     mesh.world.wait()
     if not one_team and mesh.world.rank == 0:
         manifest.join()
-    log.info(f"{len(order.wanted)} video(s) of {take.num_frames} frames in {order.output}")
+    log.info(_said(order, take.num_frames, take.fps))
     return [order.output / name for name, *_ in order.wanted]
+
+
+def _said(order: Order, num_frames: int, fps: float) -> str:
+    """What a finished call made, and where it lies."""
+    length = f"{num_frames} frames ({num_frames / fps:.1f} s)"
+    if len(order.wanted) > 1:
+        return (
+            f"{len(order.wanted)} videos of {length} are in {order.output}; manifest.jsonl has their prompts and seeds"
+        )
+    name, prompt, seed = order.wanted[0]
+    return f"{order.output / name}: {length}, seed {seed}: {prompt or 'no prompt'}"
 
 
 def _begin(order: Order, manifest: Manifest) -> dict[str, Any]:

@@ -21,14 +21,14 @@ _SECONDS = 5.0
 
 
 class Started(NamedTuple):
-    """devices: processes of this machine; nodes: machines with as many each."""
+    """Processes that work together. devices: on this machine; nodes: machines, each with as many processes."""
 
     devices: int
     nodes: int
 
 
 def started_by_launcher() -> Started | None:
-    """What torchrun or SLURM's srun started, None where neither did."""
+    """How many processes torchrun or SLURM's srun started; None if neither of them started this process."""
     environment = os.environ
     if "TORCHELASTIC_RUN_ID" in environment:
         local = int(environment["LOCAL_WORLD_SIZE"])
@@ -41,7 +41,7 @@ def started_by_launcher() -> Started | None:
 
 
 def processes_of(cfg: DictConfig, *, on_cpu: bool = False) -> Started:
-    """How many processes a call has, or is to have.
+    """How many processes work on a call: those that a launcher started, or those that `devices` asks for.
 
     Args:
         cfg: with `devices`, and `parallel` where processes share out more than videos.

@@ -9,6 +9,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from lightning import Trainer
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from omegaconf import DictConfig
 
 from longtake.arguments import argument, command
@@ -42,7 +43,8 @@ def report(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> float | None:
         log.info(f"samples      {run_dir / 'samples'}")
     if (run_dir / "pictures").is_dir():
         log.info(f"pictures     {run_dir / 'pictures'}")
-    log.info(f"curves       tensorboard --logdir {shlex.quote(str(run_dir))}")
+    if curves := where_curves_are(trainer, run_dir):
+        log.info(f"curves       {curves}")
     if loss is not None:
         expected = f" (expected about {cfg.expected_loss})" if is_as_shipped(cfg) else ""
         log.info(f"val/loss     {loss:.4f}{expected}")
@@ -51,6 +53,19 @@ def report(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> float | None:
     if checkpoint is not None:
         log.info(f"next         {next_command(cfg, trainer, run_dir)}")
     return loss
+
+
+def where_curves_are(trainer: Trainer, run_dir: Path) -> str:
+    """The command or the place that shows a run's curves: W&B's, else TensorBoard's, else a table; "" for no logger."""
+    found = {kind: logger for logger in trainer.loggers for kind in type(logger).__mro__}
+    service: Any = found.get(WandbLogger)
+    if service is not None:
+        run = service.experiment
+        return str(run.url) if run.url else f"wandb sync {shlex.quote(str(Path(run.dir).parent))}"
+    if TensorBoardLogger in found:
+        return f"tensorboard --logdir {shlex.quote(str(run_dir))}"
+    table: Any = found.get(CSVLogger)
+    return "" if table is None else str(Path(table.log_dir) / "metrics.csv")
 
 
 def saved(trainer: Trainer) -> Path | None:
@@ -71,7 +86,7 @@ def next_command(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> str:
 
 
 def say_stopped(number: int, newest: Path | None) -> None:
-    """Where a run that a signal ended can be gone on from.
+    """Tells the user how to resume a run that a signal ended.
 
     number: of the signal; newest: the run's newest checkpoint, None where it has none yet.
     """

@@ -12,7 +12,7 @@ _TUNED = ("optimizer", "scheduler")
 
 
 def refuse_other_batch(trained: Mapping[str, Any], global_batch_size: int) -> None:
-    """Where a run is in its data follows from its step, which is counted in global batches.
+    """Refuses to resume with another global batch: which clips a run has seen follows from its step alone.
 
     Raises:
         ValueError: if the run to resume had another global batch.
@@ -26,7 +26,7 @@ def refuse_other_batch(trained: Mapping[str, Any], global_batch_size: int) -> No
 
 
 def changed_rates(trained: Mapping[str, Any], configured: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What the optimizer and the schedule are told now and were told before, by key, where that differs.
+    """Settings of the optimizer and the schedule that changed since the run before: (old value, new value) by key.
 
     trained, configured: resolved configs of the run before and of this one.
 

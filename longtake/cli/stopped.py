@@ -23,7 +23,7 @@ _KEPT = {
 
 
 def say_kept(program: str, cfg: Any, stopped: Stopped) -> None:
-    """For programs that write into a folder `output`; a training says by itself what it saved."""
+    """Tells the user what a stopped program leaves in its folder `output`; a training says by itself what it saved."""
     kept = _KEPT.get(program)
     if kept is None or stopped.told or not _is_first():
         return

@@ -25,7 +25,7 @@ from longtake.storyboard.maker import SegmentMaker
 from longtake.storyboard.parse import read_storyboard
 from longtake.storyboard.plan import plan
 from longtake.storyboard.run import boundaries, cuts, make_storyboard, whole_take
-from longtake.storyboard.schema import ModelLimits, Plan, PlanStep, Storyboard
+from longtake.storyboard.schema import ModelLimits, Plan, PlanStep, Storyboard, StoryboardError
 from longtake.storyboard.sizes import check_given_ratio
 from longtake.storyboard.store import SegmentStore
 from networks.control import NAME as CONTROL
@@ -49,8 +49,10 @@ def limits_of(take: Take, request: Request) -> ModelLimits:
     """
     memory = take.rollout.memory
     if not take.network.takes_segments:
+        given, asked = request.given, f"storyboard={request.storyboard} needs"
+        asked = asked if given is None else f"given={given}: going on needs"
         raise ValueError(
-            f"storyboard={request.storyboard} needs weights with a memory, of network=lovic or vin_lovic; "
+            f"{asked} weights with a memory, of network=lovic or vin_lovic, such as weights=weights/lovic_freedoom_64; "
             f"weights={request.weights} have none"
         )
     if memory is None or take.rollout.segment_frames is None:
@@ -99,8 +101,7 @@ def make_storyboard_video(
     file = Path(str(request.storyboard))
     if request.given is not None:
         mesh.world.agree(lambda: _write_continuation(file, request, limits))
-    board = read_storyboard(file, limits)
-    made = plan_board(board, take, limits, compression_ratio=request.changes.compression_ratio)
+    board, made = planned(request, take, limits)
     canvases = [len(step.canvas.frames) for step in made.steps if step.given is None]
     spread_storyboard(mesh, network=take.network, guidance=take.guidance, canvases=canvases or [1])
     silent = [segment.name for segment in board.segments if not segment.prompt]
@@ -133,6 +134,43 @@ def _write_continuation(file: Path, request: Request, limits: ModelLimits) -> No
         limits=limits,
         control=request.control_file,
     )
+
+
+def planned(request: Request, take: Take, limits: ModelLimits) -> tuple[Storyboard, Plan]:
+    """The storyboard as it is read, and its plan; of given=… a line says how much of the video is kept and added.
+
+    Args:
+        request: names the storyboard.
+        take: with the weights.
+        limits: of them.
+
+    Returns:
+        Both.
+
+    Raises:
+        ValueError: if the storyboard is wrong; a line is named only of one that the user wrote.
+    """
+    try:
+        board = read_storyboard(Path(str(request.storyboard)), limits)
+        made = plan_board(board, take, limits, compression_ratio=request.changes.compression_ratio)
+    except StoryboardError as error:
+        if request.given is None:
+            raise
+        raise ValueError(error.reason) from error
+    if request.given is not None:
+        own = [step.num_frames for step in made.steps if step.given is None]
+        kept, added = sum(step.num_frames for step in made.steps) - sum(own), sum(own)
+        log.info(
+            f"given={request.given}: its last {in_seconds(kept, take.fps)} begin the take, at {take.width} x "
+            f"{take.height} pixels and {take.fps:g} frames a second, without sound"
+        )
+        log.info(f"{in_seconds(added, take.fps)} are added, in segments of {', '.join(map(str, dict.fromkeys(own)))}")
+    return board, made
+
+
+def in_seconds(num_frames: int, fps: float) -> str:
+    """A length in words: 37 frames (4.2 s)."""
+    return f"{num_frames} frames ({num_frames / fps:.1f} s)"
 
 
 def plan_board(board: Storyboard, take: Take, limits: ModelLimits, *, compression_ratio: float | None) -> Plan:

@@ -24,7 +24,7 @@ from longtake.cli import slurm
 from longtake.cli.checks import check_parts, check_sizes, refuse_ddp_sweep, refuse_sharded, refuse_untrained
 from longtake.cli.results import report, say_stopped
 from longtake.cli.resume import changed_rates, nothing_to_train, refuse_other_batch
-from longtake.compat.lightning import data_place, end_as_the_first_that_failed, end_processes, failed_process
+from longtake.compat.lightning import data_place, end_as_the_first_that_failed, end_processes, failed_process, quiet
 from longtake.cost.advice import out_of_memory
 from longtake.failures import is_out_of_memory
 from longtake.process import set_matmul_precision
@@ -45,6 +45,8 @@ from networks.files import claimed, remove_unfinished
 from networks.video_network import PATCH
 
 log = logging.getLogger("longtake")
+SHOWN = ("name", "seed", "global_batch_size", "clips_per_device")
+"""Settings that W&B lists beside those that a checkpoint keeps."""
 
 
 def accumulation(global_batch_size: int, clips_per_device: int, num_devices: int) -> tuple[int, int]:
@@ -76,6 +78,7 @@ def keep_curves(run_dir: Path) -> None:
 
 def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> tuple[Trainer, int]:
     """The Trainer with accumulation derived from the global batch, and the clips of one device's batch."""
+    quiet()
     keep_curves(Path(cfg.paths.run_dir))
     loggers = [instantiate(node) for node in (cfg.logger or {}).values()]
     probe: Trainer = instantiate(cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
@@ -131,11 +134,15 @@ def cache_command() -> str:
     return " ".join(["longtake cache", *map(shlex.quote, told)])
 
 
-def start_wandb(loggers: list[Logger]) -> None:
-    """Opens a W&B run now, so that a missing key is known before videos are cached.
+def start_wandb(loggers: list[Logger], settings: Mapping[str, Any] | None = None) -> None:
+    """Opens a W&B run now, so that a missing key is known before videos are cached, and shows it the run's settings.
+
+    Args:
+        loggers: of the run.
+        settings: plain values, which W&B lists beside the run.
 
     Raises:
-        ValueError: if it cannot be opened.
+        ValueError: if the run cannot be opened.
     """
     for logger in loggers:
         if isinstance(logger, WandbLogger):
@@ -148,6 +155,7 @@ def start_wandb(loggers: list[Logger]) -> None:
                     f"logger=wandb cannot start ({str(error).rstrip('.')}): run `wandb login`, set WANDB_API_KEY, or "
                     "add logger.wandb.offline=true"
                 ) from error
+            logger.log_hyperparams(dict(settings or {}))
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -210,7 +218,8 @@ def fit(cfg: DictConfig, run_dir: Path, resume: Path | None) -> float | None:
     if resume is not None:  # after the weights: those of another network are the likelier mistake
         refuse_incomplete(before, resume)
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
-    callbacks += [Provenance(config=resolved), Recount(), Retune(changes=changes), EndOthers()]
+    provenance = Provenance(config=resolved)
+    callbacks += [provenance, Recount(), Retune(changes=changes), EndOthers()]
     trainer, batch = build_trainer(cfg, callbacks)
     refuse_other_pieces(resume, trainer.strategy)
     datamodule: LightningDataModule = instantiate(
@@ -225,7 +234,7 @@ def fit(cfg: DictConfig, run_dir: Path, resume: Path | None) -> float | None:
     log.info(f"{cfg.name}: {millions:.2f} M parameters, {trainer.max_steps} steps, run folder {run_dir}")
     if resume is not None:
         log.info(f"resuming from {resume}")
-    start_wandb(trainer.loggers)
+    start_wandb(trainer.loggers, {**{key: resolved[key] for key in SHOWN}, **provenance.config})
     end_as_the_first_that_failed()
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)

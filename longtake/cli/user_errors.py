@@ -108,6 +108,9 @@ def sentence(error: BaseException) -> str | None:
         return f"{wrong[1]}={'null' if wrong[2] == 'None' else wrong[2]} must be a text, such as {wrong[1]}=NAME"
     if name.startswith("Interpolation"):
         return _dangling(error, sys.argv[1:])
+    if absent := re.search(r"Could not override '([^']+)'\. No match in the defaults list", str(error)):
+        own = " (a GPU is used where there is one)" if absent[1] == "trainer" else ""
+        return f"{absent[1]} is no setting of this program{own}; `--help` lists what it takes"
     if module.startswith(("hydra.errors", "omegaconf.errors")):
         said = _one_line(re.split(r"Config search path:|See https:|object_type=", str(error))[0])
         if "hydra/launcher/submitit" in said:

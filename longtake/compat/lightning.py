@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,14 @@ from lightning.fabric.strategies.launchers.subprocess_script import _ChildProces
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.strategies.launchers import subprocess_script
 from torch.optim.swa_utils import AveragedModel
+
+
+def quiet() -> None:
+    """Hides a warning of torch about Lightning's own code, which no user can mend.
+
+    Lightning 2.6.6 makes a LeafSpec, which torch 2.14 calls deprecated.
+    """
+    warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", module=r"lightning\.")
 
 
 def average_of(callback: WeightAveraging) -> AveragedModel:
@@ -94,7 +103,7 @@ def failed_process(trainer: Trainer) -> int:
 
 
 def failed_started(starter: Any) -> int:
-    """The same of a Trainer or Fabric.
+    """The exit status of a process that a Trainer or Fabric started and that failed by itself, 0 if none did.
 
     A process that fails closes its connections first: for a while it is waited for.
     """
@@ -115,14 +124,17 @@ def end_processes(trainer: Trainer) -> None:
 
 
 def end_started(fabric: Any) -> None:
-    """The same of a Fabric's."""
+    """Ends the processes that a Fabric started; this process then leaves with an exit status of its own."""
     _LEAVING.set()
     for process in getattr(fabric.strategy.launcher, "procs", []):
         process.kill()
 
 
 def end_with_processes() -> None:
-    """As `end_as_the_first_that_failed` of a Fabric; where a process was killed, this one says so."""
+    """From here on, this process ends with the exit status of a process of its Fabric that fails.
+
+    If that process was killed from outside, this one says so.
+    """
     _LEAVING.clear()
     fabric_script._launch_process_observer = partial(_observe, says=True)  # type: ignore[attr-defined]
 

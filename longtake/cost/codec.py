@@ -26,9 +26,10 @@ GROUP = 16
 
 
 class CodecSize(NamedTuple):
-    """A codec; what follows the factors is None where it is not known.
+    """What the cost model knows of a codec; None stands for a number that it does not know.
 
-    Of one latent frame for each place of its grid: decode_flops; decode_values: those at the fullest moment.
+    channels, time_factor, space_factor: of the latents. decode_flops: FLOPs of decoding one place of one latent frame.
+    decode_values: numbers that are held for such a place at the fullest moment. parameters: of the whole codec.
     """
 
     channels: int
@@ -50,7 +51,7 @@ class CodecSize(NamedTuple):
 
 
 def codec_size(node: Mapping[str, Any]) -> CodecSize:
-    """Of a resolved config of conf/codec; of a release folder only config.json is read.
+    """The size of the codec that a resolved config of conf/codec names; of a release folder only config.json is read.
 
     Args:
         node: of the config.

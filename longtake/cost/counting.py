@@ -58,17 +58,17 @@ class Counting:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """What was counted stays."""
+        """Stops counting; the figures stay readable."""
         self._stack.close()
 
     @property
     def cost(self) -> Cost:
-        """So far."""
+        """FLOPs and bytes that were counted so far."""
         return Cost(self.flops, self.peak)
 
     @property
     def flops(self) -> int:
-        """Of products and attention so far; what is added to it, of blocks that were not run, stays."""
+        """FLOPs of products and attention so far, with those that were added for blocks that were not run."""
         return int(self._products.get_total_flops()) + self._attention.flops + self._repeated
 
     @flops.setter

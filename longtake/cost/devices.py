@@ -46,7 +46,7 @@ class DeviceMemory(NamedTuple):
 
     @property
     def device(self) -> int:
-        """All of it but the host's."""
+        """Bytes that the device holds: everything but `host`."""
         return sum(self) - self.host
 
 
@@ -70,7 +70,7 @@ def training_memory(
     replicas: int = 1,
     average: bool = True,
 ) -> DeviceMemory:
-    """Of a training step on one clip a device, with Adam.
+    """What a training step holds on each device: one clip a device, Adam as the optimizer.
 
     Args:
         network: the whole, on meta, in the types it is loaded in; frozen weights have no gradients.
@@ -143,5 +143,5 @@ def _activations(network: VideoNetwork, video: VideoSize, mixed: bool, chunks: i
 
 
 def as_record(found: Sequence[tuple[str, DeviceMemory]]) -> list[dict[str, Any]]:
-    """The same for cost.json, in bytes."""
+    """The figures as cost.json has them, in bytes; found: a name and the memory of each kind of training."""
     return [{"training": name, **each._asdict(), "device": each.device} for name, each in found]

@@ -44,7 +44,7 @@ class VideoSize(NamedTuple):
         return torch.empty(1, self.channels, frames, self.height, self.width, device="meta")
 
     def condition(self, frames: int, dtype: torch.dtype) -> Condition:
-        """Of a canvas of so many frames, on meta."""
+        """A condition of a canvas of so many latent frames, on meta: places in time and a caption."""
         return Condition(
             torch.empty(1, frames, device="meta"),
             torch.empty(1, self.text_tokens, self.text_features, device="meta", dtype=dtype),
@@ -53,7 +53,10 @@ class VideoSize(NamedTuple):
 
 
 class TextCost(NamedTuple):
-    """Of a text's keys, made once a pass of guidance. flops: of that; saved_flops: of each call; bytes: kept."""
+    """What it costs to make the attention keys of a text once for each pass of guidance.
+
+    flops: of making them; saved_flops: what each call of the network then does without; bytes: what is kept.
+    """
 
     flops: int
     saved_flops: int
@@ -61,10 +64,11 @@ class TextCost(NamedTuple):
 
 
 class CanvasCost(NamedTuple):
-    """Of one canvas. step: one call of the network, which makes the text's keys; memory: what it remembers, once.
+    """What one canvas costs.
 
-    context_tokens: that are remembered; kept_bytes: of their keys and values; frames: latent frames of the canvas;
-    text: what is gained by making those keys once, as sampling does.
+    step: one call of the network that makes the text's keys itself. memory: making the context tokens, once.
+    context_tokens: how many there are. kept_bytes: bytes of their keys and values. frames: latent frames of the canvas.
+    text: what is saved by making the text's keys once, as sampling does.
     """
 
     step: Cost
@@ -76,9 +80,10 @@ class CanvasCost(NamedTuple):
 
 
 class SamplingCost(NamedTuple):
-    """Of one video. step: FLOPs of the largest step of a canvas; memory: of making what LoViC remembers.
+    """What one video costs.
 
-    network: of all steps, memory included; calls: how many; activations: bytes at the fullest moment.
+    step: FLOPs of one step of the largest canvas. memory: FLOPs of making what LoViC remembers. network: FLOPs of all
+    steps, memory included. calls: how often the network is called. activations: bytes at the fullest moment.
     """
 
     step: int
@@ -204,7 +209,7 @@ def sampling_cost(
     without: Sequence[str] = (),
     texts_per_canvas: int = 1,
 ) -> SamplingCost:
-    """Of one video.
+    """What one video costs, counted without computing anything.
 
     Args:
         network: the whole, on meta, in `dtype`.
@@ -225,7 +230,7 @@ def sampling_cost(
 def canvas_costs(
     network: VideoNetwork, rollout: Rollout, video: VideoSize, dtype: torch.dtype, without: Sequence[str] = ()
 ) -> list[CanvasCost]:
-    """Of each canvas of the rollout's plan.
+    """What each canvas of a rollout's plan costs, in the plan's order.
 
     Args:
         network: the part that the rollout calls, on meta, in evaluation mode, without gradients.
@@ -247,7 +252,10 @@ WHOLE_CHUNKS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
 
 
 class Payback(NamedTuple):
-    """Where chunks begin to cost less than full attention: latent frames, and FLOPs of a step of both there."""
+    """The length from which chunks cost less than full attention.
+
+    num_latents: latent frames; step, full_step: FLOPs of one step at that length, in chunks and with full attention.
+    """
 
     num_latents: int
     step: int

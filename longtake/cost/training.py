@@ -134,7 +134,7 @@ def _reconstruction(compressor: ContextCompressor, row: SegmentBatch, segments: 
 
 
 def step_cost(network: nn.Module, known: Iterable[Tensor], step: Callable[[], Tensor], dtype: torch.dtype) -> Cost:
-    """Of a step whose inputs are there before, and so are weights and gradients.
+    """What a training step costs beside its inputs, the weights and their gradients, which are there before.
 
     Args:
         network: on meta, in float32, in training.

@@ -29,7 +29,7 @@ class TemporalFlicker(PerVideoMean):
 
 
 class SeamScore(PerVideoMean):
-    """How much more changes at a boundary of pieces than around it: 1 is a seam that cannot be seen.
+    """How much more changes between frames where two pieces meet than around that place: 1 is a seam nobody sees.
 
     Per boundary the mean absolute difference of the two frames that meet there, over the mean of the same for the
     `window` pairs before and after it that are no boundaries themselves; one grey level is added to both, so that

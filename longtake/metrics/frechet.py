@@ -79,7 +79,7 @@ class FrechetDistance(Metric):
         return self.distance()
 
     def distance(self) -> Tensor:
-        """The same for who counted samples by `add`, of which torchmetrics knows nothing."""
+        """The distance as `compute` gives it, for samples that came by `add`, of which torchmetrics knows nothing."""
         if min(float(self.video_count), float(self.reference_count)) < 2:
             return torch.tensor(torch.nan)
         (mean, covariance), (other_mean, other_covariance) = self._gaussian("video"), self._gaussian("reference")

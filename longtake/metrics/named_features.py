@@ -212,7 +212,9 @@ def video_features(*, name: Text) -> ClipFeatures:
     if name == "offline":
         return FramesAndChanges(features=frame_features(name="offline"))
     if name not in ("r3d_18", "mc3_18", "r2plus1d_18"):
-        raise ValueError(f"video_features.name={name}: take offline, r3d_18, mc3_18 or r2plus1d_18")
+        raise ValueError(
+            f"video_features.name={name} is not known: the names are offline, r3d_18, mc3_18 and r2plus1d_18"
+        )
     from torchvision.models import video
 
     try:

@@ -45,7 +45,7 @@ class _AgainstReference(PerVideoMean):
     needs: ClassVar[tuple[str, ...]] = ("reference",)
 
     def frames(self, video: Tensor, reference: Tensor, where: str) -> tuple[Tensor, Tensor]:
-        """Both as f c h w.
+        """A video and its reference as f c h w.
 
         Raises:
             ValueError: the two differ in shape.

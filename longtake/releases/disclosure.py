@@ -66,7 +66,7 @@ def _is_local(text: str) -> bool:
 
 
 def public_name(path: object) -> str:
-    """What others may know of a path: relative to the working folder where it lies inside, or else its last part.
+    """How a path is named to others: relative to the working folder if it lies inside, or else by its last part.
 
     path: of weights or a storyboard; hub:USER/REPO stays as it is.
     """

@@ -40,7 +40,7 @@ class GenLVideo(Rollout):
         )
 
     def num_windows(self, network: VideoNetwork, num_frames: int) -> int:
-        """Its own windows."""
+        """In how many windows of its own this rollout cuts a canvas of so many latent frames."""
         return len(self.windows.starts(num_frames))
 
     def spread(self, network: VideoNetwork, processes: Processes) -> None:
@@ -53,5 +53,5 @@ class GenLVideo(Rollout):
         return (CanvasPlan(consecutive(0, num_latents), joins=tuple(ends)),)
 
     def wrap(self, network: Predict) -> Predict:
-        """The network in windows."""
+        """The network, called in this rollout's windows, whose predictions are averaged where they overlap."""
         return self.windows(network)

@@ -40,7 +40,7 @@ class LatentStore:
         return self._read(name, num_frames, what, header_only=True) is not None
 
     def save(self, name: str, latents: Tensor, metadata: Mapping[str, str] | None = None) -> None:
-        """latents: b c f h w."""
+        """Stores latents, b c f h w, under a name."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with whole(self.path_of(name)) as part:
             save_file({"latents": latents.contiguous()}, part, metadata=None if metadata is None else dict(metadata))

@@ -77,7 +77,7 @@ def _check_ends(file: str, segment: Segment, link: Link) -> None:
 
 
 def group_shots(file: str, segments: Sequence[Segment], links: Mapping[str, Link]) -> dict[str, str]:
-    """For each segment the name of the first one, in the list's order, of its shot.
+    """The shot of each segment, by name: the name of the first segment of that shot in the list's order.
 
     Segments of one label share a shot. One without a label is in the shot of what it adjoins on the side that its
     direction looks to, unless it is a new_shot.

@@ -69,8 +69,7 @@ def _end(
     other = factor * latents if alone else factor * (latents - 1) + 1
     needed = num_frames + other if video.role == "both" else num_frames + 1 - alone
     if facts.num_frames < needed:
-        reason = f"has {facts.num_frames} frames at the take's rate, but role {video.role} needs {needed}"
-        fail(file, video.line, f"video {video.path} is too short: it {reason}")
+        fail(file, video.line, _too_short(video, facts, needed))
     begin = facts.num_frames - num_frames
     if video.role != "both" or alone:
         begin = {"first": begin, "last": 1, "both": 0}[video.role]
@@ -87,6 +86,20 @@ def _end(
         segments.append(_segment(video, name if adjoins else f"{name}.{number}", size, part, after))
         begin += frames
     return segments
+
+
+def _too_short(video: GivenVideo, facts: GivenFacts, needed: int) -> str:
+    """A sentence, with seconds where the rate is known."""
+    rate, has, wants = " at the take's rate", "", ""
+    if facts.fps is not None:
+        rate = f" at the weights' {facts.fps:g} frames a second"
+        has, wants = (f" ({frames / facts.fps:.1f} s)" for frames in (facts.num_frames, needed))
+    what = {"first": "to go on from it", "last": "to lead to it", "both": "to keep both its ends"}[video.role]
+    return (
+        f"video {video.path} is too short: it has {facts.num_frames} frames{has}{rate}, and {what} takes "
+        f"{needed}{wants}; give a longer one"
+        + ("" if video.num_frames is None else f", or less than num_frames={video.num_frames}")
+    )
 
 
 def _check_rule(file: str, video: GivenVideo, factor: int, num_frames: int) -> None:
@@ -142,7 +155,7 @@ class VideoProbe:
             film = probe_local(local, shown(path))
             with local.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        return GivenFacts(film.count(self.fps), content)
+        return GivenFacts(film.count(self.fps), content, self.fps)
 
 
 class ReadFrames(Protocol):

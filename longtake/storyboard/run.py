@@ -73,7 +73,7 @@ def boundaries(plan: Plan) -> list[int]:
 
 
 def cuts(plan: Plan) -> list[int]:
-    """Those of the boundaries at which the shot changes."""
+    """The boundaries at which the shot changes, in pixel frames."""
     shots = {step.name: step.shot for step in plan.steps}
     pairs = pairwise(plan.timeline)
     return [place for place, (a, b) in zip(boundaries(plan), pairs, strict=True) if shots[a] != shots[b]]

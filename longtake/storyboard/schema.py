@@ -51,10 +51,15 @@ def seed_of(seed: int, name: str) -> int:
 
 
 class GivenFacts(NamedTuple):
-    """A video file that the user gives: its frames at the take's rate, and a hash of its content."""
+    """A video file that the user gives.
+
+    num_frames: at the take's rate; content: a hash of its bytes; fps: the take's frames a second, None where no
+    sentence needs them.
+    """
 
     num_frames: int
     content: str
+    fps: float | None = None
 
 
 class GivenPart(NamedTuple):

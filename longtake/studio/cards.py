@@ -44,7 +44,7 @@ class Card:
     memory: str = "all"
 
     def entry(self) -> dict[str, Any]:
-        """As the storyboard's file has it: what the card says."""
+        """The card as an entry of a storyboard's file, which names what the card says and nothing else."""
         said: dict[str, Any] = {"name": self.name}
         for key in ("prompt", "num_frames", "latents", "shot", "direction", "compression_ratio", "after", "before"):
             if (value := getattr(self, key)) not in (None, ""):
@@ -73,7 +73,7 @@ class GivenCard:
     shot: str = ""
 
     def entry(self) -> dict[str, Any]:
-        """As the storyboard's file has it."""
+        """The card as an entry of a storyboard's file."""
         said = {"path": self.path, "role": self.role}
         rest = ("prompt", "num_frames", "compression_ratio", "name", "shot")
         return {**said, **{key: getattr(self, key) for key in rest if getattr(self, key) not in (None, "")}}
@@ -175,7 +175,7 @@ def number_in(text: str) -> Any:
 
 
 def drawn_seed() -> int:
-    """Any seed."""
+    """A seed drawn at random."""
     return random.randint(0, LARGEST_SEED)
 
 

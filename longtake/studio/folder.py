@@ -29,12 +29,12 @@ class Take(NamedTuple):
 
     @property
     def video(self) -> Path:
-        """The file."""
+        """The take's video file."""
         return self.folder / "000.mp4"
 
     @property
     def prompt(self) -> str:
-        """Of the first segment that is seen; "" where the manifest names none."""
+        """The prompt of the first segment that is seen; "" where the manifest names none."""
         line = self._line()
         try:
             return str(line["prompt"] if "prompt" in line else line["segments"][0]["prompt"])
@@ -43,7 +43,7 @@ class Take(NamedTuple):
 
     @property
     def title(self) -> str:
-        """For lists: the number, the weights, the length and the first prompt."""
+        """How a list names the take: by its number, its weights, its length and its first prompt."""
         line = self._line()
         weights = Path(str(line.get("weights", "unknown weights"))).name
         return f"take {self.name} · {weights}, {line.get('num_frames', '?')} frames, “{_short(self.prompt)}”"

@@ -36,12 +36,12 @@ class Progress:
 
     @property
     def share(self) -> float:
-        """Of the work that is done, in [0, 1]."""
+        """The share of the work that is done, in [0, 1]."""
         return 1.0 if self.state == "done" else min(self.steps / self.total, 1.0) if self.total else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """By the pace so far; None before the first step."""
+        """Seconds that the rest takes at the pace so far; None before the first step."""
         return self.seconds * (self.total - self.steps) / self.steps if self.steps else None
 
 
@@ -64,7 +64,7 @@ class Job:
             return replace(self._progress, seconds=time.monotonic() - self._began)
 
     def start(self, work: Callable[[Watch], str], *, total: int) -> None:
-        """Begins to work.
+        """Begins a piece of work in a thread of its own.
 
         Args:
             work: is given whom to tell; returns a sentence for its end.

@@ -144,7 +144,7 @@ def duration(seconds: float) -> str:
 
 
 def task(name: str) -> str:
-    """In words."""
+    """A segment's task in words."""
     return name.replace("_", " ")
 
 

@@ -30,10 +30,10 @@ class PlannedSegment(NamedTuple):
 
 
 class PlannedTake(NamedTuple):
-    """What would be made.
+    """A take that was planned and not made yet.
 
-    segments: in the order in which they are made. timeline: names in the order in which they are seen. total:
-    denoising steps of what is not there yet. command: what makes it without the page.
+    segments: in the order in which they are made. timeline: their names in the order in which they are seen. total:
+    denoising steps of the segments that are not there yet. command: what makes the take without the page.
     """
 
     segments: tuple[PlannedSegment, ...]
@@ -48,12 +48,12 @@ class PlannedTake(NamedTuple):
 
     @property
     def tflops(self) -> float:
-        """Of all that is not there yet."""
+        """TFLOPs of all segments that are not there yet."""
         return sum(segment.tflops for segment in self.to_make)
 
     @property
     def num_frames(self) -> int:
-        """Of the whole take."""
+        """Pixel frames of the whole take."""
         return sum(segment.num_frames for segment in self.segments)
 
 

@@ -29,7 +29,7 @@ class Curve(NamedTuple):
 
 
 def since_context(questions: Sequence[Question], measures: Mapping[str, Measured]) -> Curve:
-    """Of one method at one task: against frames since the context's end, some neighbouring ones together."""
+    """PSNR of one method at one task against frames since the context's end; neighbouring frames share a point."""
     far = np.concatenate([np.asarray(question.since_context) for question in questions])
     psnr = np.concatenate([measures[question.id].psnr for question in questions])
     width = max(1, math.ceil((far.max() - far.min() + 1) / _MOST_POINTS))
@@ -41,7 +41,10 @@ def since_context(questions: Sequence[Question], measures: Mapping[str, Measured
 
 
 def from_seen(questions: Sequence[Question], measures: Mapping[str, Measured]) -> Curve:
-    """Of one method at one task: against steps to the nearest seen pose; `at` is the number of the class in `EDGES`."""
+    """PSNR of one method at one task against the steps to the nearest pose that was seen.
+
+    `at` of the curve is the number of a class of distances in `EDGES`.
+    """
     pairs = [(question.nearest_distance, question.nearest_degrees) for question in questions]
     far = np.concatenate([steps(*pair) for pair in pairs])
     psnr = np.concatenate([measures[question.id].psnr for question in questions])
@@ -53,7 +56,7 @@ def from_seen(questions: Sequence[Question], measures: Mapping[str, Measured]) -
 
 
 def class_name(place: float) -> str:
-    """Of a class of distances, such as "4–8"."""
+    """What a class of distances is called, such as "4–8"; place: its number in `EDGES`."""
     low, high = EDGES[int(place)], EDGES[int(place) + 1]
     return f"{low:g}–{high:g}" if math.isfinite(high) else f"{low:g}+"
 

@@ -18,7 +18,11 @@ _CHANNELS = 126  # at once in an OpenCV filter, which takes 128: frames lie side
 
 
 class Measured(NamedTuple):
-    """Of every frame: psnr in dB, 100 where it is equal; ssim, 1 where it is; lpips, 0 where it is, None without it."""
+    """How near each predicted frame is to the true one.
+
+    psnr: in dB, 100 for equal frames; ssim: 1 for equal frames; lpips: 0 for equal frames, None where no network of it
+    is on the machine.
+    """
 
     psnr: Values
     ssim: Values

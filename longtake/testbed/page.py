@@ -8,7 +8,7 @@ from typing import Any
 from longtake.testbed.curves import EDGES, Curve, class_name, draw, from_seen, since_context, style_of
 from longtake.testbed.questions import KINDS, Question
 from longtake.testbed.scoring import BASELINES, Scores
-from longtake.testbed.spans import Estimate, Row, verdict
+from longtake.testbed.spans import RISES, Estimate, Row, verdict
 from longtake.testbed.strips import NUM_FRAMES, Strip
 
 _STYLE = """
@@ -51,7 +51,7 @@ def curves_of(scores: Scores) -> dict[str, dict[str, dict[str, Curve]]]:
 
 
 def tasks_of(scores: Scores) -> list[str]:
-    """In the order of the questions."""
+    """The tasks that were scored, in the order of the questions."""
     return list(dict.fromkeys(question.task for question in scores.questions))
 
 
@@ -115,7 +115,7 @@ def findings(scores: Scores, *, tolerance: float) -> list[str]:
 
 
 def rows_of(scores: Scores, task: str) -> dict[str, Row]:
-    """Of one task, by method."""
+    """The rows of one task, by method."""
     return {row.method: row for row in scores.rows if row.task == task}
 
 
@@ -148,11 +148,15 @@ def _findings(scores: Scores, tolerance: float) -> str:
         line = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
         for method in scores.controls:
             told_ = verdict(rows[method], tolerance=tolerance)
-            line += f"<td{' class=bad' if 'not the explanation' in told_ else ''}>{html.escape(told_)}</td>"
+            line += f"<td{' class=bad' if told_.startswith(RISES) else ''}>{html.escape(told_)}</td>"
         lines.append(f"<tr>{line}</tr>")
     whys = "".join(f"<li>{html.escape(method)} {html.escape(why)}.</li>" for method, why in scores.controls.items())
     note = (
-        f"<p>Controls must not rise above the floor by more than {tolerance:g} dB:</p><ul>{whys}</ul>" if whys else ""
+        f"<p>A control has the wrong memory, so it must not rise above the floor, which has none (by more than "
+        f"{tolerance:g} dB). Where it does, something else than memory makes frames better, and memory does not "
+        f"explain a gain of that size.</p><ul>{whys}</ul>"
+        if whys
+        else ""
     )
     head = "".join(f"<th>{html.escape(each)}</th>" for each in heads)
     return f"{said}{note}<div class=wide><table><tr>{head}</tr>{''.join(lines)}</table></div>"

@@ -32,7 +32,7 @@ class Poses(NamedTuple):
 
 
 class Nearest(NamedTuple):
-    """Of every frame that was asked for: the nearest frame that was given, and how far it is off.
+    """For every frame that was asked for, the given frame with the nearest pose, and how far apart the two poses are.
 
     frame: places in what was given; distance: map units; degrees: between the two directions.
     """

@@ -67,7 +67,7 @@ class Question(BaseModel):
     nearest_degrees: Distances
 
     def line(self) -> str:
-        """As a line of questions.jsonl."""
+        """The question as a line of questions.jsonl."""
         return json.dumps(self.model_dump()) + "\n"
 
 
@@ -129,7 +129,7 @@ def _fault(question: Question, num_frames: dict[str, int]) -> str:
 
 
 def chosen(questions: Sequence[Question], kinds: Iterable[str] | None) -> list[Question]:
-    """Those of some kinds or tasks; None: all.
+    """The questions of some kinds or tasks; kinds: their names, None for all questions.
 
     Raises:
         ValueError: there is no such kind or task.

@@ -17,6 +17,8 @@ CONTROLS = {
 }
 """By the ending of a method's name, METHOD.other_maze and so on, what is wrong with its memory."""
 DRAWS = 4000  # of the bootstrap
+RISES = "rises above the floor, though its memory is wrong,"
+"""How the verdict of a control begins that a control must not get."""
 
 
 class Estimate(NamedTuple):
@@ -141,14 +143,17 @@ def control_of(method: str, controls: Sequence[str]) -> str | None:
 
 
 def verdict(row: Row, *, tolerance: float) -> str:
-    """What a control's row says of the method that it belongs to.
+    """Whether a control does what a control must: no better than the floor, which has no memory at all.
+
+    A control is a method with the wrong memory. Where it rises above the floor, something else than the right memory
+    makes frames better, so the rise of its method over the floor is no proof of memory.
 
     tolerance: dB by which a control may lie above the floor.
     """
     if row.above_floor is None:
-        return "no floor to compare with"
+        return "cannot be judged: no floor=METHOD was given"
     above = row.above_floor
     interval = "" if above.low is None else f" [{above.low:+.2f}, {above.high:+.2f}]"
     if above.mean > tolerance:
-        return f"above the floor by {above.mean:.2f} dB{interval}: memory is not the explanation"
-    return f"passed: {above.mean:+.2f} dB{interval} from the floor"
+        return f"{RISES} by {above.mean:.2f} dB{interval}: memory does not explain a gain of this size"
+    return f"does not rise above the floor by more than {tolerance:g} dB: {above.mean:+.2f} dB{interval}"

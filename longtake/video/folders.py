@@ -68,7 +68,7 @@ def list_folder(root: Place) -> Folder:
     captions = _pair(films, texts)
     if passed:
         kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(passed.items()))
-        notes.append(f"{shown(root)}: passed over, as no film ends so: {kinds}")
+        notes.append(f"{shown(root)}: files that are no videos by their endings are passed over: {kinds}")
     tables.sort(key=lambda table: (len(table.parents), str(table.parent), METADATA.index(table.name.lower())))
     return Folder(films, captions, notes, tables)
 

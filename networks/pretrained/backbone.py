@@ -129,7 +129,7 @@ class PretrainedBackbone(UponBase, VideoNetwork):
 
     @property
     def backbone(self) -> Backbone:
-        """Itself."""
+        """The network itself."""
         return self
 
     def key_values(
@@ -165,7 +165,7 @@ class PretrainedBackbone(UponBase, VideoNetwork):
         return self.rope(positions_of(frame_index, grid.rows, grid.columns))
 
     def encode_context(self, condition: Condition) -> Condition:
-        """Its control embedded, once for all steps."""
+        """Embeds the control of a condition, once for all steps."""
         return embed_control(self.control, condition)
 
     def embed(self, video: Tensor, frame_index: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def test_training_takes_what_is_whole_and_names_the_rest(folder, tmp_path, caplo
     reasons = json.loads(skipped.read_text())
     assert {path.rpartition("/")[2] for path in reasons} == {"cut_a.mkv", "cut_a.gif", "cut_a.mp4"}
     assert all("truncated" in reason or "bytes are missing" in reason for reason in reasons.values())
-    assert "beside 6 of 8 videos, which train without a caption" in caplog.text
+    assert "6 of 8 videos have no caption and are trained on without one" in caplog.text
     assert "3 of 8 videos are skipped" in caplog.text
 
 

@@ -144,7 +144,7 @@ def test_what_has_no_caption_is_said_with_what_was_looked_for(folder, caplog):
     caplog.clear()
     read(folder, "path,text\n0.mp4,A\n1.mp4,\n")
     (message,) = caplog.messages
-    assert "no text for 1 of 2 videos" in message
+    assert "1 of 2 videos have no caption and are trained on without one" in message
     assert "1.mp4" in message
     caplog.clear()
     read(folder, "path,text\n0.mp4,A\n1.mp4,b\n")
@@ -302,7 +302,7 @@ def test_what_a_folder_loses_is_said(tmp_path, caplog):
     (tmp_path / "broken.mp4").symlink_to(tmp_path / "nowhere.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
     assert [entry.path.name for entry in read_entries(tmp_path, None)] == ["a.mp4", "b.mp4", "c.mp4"]
-    assert "passed over, as no film ends so: 2 .jpg, 1 .part" in caplog.text
+    assert "files that are no videos by their endings are passed over: 2 .jpg, 1 .part" in caplog.text
     assert "broken.mp4: left out: a link to nowhere" in caplog.text
     assert "pipe.mp4: left out: a pipe" in caplog.text
     assert "1 captions are not UTF-8, and letters of them are lost" in caplog.text

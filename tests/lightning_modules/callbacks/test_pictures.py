@@ -1,6 +1,7 @@
 """Pictures of training: what is drawn of which frames, where it goes, and that training does not notice."""
 
 import re
+import struct
 import sys
 from types import SimpleNamespace
 from xml.etree import ElementTree
@@ -142,16 +143,44 @@ def test_wandb_is_given_a_line_for_each_validation(monkeypatch):
     assert given["keys"] == ["step 3", "step 6"]
 
 
+def records_of(folder):
+    """What an offline run keeps for the service: records in LevelDB's log format, after a head of seven bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    (file,) = folder.glob("*.wandb")
+    data, at, part, block = file.read_bytes(), 7, b"", 32768
+    while at + 7 <= len(data):
+        if block - at % block < 7:  # no head fits here any more
+            at += block - at % block
+            continue
+        _, size, kind = struct.unpack_from("<IHB", data, at)
+        part += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # whole, or its last piece
+            yield Record.FromString(part)
+            part = b""
+
+
 @pytest.mark.slow
-def test_wandb_takes_them_offline(videos, tmp_path, monkeypatch):
+def test_wandb_takes_them_offline(videos, tmp_path, monkeypatch, caplog):
     wandb = pytest.importorskip("wandb", reason='no W&B: pip install "longtake[wandb]"')
     monkeypatch.setenv("WANDB_MODE", "offline")
     run = tmp_path / "run"
-    train(config(videos, run, "logger=wandb", "logger.wandb.offline=true", "trainer.max_steps=3"))
+    with caplog.at_level("INFO", logger="longtake"):
+        train(config(videos, run, "logger=wandb", "logger.wandb.offline=true", "trainer.max_steps=3"))
+    settings = dict(wandb.run.config)
     wandb.finish()
     kept = {path.name.rsplit("_", 2)[0] for path in run.rglob("media/images/**/*.png")}
     assert {"prediction", "sheet"} <= kept
     assert list(run.rglob("media/table/**/*.json"))
+    assert [path.read_bytes() for path in run.rglob("media/videos/*.mp4")]
+    assert settings["network"]["_target_"] == "networks.vin.VideoInterfaceNetwork"
+    assert settings["global_batch_size"] == 2
+    (folder,) = run.glob("wandb/offline-run-*")
+    assert f"curves       wandb sync {folder}" in caplog.text
+    logged = [record.history for record in records_of(folder) if record.HasField("history")]
+    names = {".".join(item.nested_key) or item.key for history in logged for item in history.item}
+    assert {"train/loss", "val/loss", "val_without_global_tokens/loss", "trainer/global_step"} <= names
 
 
 def test_sharded_weights_are_not_drawn():

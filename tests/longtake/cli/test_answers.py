@@ -57,6 +57,14 @@ def test_hydra_announces_only_what_keeps_its_trace(error, trace, said, code, tmp
     assert ("Error executing job" in ended.stderr) == ("Traceback" in ended.stderr) == (code == 1)
 
 
+def test_a_part_that_a_program_does_not_take_is_answered(tmp_path):
+    command = [sys.executable, "generate.py", "trainer=gpu", f"output={tmp_path}"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    expected = "error: trainer is no setting of this program (a GPU is used where there is one); `--help` lists what it"
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(expected)
+
+
 def test_a_missing_gpu_is_answered_with_trainers_that_need_none(monkeypatch):
     for kind in ("cuda.CUDAAccelerator", "mps.MPSAccelerator"):
         monkeypatch.setattr(f"lightning.pytorch.accelerators.{kind}.is_available", lambda: False)

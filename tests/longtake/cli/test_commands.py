@@ -68,7 +68,13 @@ def pasted(program: str, line: str):
 def test_the_next_command_of_a_run_and_of_a_release_can_be_pasted(videos, tmp_path, caplog, name):
     run, (videos_key, run_key) = tmp_path / name, (argument("name", name), argument("paths.run_dir", tmp_path / name))
     caplog.set_level(logging.INFO, logger="longtake")
-    cfg = config(videos, tmp_path, *(shlex.split(key)[0] for key in (videos_key, run_key)), "trainer.max_steps=1")
+    cfg = config(
+        videos,
+        tmp_path,
+        *(shlex.split(key)[0] for key in (videos_key, run_key)),
+        "trainer.max_steps=1",
+        "logger=default",
+    )
     train(cfg)
     said = {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in caplog.messages if "  " in line}
     assert said["checkpoint"] == str(run / "checkpoints" / "last.ckpt")

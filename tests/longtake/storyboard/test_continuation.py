@@ -37,6 +37,25 @@ def test_a_video_is_gone_on_from(ask, tmp_path):
     assert [part["num_frames"] for part in line["segments"]][1:] == [8, 8]
 
 
+def test_what_is_kept_and_added_is_said(ask, tmp_path, caplog):
+    """Sixteen frames are added in two segments of eight, after the five that the codec makes two latents of."""
+    cfg = started(ask("lovic", "num_frames=17", "dry_run=true"), make(tmp_path / "own.mp4", 20))
+    with caplog.at_level("INFO", logger="longtake"):
+        make_storyboard_video(cfg, never, never)
+    assert "own.mp4: its last 5 frames (0.6 s) begin the take, at" in caplog.text
+    assert "8.75 frames a second, without sound" in caplog.text
+    assert "16 frames (1.8 s) are added, in segments of 8" in caplog.text
+
+
+def test_a_video_that_is_too_short_is_answered_in_seconds_and_without_a_file_that_nobody_wrote(ask, tmp_path):
+    cfg = started(ask("lovic"), make(tmp_path / "own.mp4", 2))
+    with pytest.raises(ValueError, match=r"own\.mp4 is too short: it has \d frames? \(") as caught:
+        make_storyboard_video(cfg, never, never)
+    said = str(caught.value)
+    assert said.startswith(f"video {tmp_path}")
+    assert "at the weights' 8.75 frames a second, and to go on from it takes 5 (0.6 s); give a longer one" in said
+
+
 def test_one_prompt_serves_all_and_the_last_one_stays(ask, tmp_path):
     video = make(tmp_path / "own.mp4", 20)
     for prompt, expected in (("prompt=a", ["a"] * 4), ("prompt=[a,b]", ["a", "b", "b", "b"])):
@@ -88,7 +107,7 @@ def test_what_cannot_be_gone_on_from_is_one_sentence(ask, tmp_path):
         make_storyboard_video(started(ask("lovic"), "memory://nowhere/a.mp4"), never, never)
     with pytest.raises(ValueError, match=r"http://127\.0\.0\.1:9/a\.mp4: (no such file|cannot be fetched)"):
         make_storyboard_video(started(ask("lovic"), "http://127.0.0.1:9/a.mp4"), never, never)
-    with pytest.raises(ValueError, match="needs weights with a memory"):
+    with pytest.raises(ValueError, match=r"own\.mp4: going on needs weights with a memory, .* such as weights="):
         make_storyboard_video(started(ask("vin"), make(tmp_path / "own.mp4", 20)), never, never)
     with pytest.raises(ValueError, match="give one; a storyboard names its videos"):
         make_storyboard_video(started(ask("lovic", board=BOARD), "own.mp4"), never, never)

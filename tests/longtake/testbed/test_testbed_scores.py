@@ -123,11 +123,13 @@ def test_controls_are_known_by_their_names_or_by_being_named(testbed, prediction
     scores = scored(testbed, predictions, controls=["lovic"])
     assert list(scores.controls) == ["lovic", "lovic.other_maze", "lovic.shuffled"]
     row = rows_of(scores, "retrieval-16")
-    assert verdict(row["lovic.other_maze"], tolerance=0.2).startswith("passed: -1.94 dB")
+    assert verdict(row["lovic.other_maze"], tolerance=0.2).startswith(
+        "does not rise above the floor by more than 0.2 dB: -1.94 dB ["
+    )
     said = verdict(row["lovic.shuffled"], tolerance=0.2)
-    assert said.startswith("above the floor by 2.50 dB")
-    assert said.endswith("memory is not the explanation")
-    assert verdict(row["lovic.shuffled"], tolerance=3.0).startswith("passed")
+    assert said.startswith("rises above the floor, though its memory is wrong, by 2.50 dB")
+    assert said.endswith(": memory does not explain a gain of this size")
+    assert verdict(row["lovic.shuffled"], tolerance=3.0).startswith("does not rise")
 
 
 def test_kinds_and_tasks_are_chosen(testbed, predictions, tmp_path):
@@ -170,7 +172,9 @@ def test_a_share_is_paired_by_maze_and_absent_without_a_span():
 def test_without_an_interval_a_verdict_is_still_given():
     one = Estimate(20.0, None, None)
     row = Row("a", "loop", 1, 1, one, one, None, None, Estimate(0.5, None, None))
-    assert verdict(row, tolerance=0.2) == "above the floor by 0.50 dB: memory is not the explanation"
+    assert verdict(row, tolerance=0.2) == (
+        "rises above the floor, though its memory is wrong, by 0.50 dB: memory does not explain a gain of this size"
+    )
 
 
 # Curves and files
@@ -191,7 +195,9 @@ def test_the_page_stands_alone_and_the_files_agree(testbed, predictions, tmp_pat
     scores = scored(testbed, predictions)
     write_scores(scores, tmp_path, name=testbed.name, tolerance=0.2, settings={"seed": 0})
     page = (tmp_path / "index.html").read_text()
-    assert "memory is not the explanation" in page
+    assert re.search("<td class=bad>rises above the floor.*?: memory does not explain a gain of this size</td>", page)
+    assert re.search("<td>does not rise above the floor", page)
+    assert "A control has the wrong memory, so it must not rise above the floor, which has none" in page
     assert testbed.info["fingerprint"] in page
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert page.count("<img") == 4 * 2 * (1 + len(scores.measures))
