@@ -1,5 +1,6 @@
 """A progress bar that counts optimizer steps and shows losses, and nothing of the loggers."""
 
+import math
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -23,9 +24,10 @@ class StepProgressBar(TQDMProgressBar):
         super().__init__(refresh_rate=refresh_rate)
 
     def on_train_epoch_start(self, trainer: Trainer, *others: Any) -> None:
-        """Lightning's hook, which names the bar by its epoch."""
-        super().on_train_epoch_start(trainer, *others)
-        self.train_progress_bar.set_description("training")
+        """Lightning's hook, in place of one that names the bar by its epoch."""
+        steps, bar = self.total_train_batches, self.train_progress_bar
+        bar.reset(total=steps if math.isfinite(steps) else None)
+        bar.set_description("training")
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Lightning's hook: what stands behind the bar."""

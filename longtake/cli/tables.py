@@ -34,7 +34,8 @@ def show(card: "ReportCard", metrics: dict[str, Any], output: Path) -> None:
     for what, metric, reason in group_faults(card.skipped):
         console.print(f"not scored: {what} ({metric}): {reason}", markup=False, highlight=False)
     left_out = sum(fault.metric == "all" for fault in card.skipped)
-    console.print(f"{len(card.rows)} videos scored, {left_out} left out; see {output / 'report.html'}", markup=False)
+    count = "1 video" if len(card.rows) == 1 else f"{len(card.rows)} videos"
+    console.print(f"{count} scored, {left_out} left out; see {output / 'report.html'}", markup=False)
 
 
 def show_comparison(found: "Comparison", metrics: dict[str, Any], output: Path) -> None:
