@@ -234,7 +234,7 @@ class T5Text(PretrainedText):
             reads_empty: "" is read as any text is, which is what video models were guided away from; else it is null.
             reads_padding: the encoder is given no mask, as in LTX-Video's pipeline, with padding=max_length.
             keeps_padding: what the encoder says of padded places is handed on as if it were real, as CogVideoX was
-                trained with; it goes with reads_padding.
+                trained with; it works only with reads_padding.
 
         Raises:
             ValueError: nothing can be loaded from there, it is not a T5-class model, or two settings do not fit.
@@ -252,7 +252,7 @@ class T5Text(PretrainedText):
                 "set text.padding=max_length"
             )
         if keeps_padding and not reads_padding:
-            raise ValueError("text: keeps_padding=true goes with reads_padding=true: set text.reads_padding=true")
+            raise ValueError("text: keeps_padding=true works only with reads_padding=true: set text.reads_padding=true")
         for inner in (subfolder, tokenizer_subfolder):
             check_pretrained(pretrained, inner)
         place = f"{pretrained}/{subfolder}" if subfolder else pretrained

@@ -76,7 +76,9 @@ def cache_on_ray(
         import ray
         import ray.data
     except ImportError as error:
-        raise ValueError('engine=ray needs Ray: pip install "longtake[ray]"; engine=plain needs nothing') from error
+        raise ValueError(
+            'engine=ray needs Ray: pip install "longtake[ray]"; engine=plain needs no other package'
+        ) from error
     data = build()
     if data.make is not None:
         data.make()

@@ -78,7 +78,9 @@ def _groups(cfg: DictConfig) -> dict[str, Any]:
         tree.setdefault("sampler", {})["num_inference_steps"] = cfg.num_inference_steps
     if cfg.guidance_scale is not None:
         if "scales" in tree.get("guidance", {}):
-            raise ValueError("guidance_scale goes with one scale: here set guidance.scales.text and its neighbours")
+            raise ValueError(
+                "guidance_scale sets one scale, and this guidance has several: set guidance.scales.text and the others"
+            )
         tree.setdefault("guidance", {})["scale"] = cfg.guidance_scale
     return tree
 
@@ -138,8 +140,8 @@ def _rollout(changes: Changes, trained: Mapping[str, Any]) -> dict[str, Any]:
     rollout: Rollout = build(chosen) if changes.rollout is None else instantiate(chosen)
     if rollout.memory is None:
         raise ValueError(
-            f"compression_ratio={changes.compression_ratio} goes with rollout=segmentwise, which compresses what it "
-            "has made"
+            f"compression_ratio={changes.compression_ratio} needs rollout=segmentwise, the one rollout with a memory to "
+            "compress: add it, or leave compression_ratio out"
         )
     rollout.memory.at(changes.compression_ratio)
     return {**chosen, "compression_ratio": changes.compression_ratio}

@@ -45,8 +45,8 @@ def changed_rates(trained: Mapping[str, Any], configured: Mapping[str, Any]) -> 
     if "optimizer._target_" in changes:
         before, now = changes["optimizer._target_"]
         raise ValueError(
-            f"resume: the run was trained by {before}, whose state {now} cannot go on from: take the optimizer of "
-            "before (its rates may be other), or begin anew from its weights, pretrained=…"
+            f"resume: the run was trained by {before}, and {now} cannot use that optimizer's state: take the optimizer "
+            "that the run had (its rates may differ), or begin anew from the run's weights, pretrained=…"
         )
     return changes
 

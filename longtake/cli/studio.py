@@ -32,7 +32,9 @@ def run(cfg: DictConfig) -> None:
     check_settings(cfg, StudioSettings)
     for key, silent in NOT_HERE.items():
         if cfg[key] != silent:
-            raise ValueError(f"{key}={cfg[key]} goes with generate.py: leave it out")
+            raise ValueError(
+                f"{key}={cfg[key]} is a setting of generate.py alone, which the studio does not take: leave it out"
+            )
     need_gradio()
     port = check_address(cfg.host, cfg.port)
     folder = Folder(Path(cfg.output))

@@ -38,8 +38,7 @@ def check_together(cfg: DictConfig) -> None:
         )
     if rollout == "Segmentwise" and network and network != "LoViCNetwork":
         raise ValueError(
-            "rollout=segmentwise remembers what it has made, which network=lovic and vin_lovic can: use one of them, "
-            "or rollout=single_pass"
+            "rollout=segmentwise needs a network with a memory: use network=lovic or vin_lovic, or rollout=single_pass"
         )
 
 

@@ -68,7 +68,7 @@ def release(
     if not decoder:
         compressor: Any = getattr(getattr(module, "network", None), "compressor", None)
         if compressor is None:
-            raise ValueError(f"decoder=false: {weights} has no compressor inside a network, whose decoder to leave out")
+            raise ValueError(f"decoder=false: {weights} has no network with a compressor: leave decoder=false out")
         compressor.decoder = None
         resolved["compressor"]["decoder_depth"] = resolved["network"]["compressor"]["decoder_depth"] = 0
     folder = Path(folder)

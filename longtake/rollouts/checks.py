@@ -28,7 +28,8 @@ def unfit(rollout: Rollout, network: VideoNetwork, weights: str = "") -> str:
         return f"rollout={rollout.name} needs weights with a memory, of network=lovic or vin_lovic{have}"
     if rollout.replaces_attention and segments:
         return (
-            f"rollout={rollout.name} goes with network=vin or dit, which attend to no memory: use rollout=segmentwise"
+            f"rollout={rollout.name} needs a network without memory, network=vin or dit: with this one use "
+            "rollout=segmentwise"
         )
     if rollout.replaces_attention and network.joint_text:
         return (

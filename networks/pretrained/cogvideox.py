@@ -29,7 +29,7 @@ def _facts(place: str, config: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("ofs_embed_dim", "use_learned_positional_embeddings"):
         if config.get(name):
             raise WrongFileError(
-                f"backbone: '{place}' is conditioned on images ({name}={config[name]}), which nothing here gives: take "
+                f"backbone: '{place}' is conditioned on images ({name}={config[name]}) and gets none here: take "
                 "a text-to-video model such as THUDM/CogVideoX-5b"
             )
     if config.get("patch_size_t") not in (None, 1, 2):

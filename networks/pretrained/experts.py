@@ -132,8 +132,8 @@ class WanExperts(VideoNetwork):
     ) -> tuple[tuple[Tensor, Tensor], ...]:
         """Refused: always a ValueError."""
         raise ValueError(
-            "backbone=wan22_a14b has two experts, whose keys and values of a memory differ, and makes none: use "
-            "network=vin or dit, or another backbone"
+            "backbone=wan22_a14b cannot have a memory, since each of its two experts would need keys and values of its "
+            "own: use network=vin or dit, or another backbone"
         )
 
     def forward(

@@ -27,8 +27,8 @@ def _facts(place: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """What a folder's model is; refuses those that are given more than a text."""
     if config.get("image_condition_type") is not None:
         raise WrongFileError(
-            f"backbone: '{place}' is conditioned on images (image_condition_type={config['image_condition_type']}), "
-            "which nothing here gives: take a text-to-video model such as hunyuanvideo-community/HunyuanVideo"
+            f"backbone: '{place}' is conditioned on images (image_condition_type={config['image_condition_type']}) "
+            "and gets none here: take a text-to-video model such as hunyuanvideo-community/HunyuanVideo"
         )
     if config["patch_size_t"] != 1:
         raise WrongFileError(

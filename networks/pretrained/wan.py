@@ -37,7 +37,7 @@ def _facts(place: str, config: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("added_kv_proj_dim", "image_dim"):
         if config.get(name) is not None:
             raise WrongFileError(
-                f"backbone: '{place}' is conditioned on images ({name}={config[name]}), which nothing here gives: take "
+                f"backbone: '{place}' is conditioned on images ({name}={config[name]}) and gets none here: take "
                 "a text-to-video model such as Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
             )
     if tuple(config["patch_size"]) != (1, PATCH, PATCH):

@@ -231,7 +231,7 @@ def test_parts_that_do_not_fit_are_refused_in_one_sentence(videos, compressed, t
 
 
 def test_a_rate_without_a_memory_is_refused(lovic, tmp_path):
-    with pytest.raises(ValueError, match="compression_ratio=4 goes with rollout=segmentwise"):
+    with pytest.raises(ValueError, match="compression_ratio=4 needs rollout=segmentwise"):
         make_videos(generate_config(lovic, tmp_path, "rollout=single_pass", "compression_ratio=4"), write_video)
 
 

@@ -38,7 +38,7 @@ def test_the_backbone_over_every_frame_is_refused_where_it_would_be_the_whole_ne
 
 def test_attention_of_its_own_has_no_place_for_memory():
     checked(FREE_NOISE, tiny_vin())
-    with pytest.raises(ValueError, match=r"rollout=free_noise goes with network=vin or dit"):
+    with pytest.raises(ValueError, match=r"rollout=free_noise needs a network without memory, network=vin or dit"):
         checked(FREE_NOISE, tiny_lovic())
 
 

@@ -31,9 +31,9 @@ def test_the_page_takes_the_settings_of_generate_py():
         ("port=0", "port=0 must be"),
         ("port=99999", "port=99999 must be"),
         ("browser=maybe", "browser=maybe must be"),
-        ("dry_run=true", "dry_run=True goes with generate.py"),
-        ("given=walk.mp4", "given=walk.mp4 goes with generate.py"),
-        ("num_videos=2", "num_videos=2 goes with generate.py"),
+        ("dry_run=true", "dry_run=True is a setting of generate.py alone"),
+        ("given=walk.mp4", "given=walk.mp4 is a setting of generate.py alone"),
+        ("num_videos=2", "num_videos=2 is a setting of generate.py alone"),
     ],
 )
 def test_a_setting_that_says_nothing_here_is_refused(setting, words, tmp_path):
