@@ -124,7 +124,7 @@ def test_what_has_no_decoder_says_so(lovic, released, compressed, videos, tmp_pa
     encoder_alone = ("compressor.decoder_depth=0", "lightning_module.reconstruction_weight=0")
     assert np.isfinite(train(config(videos, tmp_path / "run", *whole, *encoder_alone)))
     for run in (compressed, ROOT / "weights" / "vin_freedoom_64"):
-        with pytest.raises(ValueError, match=r"decoder=false: .* has no compressor inside a network"):
+        with pytest.raises(ValueError, match=r"decoder=false: .* has no network with a compressor"):
             release(run, tmp_path / "none", torch.float32, decoder=False)
 
 

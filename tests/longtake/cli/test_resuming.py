@@ -117,7 +117,7 @@ def test_a_schedule_that_goes_by_its_own_state_is_where_it_would_be():
 
 
 def test_another_optimizer_is_refused_by_name(videos, first, tmp_path):
-    with pytest.raises(ValueError, match=r"trained by torch\.optim\.AdamW, whose state timm\.optim\.Muon cannot"):
+    with pytest.raises(ValueError, match=r"trained by torch\.optim\.AdamW, and timm\.optim\.Muon cannot use"):
         train(config(videos, tmp_path / "on", f"resume={first}", "optimizer=muon", *TAUGHT))
 
 
