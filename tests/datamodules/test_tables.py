@@ -306,7 +306,10 @@ def test_what_a_folder_loses_is_said(tmp_path, caplog):
     assert "broken.mp4: left out: a link to nowhere" in caplog.text
     assert "pipe.mp4: left out: a pipe" in caplog.text
     assert "1 captions are not UTF-8, and letters of them are lost" in caplog.text
-    assert "no NAME.txt or NAME.caption with a text in it beside 2 of 3 videos" in caplog.text
+    assert (
+        "2 of 3 videos have no caption and are trained on without one (no NAME.txt or NAME.caption with a"
+        in caplog.text
+    )
     assert "._a" not in caplog.text
     assert [path.name for path in find_videos(tmp_path)] == ["a.mp4", "b.mp4", "c.mp4"]
 

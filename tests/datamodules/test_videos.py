@@ -143,7 +143,7 @@ def test_splits_that_were_chosen_or_are_unknown_are_said(caplog):
     caplog.set_level(logging.INFO, "longtake")
     listed = [Entry(tmp, "", split) for tmp, split in zip("abcd", ("train", "train", "train", "spare"), strict=True)]
     log_splits(listed, share_out(listed, 0.3, seed=0))
-    assert "1 spare, 2 train, 1 validation; 1 for validation were chosen" in caplog.text
+    assert "1 spare, 2 train, 1 validation (1 drawn for validation by datamodule.validation_share)" in caplog.text
     assert "splits spare are not used" in caplog.text
     caplog.clear()
     listed = [Entry("a", "", "train"), Entry("b", "", "validation")]
