@@ -175,7 +175,7 @@ def test_wandb_takes_them_offline(videos, tmp_path, monkeypatch, caplog):
     assert list(run.rglob("media/table/**/*.json"))
     assert [path.read_bytes() for path in run.rglob("media/videos/*.mp4")]
     assert settings["network"]["_target_"] == "networks.vin.VideoInterfaceNetwork"
-    assert settings["global_batch_size"] == 2
+    assert settings["global_batch_size"] == 4
     (folder,) = run.glob("wandb/offline-run-*")
     assert f"curves       wandb sync {folder}" in caplog.text
     logged = [record.history for record in records_of(folder) if record.HasField("history")]
