@@ -218,7 +218,7 @@ def test_tables_of_the_hub_s_folders_say_captions_and_splits(tmp_path, caplog):
     ]
     assert "deep/metadata.csv is passed over" in caplog.text
     assert "other/metadata.csv is taken for no table of videos: it has the columns id, score" in caplog.text
-    assert "beside 1 of 2 videos" in caplog.text
+    assert "1 of 2 videos have no caption" in caplog.text
 
 
 def as_csv(path, rows):
