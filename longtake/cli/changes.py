@@ -140,8 +140,8 @@ def _rollout(changes: Changes, trained: Mapping[str, Any]) -> dict[str, Any]:
     rollout: Rollout = build(chosen) if changes.rollout is None else instantiate(chosen)
     if rollout.memory is None:
         raise ValueError(
-            f"compression_ratio={changes.compression_ratio} needs rollout=segmentwise, the one rollout with a memory to "
-            "compress: add it, or leave compression_ratio out"
+            f"compression_ratio={changes.compression_ratio} needs rollout=segmentwise, the one rollout with a memory "
+            "to compress: add it, or leave compression_ratio out"
         )
     rollout.memory.at(changes.compression_ratio)
     return {**chosen, "compression_ratio": changes.compression_ratio}
