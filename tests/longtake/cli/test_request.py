@@ -51,7 +51,7 @@ def test_what_is_changed_of_a_group_leaves_it_to_the_weights():
     [
         (["storyboard=a.yaml", "control_file=a.csv"], r"control_file=a\.csv goes with one video"),
         (["storyboard=a.yaml", "given=a.mp4"], r"given=a\.mp4 and storyboard=a\.yaml: give one"),
-        (["guidance=split", "guidance_scale=2"], "guidance_scale goes with one scale"),
+        (["guidance=split", "guidance_scale=2"], "guidance_scale sets one scale"),
         (["output=???"], "output is missing: give output=…"),
     ],
 )
