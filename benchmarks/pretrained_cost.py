@@ -31,6 +31,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from rich.console import Console
 
+from benchmarks.pretrained_recipes import recipes_of, stored_counts
 from benchmarks.report import Sheet, markdown, show
 from longtake.cost.counting import Counting
 from longtake.cost.sampling import ADAM_BYTES, FULL, CanvasCounter, VideoSize
@@ -214,6 +215,9 @@ def vin_counts(family: Family, video: VideoSize, chunk: int, overlap: int, lengt
             "parameters": sum(x.numel() for x in network.parameters()),
             "learning": sum(x.numel() for x in network.parameters() if x.requires_grad),
         }
+        made |= stored_counts(
+            lambda dtype: build(family, depths, *vin_of(chunk, overlap), f"backbone.dtype={dtype}")[0]
+        )
         network = _evaluated(network)
         one, two = (_step(network, video, frames) for frames in (chunk, 2 * chunk))
         reads = {frames: _read(network, video, frames) for frames in {chunk, 2 * chunk, *lengths}}
@@ -230,15 +234,23 @@ def vin_counts(family: Family, video: VideoSize, chunk: int, overlap: int, lengt
 def training_counts(family: Family, video: VideoSize, chunk: int, overlap: int) -> Counts:
     """Bytes of activations of a step on a clip of TRAINED chunks, with blocks computed again in the backward pass.
 
-    Counted with one block of each kind; of every other one its input is kept, in the type in which tokens flow.
+    Counted with one block of each kind; of every other one its input is kept, in the type in which tokens flow. By
+    window, activations of one window at a time are held, and computed again.
     """
     real = _real_depths(family)
     network, _ = build(family, dict.fromkeys(real, 1), *vin_of(chunk, overlap))
     clip = video._replace(num_latents=TRAINED * chunk)
     frames = (TRAINED * chunk + (TRAINED - 1) * overlap) // network.backbone.frame_patch
     tokens = frames * video.per_frame(network.patch) + TRAINED * (len(network.interface.tokens) + TEXT_TOKENS)
-    kept = sum(count - 1 for count in real.values()) * tokens * network.width * DTYPE.itemsize
-    return {"training_bytes": training_cost(network, clip, DTYPE).bytes + kept}
+    blocks = sum(count - 1 for count in real.values())
+    window = (chunk + overlap) // network.backbone.frame_patch * video.per_frame(network.patch)
+    window += len(network.interface.tokens) + TEXT_TOKENS
+    made: Counts = {}
+    for name, most, inputs in (("training_bytes", 0, tokens), ("training_bytes_by_window", 1, window)):
+        network.train_windows_per_call = most
+        kept = blocks * inputs * network.width * DTYPE.itemsize
+        made[name] = training_cost(network, clip, DTYPE).bytes + kept
+    return made
 
 
 def _read(network: Any, video: VideoSize, frames: int) -> Counts:
@@ -325,6 +337,7 @@ def record_of(name: str, size: str) -> dict[str, Any]:
         "latent_fps": latent_fps,
         "parameters": full["parameters"],
         "passes": family.passes,
+        "blocks": sum(_real_depths(family).values()),
         "training": [
             {
                 "chunk": chunk,
@@ -333,6 +346,8 @@ def record_of(name: str, size: str) -> dict[str, Any]:
                 "parameters": found["parameters"],
                 "learning": found["learning"],
                 "activations": found["training_bytes"],
+                "activations_by_window": found["training_bytes_by_window"],
+                "bases": {name.removeprefix("base_"): found[name] for name in found if name.startswith("base_")},
                 "peak": training_peak(found),
             }
             for (chunk, overlap), found in chunked.items()
@@ -424,18 +439,22 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of pretrained_cost.json and .csv")
     asked = parser.parse_args()
-    console, records = Console(), []
+    console, file = Console(), asked.output / "pretrained_cost.json"
     asked.output.mkdir(parents=True, exist_ok=True)
+    records = json.loads(file.read_text())["records"] if file.is_file() else []  # others stay as they were
+    order = [(size, name) for size in SIZES for name in FAMILIES]
     for size in asked.sizes:
         for name in asked.families:
+            records = [each for each in records if (each["size"], each["family"]) != (size, name)]
             records.append(record_of(name, size))
-            show(sheet_of(records[-1]), console)
+            records.sort(key=lambda each: order.index((each["size"], each["family"])))
+            show(sheet_of(next(each for each in records if (each["size"], each["family"]) == (size, name))), console)
             write(asked.output, records)  # as far as it has come
 
 
 def write(folder: Path, records: list[dict[str, Any]]) -> None:
     """Writes pretrained_cost.json, .csv and .md."""
-    sheets = [summary_of(records, size) for size in SIZES] + [training_of(records)]
+    sheets = [summary_of(records, size) for size in SIZES] + [training_of(records), *recipes_of(records)]
     with whole(folder / "pretrained_cost.md") as part:
         part.write_text("\n\n".join(markdown(sheet) for sheet in sheets if sheet.rows))
     settings = {"dtype": "bfloat16", "steps": STEPS, "text_tokens": TEXT_TOKENS, "segment": SEGMENT, "ratio": RATIO}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 from lightning import LightningModule
@@ -9,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from networks.ranges import Count, Share, Size
+from networks.ranges import Count, NotNegative, Share, Size
 
 
 class OptimizerFactory(Protocol):
@@ -26,6 +27,34 @@ class SchedulerFactory(Protocol):
     def __call__(self, optimizer: Optimizer) -> LRScheduler:
         """Wraps the optimizer."""
         ...
+
+
+def adamw_8bit(
+    params: Iterable[Any], *, lr: NotNegative, betas: tuple[Share, Share], weight_decay: NotNegative
+) -> Optimizer:
+    """AdamW whose two moments are kept in 8 bits each, in blocks of 256 with a scale of 32 bits, by bitsandbytes.
+
+    Args:
+        params: parameters or groups of them; those of fewer than 4,096 values keep moments of 32 bits.
+        lr: learning rate.
+        betas: of the moments.
+        weight_decay: as AdamW's.
+
+    Returns:
+        The optimizer, on a GPU or a CPU.
+
+    Raises:
+        ValueError: without the library.
+
+    Source: 8-bit optimizers via block-wise quantization (arXiv 2110.02861).
+    """
+    if find_spec("bitsandbytes") is None:
+        raise ValueError('optimizer=adamw_8bit needs the library bitsandbytes: pip install -e ".[quantized]"')
+    from bitsandbytes.optim import AdamW8bit
+
+    first, second = betas  # perhaps a list of OmegaConf's, which no checkpoint may hold
+    made: Optimizer = AdamW8bit(params, lr=lr, betas=(first, second), weight_decay=weight_decay)
+    return made
 
 
 def warmup_cosine(optimizer: Optimizer, *, warmup_steps: Count, total_steps: Size, min_lr_ratio: Share) -> LRScheduler:

@@ -19,5 +19,6 @@ def cast(network: nn.Module, dtype: torch.dtype) -> None:
         if isinstance(part, RotaryEmbedding3D | PairRope | LtxRope) or exact.intersection(place.split(".")):
             continue
         for name, tensor in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
-            if tensor.is_floating_point() and name not in exact:
+            rounded = name == "weight" and hasattr(part, "stored_bytes")  # in few bits, whatever goes in
+            if tensor.is_floating_point() and name not in exact and not rounded:
                 tensor.data = tensor.data.to(dtype)

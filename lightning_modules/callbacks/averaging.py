@@ -33,7 +33,7 @@ class WarmAverage(WeightAveraging):
             copy_pieces(pl_module, average)
         average.to(pl_module.device)
         for mean, weight in zip(average.parameters(), pl_module.parameters(), strict=True):
-            if not weight.requires_grad and not is_sharded(pl_module):
+            if mean is not weight and not weight.requires_grad and not is_sharded(pl_module):
                 mean.data = weight.data
 
     def _average(self, means: list[Tensor], weights: list[Tensor], _: Tensor | int) -> None:
@@ -53,4 +53,4 @@ class WarmAverage(WeightAveraging):
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    return one.data_ptr() == other.data_ptr()
+    return one is other or one.data_ptr() == other.data_ptr()

@@ -10,6 +10,7 @@ from torch import nn
 from longtake.cli import slurm
 from networks.codecs.rules import check_lengths
 from networks.interfaces import Codec
+from networks.pretrained.quantized import LIBRARIES
 
 log = logging.getLogger("longtake")
 
@@ -37,8 +38,10 @@ def refuse_sharded(trainer: DictConfig, callbacks: DictConfig, optimizer: DictCo
         ValueError: for trainer=fsdp with what reads whole weights, or with Lightning's own clipping.
     """
     blocks = "ShardedBlocks" in str(trainer.strategy)
+    name = "fsdp2" if blocks else "fsdp"
+    if (blocks or "fsdp" in str(trainer.strategy)) and str(optimizer.get("_target_")).endswith("adamw_8bit"):
+        raise ValueError(f"trainer={name} shards what bitsandbytes keeps whole: use optimizer=adamw, in pieces already")
     if (blocks or "fsdp" in str(trainer.strategy)) and str(optimizer.get("_target_")).endswith("Muon"):
-        name = "fsdp2" if blocks else "fsdp"
         raise ValueError(f"trainer={name} shards the matrices, which optimizer=muon needs whole: use optimizer=adamw")
     if blocks or "fsdp" not in str(trainer.strategy):
         return
@@ -91,6 +94,11 @@ def check_parts(cfg: DictConfig, codec: Codec) -> None:
             "vin_lovic_freedoom, or add lightning_module=memory datamodule=freedoom_segments compressor=flexformer"
         )
     dtype = "float32" if cfg.get("backbone") is None else cfg.backbone.get("dtype", "float32")
+    if dtype in LIBRARIES and ("fsdp" in str(cfg.trainer.strategy) or "ShardedBlocks" in str(cfg.trainer.strategy)):
+        raise ValueError(
+            f"backbone.dtype={dtype} keeps weights in few bits, which cannot be shared out as well: use "
+            "backbone.dtype=bfloat16, or trainer=ddp"
+        )
     if "fsdp" in str(cfg.trainer.strategy) and dtype != "float32":
         raise ValueError(
             f"trainer=fsdp shards all weights as one, which backbone.dtype={dtype} beside float32 cannot be: "

@@ -44,7 +44,7 @@ def _export_adapters(cfg: DictConfig) -> None:
     from longtake.releases.adapters import Adapters
 
     base = cfg.backbone.pretrained
-    adapters = Adapters(cfg.run, {} if base is None else {"backbone": base})
+    adapters = Adapters(cfg.run, {} if base is None else {"backbone": base}, rounded=cfg.format == "lora")
     if adapters.left_out:
         log.warning(
             f"{len(adapters.left_out)} learnt tensors are left out, as diffusers has no place for them, such as "

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 
 from annotated_types import Ge, Gt, Le, MinLen
 
-from longtake.settings.kinds import AttentionKernel, Compilation, Later, Part, Precision, Video
+from longtake.settings.kinds import AttentionKernel, Compilation, Later, Part, Precision, TrainingOptimizer, Video
 from networks.ranges import (
     LARGEST,
     Count,
@@ -194,6 +194,7 @@ class EvaluateSettings(TypedDict):
     measure_speed: bool
     training_devices: Sequence[Size]
     training_precisions: Sequence[Precision]
+    training_optimizer: TrainingOptimizer
     paths: Mapping[str, Text]
     codec: Part
     text: Part

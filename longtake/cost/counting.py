@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from longtake.compat.live import LiveBytes
 from longtake.compat.torch import attention_flops, flop_counter
 from longtake.cost.repeats import Repeats
+from networks.pretrained.quantized import plain
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -163,9 +164,11 @@ class MixedPrecision(TorchFunctionMode):
 
 def on_meta(module: Module) -> Module:
     """A copy of a module on the device `meta`, for which no memory is needed."""
+    quantised = [part for part in module.modules() if isinstance(part, nn.Linear) and hasattr(part, "stored_bytes")]
+    memo: dict[int, Any] = {id(part): plain(part) for part in quantised}
+    known = {id(x) for part in quantised for x in part.parameters()}
     tensors: list[Tensor] = [*module.parameters(), *module.buffers()]
-    memo: dict[int, Any] = {}
-    for x in tensors:
+    for x in (each for each in tensors if id(each) not in known):
         empty = torch.empty_like(x, device="meta", requires_grad=False)
         memo[id(x)] = nn.Parameter(empty, requires_grad=x.requires_grad) if isinstance(x, nn.Parameter) else empty
     return copy.deepcopy(module, memo)

@@ -3,6 +3,7 @@
 Bytes are of tensors. A framework's own needs come on top: libraries, scratch space of kernels, gaps of the allocator.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 from longtake.cost.counting import on_meta
 from longtake.cost.sampling import VideoSize
 from longtake.cost.training import training_cost
-from longtake.settings.kinds import Precision
+from longtake.settings.kinds import Precision, TrainingOptimizer
 from networks.compiling import BLOCKS
 from networks.interfaces import VideoNetwork
 from networks.pretrained.backbone import PretrainedBackbone
+from networks.pretrained.quantized import weight_bytes
 from networks.processes import Processes
 
 Strategy = Literal["ddp", "fsdp2", "chunks"]
@@ -23,6 +25,8 @@ HALF = 2
 """Bytes of a number in half precision."""
 MOMENTS = 2
 """Numbers that Adam keeps of each weight."""
+BYTES_8BIT = MOMENTS * (1 + 4 / 256)
+"""Of a weight's moments in 8 bits, with a scale of 32 bits for 256 of them."""
 GATHERED = 2
 """Blocks whose weights are whole at once under FSDP2: the one that runs, and the next one."""
 
@@ -69,8 +73,9 @@ def training_memory(
     devices: int,
     replicas: int = 1,
     average: bool = True,
+    optimizer: TrainingOptimizer = "adamw",
 ) -> DeviceMemory:
-    """What a training step holds on each device: one clip a device, Adam as the optimizer.
+    """What a training step holds on each device: one clip a device.
 
     Args:
         network: the whole, on meta, in the types it is loaded in; frozen weights have no gradients.
@@ -81,6 +86,7 @@ def training_memory(
         devices: in all.
         replicas: with fsdp2, groups that each hold all weights.
         average: whether one is kept.
+        optimizer: the config of that name.
 
     Returns:
         Bytes of the fullest device.
@@ -108,7 +114,7 @@ def training_memory(
     return DeviceMemory(
         weights=-(-built // pieces),
         gradients=-(-learnt // pieces),
-        optimizer=-(-MOMENTS * learnt // pieces),
+        optimizer=math.ceil((MOMENTS * learnt if optimizer == "adamw" else BYTES_8BIT * sum(sizes)) / pieces),
         average=-(-learnt // pieces) if average else 0,
         exchanged=exchanged,
         casts=casts,
@@ -119,7 +125,7 @@ def training_memory(
 
 def _sizes(module: nn.Module, *, learnt: bool = False) -> int:
     """Bytes of weights."""
-    return sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad or not learnt)
+    return weight_bytes(module, learnt=learnt)
 
 
 def _gathered(network: nn.Module, *, half: bool) -> int:

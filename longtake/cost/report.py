@@ -7,15 +7,16 @@ import torch
 
 from longtake.cost.codec import CodecSize
 from longtake.cost.counting import on_meta
-from longtake.cost.devices import DeviceMemory, Strategy, as_record, training_memory
+from longtake.cost.devices import BYTES_8BIT, MOMENTS, DeviceMemory, Strategy, as_record, training_memory
 from longtake.cost.sampling import ADAM_BYTES, FULL, Payback, VideoSize, pays_from, sampling_cost
 from longtake.cost.speed import TERA, UNKNOWN, Speed, given_speed, measure_speed
 from longtake.cost.training import training_cost
 from longtake.rollouts.checks import unfit
 from longtake.rollouts.rollout import Rollout
-from longtake.settings.kinds import Precision
+from longtake.settings.kinds import Precision, TrainingOptimizer
 from networks.codecs.rules import check_lengths
 from networks.interfaces import VideoNetwork
+from networks.pretrained.quantized import weight_bytes
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -52,6 +53,7 @@ class Settings(NamedTuple):
     device: str
     training_devices: Sequence[int] = ()
     training_precisions: Sequence[Precision] = ()
+    training_optimizer: TrainingOptimizer = "adamw"
 
 
 def check(settings: Settings) -> None:
@@ -127,14 +129,14 @@ def predict(
         "latents": video.num_latents,
         "tokens": video.num_latents * video.per_frame(network.patch),
         "parameters": parameters,
-        "weight_bytes": parameters * BYTES[settings.dtype],
+        "weight_bytes": weight_bytes(computes),
         "decode_flops": decode,
         "decode_bytes": codec.decode_bytes(video.num_latents, video.height * video.width),
         "codec_weight_bytes": None if codec.parameters is None else codec.parameters * FULL,
         "speed": speed._asdict(),
         "pays_from": None if payback is None else _payback(payback, codec.time_factor),
         "rollouts": [
-            {"rollout": name, **_rollout(settings, computes, rollout, video, decode or 0, parameters, speed)}
+            {"rollout": name, **_rollout(settings, computes, rollout, video, decode or 0, speed)}
             for name, rollout in suited.items()
         ],
         "left_out": [name for name in rollouts if name not in suited],
@@ -158,7 +160,6 @@ def _rollout(
     rollout: Rollout,
     video: VideoSize,
     decode: int,
-    parameters: int,
     speed: Speed,
 ) -> dict[str, Any]:
     calls = settings.num_inference_steps * settings.guidance_passes
@@ -177,7 +178,7 @@ def _rollout(
         "memory_flops": cost.memory,
         "video_flops": total,
         "activation_bytes": cost.activations,
-        "peak_bytes": cost.activations + parameters * BYTES[settings.dtype],
+        "peak_bytes": cost.activations + weight_bytes(network),
         "seconds": None if speed.tflops is None else total / (speed.tflops * TERA),
         "mfu": speed.mfu,
     }
@@ -203,6 +204,7 @@ def devices_of(settings: Settings, network: VideoNetwork, video: VideoSize) -> l
             for strategy in strategies:
                 name = f"{precision}, {devices} x {strategy}" if devices > 1 else f"{precision}, one device"
                 own: dict[str, Any] = {"precision": precision, "strategy": strategy, "devices": devices}
+                own["optimizer"] = settings.training_optimizer
                 found.append((name, training_memory(network, video, **own)))
     return found
 
@@ -220,7 +222,10 @@ def _training(settings: Settings, network: VideoNetwork, video: VideoSize) -> di
     """One clip of this length, the network on the whole canvas, Adam; below float32 in mixed precision."""
     cost, element = training_cost(network, video, DTYPES[settings.dtype]), BYTES[settings.dtype]
     weights = list(network.parameters())
-    state = sum(weight.numel() * (ADAM_BYTES if weight.requires_grad else weight.element_size()) for weight in weights)
+    learning = sum(weight.numel() for weight in weights if weight.requires_grad)
+    moments = MOMENTS * FULL if settings.training_optimizer == "adamw" else BYTES_8BIT
+    state = weight_bytes(network) - weight_bytes(network, learnt=True)
+    state += round(learning * (ADAM_BYTES - MOMENTS * FULL + moments))
     state += sum(weight.numel() * element for weight in weights if element < weight.element_size())
     return {
         "step_flops": BACKWARD * cost.flops,

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from longtake.releases.bases import rename_base
+from longtake.releases.bases import bases_in, rename_base
 from longtake.releases.reading import Trained, load_state, read_run
 from networks.files import remove_unfinished, scratch, unfinished_name, whole
 from networks.pretrained.learnt import UponBase
+from networks.pretrained.quantized import LIBRARIES
 
 _LARGE = 1 << 20
 LORA = "pytorch_lora_weights.safetensors"
@@ -22,8 +23,14 @@ LORA = "pytorch_lora_weights.safetensors"
 class Adapters:
     """The adapters of trained weights, with the base that they lie upon."""
 
-    def __init__(self, weights: str | Path, bases: Mapping[str, str]) -> None:
-        """weights: a run folder, a .ckpt or a release; bases: by part, where its pretrained model is now.
+    def __init__(self, weights: str | Path, bases: Mapping[str, str], *, rounded: bool = True) -> None:
+        """Loads them.
+
+        Args:
+            weights: a run folder, a .ckpt or a release.
+            bases: by part, where its pretrained model is now.
+            rounded: whether a base of few bits (backbone.dtype=int8 or nf4) is loaded so; False: in bfloat16, as
+                merging asks.
 
         Raises:
             ValueError: if they cannot be loaded, or were not trained through adapters.
@@ -31,6 +38,8 @@ class Adapters:
         config, state = read_run(weights, "run")
         for part, name in bases.items():
             rename_base(config, part, name)
+        for node in [] if rounded else bases_in(config.get("network")):
+            node["dtype"] = "bfloat16" if node.get("dtype") in LIBRARIES else node.get("dtype")
         if config.get("network") is None:
             raise ValueError(f"run={weights} holds a codec, which has no adapters: set format=release")
         self.module = Trained(config)
@@ -69,10 +78,22 @@ class Adapters:
     def save_merged(self, folder: Path) -> Path:
         """Writes the whole pipeline of the base as a plain folder of diffusers, the adapters merged into its weights.
 
-        Weights keep the types that they were loaded in. Large files of the other parts are linked where the file system
-        can, else copied. These adapters are of no use afterwards.
+        Weights keep the types that they were loaded in; adapters learnt upon a base of few bits are merged into the base
+        itself. Large files of the other parts are linked where the file system can, else copied. These adapters are of
+        no use afterwards.
+
+        Args:
+            folder: of the pipeline.
+
+        Returns:
+            The transformer's folder in it.
+
+        Raises:
+            ValueError: if the base was loaded with few bits.
         """
         model, subfolder = self.backbone.model, self.backbone.subfolder
+        if any(hasattr(part, "stored_bytes") for part in model.modules()):
+            raise ValueError("adapters cannot be merged into a base of few bits: load them with rounded=False")
         model.fuse_lora()
         model.unload_lora()
         (folder / subfolder).mkdir(parents=True, exist_ok=True)

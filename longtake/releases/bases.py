@@ -15,7 +15,7 @@ def rename_base(config: dict[str, Any], part: str, name: str) -> None:
     Raises:
         ValueError: if that part loads no pretrained model.
     """
-    nodes = list(_with_base(config.get("network" if part == "backbone" else part)))
+    nodes = list(bases_in(config.get("network" if part == "backbone" else part)))
     if not nodes:
         raise ValueError(f"{part}.pretrained={name}: the {part} of these weights has no pretrained model: leave it out")
     # a sampler that reads its scheduler does so beside the backbone, and a run repeats both in its module
@@ -23,22 +23,20 @@ def rename_base(config: dict[str, Any], part: str, name: str) -> None:
     module = config.get("lightning_module") or {}
     again = [module.get(each) for each in (["network", "sampler"] if part == "backbone" else [part])]
     for place in [*(config.get(each) for each in beside), *again]:
-        nodes += _with_base(place)
+        nodes += bases_in(place)
     for node in nodes:
         node["pretrained"] = name
 
 
 def base_of(config: dict[str, Any], part: str) -> str | None:
     """The pretrained model that a part names, None where it has none; see `rename_base`."""
-    return next(
-        (node["pretrained"] for node in _with_base(config.get("network" if part == "backbone" else part))), None
-    )
+    return next((node["pretrained"] for node in bases_in(config.get("network" if part == "backbone" else part))), None)
 
 
-def _with_base(node: Any) -> Iterator[dict[str, Any]]:
+def bases_in(node: Any) -> Iterator[dict[str, Any]]:
     """Every mapping at any depth that names a pretrained model."""
     if isinstance(node, dict):
         if "pretrained" in node:
             yield node
         for value in node.values():
-            yield from _with_base(value)
+            yield from bases_in(value)

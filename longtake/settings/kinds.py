@@ -16,6 +16,9 @@ Compilation = Literal["none", "blocks", "max-autotune"]
 AttentionKernel = Literal["auto", "flash", "cudnn", "efficient", "math"]
 """Kernels of torch.nn.attention.SDPBackend."""
 
+TrainingOptimizer = Literal["adamw", "adamw_8bit"]
+"""Configs of the group optimizer whose memory is predicted."""
+
 
 class Part:
     """A mapping with `_target_`: what an option of a group is, whatever it builds."""

@@ -15,9 +15,10 @@ from networks.condition import ContextCache
 from networks.control import NAME, FrameControl, embed_control
 from networks.embeddings import PlaceEmbedding
 from networks.interfaces import Backbone, Condition, ContextTokens, TokenGrid, VideoNetwork
-from networks.pretrained.learnt import UponBase
+from networks.pretrained.learnt import UponBase, sampled
 from networks.pretrained.loading import DTYPES, Family, add_lora, check_words, load
-from networks.ranges import Count, Dtype, Positive, Size, Text
+from networks.pretrained.quantized import LIBRARIES, BaseDtype, quantize
+from networks.ranges import Count, Positive, Size, Text
 from networks.sequence import join_masks, positions_of, to_patches
 from networks.video_network import PATCH
 
@@ -51,7 +52,7 @@ class PretrainedBackbone(UponBase, VideoNetwork):
         *,
         pretrained: Text,
         subfolder: str,
-        dtype: Dtype,
+        dtype: BaseDtype,
         channels: Size,
         width: Size,
         num_heads: Size,
@@ -71,7 +72,8 @@ class PretrainedBackbone(UponBase, VideoNetwork):
         Args:
             pretrained: a folder, or a name on the hub.
             subfolder: where the transformer lies inside; "" for the top.
-            dtype: of the loaded weights; what is added to them is float32.
+            dtype: of the loaded weights; what is added to them is float32. "int8" and "nf4" keep the matrices of the
+                blocks in few bits (see `networks.pretrained.quantized`), and the rest in bfloat16.
             channels: of the latents; this and the next three, rope_theta and patch are what the rest of the
                 configuration counts on, and are checked against the model's.
             width: of its tokens.
@@ -100,6 +102,9 @@ class PretrainedBackbone(UponBase, VideoNetwork):
         asked: dict[str, float] = {"channels": channels, "width": width, "num_heads": num_heads, "patch": patch}
         asked |= {"text_features": text_features, "rope_theta": rope_theta, "frame_patch": frame_patch}
         self.model = load(self.family, pretrained, subfolder, DTYPES[dtype], asked)
+        named = sampled(self.model) if lora_rank > 0 else {}  # before anything is rounded
+        if dtype in LIBRARIES:
+            quantize(self.blocks, dtype)
         self.pretrained, self.subfolder = pretrained, subfolder
         self.width, self.num_heads, self.patch = width, num_heads, patch
         self.frame_patch = frame_patch
@@ -117,7 +122,7 @@ class PretrainedBackbone(UponBase, VideoNetwork):
         if lora_rank > 0:
             add_lora(self.model, lora_rank, lora_alpha, self.family.adapted)
             self.adapter_scale = lora_alpha / lora_rank
-            self.freeze_base(self.model, f"{pretrained}/{subfolder}")
+            self.freeze_base(self.model, f"{pretrained}/{subfolder}", named)
         self.rope = self.make_rope(width // num_heads)
         self.step = self._step
         self.around_block: Callable[..., Any] = _as_it_is  # otherwise where blocks lie in pieces: networks.sharding

@@ -12,8 +12,9 @@ from torch import Tensor
 from networks.control import FrameControl
 from networks.interfaces import Backbone, Condition, ContextTokens, VideoNetwork
 from networks.pretrained.backbone import ContextAttention
+from networks.pretrained.quantized import BaseDtype
 from networks.pretrained.wan import WanBackbone
-from networks.ranges import Count, Dtype, Positive, Size, Text, Time
+from networks.ranges import Count, Positive, Size, Text, Time
 from networks.video_network import Places
 
 
@@ -34,7 +35,7 @@ class WanExperts(VideoNetwork):
         low_subfolder: Text,
         boundary: Time,
         trained: Literal["high", "low"],
-        dtype: Dtype,
+        dtype: BaseDtype,
         channels: Size,
         width: Size,
         num_heads: Size,

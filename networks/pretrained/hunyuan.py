@@ -18,8 +18,9 @@ from networks.pretrained.backbone import ContextAttention
 from networks.pretrained.joint import JointBackbone, activated
 from networks.pretrained.joint_steps import Modulation, Stream, Streams, StreamsOf, modulated
 from networks.pretrained.loading import Family
+from networks.pretrained.quantized import BaseDtype
 from networks.pretrained.rope import PairRope
-from networks.ranges import Count, Dtype, NotNegative, Positive, Size, Text
+from networks.ranges import Count, NotNegative, Positive, Size, Text
 from networks.reading import WrongFileError
 
 
@@ -123,7 +124,7 @@ class HunyuanVideoBackbone(JointBackbone):
         *,
         pretrained: Text,
         subfolder: str,
-        dtype: Dtype,
+        dtype: BaseDtype,
         channels: Size,
         width: Size,
         num_heads: Size,

@@ -222,5 +222,8 @@ class JointBackbone(PretrainedBackbone):
 
 def activated(clock: Tensor, layer: Any) -> Tensor:
     """An adaptive norm's linear layer behind its activation: a clock b g e to b g (n d)."""
-    made: Tensor = layer(F.silu(clock).to(layer.weight.dtype))
+    dtype = (
+        layer.weight.dtype if layer.weight.is_floating_point() else clock.dtype
+    )  # weights of 4 bits cast by themselves
+    made: Tensor = layer(F.silu(clock).to(dtype))
     return made

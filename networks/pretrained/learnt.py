@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,18 @@ from networks.reading import open_tensors, weight_files
 HASH = "base_hash"
 """Name of the buffer of 8 bytes that stands in a state for the whole base."""
 _SAMPLE = 4096
+
+
+class Sampled(NamedTuple):
+    """Of a weight of a base: its first values, in bfloat16, and its shape."""
+
+    first: Tensor
+    shape: tuple[int, ...]
+
+
+def sampled(base: nn.Module) -> dict[str, Sampled]:
+    """Of every weight of a base as it was loaded, by name."""
+    return {name: Sampled(_first_values(value), tuple(value.shape)) for name, value in base.named_parameters()}
 
 
 class UponBase(nn.Module):
@@ -32,19 +44,22 @@ class UponBase(nn.Module):
     pretrained: str
     subfolder: str
 
-    def freeze_base(self, base: nn.Module, place: str) -> None:
+    def freeze_base(self, base: nn.Module, place: str, named: Mapping[str, Sampled]) -> None:
         """Names what is frozen in `base`, so that it is left out from now on; call it once, when all is built.
 
-        place: where the base came from, for messages.
+        Args:
+            base: with adapters, perhaps quantised.
+            place: where the base came from, for messages.
+            named: `sampled` of the base as it was loaded, whose hash it keeps.
         """
         self._place = place
         # adapters wrap a layer, whose own weight is called so in its file
         owned = {id(value): name.replace(".base_layer.", ".") for name, value in base.named_parameters()}
         frozen = {name: value for name, value in self.named_parameters() if not value.requires_grad}
         self._base = {name: owned[id(value)] for name, value in frozen.items() if id(value) in owned}
-        self.register_buffer(HASH, _hash_of({self._base[name]: frozen[name] for name in self._base}))
-        shapes = {name: tuple(frozen[name].shape) for name in self._base}
-        self.optional_tensors = {**shapes, HASH: (8,)}
+        known = {name: named[own] for name, own in self._base.items()}
+        self.register_buffer(HASH, _hash_of({self._base[name]: each.first for name, each in known.items()}))
+        self.optional_tensors = {**{name: each.shape for name, each in known.items()}, HASH: (8,)}
         self.register_state_dict_post_hook(_leave_out)
         self.register_load_state_dict_pre_hook(_fill_in)
 
@@ -54,6 +69,9 @@ class UponBase(nn.Module):
         for name, value in self.named_parameters():
             if name in shared:
                 memo.setdefault(id(value), value)
+        for part in self.modules():  # scales of quantised weights
+            if (scales := getattr(part, "quant_state", None)) is not None:
+                memo.setdefault(id(scales), scales)
         made = self.__class__.__new__(self.__class__)
         memo[id(self)] = made
         made.__dict__.update(copy.deepcopy(self.__dict__, memo))
@@ -62,8 +80,12 @@ class UponBase(nn.Module):
 
 def _leave_out(module: Any, state: dict[str, Any], prefix: str, _: Any) -> None:
     """Takes the base out of a state that is about to be saved."""
-    for name in module._base:
-        state.pop(prefix + name, None)
+    left = tuple(prefix + name for name in module._base)
+    for name in left:
+        state.pop(name, None)
+    # scales of quantised weights are named after them
+    for name in [name for name in state if name.rpartition(".weight.")[0] + ".weight" in left]:
+        state.pop(name)
 
 
 def _fill_in(module: Any, state: dict[str, Any], prefix: str, *_: Any) -> None:
@@ -76,7 +98,15 @@ def _fill_in(module: Any, state: dict[str, Any], prefix: str, *_: Any) -> None:
     held = {name: state[prefix + name] for name in own if prefix + name in state}
     named = state.get(prefix + HASH)
     if held and len(held) == len(own):
-        if not torch.equal(_hash_of({module._base[name]: x for name, x in held.items()}), module.base_hash.cpu()):
+        hashed = _hash_of({module._base[name]: x for name, x in held.items()})
+        same = torch.equal(hashed, module.base_hash.cpu())
+        rounded = any(hasattr(part, "stored_bytes") for part in module.modules())
+        if rounded and not same:
+            raise ValueError(_other(module._place, module.base_hash, hashed))
+        if rounded:
+            for name in held:
+                state.pop(prefix + name)
+        elif not same:
             module._base = {}
     elif named is not None and not torch.equal(named.cpu(), module.base_hash.cpu()):
         raise ValueError(_other(module._place, module.base_hash, named))
@@ -125,8 +155,14 @@ def _hash_of(tensors: Mapping[str, Tensor]) -> Tensor:
     """
     if not tensors or any(value.is_meta for value in tensors.values()):
         return torch.zeros(8, dtype=torch.uint8)
-    sampled = {name: value.detach().flatten()[:_SAMPLE].cpu().bfloat16() for name, value in tensors.items()}
-    return torch.tensor(list(bytes.fromhex(fingerprint_of({}, sampled))), dtype=torch.uint8)
+    first = {name: _first_values(value) for name, value in tensors.items()}
+    return torch.tensor(list(bytes.fromhex(fingerprint_of({}, first))), dtype=torch.uint8)
+
+
+def _first_values(value: Tensor) -> Tensor:
+    """A copy, so that what is rounded later is not held."""
+    value = value.detach().flatten()[:_SAMPLE]
+    return value if value.is_meta else value.cpu().bfloat16().clone()
 
 
 def _other(place: str, found: Tensor, expected: Tensor) -> str:

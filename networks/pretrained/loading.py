@@ -1,5 +1,6 @@
 """A pretrained transformer out of its folder: what it must be, what fits it, and the adapters that learn."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from networks.pretrained.quantized import LIBRARIES, check_library
 from networks.reading import WrongFileError, check_pretrained, refused
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES |= dict.fromkeys(LIBRARIES, torch.bfloat16)
+"""In which weights are loaded."""
 ADAPTED = ["to_q", "to_k", "to_v", "to_out.0"]
 """What LoRA is put into, in self- and cross-attention. Source: diffusers' examples for Wan and other transformers."""
 
@@ -39,6 +43,7 @@ def check_words(dtype: str, lora_rank: int, lora_alpha: int) -> None:
         raise ValueError(f"backbone: lora_rank is {lora_rank}, but must be 0 (train all weights) or more")
     if lora_rank > 0 and lora_alpha <= 0:
         raise ValueError(f"backbone: lora_alpha is {lora_alpha}, but must be above 0 for adapters to say anything")
+    check_library(dtype, lora_rank)
     if lora_rank == 0 and dtype != "float32":
         raise ValueError(
             f"backbone: lora_rank=0 trains all weights, and in {dtype} they are too coarse for small steps: set "
@@ -105,7 +110,9 @@ def add_lora(model: Any, rank: int, alpha: int, adapted: list[str] | str) -> Non
     from peft import LoraConfig
 
     model.requires_grad_(False)
-    model.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=adapted, init_lora_weights=True))
+    with warnings.catch_warnings():  # of merging into quantised weights, which is not done: see Adapters
+        warnings.filterwarnings("ignore", message=".*instantiated without `get_apply_tensor_subclass`")
+        model.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=adapted, init_lora_weights=True))
     for parameter in model.parameters():
         if parameter.requires_grad:  # learned in float32, whatever the frozen ones are
             parameter.data = parameter.data.float()

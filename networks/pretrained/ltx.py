@@ -16,8 +16,9 @@ from networks.interfaces import TokenGrid
 from networks.pretrained.backbone import ContextAttention
 from networks.pretrained.cross import Clock, CrossAttentionBackbone
 from networks.pretrained.loading import Family
+from networks.pretrained.quantized import BaseDtype
 from networks.pretrained.steps import Parts
-from networks.ranges import Count, Dtype, Positive, Size, Text
+from networks.ranges import Count, Positive, Size, Text
 from networks.reading import WrongFileError
 from networks.rope import Rotation
 from networks.sequence import positions_of
@@ -96,7 +97,7 @@ class LtxBackbone(CrossAttentionBackbone):
         *,
         pretrained: Text,
         subfolder: str,
-        dtype: Dtype,
+        dtype: BaseDtype,
         channels: Size,
         width: Size,
         num_heads: Size,
