@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from longtake.rollouts.interfaces import Generate, Given, Wrap, unwrapped
+from longtake.rollouts.rollout import Rollout
 from networks.interfaces import Codec, Condition
 
 
@@ -63,6 +64,20 @@ def given_ends(
             video[:, :, first : first + latents.shape[2]] = latents
             mask[:, first : first + latents.shape[2]] = True
     return Given(mask, video)
+
+
+def check_one_canvas(rollout: Rollout, num_latents: int) -> None:
+    """Whether a rollout makes a video in one canvas, in which frames can be given.
+
+    Args:
+        rollout: how the canvas is filled.
+        num_latents: of the video.
+
+    Raises:
+        ValueError: if it makes more than one.
+    """
+    if len(rollout.plan(num_latents)) > 1:
+        raise ValueError(f"rollout={rollout.name} makes canvas after canvas: use rollout=single_pass or full_attention")
 
 
 def beside(ends: Given) -> Callable[[Generate], Generate]:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from longtake.ends import beside, given_ends
+from longtake.ends import beside, check_one_canvas, given_ends
 from longtake.finite import NOT_FINITE, check_finite
 from longtake.generation import NegativeText, generate, part_of, window_generator
 from longtake.parallel import Mesh, spread
@@ -225,6 +225,10 @@ class Pipeline:
             idle.to("cpu")
             needed.to(self.device)
 
+    def make_room_for_codec(self) -> None:
+        """Where offloading is asked for, the network goes to host memory before the codec comes from there."""
+        self._make_room(self.codec, idle=self.module)
+
     def latents(
         self,
         prompts: Sequence[str],
@@ -306,11 +310,8 @@ class Pipeline:
             ValueError: if a size does not fit, the rollout makes more than one canvas, or the result holds NaN.
         """
         num_latents = (num_frames - 1) // self.codec.time_factor + 1
-        if len(self.rollout.plan(num_latents)) > 1:
-            raise ValueError(
-                f"rollout={self.rollout.name} makes canvas after canvas: use rollout=single_pass or full_attention"
-            )
-        self._make_room(self.codec, idle=self.module)
+        check_one_canvas(self.rollout, num_latents)
+        self.make_room_for_codec()
         codec = self.codec.to(self.device)
         start, end = (None if x is None else x.unsqueeze(0).to(self.device) for x in (start, end))
         size, deep = (self.height, self.width), self.module.network.frame_patch

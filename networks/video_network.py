@@ -40,6 +40,7 @@ class Backbone(Protocol):
     patch: int
     frame_patch: int
     joint_text: bool
+    frame_times: bool
     text_features: int
     control: FrameControl | None
 
@@ -116,6 +117,8 @@ class VideoNetwork(nn.Module):
     """Latent frames of a token: canvases and chunks are whole numbers of them."""
     joint_text: bool = False
     """Whether text and video share one attention, so that a rollout cannot put another in its place."""
+    frame_times: bool = False
+    """Whether a pretrained one was trained with a time for each frame, so that it knows clean frames among noisy ones."""
     ablations: tuple[str, ...] = ()
     """What `Condition.without` can leave out of this network that validation should look at."""
     chunk_frames: int | None = None

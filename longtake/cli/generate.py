@@ -38,7 +38,13 @@ def make(cfg: DictConfig, mesh: Any = None, device: Any = None) -> None:
     if mesh is not None and mesh.world.size > 1 and cfg.dry_run:
         raise ValueError(f"dry_run=true is of one process: leave devices={cfg.devices} and the launcher out")
 
-    if cfg.storyboard is not None or cfg.given is not None:
+    if cfg.given is not None or cfg.given_end is not None:
+        from longtake.cli.between import make_given
+        from longtake.video import read_frames
+
+        make_given(cfg, write_video, read_frames, mesh, device)
+        return
+    if cfg.storyboard is not None:
         from longtake.cli.storyboard import make_storyboard_video
         from longtake.video import read_frames
 

@@ -16,7 +16,7 @@ RUNNING = ("precision", "compile", "attention", "offload")
 """Settings of `longtake.running.Running`."""
 AS_TOLD = (
     *("weights", "matmul_precision", "num_frames", "height", "width", "without", "negative_prompt", "control_file"),
-    *("prompt", "num_videos", "seed", "given", "dry_run"),
+    *("prompt", "num_videos", "seed", "given", "given_end", "given_frames", "dry_run"),
 )
 """Settings that a request holds as they were typed."""
 
@@ -43,6 +43,8 @@ class Request:
     num_videos: int
     seed: int
     given: str | None
+    given_end: str | None
+    given_frames: int
     dry_run: bool
     output: Path
     storyboard: str | None
@@ -62,7 +64,8 @@ def told_by(cfg: DictConfig) -> dict[str, Any]:
     """
     if OmegaConf.is_missing(cfg, "output"):
         raise ValueError("output is missing: give output=…")
-    storyboard = cfg.storyboard if cfg.given is None else continuation_file(cfg.given, cfg.storyboard, cfg.output)
+    given = cfg.given or cfg.given_end
+    storyboard = cfg.storyboard if given is None else continuation_file(given, cfg.storyboard, cfg.output)
     if cfg.control_file is not None and cfg.storyboard is not None:
         raise ValueError(
             f"control_file={cfg.control_file} goes with one video: for a storyboard, write `control: "

@@ -121,6 +121,8 @@ class GenerateSettings(TypedDict):
     output: NotRequired[Folder]
     storyboard: Text | None
     given: Text | None
+    given_end: Text | None
+    given_frames: Size
     dry_run: bool
     prompt: str | Annotated[Sequence[str], MinLen(1)] | None
     negative_prompt: str | None

@@ -78,6 +78,8 @@ def make_storyboard_video(
     read_frames: ReadFrames,
     mesh: Mesh | None = None,
     device: Any = None,
+    *,
+    take: Take | None = None,
 ) -> Path | None:
     """Writes output/000.mp4, its manifest and output/segments; with dry_run prints the plan and makes nothing.
 
@@ -87,6 +89,7 @@ def make_storyboard_video(
         read_frames: reads given videos.
         mesh: this process's place among several, that make each segment together; None: it is alone.
         device: where it samples; None: a GPU if there is one.
+        take: weights that are loaded already, as cfg has them.
 
     Returns:
         The file, None where nothing was to be made.
@@ -96,7 +99,7 @@ def make_storyboard_video(
     """
     request = Request(**told_by(cfg))
     mesh = mesh or Mesh()
-    take = Take(request, device)
+    take = take or Take(request, device)
     limits = limits_of(take, request)
     file = Path(str(request.storyboard))
     if request.given is not None:

@@ -10,7 +10,14 @@ from longtake.cli.user_errors import start
 
 log = logging.getLogger("longtake")
 
-NOT_HERE = {"dry_run": False, "given": None, "num_videos": 1, "control_file": None}
+NOT_HERE = {
+    "dry_run": False,
+    "given": None,
+    "given_end": None,
+    "given_frames": 17,
+    "num_videos": 1,
+    "control_file": None,
+}
 """Settings of generate.py that the page has other means for, or none, with the values at which they say nothing."""
 
 

@@ -87,6 +87,7 @@ def order_of(request: Request, take: Take) -> Order:
     told = {
         "without": request.without,
         **({} if request.negative_prompt is None else {"negative_prompt": request.negative_prompt}),
+        **{key: Path(name).name for key in ("given", "given_end") if (name := getattr(request, key)) is not None},
         **({} if request.control_file is None else {"control": Path(request.control_file).name}),
     }
     return Order(request.output, tuple(wanted), told, public_name(request.weights))

@@ -12,12 +12,14 @@ from torch import Tensor
 from longtake.cli.changes import with_changes
 from longtake.cli.request import Request
 from longtake.control import control_for
+from longtake.ends import beside
 from longtake.pipeline import Pipeline
 from longtake.process import set_matmul_precision
 from longtake.releases.parts import refuse_no_videos
 from longtake.releases.reading import Config, read_run, weights_hash
 from longtake.releases.renamed import hashed
 from longtake.rollouts.checks import check_network, check_ratios
+from longtake.rollouts.interfaces import Generate, Given
 from longtake.rollouts.window_cache import WindowCache
 from networks.codecs.rules import check_lengths
 
@@ -107,6 +109,8 @@ class Take:
         self.num_frames = request.num_frames
         self.num_latents = (request.num_frames - 1) // self.codec.time_factor + 1
         self.without = request.without
+        self.ends: Given | None = None
+        self.ends_content = ""
         is_whole = request.storyboard is None
         self.control = control_for(self.network, request.control_file, request.num_frames) if is_whole else None
 
@@ -143,6 +147,8 @@ class Take:
             part.pop("train_windows_per_call", None)
         if self.pipeline.negative_prompt is not None:
             settings["negative_prompt"] = self.pipeline.negative_prompt
+        if self.ends is not None:
+            settings["given"] = self.ends_content
         if self.control is not None:
             settings["control"] = hashlib.sha256(self.control.numpy().tobytes()).hexdigest()
         described = [self.hash, self.without, self.height, self.width, settings, *more]
@@ -155,8 +161,12 @@ class Take:
 
     def latents(self, prompt: str, seed: int, on_step: Callable[..., None], keep: WindowCache | None = None) -> Tensor:
         """One video's latents, 1 c f h w; the same seed gives the same video whatever else is made."""
+        wrap: Callable[[Generate], Generate] | None = keep
+        if self.ends is not None:
+            hold = beside(self.ends)
+            wrap = hold if keep is None else (lambda generate: keep(hold(generate)))
         return self.pipeline.latents(
-            [prompt], num_frames=self.num_frames, seed=seed, on_step=on_step, keep=keep, control=self.control
+            [prompt], num_frames=self.num_frames, seed=seed, on_step=on_step, keep=wrap, control=self.control
         )
 
     def frames(self, latents: Tensor) -> Iterator[Tensor]:

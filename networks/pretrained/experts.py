@@ -22,8 +22,9 @@ class WanExperts(VideoNetwork):
     """One expert denoises from time 1 down to a boundary, the other from there to 0; one of them learns.
 
     The other stays the base, and so do both where nothing was trained. VIN's global tokens are read through the one
-    that learns and offered to both. Memory is refused: its keys and values would have to be made by both, for whichever
-    time comes.
+    that learns and offered to both, and so is LoViC's memory, whose keys and values each makes of the same context
+    tokens, for whichever time comes. With context_attention=gated the gates of the one that does not learn stay zero: it
+    attends to neither, and in training it is not asked.
     Source: Wan 2.2 (transformer, transformer_2 and boundary_ratio of diffusers' WanPipeline).
     """
 
@@ -110,6 +111,18 @@ class WanExperts(VideoNetwork):
         return self.high if self.trained == "high" else self.low
 
     @property
+    def _other(self) -> WanBackbone:
+        return self.low if self.trained == "high" else self.high
+
+    def _of(self, expert: WanBackbone, condition: Condition) -> Condition:
+        """The condition with the memory that an expert made."""
+        memory = condition.memory
+        if memory is None:
+            return condition
+        own = slice(0, self.depth) if expert is self.learning else slice(self.depth, None)
+        return condition._replace(memory=memory._replace(layers=memory.layers[own]))
+
+    @property
     def patches(self) -> Callable[[Tensor], Tensor]:
         """Of the expert that learns."""
         return self.learning.patches
@@ -131,11 +144,9 @@ class WanExperts(VideoNetwork):
     def key_values(
         self, tokens: Tensor, positions: Tensor, sides: tuple[int, int] | None = None
     ) -> tuple[tuple[Tensor, Tensor], ...]:
-        """Refused: always a ValueError."""
-        raise ValueError(
-            "backbone=wan22_a14b cannot have a memory, since each of its two experts would need keys and values of its "
-            "own: use network=vin or dit, or another backbone"
-        )
+        """Of the expert that learns; outside of training behind it those of the other. See Backbone."""
+        made = self.learning.key_values(tokens, positions, sides)
+        return made if self.training else made + self._other.key_values(tokens, positions, sides)
 
     def forward(
         self,
@@ -163,23 +174,25 @@ class WanExperts(VideoNetwork):
         Raises:
             ValueError: if a row of training belongs to the expert that does not learn.
         """
+        learnt = self._of(self.learning, condition)
         others = {"global_embedding": global_embedding, "detached_frames": detached_frames}
         if time.is_meta:  # to be counted: both cost the same
-            return self.learning(noisy, time, condition, extra_tokens=extra_tokens, **others)
+            return self.learning(noisy, time, learnt, extra_tokens=extra_tokens, **others)
         noisiest = time.amax(dim=1).expand(len(noisy))
         if self.training:
             self._check(noisiest)
-            return self.learning(noisy, time, condition, extra_tokens=extra_tokens, **others)
+            return self.learning(noisy, time, learnt, extra_tokens=extra_tokens, **others)
         early = noisiest >= self.boundary
         if bool(early.all()) or not bool(early.any()):
             expert = self.high if bool(early[0]) else self.low
-            return expert(noisy, time, condition, extra_tokens=extra_tokens, **others)
+            return expert(noisy, time, self._of(expert, condition), extra_tokens=extra_tokens, **others)
         made = torch.empty_like(noisy)
         for expert, rows in ((self.high, early), (self.low, ~early)):
             known = {name: None if x is None else x[rows] for name, x in others.items()}
             extra = None if extra_tokens is None else _rows_of(extra_tokens, rows)
             # rows of different experts have times of their own
-            made[rows] = expert(noisy[rows], time[rows], condition.rows(rows), extra_tokens=extra, **known)
+            own = self._of(expert, condition).rows(rows)
+            made[rows] = expert(noisy[rows], time[rows], own, extra_tokens=extra, **known)
         return made
 
     def _check(self, noisiest: Tensor) -> None:

@@ -91,6 +91,7 @@ class LtxBackbone(CrossAttentionBackbone):
     """
 
     family = FAMILY
+    frame_times = True
 
     def __init__(
         self,

@@ -57,7 +57,9 @@ def _facts(place: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 _SMALL = {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}
 _LARGE = {"num_attention_heads": 40, "ffn_dim": 13824, "num_layers": 40}
-_TI2V = {"num_attention_heads": 24, "ffn_dim": 14336, "num_layers": 30, "in_channels": 48, "out_channels": 48}
+TI2V_CHANNELS = 48
+_TI2V = {"num_attention_heads": 24, "ffn_dim": 14336, "num_layers": 30}
+_TI2V |= {"in_channels": TI2V_CHANNELS, "out_channels": TI2V_CHANNELS}
 FAMILY = Family(
     "WanTransformer3DModel",
     _facts,
@@ -80,6 +82,11 @@ class WanBackbone(CrossAttentionBackbone):
     """
 
     family = FAMILY
+
+    @property
+    def frame_times(self) -> bool:  # type: ignore[override]
+        """Of Wan 2.2 TI2V, which its 48 channels tell: the one of the family that begins from an image by time 0."""
+        return int(self.model.config.in_channels) == TI2V_CHANNELS
 
     def make_rope(self, head_width: int) -> WanRope:
         """Wan's."""

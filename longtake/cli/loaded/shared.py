@@ -21,7 +21,7 @@ from longtake.studio.weights import Attention
 
 PAGE_KEYS = (
     *("weights", "output", "storyboard", "prompt", "seed", "num_frames", "host", "port", "browser", "given"),
-    "dry_run",
+    *("given_end", "given_frames", "dry_run"),
 )
 """Settings that are no part of the command that makes a take without the page, or that it states itself."""
 

@@ -60,6 +60,11 @@ def test_every_frame_has_a_time_of_its_own(family):
     assert backbone(noisy.bfloat16(), clean, condition).dtype == torch.bfloat16
 
 
+def test_a_family_that_was_trained_with_times_of_frames_says_so():
+    known = {name: family.backbone_of(family.folder()).frame_times for name, family in FAMILIES.items()}
+    assert known == {name: name == "ltx" for name in FAMILIES}  # and Wan 2.2 TI2V
+
+
 @torch.no_grad()
 def test_a_row_without_text_is_the_same_whatever_lies_there(family):
     noisy, time, condition = family.inputs(None, 4)

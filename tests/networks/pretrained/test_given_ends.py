@@ -85,6 +85,7 @@ def picture(frames=1, seed=0):
 @torch.no_grad()
 def test_from_an_image_it_is_the_video_of_diffusers_after_20_steps(ti2v):
     theirs, ours = ti2v
+    assert ours.module.network.frame_times
     image = picture()
     noise = torch.randn(1, 48, 3, 2, 4, generator=torch.Generator().manual_seed(3))
     arguments = {"height": 32, "width": 64, "num_frames": 9, "num_inference_steps": 20, "guidance_scale": 5.0}
