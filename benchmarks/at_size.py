@@ -4,8 +4,8 @@
     python benchmarks/at_size.py --size tiny        the same program on a model of 60 thousand weights
     python benchmarks/at_size.py --change backbone.dtype=nf4 optimizer=adamw_8bit
 
-Writes a folder of the real format (transformer and autoencoder of the real sizes, the transformer in pieces of bfloat16;
-a text encoder of the real width and one layer, as the real one has 5.7 billion weights), trains VIN upon it for two steps
+Writes a folder of the real format: transformer and autoencoder of the real sizes, the former in pieces of bfloat16;
+a text encoder of the real width and one layer, as the real one has 5.7 billion weights. Trains VIN upon it for two steps
 with validation and a sample, exports a release, the adapters and the merged pipeline, makes a video of the release, and
 loads what was exported in diffusers. Each step is a process of its own, whose time and peak of resident memory (which
 counts pages of mapped files) are printed and written to benchmarks/results/at_size.json. No download.

@@ -17,7 +17,7 @@ GIB = 2**30
 CARDS = (24, 48, 80)
 """GiB of a card, as it is sold."""
 RESERVE = 2
-"""GiB of a card that are left to CUDA, kernels and the allocator's gaps. Source: our choice; what is counted is tensors."""
+"""GiB of a card that are left to CUDA, kernels and the allocator's gaps, as tensors alone are counted: our choice."""
 HALF = 2
 """Bytes of a number in half precision."""
 DTYPES = ("bfloat16", "int8", "nf4")
@@ -102,8 +102,8 @@ def recipes_of(records: list[dict[str, Any]]) -> list[Sheet]:
                 chunks = f"{training['chunk']}+{training['overlap']}"
                 rows.append([record["family"], chunks, str(training["latents"]), *cells])
         note = (
-            f"GiB of a training of two chunks, and what is changed for it: the first that leaves {RESERVE} GiB of the card "
-            "free. by window: network.train_windows_per_call=1; 8-bit Adam: optimizer=adamw_8bit; int8, nf4: "
+            f"GiB of a training of two chunks, and what is changed for it: the first that leaves {RESERVE} GiB of the "
+            "card free. by window: network.train_windows_per_call=1; 8-bit Adam: optimizer=adamw_8bit; int8, nf4: "
             "backbone.dtype. – fits by none of them. Latents and texts are cached."
         )
         heads = ["family", "VIN", "latents of a clip", *(f"{card} GB" for card in CARDS)]

@@ -118,7 +118,7 @@ class VideoNetwork(nn.Module):
     joint_text: bool = False
     """Whether text and video share one attention, so that a rollout cannot put another in its place."""
     frame_times: bool = False
-    """Whether a pretrained one was trained with a time for each frame, so that it knows clean frames among noisy ones."""
+    """Whether a pretrained one was trained with a time for each frame, and so knows clean ones among noisy ones."""
     ablations: tuple[str, ...] = ()
     """What `Condition.without` can leave out of this network that validation should look at."""
     chunk_frames: int | None = None

@@ -78,9 +78,9 @@ class Adapters:
     def save_merged(self, folder: Path) -> Path:
         """Writes the whole pipeline of the base as a plain folder of diffusers, the adapters merged into its weights.
 
-        Weights keep the types that they were loaded in; adapters learnt upon a base of few bits are merged into the base
-        itself. Large files of the other parts are linked where the file system can, else copied. These adapters are of
-        no use afterwards.
+        Weights keep the types that they were loaded in; adapters learnt upon a base of few bits are merged into the
+        base itself. Large files of the other parts are linked where the file system can, else copied. These adapters
+        are of no use afterwards.
 
         Args:
             folder: of the pipeline.

@@ -23,8 +23,8 @@ class WanExperts(VideoNetwork):
 
     The other stays the base, and so do both where nothing was trained. VIN's global tokens are read through the one
     that learns and offered to both, and so is LoViC's memory, whose keys and values each makes of the same context
-    tokens, for whichever time comes. With context_attention=gated the gates of the one that does not learn stay zero: it
-    attends to neither, and in training it is not asked.
+    tokens, for whichever time comes. With context_attention=gated the gates of the one that does not learn stay zero:
+    it attends to neither, and in training it is not asked.
     Source: Wan 2.2 (transformer, transformer_2 and boundary_ratio of diffusers' WanPipeline).
     """
 

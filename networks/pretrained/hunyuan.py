@@ -20,6 +20,7 @@ from networks.pretrained.joint_steps import Modulation, Stream, Streams, Streams
 from networks.pretrained.loading import Family
 from networks.pretrained.quantized import BaseDtype
 from networks.pretrained.rope import PairRope
+from networks.pretrained.texts import one_half_precision
 from networks.ranges import Count, NotNegative, Positive, Size, Text
 from networks.reading import WrongFileError
 
@@ -236,7 +237,8 @@ class HunyuanVideoBackbone(JointBackbone):
         if mask is not None:
             mask = mask | ~mask.any(dim=1, keepdim=True)  # attention cannot ask nothing
         dtype = refiner.proj_in.weight.dtype
-        return refiner(words.to(dtype), 1000 * time.float(), mask), mask
+        with one_half_precision(words.device, dtype):
+            return refiner(words.to(dtype), 1000 * time.float(), mask), mask
 
     def _head(self, video: Tensor, layout: Layout, clock: Tensor) -> Tensor:
         norm = self.model.norm_out

@@ -76,6 +76,13 @@ def modulated(norm: Any, x: Tensor, layout: Layout, shift: Tensor, scale: Tensor
     return by_group(layout, modulate, (normal(norm, x),), (shift.float(), scale.float())).to(x.dtype)
 
 
+def _of_its_type(norm: Any, x: Tensor) -> Tensor:
+    """A norm of diffusers' own in its weights' type: autocast may make x of the other half precision."""
+    weight = getattr(norm, "weight", None)
+    made: Tensor = norm(x if weight is None else x.to(weight.dtype))
+    return made
+
+
 def _gated(x: Tensor, update: Tensor, layout: Layout, gate: Tensor) -> Tensor:
     return by_group(layout, add_gated, (x.float(), update.float()), (gate.float(),)).to(x.dtype)
 
@@ -98,7 +105,7 @@ def _enter(stream: Stream, heads: int, x: Tensor, layout: Layout, rotation: Rota
     query, key, value = (
         rearrange(project(y), "b n (k d) -> b k n d", k=heads) for project in (stream.query, stream.key, stream.value)
     )
-    query, key = stream.query_norm(query), stream.key_norm(key)
+    query, key = _of_its_type(stream.query_norm, query), _of_its_type(stream.key_norm, key)
     if rotation is not None:
         query, key = rotate_pairs(query, rotation), rotate_pairs(key, rotation)
     return _Entered(y, query.to(value.dtype), key.to(value.dtype), value)

@@ -3,9 +3,29 @@
 Axes: b batch, l text tokens, e text features.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+
+@contextmanager
+def one_half_precision(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Runs modules of diffusers' own in their weights' type where autocast asks for the other half precision.
+
+    Args:
+        device: where they run.
+        dtype: of their weights.
+
+    Yields:
+        Nothing.
+    """
+    known = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    other = known and dtype != torch.float32 and torch.get_autocast_dtype(device.type) != dtype
+    with torch.autocast(device.type, enabled=False) if other else nullcontext():
+        yield
 
 
 def padded_text(text: Tensor, text_mask: Tensor | None, length: int, family: str) -> Tensor:

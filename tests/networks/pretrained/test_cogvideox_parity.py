@@ -5,6 +5,7 @@ import torch
 from builders import HEADS, WIDTH, awake
 from composing import composed
 from hydra.utils import instantiate
+from rounding import check_rounding, in_bfloat16
 from tiny_codecs import build_cogvideox
 from tiny_cogvideox import tiny_transformer
 
@@ -112,6 +113,21 @@ def test_the_video_is_that_of_diffusers_after_20_steps(tmp_path, kind, scheduler
     video = made(PROMPT, num_frames=frames, seed=3)
     # of an even number of latents its decoder makes four frames of the first, of which the last is ours
     torch.testing.assert_close((video + 1) / 2, pixels[-frames:].transpose(0, 1), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", CONFIG)
+def test_bfloat16_rounds_no_more_than_in_diffusers(tmp_path, kind):
+    exactly = pipeline_of(tmp_path, kind, "CogVideoXDDIMScheduler")
+    frames = 13 if kind == "1.5" else 9
+    noise = torch.randn(1, 4, (frames - 1) // 4 + 1, 4, 6, generator=torch.Generator().manual_seed(3)).transpose(1, 2)
+    arguments = {"height": 32, "width": 48, "num_frames": frames, "num_inference_steps": 20, "guidance_scale": 6.0}
+    exact, theirs = (
+        each(PROMPT, "", latents=noise.to(dtype), output_type="latent", **arguments).frames.transpose(1, 2)
+        for each, dtype in ((exactly, torch.float32), (in_bfloat16(exactly, tmp_path), torch.bfloat16))
+    )
+    made = ours(str(tmp_path), kind, "backbone.dtype=bfloat16", "backbone.lora_rank=4")
+    made = made.replace(guidance=ClassifierFreeGuidance(scale=6.0), negative_prompt="")
+    check_rounding(f"CogVideoX {kind}", exact, made.latents([PROMPT], num_frames=frames, seed=3), theirs)
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])

@@ -6,6 +6,7 @@ from builders import CHANNELS, HEADS, WIDTH, awake
 from composing import composed
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from rounding import check_rounding, in_bfloat16
 from tiny_codecs import build_hunyuan
 from tiny_hunyuan import tiny_transformer
 
@@ -107,6 +108,17 @@ def test_the_video_is_that_of_diffusers_after_20_steps(pipeline, scale, negative
     pixels = theirs(PROMPT, output_type="pt", **arguments).frames[0]
     frames = made(PROMPT, num_frames=9, seed=3)
     torch.testing.assert_close((frames + 1) / 2, pixels.transpose(0, 1), rtol=0, atol=1e-4)
+
+
+def test_bfloat16_rounds_no_more_than_in_diffusers(pipeline):
+    exactly, folder = pipeline
+    noise = torch.randn(1, CHANNELS, 3, 4, 6, generator=torch.Generator().manual_seed(3))
+    arguments = {"height": 32, "width": 48, "num_frames": 9, "num_inference_steps": 20, "guidance_scale": 6.0}
+    arguments |= {"prompt_template": TEMPLATE, "latents": noise, "output_type": "latent"}
+    exact, theirs = (each(PROMPT, **arguments).frames for each in (exactly, in_bfloat16(exactly, folder)))
+    made = ours(folder, **{"backbone.dtype": "bfloat16", "backbone.lora_rank": 4, "backbone.told_guidance": 6.0})
+    made = made.replace(guidance=ClassifierFreeGuidance(scale=1.0))
+    check_rounding("HunyuanVideo", exact, made.latents([PROMPT], num_frames=9, seed=3), theirs)
 
 
 def test_what_the_model_is_told_of_guidance_counts(pipeline):

@@ -5,6 +5,7 @@ import torch
 from builders import HEADS, TEXT, WIDTH, awake, example, tiny_lovic, tiny_vin
 from composing import composed
 from hydra.utils import instantiate
+from rounding import check_rounding, in_bfloat16
 from tiny_codecs import build_ltx
 from tiny_ltx import backbone_of, tiny_ltx, tiny_transformer
 
@@ -159,6 +160,19 @@ def test_the_video_is_that_of_diffusers_after_20_steps(pipeline, scale, negative
     pixels = theirs(PROMPT, negative, latents=packed, output_type="pt", **arguments).frames[0]
     frames = made(PROMPT, num_frames=9, seed=3)
     torch.testing.assert_close((frames + 1) / 2, pixels.transpose(0, 1), rtol=0, atol=1e-4)
+
+
+def test_bfloat16_rounds_no_more_than_in_diffusers(pipeline):
+    exactly, folder = pipeline
+    noise = torch.randn(1, 4, 3, 4, 12, generator=torch.Generator().manual_seed(3))
+    arguments = {"height": 32, "width": 96, "num_frames": 9, "num_inference_steps": 20, "guidance_scale": 3.0}
+    arguments |= {"latents": noise.flatten(2).mT, "output_type": "latent"}
+    exact, theirs = (
+        each(PROMPT, "", **arguments).frames.mT.view_as(noise) for each in (exactly, in_bfloat16(exactly, folder))
+    )
+    changes = {"backbone.dtype": "bfloat16", "backbone.lora_rank": 4, "sampler.num_inference_steps": 20}
+    made = ours(folder, **changes).replace(guidance=ClassifierFreeGuidance(scale=3.0), negative_prompt="")
+    check_rounding("LTX-Video", exact, made.latents([PROMPT], num_frames=9, seed=3), theirs)
 
 
 def test_levels_are_shifted_by_how_many_tokens_there_are(pipeline):

@@ -9,6 +9,7 @@ from composing import composed
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from peft import get_peft_model_state_dict
+from rounding import check_rounding, in_bfloat16
 from safetensors.torch import load_file
 from tiny_wan import learnt
 
@@ -111,6 +112,19 @@ def test_the_video_is_that_of_diffusers_after_20_steps(wan, scale, negative):
     if scale > 1:
         others = made.replace(negative_prompt=None).latents([PROMPT], num_frames=9, seed=3)
         assert (others - expected).norm() / expected.norm() > 1e-4
+
+
+def test_bfloat16_rounds_no_more_than_in_diffusers(wan):
+    pipeline, folder = wan
+    noise = torch.randn(1, 16, 3, 4, 6, generator=torch.Generator().manual_seed(3))
+    arguments = {"height": 32, "width": 48, "num_frames": 9, "num_inference_steps": 20, "guidance_scale": 5.0}
+    exact, theirs = (
+        each(PROMPT, "", latents=noise, output_type="latent", **arguments).frames
+        for each in (pipeline, in_bfloat16(pipeline, folder))
+    )
+    made = ours(folder, **{"backbone.dtype": "bfloat16", "backbone.lora_rank": 4, "sampler.num_inference_steps": 20})
+    made = made.replace(guidance=ClassifierFreeGuidance(scale=5.0), negative_prompt="")
+    check_rounding("Wan 2.1", exact, made.latents([PROMPT], num_frames=9, seed=3), theirs)
 
 
 def test_wan_22_ti2v_makes_the_video_of_diffusers(wan, tmp_path):
