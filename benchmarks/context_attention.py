@@ -50,7 +50,7 @@ class Plan(NamedTuple):
     base_steps: int = 300
     steps: int = 150
     scored_at: tuple[int, ...] = (0, 25, 50, 100, 150)
-    videos: int = 8
+    videos: int = 4
     held_out: int = 32
     seeds: int = 3
 
@@ -218,7 +218,7 @@ def sheet_of(record: dict[str, Any]) -> Sheet:
         rows.append(cells)
     note = (
         f"Loss of rectified flow on {record['plan']['held_out']} held-out videos: mean and range of "
-        f"{record['plan']['seeds']} seeds; the base's windows alone: {record['base']:.4f}. A made-up world and a base of four blocks."
+        f"{record['plan']['seeds']} seeds; the base's windows alone: {record['base']:.4f}. A made-up world; 4 blocks."
     )
     return Sheet("Gated and joined attention to global tokens, after equal training", [note], ["steps", *KINDS], rows)
 

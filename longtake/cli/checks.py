@@ -94,12 +94,18 @@ def check_parts(cfg: DictConfig, codec: Codec) -> None:
             "vin_lovic_freedoom, or add lightning_module=memory datamodule=freedoom_segments compressor=flexformer"
         )
     dtype = "float32" if cfg.get("backbone") is None else cfg.backbone.get("dtype", "float32")
-    if dtype in LIBRARIES and ("fsdp" in str(cfg.trainer.strategy) or "ShardedBlocks" in str(cfg.trainer.strategy)):
+    strategy = str(cfg.trainer.strategy)
+    if dtype in LIBRARIES and ("fsdp" in strategy or "ShardedBlocks" in strategy):
         raise ValueError(
-            f"backbone.dtype={dtype} keeps weights in few bits, which cannot be shared out as well: use "
-            "backbone.dtype=bfloat16, or trainer=ddp"
+            f"backbone.dtype={dtype} keeps weights in few bits, which cannot lie in pieces as well: use "
+            "backbone.dtype=bfloat16, or trainer=ddp backbone.dtype=nf4"
         )
-    if "fsdp" in str(cfg.trainer.strategy) and dtype != "float32":
+    if dtype == "int8" and strategy != "auto":
+        raise ValueError(
+            "backbone.dtype=int8 is of one device, as torchao's weights cannot be sent from one process to another: "
+            "use backbone.dtype=nf4, or trainer=gpu"
+        )
+    if "fsdp" in strategy and dtype != "float32":
         raise ValueError(
             f"trainer=fsdp shards all weights as one, which backbone.dtype={dtype} beside float32 cannot be: "
             "add backbone.dtype=float32, or use trainer=ddp"

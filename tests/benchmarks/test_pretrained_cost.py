@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks.pretrained_cost import CHUNKS, FAMILIES, Depths, lengths_of
+from benchmarks.pretrained_recipes import RECIPES, fitting, peak_of, recipes_of
 
 
 def test_a_deep_model_is_counted_by_shallow_ones():
@@ -26,6 +27,35 @@ def test_lengths_are_whole_tens_near_what_is_asked(latent_fps):
         assert latents % 10 == 0
         assert abs(latents - max(10, seconds * latent_fps)) <= 5
     assert all(size % 2 == 0 for chunk in CHUNKS for size in chunk)  # CogVideoX 1.5 asks for it
+
+
+def test_the_first_recipe_that_fits_is_told():
+    gib = 2**30
+    training = {
+        "chunk": 6,
+        "overlap": 2,
+        "latents": 12,
+        "learning": gib / 22,
+        "activations": 20 * gib,
+        "activations_by_window": 10 * gib,
+        "bases": {"bfloat16": 30 * gib, "int8": 15 * gib, "nf4": 8 * gib},
+    }
+    plain = peak_of(training, RECIPES[0], blocks=30)
+    assert plain == 51 * gib  # base, activations, and 22 bytes of each weight that learns
+    assert fitting(training, 80, blocks=30) == (RECIPES[0], plain)
+    recipe, peak = fitting(training, 48, blocks=30)
+    assert recipe.settings == "network.train_windows_per_call=1"
+    assert peak == 41 * gib
+    recipe, peak = fitting(training, 24, blocks=30)
+    settings = "network.train_windows_per_call=1 optimizer=adamw_8bit backbone.dtype=nf4"
+    assert recipe.settings == settings
+    assert peak == pytest.approx((8 + 10 + 1 + (16 + 2 * (1 + 4 / 256) - 2) / 22) * gib)
+    assert fitting(training, 20, blocks=30) is None
+    old = {"family": "other", "size": "480p", "training": [{}]}  # counted before there were bases
+    record = {"family": "some", "size": "480p", "blocks": 30, "training": [training]}
+    (sheet,) = recipes_of([old, record])
+    told = ["some", "6+2", "12", "19.7 (by window, 8-bit Adam, nf4)", "41.0 (by window)", "51.0"]
+    assert sheet.rows == [told]
 
 
 @pytest.mark.slow

@@ -37,6 +37,7 @@ GIVEN_BY_CODE = {
     "datamodules.video_datamodule.VideoDataModule": {
         "codec", "text_encoder", "global_batch_size", "batch_size", "seed",
     },
+    "lightning_modules.optimization.adamw_8bit": {"params"},
     "lightning_modules.optimization.warmup_cosine": {"optimizer"},
     "timm.optim.Muon": {"params"},
     "torch.optim.AdamW": {"params"},

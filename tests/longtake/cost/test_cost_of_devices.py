@@ -91,6 +91,12 @@ def test_the_program_tells_each(capsys, tmp_path):
     assert names[:3] == ["32-true, one device", "32-true, 2 x ddp", "32-true, 2 x fsdp2"]
     assert "bf16-mixed, 2 x chunks" in names
     assert len(names) == 8
+    cheap = predict_cost(configured(*own, "num_frames=257", "training_optimizer=adamw_8bit"))
+    for full, small in zip(record["devices"], cheap["devices"], strict=True):
+        assert 3.9 < full["optimizer"] / small["optimizer"] < 4  # 8 bytes of a weight, and 2 with their scales
+        assert full["weights"] == small["weights"]
+    saved = (8 - 2 * (1 + 4 / 256)) * record["parameters"]
+    assert record["training"]["peak_bytes"] - cheap["training"]["peak_bytes"] == pytest.approx(saved, rel=1e-4)
     show_cost(record, tmp_path)
     said = " ".join(capsys.readouterr().out.split())
     assert "Predicted memory of a training" in said

@@ -180,6 +180,17 @@ def test_training_is_priced_with_it(dtype):
     assert cheap.optimizer == pytest.approx(found.optimizer * BYTES_8BIT / 8, abs=1)
 
 
+@few_bits
+def test_adapters_are_not_merged_into_few_bits(dtype, tmp_path):
+    from longtake.releases.adapters import Adapters
+
+    family, made = FAMILIES["wan"], Adapters.__new__(Adapters)
+    made.backbone = family.backbone_of(family.folder(), dtype=dtype)
+    with pytest.raises(ValueError, match="cannot be merged into a base of few bits: load them with rounded=False"):
+        made.save_merged(tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
 def test_what_does_not_go_with_it_is_said_in_a_sentence(monkeypatch):
     family = FAMILIES["wan"]
     with pytest.raises(ValueError, match=r"lora_rank=0 trains all weights, which dtype=int8 keeps in few bits"):
