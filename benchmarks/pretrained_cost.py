@@ -1,7 +1,8 @@
 """What pretrained video models cost at their real sizes, by VIN, LoViC and full attention: counted, not run.
 
     python benchmarks/pretrained_cost.py                 all families, a few minutes on a CPU, no download
-    python benchmarks/pretrained_cost.py --families wan_1_3b ltx
+    python benchmarks/pretrained_cost.py --families wan_1_3b ltx_2b
+    python benchmarks/pretrained_cost.py --families wan_1_3b --sizes 480p --clip 5 2 8     of vin_wan's longest clips
 
 Prints tables and writes pretrained_cost.json, .csv and .md to benchmarks/results. Nothing is timed: every figure is of
 tensors on the device meta. Blocks of a kind cost alike, so that a model of one block of each kind and models with one
@@ -231,17 +232,17 @@ def vin_counts(family: Family, video: VideoSize, chunk: int, overlap: int, lengt
     return Depths.of(_real_depths(family)).whole(count) | training_counts(family, video, chunk, overlap)
 
 
-def training_counts(family: Family, video: VideoSize, chunk: int, overlap: int) -> Counts:
-    """Bytes of activations of a step on a clip of TRAINED chunks, with blocks computed again in the backward pass.
+def training_counts(family: Family, video: VideoSize, chunk: int, overlap: int, chunks: int = TRAINED) -> Counts:
+    """Bytes of activations of a step on a clip of so many chunks, with blocks computed again in the backward pass.
 
     Counted with one block of each kind; of every other one its input is kept, in the type in which tokens flow. By
     window, activations of one window at a time are held, and computed again.
     """
     real = _real_depths(family)
     network, _ = build(family, dict.fromkeys(real, 1), *vin_of(chunk, overlap))
-    clip = video._replace(num_latents=TRAINED * chunk)
-    frames = (TRAINED * chunk + (TRAINED - 1) * overlap) // network.backbone.frame_patch
-    tokens = frames * video.per_frame(network.patch) + TRAINED * (len(network.interface.tokens) + TEXT_TOKENS)
+    clip = video._replace(num_latents=chunks * chunk)
+    frames = (chunks * chunk + (chunks - 1) * overlap) // network.backbone.frame_patch
+    tokens = frames * video.per_frame(network.patch) + chunks * (len(network.interface.tokens) + TEXT_TOKENS)
     blocks = sum(count - 1 for count in real.values())
     window = (chunk + overlap) // network.backbone.frame_patch * video.per_frame(network.patch)
     window += len(network.interface.tokens) + TEXT_TOKENS
@@ -356,6 +357,34 @@ def record_of(name: str, size: str) -> dict[str, Any]:
     }
 
 
+def clip_of(name: str, size: str, chunk: int, overlap: int, chunks: int) -> dict[str, Any]:
+    """A record of the training on one kind of clip alone; arguments as `training_counts`."""
+    family, (height, width) = FAMILIES[name], SIZES[size]
+    side, settings = family.factors[1], vin_of(chunk, overlap)
+
+    def count(depths: dict[str, int]) -> Counts:
+        network, _ = build(family, depths, *settings)
+        learning = sum(x.numel() for x in network.parameters() if x.requires_grad)
+        return {"learning": learning} | stored_counts(
+            lambda dtype: build(family, depths, *settings, f"backbone.dtype={dtype}")[0]
+        )
+
+    real = _real_depths(family)
+    cfg = build(family, dict.fromkeys(real, 1), *settings)[1]
+    video = VideoSize(0, int(cfg.codec.channels), height // side, width // side, TEXT_TOKENS, int(cfg.text.features))
+    found = Depths.of(real).whole(count) | training_counts(family, video, chunk, overlap, chunks)
+    bases = {each.removeprefix("base_"): found[each] for each in found if each.startswith("base_")}
+    training = {
+        "chunk": chunk,
+        "overlap": overlap,
+        "latents": chunks * chunk,
+        "learning": found["learning"],
+        "bases": bases,
+    }
+    training |= {"activations": found["training_bytes"], "activations_by_window": found["training_bytes_by_window"]}
+    return {"family": name, "size": size, "blocks": sum(real.values()), "training": [training]}
+
+
 def training_peak(found: Counts) -> float:
     """Bytes of weights in bfloat16, of what learns in float32 with gradients, Adam and average, and activations.
 
@@ -437,8 +466,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--families", nargs="+", choices=list(FAMILIES), default=list(FAMILIES))
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
+    parser.add_argument(
+        "--clip",
+        nargs=3,
+        type=int,
+        metavar=("CHUNK", "OVERLAP", "CHUNKS"),
+        help="only what cards the training on clips of so many chunks fits, without a file",
+    )
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of pretrained_cost.json and .csv")
     asked = parser.parse_args()
+    if asked.clip is not None:
+        found = [clip_of(name, size, *asked.clip) for size in asked.sizes for name in asked.families]
+        for sheet in recipes_of(found):
+            show(sheet, Console())
+        return
     console, file = Console(), asked.output / "pretrained_cost.json"
     asked.output.mkdir(parents=True, exist_ok=True)
     records = json.loads(file.read_text())["records"] if file.is_file() else []  # others stay as they were

@@ -102,7 +102,7 @@ def recipes_of(records: list[dict[str, Any]]) -> list[Sheet]:
                 chunks = f"{training['chunk']}+{training['overlap']}"
                 rows.append([record["family"], chunks, str(training["latents"]), *cells])
         note = (
-            f"GiB of a training of two chunks, and what is changed for it: the first that leaves {RESERVE} GiB of the "
+            f"GiB of a training, and what is changed for it: the first that leaves {RESERVE} GiB of the "
             "card free. by window: network.train_windows_per_call=1; 8-bit Adam: optimizer=adamw_8bit; int8, nf4: "
             "backbone.dtype. – fits by none of them. Latents and texts are cached."
         )
