@@ -1,6 +1,6 @@
 """Global tokens in an attention of their own behind a gate, or in one softmax with the video, after equal training.
 
-    python benchmarks/context_attention.py          some five minutes of one core
+    python benchmarks/context_attention.py          a minute or two of one core
 
 A small LTX-Video transformer of diffusers' class is trained on windows of a made-up world, saved, and loaded as a base;
 VIN with LoRA is then trained upon it on whole videos, with backbone.context_attention=gated and joined, from the same
@@ -35,8 +35,8 @@ from networks.video_interface import VideoInterface
 from networks.vin import VideoInterfaceNetwork
 
 RESULTS = ROOT / "benchmarks" / "results"
-CHANNELS, SIDE, TEXT, HEADS, WIDTH, DEPTH = 4, 3, 8, 4, 64, 4
-FRAMES, CHUNK, LOCAL = 24, 4, 2
+CHANNELS, SIDE, TEXT, HEADS, WIDTH, DEPTH = 4, 2, 8, 4, 48, 4
+FRAMES, CHUNK, LOCAL = 16, 4, 2
 """Latent frames of a video, of a chunk, and of an overlap."""
 TIMES = (0.5, 0.7, 0.8, 0.9, 0.95)
 """Diffusion times at which is scored."""
