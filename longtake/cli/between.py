@@ -67,6 +67,9 @@ def make_given(
 def refuse_one_time(take: Take) -> None:
     """Whether these weights know what a clean frame among noisy ones means.
 
+    Args:
+        take: the weights.
+
     Raises:
         ValueError: if they knew one time for all frames in their training.
     """
