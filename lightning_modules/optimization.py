@@ -50,7 +50,7 @@ def adamw_8bit(
     """
     if find_spec("bitsandbytes") is None:
         raise ValueError('optimizer=adamw_8bit needs the library bitsandbytes: pip install -e ".[quantized]"')
-    from bitsandbytes.optim import AdamW8bit
+    from bitsandbytes.optim.adamw import AdamW8bit
 
     first, second = betas  # perhaps a list of OmegaConf's, which no checkpoint may hold
     made: Optimizer = AdamW8bit(params, lr=lr, betas=(first, second), weight_decay=weight_decay)

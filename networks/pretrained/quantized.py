@@ -69,12 +69,12 @@ def _made(matrix: nn.Linear, dtype: str) -> nn.Linear:
             quantize_(matrix, Int8WeightOnlyConfig(), filter_fn=lambda part, _: part is matrix)
         matrix.requires_grad_(False)
         return matrix
-    from bitsandbytes.nn import Linear4bit, Params4bit
+    from bitsandbytes.nn.modules import Linear4bit, Params4bit
 
     weight, bias = matrix.weight, matrix.bias
     sizes = (matrix.in_features, matrix.out_features, bias is not None)
     made = Linear4bit(*sizes, compute_dtype=weight.dtype, quant_type="nf4", device="meta")
-    made.weight = Params4bit(weight.data, requires_grad=False, quant_type="nf4", module=made).to(weight.device)
+    made.weight = Params4bit(weight.data, requires_grad=False, quant_type="nf4", module=made).to(weight.device)  # type: ignore[misc]
     made.support_avx512bf16_for_cpu = False  # would pack weights anew in place, and round their scales
     made.bias = bias
     return made.requires_grad_(False)  # type: ignore[no-any-return]
