@@ -153,7 +153,7 @@ def test_features_come_by_name(tmp_path):
         frame_features(name="resnet_of_ours")
     with pytest.raises(ValueError, match="neither a folder with a CLIP nor to be had"):
         frame_features(name=str(tmp_path / "nothing"))
-    with pytest.raises(ValueError, match=r"video_features\.name=i3d: take offline"):
+    with pytest.raises(ValueError, match=r"video_features\.name=i3d is not known: the names are offline"):
         video_features(name="i3d")
 
 

@@ -106,7 +106,7 @@ def test_a_key_of_ones_own_that_others_refer_to_is_no_mistake():
         ("train experiment=lovic_freedoom datamodule=freedoom", "add datamodule=freedoom_segments"),
         ("train datamodule=freedoom_segments", "add datamodule=freedoom or folder"),
         ("train datamodule.pixels=true", "add datamodule.pixels=false"),
-        ("train rollout=segmentwise", "network=lovic and vin_lovic can"),
+        ("train rollout=segmentwise", "use network=lovic or vin_lovic"),
         ("generate prompt=5", "for this very text type 'prompt=\"5\"'"),
         ("generate prompt=[]", "prompt=[] must be a text"),
         ("generate prompt=[a,5]", "prompt[1]=5 must be a text"),
