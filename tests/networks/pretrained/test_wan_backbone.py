@@ -267,7 +267,7 @@ def test_wrong_settings_are_said_in_a_sentence(wan, monkeypatch):
         ({"channels": 16}, rf"channels is 16, but .* has {CHANNELS}: set codec\.channels={CHANNELS}"),
         ({"text_features": 4096}, rf"text_features is 4096, but .* has {TEXT}: set text\.features={TEXT}"),
         ({"rope_theta": 256.0}, r"rope_theta is 256\.0, but .* has 10000\.0: set backbone\.rope_theta=10000\.0"),
-        ({"dtype": "int8"}, "dtype is 'int8', but must be one of float32, bfloat16, float16"),
+        ({"dtype": "int4"}, "dtype is 'int4', but must be one of float32, bfloat16, float16, int8, nf4"),
         ({"lora_rank": -1}, "lora_rank is -1, but must be 0"),
         ({"lora_alpha": 0}, "lora_alpha is 0, but must be above 0"),
         ({"lora_rank": 0, "dtype": "bfloat16"}, r"lora_rank=0 trains all weights.*set backbone\.dtype=float32"),
