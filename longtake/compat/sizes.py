@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from longtake.compat.live import LiveBytes
 from longtake.compat.torch import flop_counter
@@ -136,7 +136,7 @@ def _kind_of(values: Any) -> Any:
     found = []
     for x in values:
         if isinstance(x, Tensor):
-            if not x.is_meta:
+            if not x.is_meta or type(x) not in (Tensor, nn.Parameter):  # other kinds answer for themselves
                 raise _NotPlainError
             found.append((x.shape, x.stride(), x.dtype))
         elif isinstance(x, PLAIN):

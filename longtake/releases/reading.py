@@ -112,7 +112,7 @@ def state_of(checkpoint: Mapping[str, Any], where: object) -> dict[str, torch.Te
     """
     state = checkpoint.get("state_dict")
     if state is None and isinstance(where, Path) and where.is_dir():
-        from longtake.releases.pieces import join_pieces  # which takes a second to load
+        from longtake.releases.pieces import join_pieces  # which loads more than all else here
 
         state = join_pieces(where)
     if not isinstance(state, dict) or not all(isinstance(name, str) and is_plain(x) for name, x in state.items()):

