@@ -100,7 +100,7 @@ def test_out_of_memory_names_two_settings_with_figures(videos, tmp_path, monkeyp
         train(config(videos, run))
     said = str(caught.value)
     assert "clips_per_device=2 (" in said
-    assert "datamodule.num_frames=[9] (" in said
+    assert "backbone.checkpoint_activations=true (" in said
     assert said.count("GiB") == 4  # with each, now, and of the optimizer
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
 
@@ -108,7 +108,7 @@ def test_out_of_memory_names_two_settings_with_figures(videos, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("changes", "clips", "settings"),
     [
-        (("experiment=lovic_freedoom",), 16, ("clips_per_device=8", "lightning_module.tasks.max_context=2")),
+        (("experiment=lovic_freedoom",), 16, ("clips_per_device=8", "backbone.checkpoint_activations=true")),
         (("experiment=flexformer_freedoom",), 8, ("clips_per_device=4", "datamodule.segments_per_row=3")),
         ((), 1, ("backbone.checkpoint_activations=true", "datamodule.num_frames=[77]")),
     ],
