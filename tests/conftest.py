@@ -16,6 +16,26 @@ import torch
 torch.set_num_threads(1)  # fixtures of modules run before those of functions, and runs are compared to the bit
 
 
+LONGEST = (
+    *("test_cost.py", "test_notebooks.py", "test_extending.py", "test_cost_rollouts.py", "test_golden.py"),
+    *(
+        "test_ended.py",
+        "test_failures.py",
+        "test_programs.py",
+        "test_claims.py",
+        "test_full_disk.py",
+        "test_configs.py",
+    ),
+    *("test_stopping.py", "test_processes.py", "test_running.py", "test_answers.py", "test_settings_drawn.py"),
+)
+"""Files that begin first: each is one process's (`--dist loadfile`), and the last of them is not to be waited for."""
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))  # stable: others stay as they are
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.set_num_threads(1)

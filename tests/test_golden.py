@@ -119,7 +119,7 @@ def test_the_first_losses_are_the_same(name, clips, tmp_path):
     segments = SEGMENTS if name in ("flexformer_freedoom", "lovic_freedoom", "vin_lovic_freedoom") else []
     sampled = name not in ("codec_freedoom", "flexformer_freedoom")
     small = [each for each in SMALL if sampled or "samples" not in each]
-    data = (f"datamodule.root={clips}", f"datamodule.cache_dir={clips.parent / f'cache_{name}'}")
+    data = (f"datamodule.root={clips}", f"datamodule.cache_dir={clips.parent / 'cache'}")
     cfg = composed("train", f"paths.run_dir={tmp_path / 'run'}", *EXPERIMENTS[name], *segments, *small, *data)
     train(cfg)
     rows = list(csv.DictReader((tmp_path / "run" / "csv" / "metrics.csv").open()))

@@ -98,11 +98,21 @@ def weights(run: Path, key: str = "state_dict") -> dict[str, Any]:
 
 def run_together(world: int, videos: Path, run: Path, trainer: str, *changes: str) -> None:
     """A run on clips by several processes, which are forked: importing everything anew takes longer than the run."""
+    assert exit_codes(world, videos, run, trainer, *changes) == [0] * world
+
+
+def exit_codes(world: int, videos: Path, run: Path, trainer: str, *changes: str) -> list[int | None]:
+    """With what each process of such a run ends; none is told of the others' ends."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     arguments = (world, port, str(videos), str(run), (trainer, *changes))
-    multiprocessing.start_processes(_member, args=arguments, nprocs=world, start_method="fork")
+    started = multiprocessing.start_processes(_member, args=arguments, nprocs=world, start_method="fork", join=False)
+    for process in started.processes:
+        process.join(280)
+        process.kill()
+        process.join()
+    return [process.exitcode for process in started.processes]
 
 
 def _member(rank: int, world: int, port: int, videos: str, run: str, changes: tuple[str, ...]) -> None:

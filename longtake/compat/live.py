@@ -25,13 +25,17 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs an operator, and counts the storages that it made."""
         made = func(*args, **(kwargs or {}))
-        for x in tree_leaves(made):
+        self.follow(tree_leaves(made))
+        return made
+
+    def follow(self, made: Iterable[Any]) -> None:
+        """Counts the storages of what was made, until they are freed."""
+        for x in made:
             if isinstance(x, Tensor) and (key := x.untyped_storage()._cdata) not in self.sizes:
                 self.sizes[key] = x.untyped_storage().nbytes()
                 self.now += self.sizes[key]
                 weakref.finalize(x.untyped_storage(), self._free, key)
         self.peak = max(self.peak, self.now)
-        return made
 
     def _free(self, key: int) -> None:
         self.now -= self.sizes.pop(key, 0)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from longtake.compat.live import LiveBytes
-from longtake.compat.torch import attention_flops, flop_counter
+from longtake.compat.sizes import CountedSizes
+from longtake.compat.torch import attention_flops
 from longtake.cost.repeats import Repeats
 from networks.pretrained.quantized import plain
 
@@ -45,13 +45,13 @@ class Counting:
             known: tensors that were there before, which are not counted.
             network: on meta, whose equal blocks are counted once; None: every block is run.
         """
-        self._live, self._products, self._attention = LiveBytes(known), flop_counter(), FusedAttention()
-        self._stack, self._repeated = ExitStack(), 0
+        self._sizes, self._attention = CountedSizes(known), FusedAttention()
+        self._stack = ExitStack()
         self._repeats = None if network is None else Repeats(network, self)
 
     def __enter__(self) -> Self:
         """Begins to count."""
-        for mode in (self._live, self._products, self._attention):
+        for mode in (self._sizes, self._attention):
             self._stack.enter_context(mode)
         if self._repeats is not None:
             self._repeats.start()
@@ -70,25 +70,25 @@ class Counting:
     @property
     def flops(self) -> int:
         """FLOPs of products and attention so far, with those that were added for blocks that were not run."""
-        return int(self._products.get_total_flops()) + self._attention.flops + self._repeated
+        return self._sizes.flops + self._attention.flops
 
     @flops.setter
     def flops(self, value: int) -> None:
-        self._repeated += value - self.flops
+        self._sizes.flops = value - self._attention.flops
 
     @property
     def now(self) -> int:
         """Bytes of what is alive."""
-        return self._live.now
+        return self._sizes.now
 
     @property
     def peak(self) -> int:
         """Bytes at the fullest moment."""
-        return self._live.peak
+        return self._sizes.peak
 
     @peak.setter
     def peak(self, value: int) -> None:
-        self._live.peak = value
+        self._sizes.peak = value
 
 
 class FusedAttention(TorchFunctionMode):

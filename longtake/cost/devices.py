@@ -74,6 +74,7 @@ def training_memory(
     replicas: int = 1,
     average: bool = True,
     optimizer: TrainingOptimizer = "adamw",
+    activations: int | None = None,
 ) -> DeviceMemory:
     """What a training step holds on each device: one clip a device.
 
@@ -87,6 +88,7 @@ def training_memory(
         replicas: with fsdp2, groups that each hold all weights.
         average: whether one is kept.
         optimizer: the config of that name.
+        activations: their bytes, where they are known already; None: they are counted.
 
     Returns:
         Bytes of the fullest device.
@@ -106,6 +108,9 @@ def training_memory(
     pieces = devices // replicas if strategy == "fsdp2" else 1
     sizes = [p.numel() for p in network.parameters() if p.requires_grad]
     casts = HALF * sum(sizes) if mixed and strategy != "fsdp2" else 0
+    if activations is None:
+        chunks = devices if strategy == "chunks" else 1
+        activations = 0 if video is None else _activations(network, video, mixed, chunks)
     exchanged = 0
     if strategy == "fsdp2" and devices > 1:
         exchanged = _gathered(network, half=mixed)
@@ -118,7 +123,7 @@ def training_memory(
         average=-(-learnt // pieces) if average else 0,
         exchanged=exchanged,
         casts=casts,
-        activations=0 if video is None else _activations(network, video, mixed, devices if strategy == "chunks" else 1),
+        activations=activations,
         host=built + (learnt if average else 0),
     )
 

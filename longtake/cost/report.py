@@ -196,6 +196,7 @@ def devices_of(settings: Settings, network: VideoNetwork, video: VideoSize) -> l
         A name and the figures of each; without chunk-parallel ones where a device would have no window.
     """
     found: list[tuple[str, DeviceMemory]] = []
+    counted: dict[tuple[Precision, int], int] = {}  # activations, by precision and parts of the clip
     windows = network.num_windows(video.num_latents)
     for precision in settings.training_precisions:
         for devices in settings.training_devices:
@@ -205,7 +206,10 @@ def devices_of(settings: Settings, network: VideoNetwork, video: VideoSize) -> l
                 name = f"{precision}, {devices} x {strategy}" if devices > 1 else f"{precision}, one device"
                 own: dict[str, Any] = {"precision": precision, "strategy": strategy, "devices": devices}
                 own["optimizer"] = settings.training_optimizer
-                found.append((name, training_memory(network, video, **own)))
+                kind = precision, devices if strategy == "chunks" else 1
+                held = training_memory(network, video, **own, activations=counted.get(kind))
+                counted[kind] = held.activations
+                found.append((name, held))
     return found
 
 

@@ -14,7 +14,6 @@ from longtake.releases.building import build
 from longtake.releases.checkpoints import CONFIG_KEY, META, read_checkpoint
 from longtake.releases.locating import NETWORK_FOLDER, codec_folder, locate
 from longtake.releases.outside import PARTS, checked_config, read_config_file
-from longtake.releases.pieces import join_pieces
 from longtake.settings.check import Tree, check_groups, check_tree
 from longtake.settings.kinds import Shown
 from networks.pretrained.learnt import HASH, refuse_other_base
@@ -113,6 +112,8 @@ def state_of(checkpoint: Mapping[str, Any], where: object) -> dict[str, torch.Te
     """
     state = checkpoint.get("state_dict")
     if state is None and isinstance(where, Path) and where.is_dir():
+        from longtake.releases.pieces import join_pieces  # which loads more than all else here
+
         state = join_pieces(where)
     if not isinstance(state, dict) or not all(isinstance(name, str) and is_plain(x) for name, x in state.items()):
         raise ValueError(f"{where} holds no weights of a module: expected a .ckpt that train.py wrote")

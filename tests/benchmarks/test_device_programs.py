@@ -34,6 +34,7 @@ def test_tokens_that_make_no_square_frames_are_refused(monkeypatch, tmp_path):
         peers.main()
 
 
+@pytest.mark.slow
 def test_a_plan_follows_its_assumptions(tmp_path, monkeypatch):
     tiny = SMALL._replace(name="tiny")
     vin, lovic = planning.vin, planning.lovic
@@ -64,6 +65,7 @@ def rehearse(tmp_path, monkeypatch, *arguments):
     return json.loads((tmp_path / "accelerator_cpu.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_rehearsal_measures_and_saves_part_by_part(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.clock.LEAST_SECONDS", 0.0)
     monkeypatch.setattr(accelerator, "compile_blocks", lambda *_, **__: None)  # half a minute

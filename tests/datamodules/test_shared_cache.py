@@ -7,13 +7,12 @@ import multiprocessing
 import os
 import signal
 import stat
-import subprocess
-import sys
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
+import forked
 import pytest
 import torch
 from test_video_datamodule import Mean, Words, module, ready
@@ -220,7 +219,7 @@ TextCache({folder!r}, 2).fill([f"caption {{n}}" for n in range(300)], encode)
 
 def test_a_killed_run_keeps_the_captions_that_it_had(tmp_path):
     script = KILLED.format(root=str(ROOT), tests=str(ROOT / "tests"), folder=str(tmp_path))
-    assert subprocess.run([sys.executable, "-c", script], timeout=120, check=False).returncode == -9
+    assert forked.run(["-c", script], cwd=tmp_path).returncode == -9
     assert len(TextCache(tmp_path, 2).missing([f"caption {n}" for n in range(300)])) == 300 - 128
 
 
@@ -259,6 +258,7 @@ def test_a_killed_cache_is_made_on_and_equals_one_that_was_not(folder):
     assert resumed < Mean.calls - calls - resumed
 
 
+@pytest.mark.slow
 def test_more_captions_than_one_file_of_tensors_could_name(tmp_path):
     """1.3 million, in an index as it would have been written; one more is one more line."""
     with (tmp_path / "a.jsonl").open("w") as index, (tmp_path / "a.tar").open("wb") as tar:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 from builders import tiny_codec
 from composing import ROOT
@@ -67,10 +68,7 @@ def checkout(tmp_path):
 def run(checkout, *words):
     """Ends well, or shows what it said."""
     own = {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "LONGTAKE_WEIGHTS": str(ROOT / "weights")}
-    command = [sys.executable, *words]
-    ended = subprocess.run(
-        command, cwd=checkout, env={**os.environ, **own}, capture_output=True, text=True, timeout=280, check=False
-    )
+    ended = forked.run(words, cwd=checkout, env={**os.environ, **own}, timeout=280)
     assert ended.returncode == 0, f"{' '.join(words)}\n{ended.stdout[-1000:]}\n{ended.stderr[-3000:]}"
 
 

@@ -5,9 +5,8 @@ import importlib
 import inspect
 import os
 import re
-import subprocess
-import sys
 
+import forked
 import numpy as np
 import pytest
 from composing import BLOCK, ROOT, documented_pages
@@ -47,14 +46,7 @@ def test_it_runs_as_it_stands_on_the_page(text, tmp_path):
         textured(tmp_path / "outputs" / folder / "0.mp4", np.linspace(50, 150, 9))
     code = shortened(text if "import longtake" in text else f"import longtake\n{text}")
     own = {"PYTHONPATH": str(ROOT), "LONGTAKE_WEIGHTS": str(ROOT / "weights"), "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, **own},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = forked.run(["-c", code], cwd=tmp_path, env={**os.environ, **own})
     assert ended.returncode == 0, ended.stderr[-2000:]
 
 

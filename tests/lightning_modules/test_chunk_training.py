@@ -87,7 +87,7 @@ CASES += [(("vin_plan",), {"train_windows_per_call": 1}), (("vin_plan", True), {
 CASES += [(("vin_lovic", True), {})]
 
 
-@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("world", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_gradients_are_those_of_one_process(world, tmp_path):
     found = start(world, tmp_path, CASES)
     for number, (case, _) in enumerate(CASES):

@@ -25,22 +25,28 @@ def test_tokens_are_dropped_row_by_row(videos, tmp_path):
     assert_same(tmp_path / "four", tmp_path / "two")
 
 
-def test_with_what_is_dropped_by_default(videos, tmp_path):
-    cfg = config(videos, tmp_path / "four")
-    assert cfg.network.token_dropout > 0
-    train(cfg)
-    train(config(videos, tmp_path / "two", "clips_per_device=2"))
-    assert_same(tmp_path / "four", tmp_path / "two")
+@pytest.fixture(scope="module")
+def two(videos, tmp_path_factory):
+    """A run of micro-batches of two clips."""
+    run = tmp_path_factory.mktemp("two")
+    train(config(videos, run, "clips_per_device=2"))
+    return run
 
 
 @pytest.mark.parametrize("most", ["2", "1"])
-def test_a_run_goes_on_with_other_micro_batches(videos, tmp_path, most):
-    train(config(videos, tmp_path / "whole", "clips_per_device=2"))
+def test_a_run_goes_on_with_other_micro_batches(videos, two, tmp_path, most):
     train(config(videos, tmp_path / "parts", "clips_per_device=4", "trainer.max_steps=3", "scheduler.total_steps=6"))
     train(config(videos, tmp_path / "parts", f"clips_per_device={most}", f"resume={tmp_path / 'parts'}"))
     saved = torch.load(tmp_path / "parts" / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["global_step"] == 6
-    assert_same(tmp_path / "whole", tmp_path / "parts")
+    assert_same(two, tmp_path / "parts")
+
+
+def test_with_what_is_dropped_by_default(videos, two, tmp_path):
+    cfg = config(videos, tmp_path / "four")
+    assert cfg.network.token_dropout > 0
+    train(cfg)
+    assert_same(tmp_path / "four", two)
 
 
 def test_another_global_batch_is_refused_when_resuming(videos, tmp_path):

@@ -114,11 +114,17 @@ def start(world, folder, cases):
 @pytest.mark.parametrize(
     ("world", "cases"),
     [
-        (2, [(name, "all") for name in NETWORKS] + [("vin", kept) for kept in ("products", "half", "none")]),
-        (3, [("vin_lovic", "all")]),
-        (4, [("vin_lovic", "none", 2)]),
+        (2, [("vin_lovic", "all")]),
+        pytest.param(
+            2,
+            [(name, "all") for name in NETWORKS if name != "vin_lovic"]
+            + [("vin", kept) for kept in ("products", "half", "none")],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(3, [("vin_lovic", "all")], marks=pytest.mark.slow),
+        pytest.param(4, [("vin_lovic", "none", 2)], marks=pytest.mark.slow),
     ],
-    ids=["two", "three", "two copies of two pieces"],
+    ids=["two", "two, all networks", "three", "two copies of two pieces"],
 )
 def test_pieces_learn_what_one_process_learns(world, cases, tmp_path):
     found = start(world, tmp_path, cases)

@@ -104,10 +104,10 @@ GUIDED = ("none", "all", "in part", "split", "hybrid", "gen_l_video")
     ("world", "sizes", "names"),
     [
         (2, {"chunks": 2}, list(CASES)),
-        (3, {"chunks": 3}, list(CASES)),
+        pytest.param(3, {"chunks": 3}, list(CASES), marks=pytest.mark.slow),
         (2, {"guidance": 2}, GUIDED),
-        (3, {"guidance": 3}, ["split"]),
-        (4, {"guidance": 2, "chunks": 2}, GUIDED),
+        pytest.param(3, {"guidance": 3}, ["split"], marks=pytest.mark.slow),
+        pytest.param(4, {"guidance": 2, "chunks": 2}, GUIDED, marks=pytest.mark.slow),
     ],
 )
 def test_several_processes_make_the_video_of_one(world, sizes, names, alone, tmp_path):

@@ -30,10 +30,16 @@ def test_the_last_step_is_validated_sampled_and_saved(videos, tmp_path, steps, a
     assert any(not torch.equal(value, current[name]) for name, value in average.items())
 
 
+@pytest.fixture(scope="module")
+def whole(videos, tmp_path_factory):
+    run = tmp_path_factory.mktemp("whole")
+    train(config(videos, run))
+    return run
+
+
 @pytest.mark.parametrize("steps", [2, 4])
-def test_going_on_from_the_last_step_equals_never_having_stopped(videos, tmp_path, steps):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train(config(videos, whole))
+def test_going_on_from_the_last_step_equals_never_having_stopped(videos, whole, tmp_path, steps):
+    parts = tmp_path / "parts"
     train(config(videos, parts, f"trainer.max_steps={steps}", "scheduler.total_steps=6"))
     train(config(videos, parts, f"resume={parts}"))
     assert torch.load(parts / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6

@@ -1,12 +1,10 @@
 """What users get wrong is answered with one sentence that says what would do, and nothing good is lost."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from composing import ROOT, composed
@@ -138,9 +136,7 @@ def test_explain_prints_one_sentence_and_exits_with_two(capsys, monkeypatch):
     ],
 )
 def test_programs_end_with_the_sentence_and_code_two(arguments, answer, tmp_path):
-    command = [sys.executable, *(part.format(out=tmp_path / "out") for part in arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    ended = forked.run([part.format(out=tmp_path / "out") for part in arguments], cwd=ROOT)
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1].startswith(answer)
     assert "Traceback" not in ended.stderr

@@ -1,10 +1,9 @@
 """`longtake cache`: the cache of a training and nothing else, by one process or many."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -21,12 +20,9 @@ SMALL = ["datamodule=folder", "text=null_text", "datamodule.num_frames=[5]", "da
 
 def cache(folder, *arguments, **environment):
     own = {"OMP_NUM_THREADS": "1", "LONGTAKE_DATA": str(folder / "data"), **environment}
-    command = [sys.executable, "-m", "longtake", "cache", *SMALL, *arguments]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        command, cwd=folder, env={**os.environ, **own, "PYTHONPATH": path}, capture_output=True, text=True,
-        timeout=240, check=False,
-    )  # fmt: skip
+    words = ["-m", "longtake", "cache", *SMALL, *arguments]
+    return forked.run(words, cwd=folder, env={**os.environ, **own, "PYTHONPATH": path})
 
 
 def test_its_settings_are_those_of_training_and_its_own():

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from composing import ROOT
 from lightning import Callback
@@ -78,8 +79,7 @@ def test_an_export_ends_with_the_old_release_whole(tmp_path, number, code):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("old")
     arguments = [f"run={ROOT / 'weights' / 'vin_freedoom_64'}", "output=my release"]
-    command = [sys.executable, "-c", EXPORT.format(number=int(number)), *arguments]
-    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
+    done = forked.run(["-c", EXPORT.format(number=int(number)), *arguments], cwd=tmp_path, env=ENVIRONMENT)
     assert done.returncode == code, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
     assert f"stopped by {number.name}; no file in my release is half written" in done.stdout
@@ -93,7 +93,7 @@ def test_a_signal_before_all_is_said_too(tmp_path):
         "import longtake.cli.user_errors as errors\n"
         "errors.start(lambda cfg: os.kill(os.getpid(), signal.SIGTERM), 'evaluate')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    done = forked.run(["-c", code], cwd=tmp_path, env=ENVIRONMENT)
     assert done.returncode == 143
     assert "stopped by SIGTERM; nothing was to be kept; start again with\n" in done.stdout
     assert done.stdout.splitlines()[-1].strip() == "python evaluate.py cost=true"
@@ -105,10 +105,9 @@ def test_a_stop_is_told_once():
 
 
 def test_a_wrong_output_makes_no_folder(tmp_path):
-    process = started("generate.py", tmp_path, "output=5")
-    _, wrong = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert "for this very text type 'output=\"5\"'" in wrong
+    ended = forked.run([ROOT / "generate.py", "output=5"], cwd=tmp_path, env=ENVIRONMENT)
+    assert ended.returncode == 2
+    assert "for this very text type 'output=\"5\"'" in ended.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -147,7 +146,7 @@ def test_a_process_that_fails_speaks_alone_and_all_end_with_its_status(videos, t
     own = {"root": str(ROOT), "tests": str(ROOT / "tests"), "videos": str(videos), "run": str(tmp_path / "run")}
     file.write_text(SCRIPT.format(**own, overrides=overrides))
     begun = time.monotonic()
-    done = subprocess.run([sys.executable, str(file)], env=ENVIRONMENT, capture_output=True, text=True, timeout=400)
+    done = forked.run([file], cwd=tmp_path, env=ENVIRONMENT, timeout=400)
     assert done.returncode == code, done.stderr[-3000:]
     told = [line for line in done.stderr.splitlines() if "refuses" in line and "Error" not in line.split("refuses")[0]]
     if kind == "user":

@@ -3,9 +3,9 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from typed import SHORT
@@ -20,10 +20,7 @@ LOVIC = f"weights={ROOT / 'weights' / 'lovic_freedoom_64'}"
 
 def run(program, *arguments, cwd, **environment):
     own = {"OMP_NUM_THREADS": "1", **environment}
-    command = [sys.executable, str(ROOT / program), *arguments]
-    return subprocess.run(
-        command, cwd=cwd, env={**os.environ, **own}, capture_output=True, text=True, timeout=240, check=False
-    )
+    return forked.run([ROOT / program, *arguments], cwd=cwd, env={**os.environ, **own})
 
 
 def check(ended, disk):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from bombs import bomb
 from composing import ROOT
-from tiny_runs import config
+from tiny_runs import config, exit_codes, run_together
 
 from datamodules.caching.films import FilmEncoder
 from longtake.cli.training import train
@@ -135,20 +135,23 @@ def test_a_second_signal_ends_at_once(videos, tmp_path):
     assert time.monotonic() - begun < 10
 
 
+TWO = ("trainer=ddp_cpu", "trainer.max_steps=4", "trainer.val_check_interval=4", "clips_per_device=1")
+
+
 def two_processes(tmp_path, videos, run, *overrides):
     """Trains with two batches a step on each of two processes; the exit code of the one that started the other."""
-    two = ["trainer=ddp_cpu", "trainer.max_steps=4", "trainer.val_check_interval=4", "clips_per_device=1"]
-    started = script(tmp_path, videos, run, *two, "~callbacks.samples", *overrides)
+    started = script(tmp_path, videos, run, *TWO, "~callbacks.samples", *overrides)
     _, said = started.communicate(timeout=200)
     assert "Traceback" not in said, said[-2000:]
     return started.returncode
 
 
 def test_all_processes_save_at_the_same_step_and_go_on_from_it(videos, tmp_path):
-    assert two_processes(tmp_path, videos, tmp_path / "whole") == 0
-    assert two_processes(tmp_path, videos, tmp_path / "parts", *bomb(2, signal.SIGTERM)) == 143
+    own = [*TWO, "~callbacks.samples"]
+    run_together(2, videos, tmp_path / "whole", *own)
+    assert exit_codes(2, videos, tmp_path / "parts", *own, *bomb(2, signal.SIGTERM))[0] == 143  # of who was asked
     assert state(tmp_path / "parts")["global_step"] == 2
-    assert two_processes(tmp_path, videos, tmp_path / "again", f"resume={tmp_path / 'parts'}") == 0
+    run_together(2, videos, tmp_path / "again", *own, f"resume={tmp_path / 'parts'}")
     assert_same(state(tmp_path / "whole"), state(tmp_path / "again"))
 
 

@@ -2,15 +2,12 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
-from composing import ROOT, composed
+from composing import composed
 from omegaconf import OmegaConf
-from tiny_runs import TINY, config, generate_config, weights
+from tiny_runs import config, generate_config, run_together, weights
 
 from longtake.cli.request import Request, told_by
 from longtake.cli.take import Take, make_videos
@@ -73,30 +70,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(videos, trained, tmp_path)
             assert torch.equal(value, resumed[name]), name
 
 
-DDP_SCRIPT = """
-import sys
-sys.path[:0] = [{root!r}, {tests!r}]
-from pathlib import Path
-from tiny_runs import config
-from longtake.cli.training import train
-if __name__ == "__main__":
-    train(config(Path({videos!r}), Path({run!r}), "network=vin_plan", *{overrides!r}))
-"""
-
-
 def test_two_processes_equal_one_with_the_same_global_batch(videos, tmp_path):
-    for name, overrides in {"one": ["clips_per_device=2"], "two": ["trainer=ddp_cpu", "trainer.max_steps=6"]}.items():
-        settings = {"overrides": [*overrides, *[x for x in TINY if x.startswith("trainer.")]]}
-        settings |= {
-            "root": str(ROOT),
-            "tests": str(ROOT / "tests"),
-            "videos": str(videos),
-            "run": str(tmp_path / name),
-        }
-        script = tmp_path / f"{name}.py"
-        script.write_text(DDP_SCRIPT.format(**settings))
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run([sys.executable, str(script)], check=True, env=environment, timeout=200, capture_output=True)
+    train(config(videos, tmp_path / "one", "network=vin_plan", "clips_per_device=2"))
+    run_together(2, videos, tmp_path / "two", "trainer=ddp_cpu", "network=vin_plan", "trainer.max_steps=6")
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name, value in one.items():
         torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-5, msg=name)

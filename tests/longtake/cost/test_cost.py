@@ -161,9 +161,9 @@ def test_chunks_pay_from_where_they_cost_less(overlap):
         return counts
 
     tried = [4 * count for count in WHOLE_CHUNKS]
-    cheaper = [frames for frames in tried if (each := steps(frames))[0] < each[1]]
-    assert tried[0] < cheaper[0] <= tried[-1]  # there is something to find
-    assert found == (cheaper[0], *steps(cheaper[0]))
+    cheaper = next(frames for frames in tried if (each := steps(frames))[0] < each[1])
+    assert cheaper > tried[0]  # there is something to find
+    assert found == (cheaper, *steps(cheaper))
     assert pays_from(network.backbone, video, torch.float32) is None
 
 
@@ -190,7 +190,7 @@ def test_real_models_are_priced_without_a_download(backbone, codec, parameters):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("latents", [20, 21, 40])
+@pytest.mark.parametrize("latents", [21, 40])
 def test_the_experiment_s_chunks_cost_less_than_full_attention(latents):
     """At 480 x 832, of the real sizes."""
     cfg = composed("train", "experiment=vin_wan", "datamodule.root=DIR")

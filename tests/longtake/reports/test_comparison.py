@@ -4,10 +4,9 @@ import base64
 import csv
 import io
 import json
-import subprocess
-import sys
 
 import av
+import forked
 import numpy as np
 import pytest
 from composing import ROOT, composed
@@ -181,20 +180,13 @@ def test_the_library_compares_folders_by_name(folders, tmp_path):
 @pytest.mark.slow
 def test_the_program_compares_as_it_is_typed(folders, tmp_path):
     names = [f"~metrics.{name}" for name in composed("evaluate").metrics if "drift" not in name]
-    command = [sys.executable, "evaluate.py", f"videos=[{folders['a']},{folders['b']}]", f"output={tmp_path / 'out'}"]
-    ended = subprocess.run([*command, *names], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = ["evaluate.py", f"videos=[{folders['a']},{folders['b']}]", f"output={tmp_path / 'out'}"]
+    ended = forked.run([*command, *names], cwd=ROOT)
     assert ended.returncode == 0, ended.stderr
     assert "b − a" in ended.stdout
     assert "2 folders are compared" in ended.stdout
     mapping = f"videos={{VIN:{folders['a']},DiT:{folders['b']}}}"
-    ended = subprocess.run(
-        [sys.executable, "evaluate.py", mapping, f"output={tmp_path / 'named'}", *names],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = forked.run(["evaluate.py", mapping, f"output={tmp_path / 'named'}", *names], cwd=ROOT)
     assert "DiT − VIN" in ended.stdout
-    command = [sys.executable, "evaluate.py", f"videos=[{folders['a']},{folders['b']}]", "vbench=long_custom"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = forked.run(["evaluate.py", f"videos=[{folders['a']},{folders['b']}]", "vbench=long_custom"], cwd=ROOT)
     assert "one folder" in ended.stderr

@@ -3,11 +3,11 @@
 import math
 import os
 import shlex
-import subprocess
 import sys
 from types import SimpleNamespace
 from typing import Annotated, Literal
 
+import forked
 import pytest
 import torch
 from annotated_types import Ge, Le
@@ -260,8 +260,7 @@ def test_a_value_that_hydra_itself_needs_is_named():
 def test_the_programs_check_before_anything_else(program, tmp_path):
     wrong = {"train": "seed=-1", "generate": "prompt=5", "evaluate": "text_tokens=-1", "export": "decoder=5"}
     needed = {"generate": ["output=OUT"], "export": ["run=a", "output=b"], "evaluate": ["cost=true"]}
-    command = [sys.executable, str(ROOT / f"{program}.py"), wrong[program], *needed.get(program, [])]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, env={**os.environ})
+    ended = forked.run([ROOT / f"{program}.py", wrong[program], *needed.get(program, [])], cwd=tmp_path)
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1].startswith(f"error: {wrong[program]} ")
     assert "Traceback" not in ended.stderr

@@ -6,6 +6,7 @@ reads texts is `test_settings`'s; that programs build what passes here is seen b
 
 import copy
 import math
+import os
 from functools import cache
 
 import pytest
@@ -24,6 +25,8 @@ NEEDED = {"generate": ["output=OUT"], "export": ["run=RUN", "output=OUT"]}
 ASKED = {"datamodule": ["datamodule.root=DIR", "datamodule.table=videos.csv"]}
 LIMITS = {"deadline": None, "derandomize": True, "suppress_health_check": [HealthCheck.too_slow]}
 
+DRAWN = int(os.environ.get("SETTINGS", 8))
+"""Values of each option; more by SETTINGS=N."""
 NUMBERS = st.integers() | st.floats() | st.sampled_from([-1, 0, 1, 2, 1.5, -1.5, 1e30, 2**31, 2**63, 1e12, math.inf])
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="$\\"), max_size=12)
 SCALARS = st.none() | st.booleans() | NUMBERS | TEXTS
@@ -162,7 +165,7 @@ def test_any_value_in_any_option_of_any_group_is_taken_or_answered(program, grou
     if not spots:
         return
 
-    @limits(max_examples=20, **LIMITS)
+    @limits(max_examples=DRAWN, **LIMITS)
     @given(st.sampled_from(spots), VALUES)
     def answered(place, value):
         values = put(whole, (group, *place), value)
