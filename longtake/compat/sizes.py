@@ -133,7 +133,7 @@ def _result_of(flops: int, out: Any, inputs: Any) -> _Result | None:
 
 def _kind_of(values: Any) -> Any:
     """What decides an operator's result on meta: sizes of tensors, and all other arguments with their types."""
-    found = []
+    found: list[Any] = []
     for x in values:
         if isinstance(x, Tensor):
             if not x.is_meta or type(x) not in (Tensor, nn.Parameter):  # other kinds answer for themselves
