@@ -238,6 +238,7 @@ class Pipeline:
         on_step: OnStep | None = None,
         keep: Callable[[Generate], Generate] | None = None,
         control: Tensor | None = None,
+        rows: slice = slice(None),
     ) -> Tensor:
         """Samples one video for each prompt, as latents b c f h w; the same seed gives the same videos.
 
@@ -249,18 +250,19 @@ class Pipeline:
             keep: see WindowCache.
             control: numbers of every pixel frame, F n, for weights that take them (`longtake.control.read_control`);
                 the same for all prompts.
+            rows: of the prompts, those whose videos are made, each from the noise that it has among all of them; by
+                a sampler that draws fresh noise, from other noise than among all.
 
         Returns:
-            Latents b c f h w of unit variance, one row a prompt.
+            Latents b c f h w of unit variance, one row a prompt that is made.
 
         Raises:
             ValueError: if a size does not fit, or the result holds NaN or infinity.
         """
-        network = self.module.network
-        check_lengths(num_frames, self.height, self.width, self.codec, network.patch, network.frame_patch)
-        num_latents, side = (num_frames - 1) // self.codec.time_factor + 1, self.codec.space_factor
-        shape = (len(prompts), self.codec.channels, num_latents, self.height // side, self.width // side)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
+        shape = self.latents_shape(len(prompts), num_frames)
+        num_latents = shape[2]
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))[rows].to(self.device)
+        prompts = prompts[rows]
         index = torch.arange(num_latents, device=self.device, dtype=torch.float32).expand(len(prompts), -1)
         per_frame = {} if control is None else self._per_frame(control, len(prompts), num_latents)
         condition = Condition(index, *self._encode(prompts), per_frame=per_frame)
@@ -366,6 +368,24 @@ class Pipeline:
             self.module, network, self.guidance, self._fresh(seed), None, self.without, negative, self.running
         )
         return denoise(sample, opened, found.plan)
+
+    def latents_shape(self, count: int, num_frames: int) -> tuple[int, int, int, int, int]:
+        """Sizes b c f h w of the latents of videos.
+
+        Args:
+            count: of the videos.
+            num_frames: pixel frames of each.
+
+        Returns:
+            The sizes.
+
+        Raises:
+            ValueError: if the length or the size does not fit the codec or the network.
+        """
+        network, side = self.module.network, self.codec.space_factor
+        check_lengths(num_frames, self.height, self.width, self.codec, network.patch, network.frame_patch)
+        num_latents = (num_frames - 1) // self.codec.time_factor + 1
+        return count, self.codec.channels, num_latents, self.height // side, self.width // side
 
     def _fresh(self, seed: int) -> torch.Generator:
         """For samplers that draw noise at every step: the same in all processes of a team, and not the first noise."""

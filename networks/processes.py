@@ -76,6 +76,39 @@ ALONE = Processes()
 """One process, that does everything."""
 
 
+class Meetings:
+    """Lets processes wait for those that have more to do: they meet at each step, so none waits longer than a step.
+
+    A collective that some processes come to late ends the run after the timeout of torch.distributed, however well all
+    is. Each process says `step` as often as it likes, and then once `rest`, which ends when all of them rest.
+    """
+
+    def __init__(self, processes: Processes, device: torch.device) -> None:
+        """processes: all that meet; device: of their numbers, where their backend exchanges tensors."""
+        self.processes, self.device = processes, device
+
+    def step(self, *_: Any) -> None:
+        """Tells the others that this process goes on; it waits until they have heard, and for no answer."""
+        self._meet(working=True)
+
+    def rest(self) -> None:
+        """Until no process works any more.
+
+        Raises:
+            LostProcess: if one of them has ended.
+        """
+        while self._meet(working=False):
+            pass
+
+    def _meet(self, *, working: bool) -> bool:
+        """Whether any works, which the device is asked for by those alone that do not."""
+        if self.processes.size == 1:
+            return False
+        count = torch.full((1,), float(working), device=self.device)
+        (total,) = self.processes.sum(count)
+        return working or bool(total.item())
+
+
 def _exchange(communicate: Callable[[], object]) -> None:
     try:
         communicate()

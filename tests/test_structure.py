@@ -26,15 +26,15 @@ MAY_IMPORT = {
             "networks.interfaces",
             "networks.codecs.rules",
         ),
-        *("networks.files", "networks.ranges"),
+        *("networks.files", "networks.ranges", "networks.visits"),
     ),
 }
 """Programs import longtake.cli alone, which may import everything; nothing else imports longtake.cli."""
 MAY_READ_A_CONFIG = ("longtake/cli/",)
 MAY_NAME_TARGETS = (*MAY_READ_A_CONFIG, "longtake/settings/", "longtake/releases/")
 """Where `_target_` may stand: what is built, checked and released; nothing else asks what a config would build."""
-COUNTED_BY_CONFIG = ("longtake/cost/codec.py",)
-"""Where costs are still told by the config: a codec may lie behind the hub."""
+COUNTED_BY_CONFIG = ("longtake/cost/codec.py", "longtake/cost/guests.py")
+"""Where costs are still told by the config: a codec or a text encoder may lie behind the hub."""
 IN_A_SCRATCH_FOLDER = ("datamodules/mazes/game.py",)
 """Writes what no one reads after it: a level for the game that it starts."""
 CONFIG_LIBRARIES = ("hydra", "omegaconf")

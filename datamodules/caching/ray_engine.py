@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from datamodules.caching.portions import Portion
 from datamodules.caching.texts import AT_ONCE
-from datamodules.caching.work import progress_bar, say_what_it_takes, texts_of, to_device
+from datamodules.caching.work import own_device, progress_bar, say_what_it_takes, texts_of, to_device
 from datamodules.tables import Entry
+from networks.visits import visit
 
 if TYPE_CHECKING:
     from datamodules.video_datamodule import VideoDataModule
@@ -97,8 +98,8 @@ def cache_on_ray(
         for number, (part, _) in enumerate(parts):
             mine = [entry for of, entry in films if of == number]
             if mine:
-                to_device(part)
-                say_what_it_takes(part.cache, mine, Portion())
+                with visit(part.codec, own_device()):
+                    say_what_it_takes(part.cache, mine, Portion())
         # One film a block: a long one holds up nothing but its worker.
         items = [{"part": number, "item": entry.where} for number, entry in films]
         rows = ray.data.from_items(items, override_num_blocks=min(len(items), 10_000))

@@ -17,6 +17,7 @@ from datamodules.caching.portions import Portion
 from datamodules.caching.words import in_bytes, in_time
 from datamodules.tables import Entry
 from longtake.video import probe
+from networks.visits import visit
 
 if TYPE_CHECKING:
     from datamodules.cache import ClipCache
@@ -95,18 +96,18 @@ def cache_all(data: "VideoDataModule", entries: Sequence[Entry], portion: Portio
     cache, texts = data.cache, texts_of(entries)
     films = cache.missing(portion.of(entries))
     if films:
-        to_device(data)
-        say_what_it_takes(cache, films, portion)
-        before = len(cache.films)
-        with progress_bar("caching films", len(films) * portion.world, show=portion.rank == 0) as show:
-            cache.fill(films, on_film=lambda: show(len(cache.films) - before))
+        with visit(data.codec, own_device()):
+            say_what_it_takes(cache, films, portion)
+            before = len(cache.films)
+            with progress_bar("caching films", len(films) * portion.world, show=portion.rank == 0) as show:
+                cache.fill(films, on_film=lambda: show(len(cache.films) - before))
     if portion.rank == 0:
         cache.report(portion.of(entries))
     cache.names.forget()  # before the captions, which take as much memory: of a million films 300 MB each
     if left := data.texts.missing(portion.of(texts)):
-        to_device(data)
         log.info(f"encoding {len(left):,} captions into {data.texts.folder}")
-        data.texts.fill(left, data.text_encoder.encode)
+        with visit(data.text_encoder, own_device()):
+            data.texts.fill(left, data.text_encoder.encode)
 
 
 def texts_of(entries: Sequence[Entry]) -> list[str]:
@@ -115,13 +116,17 @@ def texts_of(entries: Sequence[Entry]) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def to_device(data: "VideoDataModule") -> None:
-    """Moves codec and text encoder to the GPU of this process among those of its machine, where there is one."""
+def own_device() -> torch.device:
+    """The GPU of this process among those of its machine, where there is one."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % gpus) if gpus else torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % gpus) if gpus else torch.device("cpu")
+
+
+def to_device(data: "VideoDataModule") -> None:
+    """Moves codec and text encoder to the GPU of this process, where there is one, to stay there."""
     for part in (data.codec, data.text_encoder):
         if isinstance(part, torch.nn.Module):
-            part.to(device)
+            part.to(own_device())
 
 
 def lacking(data: "VideoDataModule", entries: Sequence[Entry]) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from longtake.reports.sheets import Picture, Row, contact_sheet, spread, write_p
 from networks.files import write_text
 from networks.ranges import Size, Text
 from networks.sharding import is_sharded
+from networks.visits import visit
 
 log = logging.getLogger("longtake")
 
@@ -77,8 +78,9 @@ class Pictures(Callback):
                 log.warning(f"the picture of step {trainer.global_step} is left out: a prediction is not finite")
                 return
             data = trainer.datamodule  # type: ignore[attr-defined]
-            codec = None if getattr(data, "pixels", False) else data.codec.to(pl_module.device)
-            sheet = contact_sheet([_drawn(row, codec, self.most_frames) for row in rows])
+            codec = None if getattr(data, "pixels", False) else data.codec
+            with visit(codec, pl_module.device):
+                sheet = contact_sheet([_drawn(row, codec, self.most_frames) for row in rows])
         write_picture(self.folder / f"step_{trainer.global_step:07d}.png", sheet)
         caption = "orange: frames that the network was given"
         log_picture(trainer, "pictures/prediction", sheet, caption)

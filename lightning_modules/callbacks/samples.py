@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,18 @@ from torch import Tensor
 from lightning_modules.callbacks.pictures import as_picture, log_picture
 from longtake.compat.tensorboard import add_summary
 from longtake.finite import NotFinite
+from longtake.parallel import make_mesh
 from longtake.pipeline import Pipeline
 from longtake.reports.sheets import Row, contact_sheet, spread, write_picture
 from longtake.rollouts.rollout import Rollout
 from longtake.samplers.guidance import Guidance
+from longtake.visiting import VisitingTextEncoder
 from networks.files import write_text
+from networks.interfaces import TextEncoder
+from networks.processes import Meetings, Processes
 from networks.ranges import Seed, Size, Text
 from networks.sharding import is_sharded, whole_outside_blocks
+from networks.visits import visit
 
 log = logging.getLogger("longtake")
 
@@ -56,13 +61,12 @@ class SampleVideos(Callback):
         self.num_videos = num_videos
         self.num_frames = num_frames
         self.seed = seed
+        self._reader: VisitingTextEncoder | None = None
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lightning's hook; this callback must stand before the averaging one in the list, which swaps weights back."""
         due = trainer.global_step % self.every_n_steps == 0 or trainer.global_step == trainer.max_steps
-        # Where weights lie in pieces all processes make the same videos together, and the first writes them.
-        idle = not trainer.is_global_zero and not is_sharded(pl_module)
-        if idle or trainer.sanity_checking or not due:
+        if trainer.sanity_checking or not due:
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         captions = data.validation_captions()[: self.num_videos]
@@ -71,19 +75,24 @@ class SampleVideos(Callback):
             guidance=self.guidance,
             rollout=self.rollout,
             codec=data.codec,
-            text_encoder=data.text_encoder,
+            text_encoder=self._visiting(data.text_encoder, pl_module.device),
             height=data.height,
             width=data.width,
             fps=data.fps,
         )
+        everyone = make_mesh().world
+        meetings = Meetings(everyone, pl_module.device)
         try:
-            with whole_outside_blocks(pl_module):
-                latents = pipeline.latents(captions, num_frames=self.num_frames, seed=self.seed)
-            if not trainer.is_global_zero:
-                return
-            videos = torch.cat(list(pipeline.frames(latents)), dim=2)
+            latents = self._sampled(pl_module, pipeline, captions, everyone, meetings)
+            if trainer.is_global_zero:
+                videos = torch.cat(list(self._decoded(pipeline, latents, meetings)), dim=2)
+            meetings.rest()
         except NotFinite as error:  # whether training goes on is for its own loss to say
-            log.warning(f"samples of step {trainer.global_step} are left out: {error}")
+            meetings.rest()
+            if trainer.is_global_zero:
+                log.warning(f"samples of step {trainer.global_step} are left out: {error}")
+            return
+        if not trainer.is_global_zero:
             return
         folder = self.folder / f"step_{trainer.global_step:07d}"
         paths = [folder / f"{number}.mp4" for number in range(len(captions))]
@@ -99,6 +108,50 @@ class SampleVideos(Callback):
         sheet = contact_sheet(rows)
         write_picture(folder / "sheet.png", sheet)
         log_picture(trainer, "samples/sheet", sheet, "frames evenly spread, the first and the last among them")
+
+    def _visiting(self, encoder: TextEncoder, device: torch.device) -> VisitingTextEncoder:
+        """The encoder, which reads the captions once: they are the same at every validation."""
+        if self._reader is None or self._reader.encoder is not encoder or self._reader.device != device:
+            self._reader = VisitingTextEncoder(encoder, device)
+        return self._reader
+
+    def _sampled(
+        self,
+        module: LightningModule,
+        pipeline: Pipeline,
+        captions: list[str],
+        everyone: Processes,
+        meetings: Meetings,
+    ) -> Tensor:
+        """Latents b c f h w of all captions, in every process.
+
+        Where weights lie in pieces all processes make the same videos together. Otherwise they share them out, and
+        those that have none, or fewer, meet the others at every step of theirs.
+        """
+        with whole_outside_blocks(module):
+            if is_sharded(module):
+                return pipeline.latents(captions, num_frames=self.num_frames, seed=self.seed)
+            shape = pipeline.latents_shape(len(captions), self.num_frames)
+            rows = everyone.share(len(captions))
+            latents = torch.zeros(shape, device=module.device)
+            try:
+                if rows.stop > rows.start:
+                    latents[rows] = pipeline.latents(
+                        captions, num_frames=self.num_frames, seed=self.seed, on_step=meetings.step, rows=rows
+                    ).float()
+            except NotFinite:
+                latents[rows] = torch.nan  # so that all of them hear of it
+            meetings.rest()
+            (found,) = everyone.sum(latents)
+            return found
+
+    @staticmethod
+    def _decoded(pipeline: Pipeline, latents: Tensor, meetings: Meetings) -> Iterator[Tensor]:
+        """Pieces of the pixels; the codec is on the device for them alone, and the others are met at each."""
+        with visit(pipeline.codec, pipeline.device):
+            for piece in pipeline.frames(latents):
+                meetings.step()
+                yield piece
 
     @staticmethod
     def log_videos(trainer: Trainer, videos: Tensor, fps: float, paths: list[Path], captions: list[str]) -> None:
