@@ -16,7 +16,8 @@ from longtake.ends import beside
 from longtake.pipeline import Pipeline
 from longtake.process import set_matmul_precision
 from longtake.releases.parts import refuse_no_videos
-from longtake.releases.reading import Config, read_run, weights_hash
+from longtake.releases.reading import Config, read_run
+from longtake.releases.remembered import WeightFiles
 from longtake.releases.renamed import hashed
 from longtake.rollouts.checks import check_network, check_ratios
 from longtake.rollouts.interfaces import Generate, Given
@@ -95,9 +96,12 @@ class Take:
         """
         set_matmul_precision(request.matmul_precision)
         self.matmul_precision = request.matmul_precision
+        files = WeightFiles(request.weights)  # as they are before they are read
         self.pipeline, self.config = pipeline_of(request)
         self.rollout_config: dict[str, Any] = self.config["rollout"]
-        self.hash = weights_hash(self.pipeline.module)  # of the weights as they were loaded, whatever the precision
+        self.hash = files.hash_of(
+            self.pipeline.module, self.config
+        )  # of the weights as they were loaded, whatever the precision
         self.running = request.running
         self.pipeline.to(device, self.running)
         self.module, self.codec = self.pipeline.module, self.pipeline.codec
