@@ -7,7 +7,8 @@ Wan and LTX-Video of diffusers are built with our width, depth, heads, feed-forw
 weights: every transformer multiplies the same matrices. The floor multiplies these alone, on tensors of the same sizes,
 with the same attention kernel, and adds nothing. A sampling step is one call without gradients; a training step is a
 call and its backward pass. All are timed in turns within one run, and what is stated are ratios within a turn, so that
-a busy machine widens their range and moves no side. Writes benchmarks/results/peers_DEVICE.json and .md.
+a busy machine widens their range and moves no side. Writes benchmarks/results/peers_DEVICE.json and .md; in bfloat16
+peers_DEVICE_bfloat16.
 """
 
 import argparse
@@ -300,7 +301,8 @@ def main() -> None:
         "sizes": {name: getattr(sizes, name) for name in kept},
         "records": records,
     }
-    save(sizes.output, f"peers_{sizes.device}", results, [sheet])
+    kind = sizes.device if sizes.dtype == "float32" else f"{sizes.device}_{sizes.dtype}"
+    save(sizes.output, f"peers_{kind}", results, [sheet])
 
 
 if __name__ == "__main__":
