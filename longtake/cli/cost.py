@@ -17,6 +17,7 @@ def predict_cost(cfg: DictConfig) -> dict[str, Any]:
 
     from longtake.cli.composed import plain
     from longtake.cost.codec import codec_size
+    from longtake.cost.guests import text_bytes
     from longtake.cost.report import Settings, check, predict
     from networks.interfaces import VideoNetwork
 
@@ -34,6 +35,7 @@ def predict_cost(cfg: DictConfig) -> dict[str, Any]:
         codec=codec,
         rollouts={name: instantiate(node) for name, node in parts["rollouts"].items()},
         text_features=int(parts["text"]["features"]),
+        text_bytes=text_bytes(parts["text"]),
     )
 
 

@@ -75,7 +75,7 @@ def show_cost(record: dict[str, Any], output: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from longtake.cost.report import devices_table, table_of
+    from longtake.cost.report import devices_notes, devices_table, table_of
 
     heads, rows, notes = table_of(record)
     console = Console()
@@ -92,7 +92,7 @@ def show_cost(record: dict[str, Any], output: Path | None) -> None:
         # Where the lines are too short for it, as off a terminal, the table has its full width: numbers are never cut.
         width = console.measure(table, options=console.options.update(width=1000)).maximum
         Console(width=max(width, console.width)).print(table)
-    for note in notes:
+    for note in (*notes, *devices_notes(record)):
         console.print(note, markup=False, highlight=False)
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from longtake.cost.guests import BYTES, codec_parameters
 from longtake.cost.sampling import FULL
 from networks.codecs.causal import CausalVideoAutoencoder
 from networks.codecs.pixels import PixelCodec
@@ -30,6 +31,7 @@ class CodecSize(NamedTuple):
 
     channels, time_factor, space_factor: of the latents. decode_flops: FLOPs of decoding one place of one latent frame.
     decode_values: numbers that are held for such a place at the fullest moment. parameters: of the whole codec.
+    element: bytes of a weight.
     """
 
     channels: int
@@ -38,6 +40,12 @@ class CodecSize(NamedTuple):
     decode_flops: int | None
     decode_values: int | None
     parameters: int | None
+    element: int = FULL
+
+    @property
+    def weight_bytes(self) -> int | None:
+        """Of the weights, in their type."""
+        return None if self.parameters is None else self.parameters * self.element
 
     def decode_bytes(self, num_latents: int, places: int) -> int | None:
         """Activations of streaming decode of latents with so many places a frame, in float32, at its fullest.
@@ -75,7 +83,8 @@ def codec_size(node: Mapping[str, Any]) -> CodecSize:
     if kind == "PixelCodec":
         return CodecSize(node["channels"], PixelCodec.time_factor, PixelCodec.space_factor, 0, 0, 0)
     if kind == "DiffusersCodec" and (node["class_name"], node["channels"]) in FACTORS:
-        return CodecSize(node["channels"], *FACTORS[node["class_name"], node["channels"]], None, None, None)
+        factors, element = FACTORS[node["class_name"], node["channels"]], BYTES[node.get("dtype", "float32")]
+        return CodecSize(node["channels"], *factors, None, None, codec_parameters(node), element)
     raise ValueError(
         f"cost=true knows no codec {node['_target_']}: use freedoom, causal, pixels, wan, wan22, ltx, cogvideox or "
         "hunyuan"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from longtake.cost.counting import on_meta
+from longtake.cost.guests import Guests
 from longtake.cost.sampling import VideoSize
 from longtake.cost.training import training_cost
 from longtake.settings.kinds import Precision, TrainingOptimizer
@@ -27,6 +28,7 @@ MOMENTS = 2
 """Numbers that Adam keeps of each weight."""
 BYTES_8BIT = MOMENTS * (1 + 4 / 256)
 """Of a weight's moments in 8 bits, with a scale of 32 bits for 256 of them."""
+NOBODY = Guests()
 GATHERED = 2
 """Blocks whose weights are whole at once under FSDP2: the one that runs, and the next one."""
 
@@ -36,7 +38,10 @@ class DeviceMemory(NamedTuple):
 
     weights, gradients, optimizer, average: of what the device holds between steps; exchanged: what the strategy puts
     together or copies in a step; casts: weights in half precision beside those in float32; activations: of one clip.
-    host: the network and its average while they are built, before they are moved or shared out.
+    codec, text: visit the device between steps, the codec while samples are decoded, the text encoder while it reads
+    their captions for the first time; None where not known. Before the training they fill the caches there, alone.
+    host: the network and its average while they are built, before they are moved or shared out, and codec and text
+    encoder, which wait there.
     """
 
     weights: int
@@ -47,11 +52,14 @@ class DeviceMemory(NamedTuple):
     casts: int
     activations: int
     host: int
+    codec: int | None = 0
+    text: int | None = 0
 
     @property
     def device(self) -> int:
-        """Bytes that the device holds: everything but `host`."""
-        return sum(self) - self.host
+        """At the fullest moment: in a step, or while a guest is there between two."""
+        between = self.weights + self.gradients + self.optimizer + self.average + self.exchanged
+        return between + max(self.casts + self.activations, self.codec or 0, self.text or 0)
 
 
 class _Share(Processes):
@@ -75,6 +83,7 @@ def training_memory(
     average: bool = True,
     optimizer: TrainingOptimizer = "adamw",
     activations: int | None = None,
+    guests: Guests = NOBODY,
 ) -> DeviceMemory:
     """What a training step holds on each device: one clip a device.
 
@@ -89,6 +98,7 @@ def training_memory(
         average: whether one is kept.
         optimizer: the config of that name.
         activations: their bytes, where they are known already; None: they are counted.
+        guests: codec and text encoder, of which each device has its own.
 
     Returns:
         Bytes of the fullest device.
@@ -124,7 +134,9 @@ def training_memory(
         exchanged=exchanged,
         casts=casts,
         activations=activations,
-        host=built + (learnt if average else 0),
+        host=built + (learnt if average else 0) + guests.in_host,
+        codec=guests.codec,
+        text=guests.text,
     )
 
 

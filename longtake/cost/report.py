@@ -8,6 +8,7 @@ import torch
 from longtake.cost.codec import CodecSize
 from longtake.cost.counting import on_meta
 from longtake.cost.devices import BYTES_8BIT, MOMENTS, DeviceMemory, Strategy, as_record, training_memory
+from longtake.cost.guests import Guests
 from longtake.cost.sampling import ADAM_BYTES, FULL, Payback, VideoSize, pays_from, sampling_cost
 from longtake.cost.speed import TERA, UNKNOWN, Speed, given_speed, measure_speed
 from longtake.cost.training import training_cost
@@ -89,10 +90,11 @@ def predict(
     codec: CodecSize,
     rollouts: Mapping[str, Rollout],
     text_features: int,
+    text_bytes: int | None = None,
 ) -> dict[str, Any]:
     """Everything for the table and for cost.json.
 
-    FLOPs are of one video; bytes are of tensors, the codec's aside.
+    FLOPs are of one video; bytes are of tensors, the codec's and the text encoder's aside but for those of devices.
 
     Args:
         settings: of the video and the device.
@@ -100,6 +102,7 @@ def predict(
         codec: what is known of it.
         rollouts: by the name that the table gives them.
         text_features: of a caption's token.
+        text_bytes: of the text encoder's weights; None where not known.
 
     Returns:
         What cost.json holds.
@@ -132,7 +135,7 @@ def predict(
         "weight_bytes": weight_bytes(computes),
         "decode_flops": decode,
         "decode_bytes": codec.decode_bytes(video.num_latents, video.height * video.width),
-        "codec_weight_bytes": None if codec.parameters is None else codec.parameters * FULL,
+        "codec_weight_bytes": codec.weight_bytes,
         "speed": speed._asdict(),
         "pays_from": None if payback is None else _payback(payback, codec.time_factor),
         "rollouts": [
@@ -141,7 +144,7 @@ def predict(
         ],
         "left_out": [name for name in rollouts if name not in suited],
         "training": _training(settings, on_meta(network), video),
-        "devices": as_record(devices_of(settings, network, video)),
+        "devices": as_record(devices_of(settings, network, video, guests_of(codec, video, text_bytes))),
     }
 
 
@@ -184,13 +187,32 @@ def _rollout(
     }
 
 
-def devices_of(settings: Settings, network: VideoNetwork, video: VideoSize) -> list[tuple[str, DeviceMemory]]:
+def guests_of(codec: CodecSize, video: VideoSize, text: int | None) -> Guests:
+    """What visits each device between steps.
+
+    Args:
+        codec: what is known of it.
+        video: of which a sample has the size.
+        text: bytes of the text encoder's weights; None where not known.
+
+    Returns:
+        Their bytes.
+    """
+    weights = codec.weight_bytes
+    decoding = codec.decode_bytes(video.num_latents, video.height * video.width)
+    return Guests(None if weights is None else weights + (decoding or 0), weights, text)
+
+
+def devices_of(
+    settings: Settings, network: VideoNetwork, video: VideoSize, guests: Guests
+) -> list[tuple[str, DeviceMemory]]:
     """What each device of a training on clips of this length holds, by precision, strategy and number of devices.
 
     Args:
         settings: name the precisions and numbers.
         network: on meta.
         video: the clip.
+        guests: codec and text encoder.
 
     Returns:
         A name and the figures of each; without chunk-parallel ones where a device would have no window.
@@ -207,7 +229,7 @@ def devices_of(settings: Settings, network: VideoNetwork, video: VideoSize) -> l
                 own: dict[str, Any] = {"precision": precision, "strategy": strategy, "devices": devices}
                 own["optimizer"] = settings.training_optimizer
                 kind = precision, devices if strategy == "chunks" else 1
-                held = training_memory(network, video, **own, activations=counted.get(kind))
+                held = training_memory(network, video, **own, activations=counted.get(kind), guests=guests)
                 counted[kind] = held.activations
                 found.append((name, held))
     return found
@@ -247,11 +269,40 @@ def devices_table(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]]
     Returns:
         Heads of the columns, and a row for each precision, strategy and number of devices; none where none is asked.
     """
-    parts = ("weights", "gradients", "optimizer", "average", "exchanged", "casts", "activations", "device", "host")
+    parts = ["weights", "gradients", "optimizer", "average", "exchanged", "casts", "activations"]
+    parts += ["codec", "text", "device", "host"]
     found = record["devices"]
     unit = _unit([each[part] for each in found for part in parts if each[part]], BYTE_UNITS)
-    rows = [[each["training"], *(_figure(each[part] / unit.size) for part in parts)] for each in found]
+
+    def figure(size: int | None) -> str:
+        return "–" if size is None else _figure(size / unit.size)
+
+    rows = [[each["training"], *(figure(each[part]) for part in parts)] for each in found]
     return [f"a training, {unit.name}", *parts], rows
+
+
+def devices_notes(record: Mapping[str, Any]) -> list[str]:
+    """What the table of devices does not say by itself.
+
+    Args:
+        record: as `predict` gives it.
+
+    Returns:
+        Lines; none where no device is asked for.
+    """
+    if not record["devices"]:
+        return []
+    lines = [
+        "codec and text encoder are on a device between steps alone: the codec, with what it decodes where that is "
+        "known, for samples and pictures, the text encoder for captions of samples, once; before the training, for the "
+        "caches, they are there without the network; device: the fullest moment; host: of one process, with both"
+    ]
+    unknown = [
+        name for name, key in (("codec", "codec"), ("text encoder", "text")) if record["devices"][0][key] is None
+    ]
+    if unknown:
+        lines.append(f"–: nothing is known of this {' and '.join(unknown)}, which comes on top")
+    return lines
 
 
 def table_of(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:

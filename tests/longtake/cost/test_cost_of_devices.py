@@ -2,14 +2,20 @@
 
 import pytest
 import torch
+from composing import composed
 from counted import built, configured, video_of
+from safetensors.torch import save_file
 
 from longtake.cli.cost import predict_cost
 from longtake.cli.tables import show_cost
+from longtake.cost.codec import codec_size
 from longtake.cost.counting import on_meta
 from longtake.cost.devices import training_memory
+from longtake.cost.guests import Guests, text_bytes
+from longtake.cost.report import devices_notes, devices_table
 from longtake.cost.sampling import ADAM_BYTES
 from longtake.cost.training import training_cost
+from networks.text import PackagedMiniLM
 
 VIDEO = video_of(41)  # five windows of VIN
 
@@ -101,4 +107,45 @@ def test_the_program_tells_each(capsys, tmp_path):
     said = " ".join(capsys.readouterr().out.split())
     assert "Predicted memory of a training" in said
     assert "2 x fsdp2" in said
+    assert "codec and text encoder are on a device between steps alone" in said
+    assert "nothing is known" not in said
+    assert all(each["codec"] > record["codec_weight_bytes"] > 0 for each in record["devices"])
+    assert {each["text"] for each in record["devices"]} == {text_bytes(configured().text)}
+    unknown = {"devices": [{**record["devices"][0], "codec": None}]}
+    assert "nothing is known of this codec, which comes on top" in devices_notes(unknown)[1]
+    assert "–" in devices_table(unknown)[1][0]
     assert (tmp_path / "cost.json").is_file()
+
+
+def test_guests_need_room_between_steps_and_in_the_host(network):
+    settings = {"precision": "bf16-mixed", "strategy": "ddp", "devices": 2, "average": True}
+    alone = training_memory(network, None, **settings)
+    assert alone.casts > 1000
+
+    def beside(**guests):
+        return training_memory(network, None, **settings, guests=Guests(**guests))
+
+    small = beside(codec=100, codec_weights=60, text=80)
+    assert (small.codec, small.text, small.device) == (100, 80, alone.device)  # a step needs more than they do
+    assert small.host == alone.host + 140
+    large = beside(text=10 * alone.device)
+    assert large.device == 11 * alone.device - alone.casts  # beside all that stays
+    unknown = beside(codec=None, codec_weights=None, text=None)
+    assert (unknown.codec, unknown.text, unknown.device, unknown.host) == (None, None, alone.device, alone.host)
+
+
+def test_guests_are_weighed_by_their_files_or_their_names(tmp_path):
+    (tmp_path / "text_encoder").mkdir()
+    tensors = {"shared.weight": torch.zeros(5, 2), "encoder.x": torch.zeros(3), "decoder.x": torch.zeros(100)}
+    save_file(tensors, tmp_path / "text_encoder" / "model.safetensors")
+    node = {"_target_": "networks.text.T5Text", "pretrained": str(tmp_path), "subfolder": "text_encoder"}
+    assert text_bytes({**node, "dtype": "float32"}) == 4 * 13
+    assert text_bytes({**node, "dtype": "bfloat16"}) == 2 * 13
+    assert text_bytes({**node, "pretrained": "somebody/something"}) is None
+    assert text_bytes({"_target_": "networks.text.NullText"}) == 0
+    assert text_bytes({"_target_": "networks.text_pooled.PooledText"}) is None
+    wan = composed("evaluate", "text=umt5", "codec=wan")
+    assert text_bytes(wan.text) == 2 * 5_680_910_336
+    size = codec_size(wan.codec)
+    assert (size.parameters, size.weight_bytes) == (126_892_531, 4 * 126_892_531)
+    assert text_bytes(composed("evaluate").text) == 4 * sum(p.numel() for p in PackagedMiniLM().model.parameters())
