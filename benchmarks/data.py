@@ -1,4 +1,4 @@
-"""The cache step and the loader beside what they cannot do without: `python benchmarks/data.py`, about two minutes.
+"""The cache step and the loader beside what they cannot do without: `python benchmarks/data.py`, three minutes.
 
 One run: CPU seconds of bare decoding and the bare codec on the same films, then of the cache step; seconds of one
 process and of two that share the work, which needs two idle cores; peak memory on a film and on one ten times as long;
@@ -207,7 +207,7 @@ def _serve(folder: Path, queue: Any) -> None:
 def main() -> None:
     """Prints the ratios and writes results/data.json."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--films", type=int, default=16)
+    parser.add_argument("--films", type=int, default=32)
     parser.add_argument("--frames", type=int, default=500)
     options = parser.parse_args()
     torch.set_num_threads(1)
