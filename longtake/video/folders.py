@@ -80,9 +80,10 @@ def text_of(data: bytes) -> tuple[str, bool]:
     if not mark and len(data) % 2 == 0 and max(high, low) > len(data[:200]) / 10:  # UTF-16 without a mark
         encoding = "utf-16-be" if high > low else "utf-16-le"
     try:
-        return data[len(mark) :].decode(encoding), False
+        text, lost = data[len(mark) :].decode(encoding), False
     except UnicodeDecodeError:
-        return data[len(mark) :].decode(encoding, errors="replace"), True
+        text, lost = data[len(mark) :].decode(encoding, errors="replace"), True
+    return text.lstrip("\ufeff"), lost  # a file that was converted twice has a second mark
 
 
 def read_caption(file: Place) -> tuple[str, bool]:

@@ -55,6 +55,13 @@ def test_every_mark_of_unicode_is_known(folder, encoding, name):
     assert found(read(folder, content, name)) == [("0.mp4", "Stück, 赤")]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
+def test_a_table_that_was_converted_twice_has_two_marks(folder, encoding, name):
+    content = {"t.csv": "path,text\n0.mp4,x\n", "t.jsonl": '{"path": "0.mp4", "text": "x"}\n'}[name]
+    assert found(read(folder, f"\ufeff{content}".encode(encoding), name)) == [("0.mp4", "x")]
+
+
 LONG = "".join("1.mp4,a blue marine walks on\n" for _ in range(6000))
 
 
