@@ -68,7 +68,30 @@ def as_typed(typed: str, others: Sequence[str]) -> str:
         return (
             f"{typed} opens a bracket that does not close: close it, or for this very text type {argument(key, text)}"
         )
+    members = _members_quoted(text)
+    if members is not None:
+        meant = shlex.quote(f"{key}={members}")
+        return f"{typed} cannot be read as a setting: type {meant}, or for this very text {argument(key, text)}"
     return f"{typed} cannot be read as a setting: for this text type {argument(key, text)}"
+
+
+def _members_quoted(text: str) -> str | None:
+    """A list or dict in its brackets whose members are quoted where they have to be; None where it holds more brackets."""
+    inner = text[1:-1]
+    if (text[:1] + text[-1:]) not in ("[]", "{}") or re.search(r"[\[\]{}\"']", inner):
+        return None
+    members = [member.strip() for member in inner.split(",")]
+    if text[0] == "[":
+        return f"[{', '.join(_member(member) for member in members)}]"
+    pairs = [member.split(":", 1) for member in members]
+    if any(len(pair) != 2 for pair in pairs):
+        return None
+    return "{" + ", ".join(f"{name.strip()}: {_member(value.strip())}" for name, value in pairs) + "}"
+
+
+def _member(text: str) -> str:
+    """A member of a list or dict, as Hydra reads it back: what could be a number, true, false or null stays that."""
+    return text if _NO_TEXT.fullmatch(text) else quoted(text)
 
 
 def _without_key(typed: str, others: Sequence[str]) -> str:

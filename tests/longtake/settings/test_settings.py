@@ -226,6 +226,8 @@ def test_what_cannot_be_read_is_answered_with_what_can(text):
         (["output=/a b(c)"], "type 'output=\"/a b(c)\"'"),
         (["prompt=日本"], "type 'prompt=\"日本\"'"),
         (["prompt=[a, b"], "opens a bracket that does not close"),
+        (["pretrained={backbone: a#b, n: 5}"], "type 'pretrained={backbone: \"a#b\", n: 5}', or for this very text"),
+        (["videos=[a#b, c]"], "type 'videos=[\"a#b\", c]', or for this very text"),
         (["prompt=A", "marine", "in", "red", "seed=1"], "type 'prompt=\"A marine in red\"'"),
         (["prompt==x"], "one = too many: type prompt=x"),
         (["prompt=${x"], "type 'prompt=\"\\${x\"'"),
