@@ -76,7 +76,7 @@ def as_typed(typed: str, others: Sequence[str]) -> str:
 
 
 def _members_quoted(text: str) -> str | None:
-    """A list or dict in its brackets whose members are quoted where they have to be; None where it holds more brackets."""
+    """A list or dict in brackets, its members quoted where they have to be; None where it holds more brackets."""
     inner = text[1:-1]
     if (text[:1] + text[-1:]) not in ("[]", "{}") or re.search(r"[\[\]{}\"']", inner):
         return None

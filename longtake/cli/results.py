@@ -48,11 +48,23 @@ def report(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> float | None:
     if loss is not None:
         expected = f" (expected about {cfg.expected_loss})" if is_as_shipped(cfg) else ""
         log.info(f"val/loss     {loss:.4f}{expected}")
+        for name, without in losses_without(trainer).items():
+            log.info(f"             {without:.4f} without {name}")
         if not math.isfinite(loss):
             raise ValueError(f"the validation loss is {loss}; the last checkpoint is {checkpoint or 'none'}")
     if checkpoint is not None:
         log.info(f"next         {next_command(cfg, trainer, run_dir)}")
     return loss
+
+
+def losses_without(trainer: Trainer) -> dict[str, float]:
+    """The last validation loss of the same weights without each part that the network can leave out, by its name."""
+    found = {}
+    for key, value in trainer.callback_metrics.items():
+        name, _, last = key.removeprefix("val_without_").rpartition("/")
+        if key.startswith("val_without_") and last == "loss":
+            found[name.replace("_", " ")] = float(value)
+    return found
 
 
 def where_curves_are(trainer: Trainer, run_dir: Path) -> str:

@@ -38,6 +38,7 @@ class TrainSettings(TypedDict):
     matmul_precision: MatmulPrecision
     resume: Text | None
     pretrained: Text | Mapping[str, Text | Annotated[Sequence[Text], MinLen(1)]] | None
+    start: Mapping[str, Text] | None
     video: Video
     expected_loss: float | None
     prompts: Sequence[str]
@@ -243,6 +244,7 @@ class AnswerTestbedSettings(TypedDict):
     output: Folder
     ratios: Sequence[Rate]
     ladders: Sequence[Rate]
+    methods: Texts | None
     kinds: Texts | None
     num_inference_steps: Size | None
     device: Text | None

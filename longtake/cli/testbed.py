@@ -109,7 +109,7 @@ def answer(cfg: DictConfig) -> None:
     from longtake.pipeline import Pipeline
     from longtake.releases.disclosure import public_name
     from longtake.releases.reading import weights_hash
-    from longtake.testbed.answering import Answerer, methods_of
+    from longtake.testbed.answering import Answerer, Maker, among, methods_of
     from longtake.testbed.folder import open_testbed
     from longtake.testbed.questions import chosen
     from networks.files import claimed, whole, write_text
@@ -119,6 +119,9 @@ def answer(cfg: DictConfig) -> None:
     asked = chosen(testbed.questions, None if cfg.kinds is None else list(cfg.kinds))
     pipeline = Pipeline.from_pretrained(cfg.weights, device=cfg.device, num_inference_steps=cfg.num_inference_steps)
     answerer = Answerer(pipeline, testbed)
+    methods = methods_of(list(cfg.ratios), list(cfg.ladders))
+    ways: dict[str, Maker] = {method.name: partial(answerer.answer, method=method) for method in methods}
+    makers = among({**ways, "codec": answerer.reconstruct}, None if cfg.methods is None else list(cfg.methods))
     output = Path(cfg.output)
     steps = pipeline.module.sampler.num_inference_steps
     source = {"testbed": testbed.name, "weights_hash": weights_hash(pipeline.module), "num_inference_steps": steps}
@@ -127,9 +130,6 @@ def answer(cfg: DictConfig) -> None:
         if note.is_file() and {**json.loads(note.read_text()), "weights": None} != {**source, "weights": None}:
             raise ValueError(f"{output} holds answers of other weights, steps or test set: take another folder")
         write_text(note, json.dumps({**source, "weights": public_name(cfg.weights)}) + "\n")
-        methods = methods_of(list(cfg.ratios), list(cfg.ladders))
-        makers: dict[str, partial[Any]] = {m.name: partial(answerer.answer, method=m) for m in methods}
-        makers["codec"] = partial(answerer.reconstruct)
         for name in makers:
             (output / name).mkdir(exist_ok=True)
         for question in track(asked, description="questions", disable=not sys.stderr.isatty()):

@@ -37,7 +37,7 @@ from longtake.releases.checkpoints import (
     refuse_incomplete,
     refuse_no_numbers,
 )
-from longtake.releases.pretrained import load_parts
+from longtake.releases.pretrained import load_parts, load_start
 from longtake.releases.reading import load_state, read_state, state_of
 from longtake.releases.sharded import Teams, refuse_other_pieces
 from longtake.stopping import Stopped, asked, stopping_tidily
@@ -102,11 +102,17 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback]) -> tuple[Trainer, 
     return trainer, batch
 
 
-def begin_from(module: LightningModule, pretrained: Any, before: Mapping[str, Any]) -> None:
+def begin_from(
+    module: LightningModule, pretrained: Any, before: Mapping[str, Any], *, start: Mapping[Any, str]
+) -> None:
     """Puts the weights into a module that a run begins or goes on from.
 
-    pretrained: None, weights, or weights part by part; before: the checkpoint to go on from, or nothing. Lightning
-    restores that by itself: here only what does not fit is refused.
+    Args:
+        module: with the new network.
+        pretrained: None, weights, or weights part by part.
+        before: the checkpoint to go on from, or nothing. Lightning restores that by itself: here only what does not fit
+            is refused.
+        start: weights of parts that are used where there is neither, and where they fit.
 
     Raises:
         ValueError: if they do not fit, are no weights, or hold NaN.
@@ -120,6 +126,8 @@ def begin_from(module: LightningModule, pretrained: Any, before: Mapping[str, An
             f"pretrained={pretrained}: give one .ckpt, run or release folder, or parts by name, such as "
             "pretrained={backbone: …, interface: …}"
         )
+    elif not before:
+        load_start(module, {str(name): weights for name, weights in start.items()})
     if pretrained is not None:
         refuse_no_numbers(module.state_dict(), "pretrained")
     if before and "state_dict" in before:  # one in pieces is read by the strategy, which refuses what does not fit
@@ -214,7 +222,7 @@ def fit(cfg: DictConfig, run_dir: Path, resume: Path | None) -> float | None:
         check_sizes(cfg.datamodule, codec, *patches)
         check_parts(cfg, codec)
     module: LightningModule = instantiate(cfg.lightning_module)
-    begin_from(module, cfg.pretrained, before)
+    begin_from(module, cfg.pretrained, before, start=cfg.start or {})
     if resume is not None:  # after the weights: those of another network are the likelier mistake
         refuse_incomplete(before, resume)
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]

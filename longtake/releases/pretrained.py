@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -10,6 +11,30 @@ from longtake.releases.reading import network_state
 from networks.saving import shapes_of, unfitting
 
 log = logging.getLogger("longtake")
+
+
+def load_start(module: nn.Module, parts: Mapping[str, str]) -> None:
+    """Lets parts of a module's network begin from trained weights, each where it is there and has their sizes.
+
+    It says what each part begins from. Weights that are not on this machine are left out as well.
+
+    Args:
+        module: with the new network.
+        parts: name of a part, such as "backbone", to weights, such as "weights/NAME#backbone".
+    """
+    for name, source in parts.items():
+        part = _part_of(module, name)
+        if part is None:
+            continue
+        if not Path(source.partition("#")[0]).exists():
+            log.info(f"{name}: from nothing, since {source} is not here")
+            continue
+        state = _part_state(source, f"start.{name}")
+        if unfitting(part, shapes_of(state)):
+            log.info(f"{name}: from nothing, since the weights of start.{name} have other sizes")
+            continue
+        part.load_state_dict(state)
+        log.info(f"{name}: from {source}; start=null begins from nothing")
 
 
 def load_parts(module: nn.Module, parts: Mapping[str, str | Sequence[str]]) -> None:
@@ -30,11 +55,10 @@ def load_parts(module: nn.Module, parts: Mapping[str, str | Sequence[str]]) -> N
         state: dict[str, torch.Tensor] = {}
         for source in [sources] if isinstance(sources, str) else sources:
             state.update(_part_state(source, f"pretrained.{name}"))
-        try:
-            part = module.get_submodule(f"network.{name}")
-        except AttributeError as error:
+        part = _part_of(module, name)
+        if part is None:
             known = ", ".join(key for key, _ in module.get_submodule("network").named_children())
-            raise ValueError(f"pretrained.{name}: the network has no such part; it has {known}") from error
+            raise ValueError(f"pretrained.{name}: the network has no such part; it has {known}")
         wrong = unfitting(part, shapes_of(state))
         if wrong:
             raise ValueError(
@@ -43,6 +67,14 @@ def load_parts(module: nn.Module, parts: Mapping[str, str | Sequence[str]]) -> N
                 "before them in a list, or use the sizes of their training"
             )
         part.load_state_dict(state)
+
+
+def _part_of(module: nn.Module, name: str) -> nn.Module | None:
+    """A part of a module's network by its name, None where it has no such part."""
+    try:
+        return module.get_submodule(f"network.{name}")
+    except AttributeError:
+        return None
 
 
 def _part_state(source: str, key: str) -> dict[str, torch.Tensor]:

@@ -3,7 +3,7 @@
 Axes: b is 1, c channels, f latent frames, h height, w width; F pixel frames, n numbers of a pixel frame.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from operator import mul
 from typing import Literal, NamedTuple
@@ -24,6 +24,9 @@ from longtake.testbed.questions import Question, Span
 from networks.control import NAME as CONTROL
 from networks.control import to_latent_frames
 from networks.interfaces import Condition
+
+Maker = Callable[[Question], np.ndarray]
+"""Frames f h w 3 that answer a question."""
 
 Memory = Literal["none", "own", "other_maze", "shuffled", "unvisited"]
 
@@ -69,6 +72,22 @@ def methods_of(ratios: Sequence[float], ladders: Sequence[float] = ()) -> list[M
     found += [Method(f"ladder_{ratio:g}", "own", ratio, growth=2.0) for ratio in ladders]
     wrong: tuple[Memory, ...] = ("other_maze", "shuffled", "unvisited")
     return [*found, *(Method(f"full_context.{memory}", memory, 1.0) for memory in wrong)]
+
+
+def among(makers: Mapping[str, Maker], names: Sequence[str] | None) -> dict[str, Maker]:
+    """Those ways to answer that are asked for.
+
+    Args:
+        makers: all ways by their names.
+        names: of those that are asked for, None for all.
+
+    Raises:
+        ValueError: there is none of a name.
+    """
+    unknown = [name for name in names or () if name not in makers]
+    if unknown:
+        raise ValueError(f"methods: there is no {', '.join(unknown)} among {', '.join(makers)}")
+    return {name: maker for name, maker in makers.items() if names is None or name in names}
 
 
 class Walk(NamedTuple):

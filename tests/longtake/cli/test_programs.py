@@ -45,6 +45,7 @@ def test_train_renders_caches_fits_and_goes_on(folder):
     said = run(folder, "train.py", "resume=last", "trainer.max_steps=3", name="second")
     assert f"resuming from {folder / 'runs/first/checkpoints/last.ckpt'}" in said
     assert "val/loss" in said
+    assert "without global tokens" in said
     second = torch.load(folder / "runs/second/checkpoints/last.ckpt", weights_only=True)
     assert (first["global_step"], second["global_step"]) == (2, 3)
     assert any(not torch.equal(value, second["state_dict"][name]) for name, value in first["state_dict"].items())

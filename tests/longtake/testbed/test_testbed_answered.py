@@ -11,7 +11,7 @@ from longtake.pipeline import Pipeline
 from longtake.rollouts.segmentwise import Segmentwise
 from longtake.rollouts.single_pass import SinglePass
 from longtake.samplers import ClassifierFreeGuidance, Euler
-from longtake.testbed.answering import Answerer, Method, methods_of
+from longtake.testbed.answering import Answerer, Method, among, methods_of
 from networks.control import PoseControl
 
 
@@ -63,6 +63,14 @@ def answerer(testbed):
 
 def asked(testbed, task):
     return next(question for question in testbed.questions if question.task == task)
+
+
+def test_some_methods_alone_can_be_asked_for():
+    makers = {"window": len, "memory_8": len, "codec": len}
+    assert list(among(makers, None)) == ["window", "memory_8", "codec"]
+    assert list(among(makers, ["codec", "window"])) == ["window", "codec"]
+    with pytest.raises(ValueError, match="there is no memory_9 among window, memory_8, codec"):
+        among(makers, ["window", "memory_9"])
 
 
 def test_every_method_answers_with_the_frames_that_are_asked_for_and_each_with_others(answerer, testbed):
