@@ -27,7 +27,7 @@ def keep_activations(network: nn.Module, kept: Kept) -> None:
     """Sets what each transformer block keeps in training, in place; names of weights stay as they are.
 
     Args:
-        network: with blocks of ours; its own `checkpoint_activations` is turned off.
+        network: a network with blocks of ours; its own `checkpoint_activations` is turned off.
         kept: "all"; "products", results of matrix products and of attention, so that what is cheap is computed again;
             "half", all of every second block and nothing of the others; "none", which costs one more forward pass.
 

@@ -106,8 +106,8 @@ def load_pretrained(*, folder: str | Path, channels: int) -> nn.Module:
     """A frozen network from its folder, in evaluation mode.
 
     Args:
-        folder: with config.json and weights.
-        channels: what the rest of the configuration counts on; a codec with other latents is refused.
+        folder: folder with config.json and weights.
+        channels: latent channels that the rest of the configuration counts on; a codec with another number is refused.
 
     Returns:
         The network.
@@ -131,7 +131,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The config.json of a network's folder.
 
     Args:
-        folder: of the network.
+        folder: folder of the network.
 
     Returns:
         Plain values.
@@ -173,8 +173,8 @@ def load_weights(network: nn.Module, folder: Path) -> None:
     """Copies a folder's weights into a network, in the network's own precision.
 
     Args:
-        network: of the folder's sizes.
-        folder: with the weights.
+        network: network of the folder's sizes.
+        folder: folder with the weights.
 
     Raises:
         ValueError: if names or shapes differ, the file is broken, or a weight is no number.
@@ -184,11 +184,11 @@ def load_weights(network: nn.Module, folder: Path) -> None:
 
 
 def check_fits(network: nn.Module, folder: Path) -> None:
-    """Holds the names and shapes of a network's tensors against those in a folder's file.
+    """Refuses a folder whose tensors have other names or shapes than a network's.
 
     Args:
-        network: of any state.
-        folder: with the weights.
+        network: network in any state.
+        folder: folder with the weights.
 
     Raises:
         ValueError: if they differ, or there is no whole file.

@@ -189,7 +189,7 @@ class VideoInterfaceNetwork(VideoNetwork):
         Args:
             noisy: b c f h w.
             time: b f in [0, 1], or 1 1.
-            condition: of the canvas.
+            condition: condition of the canvas.
 
         Returns:
             Canvas frames that are read, f; weights b heads n f s, which sum to 1 over f and the patches s of a frame.
@@ -232,7 +232,7 @@ class VideoInterfaceNetwork(VideoNetwork):
         """The windows of this process call by call, whether they have context, and whether they count.
 
         Args:
-            plan: of the canvas.
+            plan: plan of the canvas.
             processes: among which the windows are shared out.
             most: windows of a call, 0 for all.
 
