@@ -37,7 +37,7 @@ def adamw_8bit(
     Args:
         params: parameters or groups of them; those of fewer than 4,096 values keep moments of 32 bits.
         lr: learning rate.
-        betas: of the moments.
+        betas: decay rates of the two moments, each in [0, 1).
         weight_decay: as AdamW's.
 
     Returns:

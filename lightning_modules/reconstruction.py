@@ -22,8 +22,8 @@ class RatioSampler:
         """Keeps the range.
 
         Args:
-            lowest: video tokens a context token.
-            highest: so.
+            lowest: lowest rate, in video tokens a context token, at least 1.
+            highest: highest rate, at least `lowest`.
 
         Raises:
             ValueError: unless 1 <= lowest <= highest.

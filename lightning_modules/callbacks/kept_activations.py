@@ -6,7 +6,7 @@ from networks.checkpointing import Kept, keep_activations
 
 
 class KeptActivations(Callback):
-    """Sets it for all blocks of the network alike, whatever backbone.checkpoint_activations says."""
+    """Sets which activations all blocks of the network keep, whatever backbone.checkpoint_activations says."""
 
     def __init__(self, *, kept: Kept) -> None:
         """kept: as in networks.checkpointing."""

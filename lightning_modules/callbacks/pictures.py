@@ -151,7 +151,7 @@ def log_loss_by_time(logger: WandbLogger, by_time: dict[float, dict[int, float]]
     """A chart of W&B: the validation loss against diffusion time, one line a validation.
 
     Args:
-        logger: of W&B.
+        logger: logger of W&B.
         by_time: per diffusion time, the loss at each step.
         most_lines: validations that are shown, evenly spread, the first and the last among them.
     """
