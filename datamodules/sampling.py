@@ -41,7 +41,12 @@ class BatchPlan:
     """
 
     def __init__(self, *, clips_by_length: Mapping[int, Numbers], global_batch_size: int, seed: int) -> None:
-        """clips_by_length: for each length the clips that are at least that long; lengths without clips are left out.
+        """Keeps the clips of each length; lengths without clips are left out.
+
+        Args:
+            clips_by_length: for each length, in pixel frames, the clips that are at least that long.
+            global_batch_size: clips of a batch, over all processes and accumulated batches.
+            seed: seed of the order.
 
         Raises:
             ValueError: if there is no clip at all.
