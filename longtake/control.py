@@ -25,8 +25,8 @@ def control_for(network: VideoNetwork, path: str | Path | None, num_frames: int)
     """Reads the control of a video from a file: the numbers of each pixel frame.
 
     Args:
-        network: whose backbone says which columns it takes, if it takes control.
-        path: of the file; None where the user gave none.
+        network: network whose backbone says which columns of control it takes, if any.
+        path: path of the file; None where the user gave none.
         num_frames: pixel frames of the video.
 
     Returns:
@@ -76,7 +76,7 @@ def read_numbers(path: str | Path, columns: Sequence[str], *, where: str) -> Ten
 
     Args:
         path: as in read_control.
-        columns: which, in this order.
+        columns: names of the columns that are read, in this order.
         where: what errors call the file.
 
     Returns:

@@ -33,17 +33,17 @@ def make_given(
     mesh: Mesh | None = None,
     device: Any = None,
 ) -> None:
-    """Writes videos that begin, end or both with what is given; weights with a memory go on from it by a storyboard.
+    """Writes videos whose first frames, last frames or both are given; weights with a memory use a storyboard for that.
 
     Args:
-        cfg: of generate.py.
-        write_video: writes a file.
-        read_frames: reads pictures and videos.
+        cfg: composed config of generate.py.
+        write_video: function that writes a file.
+        read_frames: function that reads pictures and videos.
         mesh: this process's place among several; None: it is alone.
-        device: where it samples; None: a GPU if there is one.
+        device: device to sample on; None: a GPU if there is one.
 
     Raises:
-        ValueError: if these weights never saw a clean frame among noisy ones, a file is none, or the sizes do not fit.
+        ValueError: if these weights never saw a clean frame among noisy ones, a file is no video, or sizes differ.
     """
     request = Request(**told_by(cfg))
     take = Take(request, device)
@@ -65,13 +65,13 @@ def make_given(
 
 
 def refuse_one_time(take: Take) -> None:
-    """Whether these weights know what a clean frame among noisy ones means.
+    """Refuses weights that were trained with one noise level for all frames, to which clean frames are unknown.
 
     Args:
         take: the weights.
 
     Raises:
-        ValueError: if they knew one time for all frames in their training.
+        ValueError: if they were trained with one noise level for all frames.
     """
     if take.network.backbone.frame_times or take.module.objective.context_rate > 0:
         return
@@ -132,9 +132,9 @@ def _as_seen(video: Tensor, device: torch.device) -> Tensor:
 
 
 def _pixels(take: Take, key: str, where: str, most: int, read_frames: ReadFrames) -> Tensor:
-    """The last frames of a video that begins, the first of one that ends: f h w c, whole numbers.
+    """The last frames of a video given for the start, or the first ones of a video given for the end: f h w c, uint8.
 
-    As many as can be told to the codec in whole tokens, `most` at most; a picture is one.
+    Their number is the largest that makes whole tokens and is at most `most`; a picture is one frame.
     """
     path = place(where) if is_remote(where) else Path(where).absolute()
     with told(path):

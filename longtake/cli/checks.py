@@ -16,9 +16,12 @@ log = logging.getLogger("longtake")
 
 
 def refuse_ddp_sweep(trainer: DictConfig) -> None:
-    """Where Lightning starts the processes, every one of them would start a sweep of its own.
+    """Refuses `-m` with several processes: where Lightning starts them, each would start a sweep of its own.
 
     A job of SLURM has its processes already.
+
+    Args:
+        trainer: config of the trainer.
 
     Raises:
         ValueError: for `-m` together with a strategy of several processes, outside of a job.
@@ -32,7 +35,12 @@ def refuse_ddp_sweep(trainer: DictConfig) -> None:
 
 
 def refuse_sharded(trainer: DictConfig, callbacks: DictConfig, optimizer: DictConfig) -> None:
-    """Under FSDP no process has whole weights outside a training or validation step.
+    """Refuses parts that read whole weights under FSDP, where no process has them outside a step.
+
+    Args:
+        trainer: config of the trainer.
+        callbacks: configs of the callbacks, by name.
+        optimizer: config of the optimizer.
 
     Raises:
         ValueError: for trainer=fsdp with what reads whole weights, or with Lightning's own clipping.
@@ -64,8 +72,8 @@ def check_sizes(datamodule: DictConfig, codec: Codec, patch: int, frame_patch: i
     """Refuses sizes whose latents do not split into tokens, before a video is made or read.
 
     Args:
-        datamodule: its config.
-        codec: whose latents are cut.
+        datamodule: config of the data module.
+        codec: codec whose latents are cut into tokens.
         patch: side of a token, in latents.
         frame_patch: latent frames of a token.
 
@@ -82,7 +90,11 @@ def check_sizes(datamodule: DictConfig, codec: Codec, patch: int, frame_patch: i
 
 
 def check_parts(cfg: DictConfig, codec: Codec) -> None:
-    """Groups that are swapped one by one but go together.
+    """Refuses groups that were chosen one by one and do not go together.
+
+    Args:
+        cfg: composed config of train.py.
+        codec: the codec that the network is trained with.
 
     Raises:
         ValueError: if a network with memory would be trained without any, or weights of two types were sharded as one.
@@ -121,7 +133,10 @@ def check_parts(cfg: DictConfig, codec: Codec) -> None:
 
 
 def refuse_untrained(codec: Codec) -> None:
-    """A codec that nothing was loaded into would be another one whenever it is built: no checkpoint holds it.
+    """Refuses to train a network upon an untrained codec: its random weights are in no checkpoint.
+
+    Args:
+        codec: the codec that a network would be trained with.
 
     Raises:
         ValueError: if a network would be trained upon such a codec.

@@ -57,7 +57,7 @@ def _export_adapters(cfg: DictConfig) -> None:
 
 
 def next_command(config: Mapping[str, Any], folder: Path) -> str:
-    """What a release is for, as it is typed: a codec and a compressor are trained upon, all else makes videos."""
+    """The command that uses a release: train.py for a codec or a compressor, generate.py for all else."""
     if config.get("network") is None:
         return command("train.py", [argument("codec.folder", folder), f"codec.channels={config['codec']['channels']}"])
     if config.get("sampler") is None:

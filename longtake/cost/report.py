@@ -58,13 +58,13 @@ class Settings(NamedTuple):
 
 
 def check(settings: Settings) -> None:
-    """Settings must be possible.
+    """Refuses settings out of range.
 
     Args:
-        settings: of the video and the device.
+        settings: what is said of the video and the device.
 
     Raises:
-        ValueError: naming the one that is not.
+        ValueError: naming the setting that is out of range.
     """
     if settings.dtype not in BYTES:
         raise ValueError(f"dtype={settings.dtype} is unknown: use {', '.join(BYTES)}")
@@ -97,12 +97,12 @@ def predict(
     FLOPs are of one video; bytes are of tensors, the codec's and the text encoder's aside but for those of devices.
 
     Args:
-        settings: of the video and the device.
+        settings: what is said of the video and the device.
         network: on meta.
         codec: what is known of it.
-        rollouts: by the name that the table gives them.
-        text_features: of a caption's token.
-        text_bytes: of the text encoder's weights; None where not known.
+        rollouts: rollouts by the names that the table gives them.
+        text_features: features of a caption's token.
+        text_bytes: bytes of the text encoder's weights; None where not known.
 
     Returns:
         What cost.json holds.
@@ -192,7 +192,7 @@ def guests_of(codec: CodecSize, video: VideoSize, text: int | None) -> Guests:
 
     Args:
         codec: what is known of it.
-        video: of which a sample has the size.
+        video: size of the samples that are decoded between steps.
         text: bytes of the text encoder's weights; None where not known.
 
     Returns:

@@ -47,8 +47,8 @@ class FeatureDrift(PerVideoMean):
         """Keeps what is compared.
 
         Args:
-            features: of single frames.
-            share: of the frames, which makes an end of a video.
+            features: feature model of single frames.
+            share: part of the frames, in (0, 0.5], that counts as the start, and as the end, of a video.
 
         Raises:
             ValueError: share is not in (0, 0.5].
@@ -85,7 +85,7 @@ class ColourDrift(PerVideoMean):
         """Keeps what is compared.
 
         Args:
-            share: of the frames, which makes an end of a video.
+            share: part of the frames, in (0, 0.5], that counts as the start, and as the end, of a video.
 
         Raises:
             ValueError: share is not in (0, 0.5].
@@ -118,7 +118,7 @@ class ScoreDrift(PerVideoMean):
 
         Args:
             metric: M, by which both ends are scored.
-            share: of the frames, which makes an end of a video.
+            share: part of the frames, in (0, 0.5], that counts as the start, and as the end, of a video.
 
         Raises:
             ValueError: share is not in (0, 0.5], or the metric needs more than an end of a video can give.

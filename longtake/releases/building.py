@@ -11,8 +11,12 @@ from longtake.releases.outside import may_build
 def build(node: Any) -> Any:
     """What a part of a checked config describes, innermost first.
 
-    node: mappings with `_target_` become objects, or with `_partial_` functions that make them; other mappings, lists,
-    numbers and texts, and objects that are there already, stay what they are.
+    Args:
+        node: part of a checked config. Mappings with `_target_` become objects, or with `_partial_` functions that make
+            them; other mappings, lists, numbers and texts, and objects that are there already, stay what they are.
+
+    Returns:
+        What the node describes.
 
     Raises:
         ValueError: if a name is not on the list, or a model of another library is not there.

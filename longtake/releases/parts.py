@@ -42,8 +42,8 @@ def refuse_no_videos(config: Mapping[str, Any], where: str) -> None:
     """Refuses weights of a codec or of a compressor alone.
 
     Args:
-        config: of the weights.
-        where: the setting and weights, for messages.
+        config: config of the weights.
+        where: the setting and the weights' name, for messages.
 
     Raises:
         ValueError: for these.
@@ -59,7 +59,7 @@ def sampling_parts(config: Mapping[str, Any], state: State, where: str) -> Sampl
     Args:
         config: as `read_run` gives it, with changes; what is no mapping in it is taken for a part that is built.
         state: as `read_run` gives it.
-        where: the setting and weights, for messages.
+        where: the setting and the weights' name, for messages.
 
     Returns:
         All parts, in host memory.

@@ -46,8 +46,8 @@ class Players:
         """A video that plays in the page.
 
         Args:
-            file: the video.
-            name: that is noted in `left_out` if the page cannot show it.
+            file: path of the video.
+            name: name that is noted in `left_out` if the page cannot show the video.
 
         Returns:
             HTML; nothing where the page is full, or the file cannot be shown.

@@ -35,7 +35,7 @@ class NestedGuidance:
         """Sets how each condition weighs.
 
         Args:
-            scales: of each condition, in the order in which they are added; 1 neither weakens nor strengthens.
+            scales: scale of each condition, in the order in which they are added; 1 neither weakens nor strengthens.
             intervals: (lowest, highest) time at which a condition's scale holds, inclusive; elsewhere it is 1.
 
         Raises:

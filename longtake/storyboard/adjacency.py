@@ -21,6 +21,13 @@ def adjoin(storyboard: Storyboard, given: Sequence[Segment]) -> dict[str, Link]:
     (retrodict: precedes it); the first one continues the video that comes first, or else leads to the one that comes
     last.
 
+    Args:
+        storyboard: storyboard as it was read.
+        given: segments read from videos, linked already.
+
+    Returns:
+        The links of each segment, by its name.
+
     Raises:
         ValueError: for two segments of one name, a link to nothing, or a direction without what it needs.
     """
@@ -82,6 +89,14 @@ def group_shots(file: str, segments: Sequence[Segment], links: Mapping[str, Link
     Segments of one label share a shot. One without a label is in the shot of what it adjoins on the side that its
     direction looks to, unless it is a new_shot.
 
+    Args:
+        file: name of the storyboard's file, for messages.
+        segments: all segments, in the list's order.
+        links: links of each segment, by its name.
+
+    Returns:
+        The shot of each segment, by its name.
+
     Raises:
         ValueError: if an interpolation would join two shots of different labels.
     """
@@ -121,6 +136,15 @@ def order_timeline(
     file: str, segments: Sequence[Segment], links: Mapping[str, Link], shots: Mapping[str, str]
 ) -> tuple[str, ...]:
     """All names in the order in which they are seen.
+
+    Args:
+        file: name of the storyboard's file, for messages.
+        segments: all segments, in the list's order.
+        links: links of each segment, by its name.
+        shots: shot of each segment, by its name.
+
+    Returns:
+        Names in the order of the screen.
 
     Raises:
         ValueError: if two segments claim one place, the order runs in a circle, or some are joined to nothing.

@@ -40,6 +40,15 @@ def given_segments(storyboard: Storyboard, limits: ModelLimits, default_latents:
     latents. What is longer than a window is cut into segments of a window, the remainder furthest from what is made;
     the one that adjoins it bears the video's name.
 
+    Args:
+        storyboard: storyboard as it was read.
+        limits: what the weights can do.
+        default_latents: latent frames that are kept of a video whose entry states no number.
+        probe: counts a video's frames.
+
+    Returns:
+        Segments in the take's order.
+
     Raises:
         ValueError: if two videos claim one end, lengths break the frame rule, or a video is too short for its role.
     """
@@ -144,6 +153,12 @@ class VideoProbe:
     def __call__(self, path: Path) -> GivenFacts:
         """Frames at fps, and a hash of the file.
 
+        Args:
+            path: path or URL of the video.
+
+        Returns:
+            Number of frames at fps, and a hash of the file.
+
         Raises:
             ValueError: if there is no video.
         """
@@ -186,6 +201,12 @@ class GivenReader:
         A causal codec encodes the first frame that it sees as a latent of its own kind, which belongs nowhere but at
         the start of a take. So a part from the middle is encoded with a few frames before it, whose latents are
         dropped. Source: our choice; LEAD_LATENTS latents of lead, or as many as there are.
+
+        Args:
+            step: a step of task `given`.
+
+        Returns:
+            Latents 1 c f h w.
 
         Raises:
             ValueError: if the video has become shorter than it was when it was planned.

@@ -43,6 +43,14 @@ class Bond(NamedTuple):
 def lay_out(storyboard: Storyboard, limits: ModelLimits, probe: Probe) -> dict[str, Place]:
     """Every segment in its place, in the order in which they are seen.
 
+    Args:
+        storyboard: storyboard as it was read.
+        limits: what the weights can do.
+        probe: counts frames of given videos.
+
+    Returns:
+        Places in the order of the screen.
+
     Raises:
         ValueError: naming file, line and reason.
     """
@@ -189,6 +197,10 @@ def _offsets(
 
 def check_overlap(file: str, places: Mapping[str, Place]) -> None:
     """No two segments of a shot claim the same place on its timeline.
+
+    Args:
+        file: name of the storyboard's file, for messages.
+        places: place of each segment, by its name.
 
     Raises:
         ValueError: if two do.

@@ -31,7 +31,12 @@ RENAMED = {"rate": "compression_ratio"}
 def read_storyboard(path: str | Path, limits: ModelLimits) -> Storyboard:
     """Reads our own format, or one of the two shot lists that `importers` knows by their keys.
 
-    limits: decide only how the shots of the other formats are cut into segments.
+    Args:
+        path: path of a YAML or JSON file.
+        limits: what the weights can do, which decides how the shots of the other formats are cut into segments.
+
+    Returns:
+        The storyboard.
 
     Raises:
         ValueError: naming file, line and reason.

@@ -23,7 +23,7 @@ def plan(storyboard: Storyboard, limits: ModelLimits, probe: Probe) -> Plan:
 
     Args:
         storyboard: as it was read.
-        limits: of the weights.
+        limits: what the weights can do.
         probe: looks at given videos.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a storyboard says, what a plan of it is, and who carries it out.
+"""The types of a storyboard, of its plan, and of what carries it out.
 
 A take is a video made of segments. A shot is the segments between which there is no cut; every shot has a timeline of
 its own, in latent frames from the first latent of its segment that is listed first (given videos before all others).

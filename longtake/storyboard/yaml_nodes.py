@@ -14,6 +14,12 @@ from longtake.storyboard.schema import fail
 def compose(path: Path) -> tuple[str, yaml.Node]:
     """The tree of nodes of a YAML or JSON file, and the name that errors give the file.
 
+    Args:
+        path: path of the file.
+
+    Returns:
+        The root node, and the file's name for messages.
+
     Raises:
         ValueError: if there is no such file, or it is not YAML.
     """
@@ -52,6 +58,10 @@ class Nodes:
 
     def fail(self, node: yaml.Node, reason: str) -> NoReturn:
         """Refuses what a node says.
+
+        Args:
+            node: node that is wrong.
+            reason: what is wrong, and what would do.
 
         Raises:
             ValueError: always, with the node's line.

@@ -183,8 +183,8 @@ def board_of(storyboard: Storyboard, folder: Path) -> Board:
     """The cards of a file that was read; what they say makes the same segments.
 
     Args:
-        storyboard: of our own format or another that `read_storyboard` knows.
-        folder: of the storyboard's copy that the cards are written to, for the paths of videos.
+        storyboard: a storyboard in our own format, or in another that `read_storyboard` knows.
+        folder: folder of the copy that the cards are written to, from which paths of videos are counted.
 
     Returns:
         The cards.

@@ -92,8 +92,8 @@ class Answerer:
         """Check that they fit.
 
         Args:
-            pipeline: of weights with a memory, whose network takes poses.
-            testbed: whose questions are answered.
+            pipeline: pipeline of weights with a memory, whose network takes poses.
+            testbed: test set whose questions are answered.
 
         Raises:
             ValueError: the weights have no memory, take no pose, or are of another size than the videos.
@@ -200,7 +200,7 @@ class Answerer:
         Args:
             own: the context.
             asked: poses of context and target, F n.
-            memory: of the context, whose places count from the target's first frame.
+            memory: memory of the context, whose places count from the target's first frame.
             question: says how long the target is, whether it adjoins the context, and the seed.
             method: says how coarsely is remembered, and whether at all.
 
