@@ -193,7 +193,7 @@ class ClipCache:
     def _begin(self) -> None:
         if not self.is_local:
             raise ValueError(
-                f"{self.place} is only read, and some films are missing there: cache into a folder, and copy that there"
+                f"{self.place} can only be read, and lacks some films: cache them in a local folder, and copy it there"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / "settings.json").is_file():

@@ -53,7 +53,10 @@ class BatchPlan:
         """
         self.clips_by_length = {length: clips for length, clips in clips_by_length.items() if len(clips)}
         if not self.clips_by_length:
-            raise ValueError(f"no training video is as long as the shortest clip, {min(clips_by_length)} frames")
+            shortest = min(clips_by_length)
+            raise ValueError(
+                f"no training video is as long as the shortest clip, {shortest} frames: lower datamodule.num_frames"
+            )
         self.global_batch_size = global_batch_size
         self.seed = seed
         self._orders: dict[tuple[int, int], Tensor] = {}

@@ -137,7 +137,9 @@ def _table(path: Path, columns: Sequence[str], where: str) -> Tensor:
 def _row(where: str, names: Sequence[str], cells: Sequence[str], columns: Sequence[str], number: int) -> list[float]:
     """The numbers of one line."""
     if len(cells) != len(names):
-        raise ValueError(f"{where}: {len(cells)} values, but line 1 names {len(names)} columns")
+        raise ValueError(
+            f"{where}: {len(cells)} values, but line 1 names {len(names)} columns: give one value for each"
+        )
     values = dict(zip(names, cells, strict=True))
     if "frame" in values and values["frame"].strip() != str(number):
         raise ValueError(f"{where}: frame is {values['frame']!r}, but frames count 0, 1, 2, …: here comes {number}")

@@ -403,7 +403,7 @@ class Pipeline:
             raise ValueError("control: these weights take no control, so leave it out, or train with control=pose")
         values = to_latent_frames(control, self.module.network.backbone.control.frames_per_latent)
         if len(values) != num_latents:
-            raise ValueError(f"control has {len(control)} rows, which is not one for each of the video's frames")
+            raise ValueError(f"control has {len(control)} rows: give one for each of the video's frames")
         return {CONTROL: values.to(self.device).expand(batch, -1, -1)}
 
     def frames(self, latents: Tensor) -> Iterator[Tensor]:

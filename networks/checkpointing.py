@@ -40,7 +40,7 @@ def keep_activations(network: nn.Module, kept: Kept) -> None:
     for module in network.modules():
         if isinstance(module, PretrainedBackbone) and kept != "all":
             raise ValueError(
-                f"kept={kept}: blocks of a pretrained model are computed again by backbone.checkpoint_activations=true"
+                f"kept={kept} has no effect on a pretrained model: use backbone.checkpoint_activations=true instead"
             )
         if hasattr(module, "checkpoint_activations"):
             setattr(module, "checkpoint_activations", False)  # noqa: B010 - a Module's own type knows no such attribute

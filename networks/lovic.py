@@ -229,5 +229,7 @@ def compressor_alone(*, compressor: ContextCompressor | None) -> ContextCompress
         ValueError: if there is none.
     """
     if compressor is None:
-        raise ValueError("network=compressor trains a compressor by itself, but none is chosen: compressor=flexformer")
+        raise ValueError(
+            "network=compressor trains a compressor by itself, but none is chosen: add compressor=flexformer"
+        )
     return compressor

@@ -118,7 +118,10 @@ def load_pretrained(*, folder: str | Path, channels: int) -> nn.Module:
     folder = Path(folder)
     config = read_config(folder)
     if config.get("channels", channels) != channels:
-        raise ValueError(f"{folder} has {config['channels']} latent channels, but {channels} are configured")
+        raise ValueError(
+            f"{folder} has {config['channels']} latent channels, but {channels} are configured: "
+            f"set codec.channels={config['channels']}"
+        )
     if "pretrained" not in config:  # one that loads a base has the base's sizes
         with torch.device("meta"):  # where sizes cost nothing: wrong ones would fill the memory
             check_fits(build(config), folder)
@@ -195,7 +198,7 @@ def check_fits(network: nn.Module, folder: Path) -> None:
     """
     path = folder / WEIGHTS
     if not path.is_file():
-        raise ValueError(f"{folder} holds no {WEIGHTS}")
+        raise ValueError(f"{folder} holds no {WEIGHTS}: give the whole folder that export.py wrote")
     found = tensor_shapes(path)
     wrong = unfitting(network, found)
     if wrong:

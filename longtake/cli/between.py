@@ -76,9 +76,9 @@ def refuse_one_time(take: Take) -> None:
     if take.network.backbone.frame_times or take.module.objective.context_rate > 0:
         return
     raise ValueError(
-        "given: these weights knew one time for all frames in their training, and what a clean frame among noisy ones "
-        "means was never shown to them: train with objective.context_rate=0.2 objective.max_context_frames=4, or use "
-        "those of backbone=wan22_ti2v or ltx"
+        "given: these weights were trained with one noise level for all frames, so they cannot use given frames, which "
+        "are clean: train with objective.context_rate=0.2 objective.max_context_frames=4, or use weights of "
+        "backbone=wan22_ti2v or ltx"
     )
 
 
@@ -98,7 +98,9 @@ def with_ends(request: Request, take: Take, read_frames: ReadFrames) -> Take:
     """
     refuse_one_time(take)
     if request.given_end is not None and not take.network.backbone.frame_times:
-        log.warning("given_end: these weights were trained with clean frames at the beginning alone")
+        log.warning(
+            "given_end: these weights were trained with given frames at the start alone, so the end may not fit"
+        )
     made = take.of_length(request.num_frames)
     made.control = control_for(made.network, request.control_file, request.num_frames)
     check_one_canvas(made.rollout, made.num_latents)
@@ -148,5 +150,5 @@ def _pixels(take: Take, key: str, where: str, most: int, read_frames: ReadFrames
     first = count - number if key == "given" else 0
     frames = read_frames(path, **size, first=first, num_frames=number)
     if len(frames) < number:
-        raise ValueError(f"{key}={where} gives {len(frames)} frames where {number} are needed")
+        raise ValueError(f"{key}={where} gives {len(frames)} frames, but {number} are needed: give a longer video")
     return torch.from_numpy(frames)

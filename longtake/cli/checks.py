@@ -48,7 +48,9 @@ def refuse_sharded(trainer: DictConfig, callbacks: DictConfig, optimizer: DictCo
     blocks = "ShardedBlocks" in str(trainer.strategy)
     name = "fsdp2" if blocks else "fsdp"
     if (blocks or "fsdp" in str(trainer.strategy)) and str(optimizer.get("_target_")).endswith("adamw_8bit"):
-        raise ValueError(f"trainer={name} shards what bitsandbytes keeps whole: use optimizer=adamw, in pieces already")
+        raise ValueError(
+            f"trainer={name} shards the optimizer's state, which bitsandbytes needs whole: use optimizer=adamw"
+        )
     if (blocks or "fsdp" in str(trainer.strategy)) and str(optimizer.get("_target_")).endswith("Muon"):
         raise ValueError(f"trainer={name} shards the matrices, which optimizer=muon needs whole: use optimizer=adamw")
     if blocks or "fsdp" not in str(trainer.strategy):
@@ -114,12 +116,12 @@ def check_parts(cfg: DictConfig, codec: Codec) -> None:
         )
     if dtype == "int8" and strategy != "auto":
         raise ValueError(
-            "backbone.dtype=int8 is of one device, as torchao's weights cannot be sent from one process to another: "
+            "backbone.dtype=int8 works on one device, as torchao's weights cannot be sent to another process: "
             "use backbone.dtype=nf4, or trainer=gpu"
         )
     if "fsdp" in strategy and dtype != "float32":
         raise ValueError(
-            f"trainer=fsdp shards all weights as one, which backbone.dtype={dtype} beside float32 cannot be: "
+            f"trainer=fsdp needs one type for all weights, and backbone.dtype={dtype} is another than float32: "
             "add backbone.dtype=float32, or use trainer=ddp"
         )
     expected = cfg.datamodule.fps / codec.time_factor
@@ -127,7 +129,7 @@ def check_parts(cfg: DictConfig, codec: Codec) -> None:
     if told is not None and abs(told / expected - 1) > 0.01:
         log.warning(
             f"backbone.latent_fps={cfg.backbone.latent_fps:g}, but datamodule.fps={cfg.datamodule.fps:g} over the "
-            f"codec's time factor of {codec.time_factor} is {expected:g}: seconds are counted wrongly without "
+            f"codec's time factor of {codec.time_factor} is {expected:g}, so the network's seconds are wrong: set "
             f"backbone.latent_fps={expected:g}"
         )
 

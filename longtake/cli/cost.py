@@ -28,7 +28,7 @@ def predict_cost(cfg: DictConfig) -> dict[str, Any]:
     with torch.device("meta"):
         network = instantiate(parts["network"])
     if not isinstance(network, VideoNetwork):
-        raise ValueError("cost=true is of networks that make videos: use network=vin, vin_plan, dit, lovic, vin_lovic")
+        raise ValueError("cost=true prices networks that make videos: use network=vin, vin_plan, dit, lovic, vin_lovic")
     return predict(
         settings,
         network=network,

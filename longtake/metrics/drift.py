@@ -126,7 +126,10 @@ class ScoreDrift(PerVideoMean):
         super().__init__()
         _check_share(share)
         if set(metric.needs) - {"fps"}:
-            raise ValueError(f"drift: {type(metric).__name__} needs {', '.join(metric.needs)}, which an end has not")
+            raise ValueError(
+                f"drift: {type(metric).__name__} needs {', '.join(metric.needs)}, which parts of a video lack: "
+                "take another metric"
+            )
         self.metric = metric
         self.about = f"difference of {type(metric).__name__} between the first and the last {share:.0%}; 0 is none"  # type: ignore[misc]
         self.needs = metric.needs  # type: ignore[misc] # of this object, as the metric wants

@@ -74,7 +74,7 @@ class _Revisit(PerVideoMean):
         check_video(video, where="revisit")
         check_side(video, where="revisit", least=11)
         if poses.shape != (video.shape[1], 4):
-            raise ValueError(f"revisit: {len(poses)} poses for {video.shape[1]} frames")
+            raise ValueError(f"revisit: {len(poses)} poses for {video.shape[1]} frames: give one for each frame")
         pairs = self.pairs(poses.cpu())
         if not pairs:
             return Measured(None)

@@ -30,7 +30,9 @@ def build(node: Any) -> Any:
         return arguments
     name = str(node["_target_"])
     if not may_build(name):
-        raise ValueError(f"{name} is no part of this project, which is all that weights may build")
+        raise ValueError(
+            f"{name} is no part of this project, and weights may build no other: take weights that longtake wrote"
+        )
     called = resolve_name(name)
     if node.get("_partial_"):
         return partial(called, **arguments)

@@ -46,7 +46,7 @@ class NestedGuidance:
         self.intervals = {name: tuple(times) for name, times in (intervals or {}).items()}
         for name, times in self.intervals.items():
             if name not in self.scales:
-                raise ValueError(f"guidance.intervals names {name}, which has no scale: {', '.join(self.scales)} have")
+                raise ValueError(f"guidance.intervals names {name}, which has no scale: use {', '.join(self.scales)}")
             if len(times) != 2 or not 0 <= times[0] <= times[1] <= 1:
                 raise ValueError(f"the guidance interval {list(times)} must be two rising times in [0, 1]: [0.0, 1.0]")
 
