@@ -90,7 +90,13 @@ class WordedPlan(Generic[Item]):
     """The samples of another plan, each with whether it gets its short caption; without state, as that is."""
 
     def __init__(self, *, plan: Plan[Item], share: float, seed: int) -> None:
-        """share: of samples that get the short caption."""
+        """Keeps the plan.
+
+        Args:
+            plan: the plan of the samples.
+            share: share of the samples, in [0, 1], that get the short caption.
+            seed: seed of the choice.
+        """
         self.plan, self.share, self.seed = plan, share, seed
 
     def draw(self, number: int) -> Draw[tuple[Item, bool]]:

@@ -39,7 +39,13 @@ class Pictures(Callback):
     """Draws, at every validation, what the averaged weights make of the first batch, and how losses have gone."""
 
     def __init__(self, *, folder: Text, every_n_steps: Size, most_frames: Size) -> None:
-        """folder: of the files; most_frames: of one stretch of frames in a row."""
+        """Keeps where pictures go.
+
+        Args:
+            folder: folder of the files.
+            every_n_steps: optimizer steps between two pictures, at a validation.
+            most_frames: most frames of one stretch in a row of the picture.
+        """
         self.folder = Path(folder)
         self.every_n_steps = every_n_steps
         self.most_frames = most_frames

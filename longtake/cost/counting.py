@@ -22,7 +22,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class Cost(NamedTuple):
-    """flops: of a call; bytes: of the tensors that it makes, at its fullest moment."""
+    """FLOPs of a call, and bytes of the tensors that it makes, at its fullest moment."""
 
     flops: int
     bytes: int

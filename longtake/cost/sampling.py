@@ -55,7 +55,7 @@ class VideoSize(NamedTuple):
 class TextCost(NamedTuple):
     """What it costs to make the attention keys of a text once for each pass of guidance.
 
-    flops: of making them; saved_flops: what each call of the network then does without; bytes: what is kept.
+    flops: FLOPs of making them; saved_flops: FLOPs that each call of the network saves; bytes: bytes that are kept.
     """
 
     flops: int

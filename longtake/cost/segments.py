@@ -14,7 +14,7 @@ from networks.interfaces import VideoNetwork
 
 
 class SegmentCost(NamedTuple):
-    """canvas: of the segment; tokens: context tokens of each segment that it remembers, in the plan's order."""
+    """A segment's canvas, and the context tokens of each segment that it remembers, in the plan's order."""
 
     canvas: CanvasCost
     tokens: tuple[int, ...]

@@ -11,7 +11,7 @@ from longtake.releases.reading import State, Trained, check_size, load_run, load
 
 
 class SamplingParts(NamedTuple):
-    """module: in evaluation mode, with network, objective and sampler."""
+    """What weights are sampled by; module: in evaluation mode, with network, objective and sampler."""
 
     module: nn.Module
     codec: Any
@@ -57,8 +57,8 @@ def sampling_parts(config: Mapping[str, Any], state: State, where: str) -> Sampl
     """Builds network, codec, text encoder, sampler, guidance and rollout, and loads the weights.
 
     Args:
-        config: as `read_run` gives it, with changes; what is no mapping in it is taken for a part that is built.
-        state: as `read_run` gives it.
+        config: config as `read_run` gives it, with changes; values that are no mappings count as parts that are built.
+        state: tensors or folder, as `read_run` gives them.
         where: the setting and the weights' name, for messages.
 
     Returns:

@@ -38,7 +38,11 @@ class Players:
     """Hands out videos for one page, until the page is full."""
 
     def __init__(self, most_bytes: int = MOST_ALL) -> None:
-        """most_bytes: of all files that the page may hold."""
+        """Begins with an empty page.
+
+        Args:
+            most_bytes: most bytes of all files that the page may hold.
+        """
         self.left = most_bytes
         self.left_out: list[str] = []
 

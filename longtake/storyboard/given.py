@@ -61,7 +61,11 @@ def given_segments(storyboard: Storyboard, limits: ModelLimits, default_latents:
             fail(storyboard.file, video.line, f"video {video.path}: {error}")
         for end in ("first", "last") if video.role == "both" else (video.role,):
             if end in taken:
-                fail(storyboard.file, video.line, f"this video and that of line {taken[end]} both come {end}")
+                fail(
+                    storyboard.file,
+                    video.line,
+                    f"this video and that of line {taken[end]} both come {end}: change a role",
+                )
             taken[end] = video.line
             segments += _end(storyboard.file, video, end, facts, limits, default_latents)
     return segments
@@ -218,6 +222,8 @@ class GivenReader:
         needed = lead + part.num_frames
         frames = self.read_frames(part.path, **size, first=part.begin - lead, num_frames=needed)
         if len(frames) < needed:
-            raise ValueError(f"video {part.path} gives {len(frames)} frames where {needed} are needed")
+            raise ValueError(
+                f"video {part.path} gives {len(frames)} frames, but {needed} are needed: it has changed, so start again"
+            )
         video = rearrange(torch.from_numpy(frames), "f h w c -> 1 c f h w").to(self.device).float() / 127.5 - 1
         return self.codec.encode(video)[:, :, -step.latents :].cpu()

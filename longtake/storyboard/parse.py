@@ -162,7 +162,7 @@ def _ends(nodes: Nodes, said: dict[str, yaml.Node], name: str) -> tuple[str | No
         )
     first, last = (nodes.name(end, "between") for end in ends)
     if first == last:
-        nodes.fail(said["between"], f"{name} is to be between {first} and itself")
+        nodes.fail(said["between"], f"{name} is to be between {first} and itself: name two segments")
     return first, last
 
 

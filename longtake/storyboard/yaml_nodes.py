@@ -85,7 +85,7 @@ class Nodes:
                 meant = f" (did you mean {near[0]}?)" if near else ""
                 self.fail(key_node, f"{key} is not a key of {what}{meant}: there are {', '.join(allowed)}")
             if key in found:
-                self.fail(key_node, f"{key} is said twice, first in line {line_of(found[key])}")
+                self.fail(key_node, f"{key} is said twice, first in line {line_of(found[key])}: remove one")
             found[key] = value
         return {key: value for key, value in found.items() if value.tag != "tag:yaml.org,2002:null"}
 

@@ -81,7 +81,7 @@ class GivenCard:
 
 @dataclass(frozen=True)
 class Board:
-    """All cards. segment_frames: of cards that state no length; compression_ratio: of cards that state none."""
+    """All cards, with the segment_frames and the compression_ratio of cards that state none."""
 
     cards: tuple[Card, ...] = ()
     videos: tuple[GivenCard, ...] = ()

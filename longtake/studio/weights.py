@@ -79,8 +79,8 @@ class Watch(NamedTuple):
 class LoadedWeights(Protocol):
     """Weights at work, as the command line has them.
 
-    name: as it was given. fps: of takes. most_frames: of a card. default_frames: of a card that
-    states no length.
+    name: name as it was given. fps: frames a second of takes. most_frames: most frames of a card. default_frames:
+    frames of a card that states no length.
     """
 
     name: str

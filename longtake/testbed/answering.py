@@ -58,8 +58,8 @@ def methods_of(ratios: Sequence[float], ladders: Sequence[float] = ()) -> list[M
 
     Args:
         ratios: compression ratios of memories that are compressed alike everywhere.
-        ladders: the same of memories that are compressed twice as much from each segment to the one before it, with
-            equally many tokens in all. Source: FramePack (arXiv 2504.12626), whose ladder is geometric.
+        ladders: compression ratios of memories that are compressed twice as much from each segment to the one before
+            it, with equally many tokens in all. Source: FramePack (arXiv 2504.12626), whose ladder is geometric.
 
     Returns:
         One method for each name in the table.

@@ -100,7 +100,7 @@ def make_rows(
 
     Args:
         task: its name.
-        measures: by method and measure (psnr, ssim, perhaps lpips) the mean over frames of each question.
+        measures: mean over frames of each question, by method and measure (psnr, ssim, perhaps lpips).
         mazes: maze of each question.
         floor: the method without memory, if there is one.
         ceiling: the method that sees everything, if there is one.
