@@ -250,8 +250,8 @@ class Pipeline:
             keep: see WindowCache.
             control: numbers of every pixel frame, F n, for weights that take them (`longtake.control.read_control`);
                 the same for all prompts.
-            rows: numbers of the prompts whose videos are made; None: all. Each video has the noise that it has among
-                all prompts, save with a sampler that draws fresh noise.
+            rows: slice of the prompts whose videos are made. Each video has the noise that it has among all prompts,
+                save with a sampler that draws fresh noise.
 
         Returns:
             Latents b c f h w of unit variance, one row a prompt that is made.
