@@ -36,7 +36,12 @@ class ClipCache:
     """Films under one folder, by codec and settings, and the clips that are cut from them."""
 
     def __init__(self, *, folder: str | Path, settings: ClipSettings, codec: Codec | None) -> None:
-        """folder: of all caches, a path or a URL that is only read; codec: None keeps pixels as uint8.
+        """Looks at the settings; nothing is read yet.
+
+        Args:
+            folder: folder of all caches, a path, or a URL that is only read.
+            settings: how films are stored and cut.
+            codec: encodes films; None keeps pixels as uint8.
 
         Raises:
             ValueError: if the type is unknown, or does not suit pixels or latents.
@@ -139,6 +144,10 @@ class ClipCache:
 
         Another process that fills the same cache meanwhile does no film that this one has done.
 
+        Args:
+            entries: the films, each as often as it has rows.
+            on_film: called after each film.
+
         Raises:
             ValueError: if the disk is full or may not be written to, with the folder and what it would need.
         """
@@ -184,7 +193,7 @@ class ClipCache:
     def _begin(self) -> None:
         if not self.is_local:
             raise ValueError(
-                f"{self.place} is only read, and some films are missing there: cache into a folder, and copy that there"
+                f"{self.place} can only be read, and lacks some films: cache them in a local folder, and copy it there"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / "settings.json").is_file():
@@ -197,7 +206,7 @@ class ClipCache:
         return f"{left:,} films are left" + (f", about {in_bytes(size / there * left)}" if there and left else "")
 
     def report(self, entries: Sequence[Entry]) -> None:
-        """Names films that are of no use in skipped.json, and says how many they are."""
+        """Names the films that cannot be used in skipped.json, and logs how many they are."""
         keys = self.keys(entries, look=False)
         faults = ((entry, self.fault(key)) for entry, key in zip(entries, keys, strict=True))
         skipped = {entry.where: fault for entry, fault in faults if fault is not None}
@@ -215,7 +224,7 @@ class ClipCache:
 
         Args:
             entries: films, each as often as it has rows.
-            keys: of the entries; None: they are asked for.
+            keys: keys of the entries; None: they are looked up.
 
         Raises:
             ValueError: if none is: every film was skipped.
@@ -254,6 +263,14 @@ class ClipCache:
 
     def read(self, clip: Clip, num_frames: int, start: int = 0) -> Tensor:
         """Frames of a clip from one on, as stored: c f h w; both numbers in frames of what is stored.
+
+        Args:
+            clip: the clip.
+            num_frames: number of frames, as stored.
+            start: first frame in the clip, as stored.
+
+        Returns:
+            Frames c f h w.
 
         Raises:
             ValueError: naming the file, if it is gone, was cut since the run began, or holds NaN.

@@ -20,7 +20,7 @@ class FilmControl:
     """What is known of the latent frames of films beside their pictures."""
 
     def __init__(self, control: FrameControl) -> None:
-        """control: of the network, which knows its columns and how many pixel frames a latent frame has."""
+        """control: the network's, which knows its columns and how many pixel frames a latent frame has."""
         self.columns, self.frames_per_latent = control.columns, control.frames_per_latent
         self._read = lru_cache(maxsize=FILMS_HELD)(self._of_film)
 

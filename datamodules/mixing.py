@@ -22,7 +22,7 @@ class MixedPlan(Generic[Item]):
             plans: the plans that are mixed.
             shares: for each plan, its share of the batches, in [0, 1]; together 1. A plan whose share is above 0 gets
                 at least one batch of each cycle.
-            seed: of the order of batches within a cycle.
+            seed: seed of the order of batches within a cycle.
         """
         self.plans, self.seed = plans, seed
         exact = np.asarray(shares, float) * CYCLE

@@ -54,11 +54,11 @@ def new_game(
     Args:
         wad: the game file.
         level: such as "map05".
-        seed: of the game's own chance.
+        seed: seed of the game's own random events.
         size: height of the square picture wanted.
-        supersampling: at least so many times the size is rendered, to be averaged down.
+        supersampling: factor by which the rendered picture is larger at least, before it is averaged down.
         buttons: names of ViZDoom's buttons, in the order in which actions give them.
-        config_path: where the game may write its settings.
+        config_path: file that the game may write its settings to.
 
     Raises:
         ValueError: the size is larger than what the game renders.

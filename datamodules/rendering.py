@@ -275,6 +275,9 @@ def check_counts(*, size: int, **counts: int) -> None:
 def check_shares(**shares: float) -> None:
     """Refuse shares outside 0 to 1, by name.
 
+    Args:
+        **shares: shares by name, each in [0, 1].
+
     Raises:
         ValueError: one lies outside.
     """

@@ -41,14 +41,22 @@ class BatchPlan:
     """
 
     def __init__(self, *, clips_by_length: Mapping[int, Numbers], global_batch_size: int, seed: int) -> None:
-        """clips_by_length: for each length the clips that are at least that long; lengths without clips are left out.
+        """Keeps the clips of each length; lengths without clips are left out.
+
+        Args:
+            clips_by_length: for each length, in pixel frames, the clips that are at least that long.
+            global_batch_size: clips of a batch, over all processes and accumulated batches.
+            seed: seed of the order.
 
         Raises:
             ValueError: if there is no clip at all.
         """
         self.clips_by_length = {length: clips for length, clips in clips_by_length.items() if len(clips)}
         if not self.clips_by_length:
-            raise ValueError(f"no training video is as long as the shortest clip, {min(clips_by_length)} frames")
+            shortest = min(clips_by_length)
+            raise ValueError(
+                f"no training video is as long as the shortest clip, {shortest} frames: lower datamodule.num_frames"
+            )
         self.global_batch_size = global_batch_size
         self.seed = seed
         self._orders: dict[tuple[int, int], Tensor] = {}
@@ -82,7 +90,13 @@ class WordedPlan(Generic[Item]):
     """The samples of another plan, each with whether it gets its short caption; without state, as that is."""
 
     def __init__(self, *, plan: Plan[Item], share: float, seed: int) -> None:
-        """share: of samples that get the short caption."""
+        """Keeps the plan.
+
+        Args:
+            plan: the plan of the samples.
+            share: share of the samples, in [0, 1], that get the short caption.
+            seed: seed of the choice.
+        """
         self.plan, self.share, self.seed = plan, share, seed
 
     def draw(self, number: int) -> Draw[tuple[Item, bool]]:

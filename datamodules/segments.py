@@ -64,8 +64,36 @@ class SegmentDataModule(VideoDataModule):
     ) -> None:
         """As VideoDataModule, with rows of segments; every clip is used at its own full length.
 
-        segments_per_row: slots; segment_frames: latent frames of each; gap_share: of rows of one walk that skip
-        segments between two slots; multi_shot_share: of rows cut from two videos of one folder.
+        Args:
+            codec: this and all arguments up to short_caption_share: see VideoDataModule.
+            text_encoder: see VideoDataModule.
+            global_batch_size: rows of an optimizer step, over all processes and accumulated batches.
+            batch_size: rows that one process sees at once.
+            seed: see VideoDataModule.
+            make: see VideoDataModule.
+            root: see VideoDataModule.
+            table: see VideoDataModule.
+            height: see VideoDataModule.
+            width: see VideoDataModule.
+            fps: see VideoDataModule.
+            frame_stride: see VideoDataModule.
+            num_frames: see VideoDataModule.
+            hop_frames: see VideoDataModule.
+            cut_frames: must be None: rows are cut by segment_frames.
+            crop: see VideoDataModule.
+            pixels: must be False: segments are cut from latents.
+            cache_dir: see VideoDataModule.
+            cache_dtype: see VideoDataModule.
+            validation_share: see VideoDataModule.
+            num_validation_clips: rows of a validation, over all processes.
+            num_workers: see VideoDataModule.
+            short_caption_share: share of slots, in [0, 1], that get the text of the column `short_text`, where there is
+                one.
+            segments_per_row: slots of a row.
+            segment_frames: latent frames of a segment, at most those of the shortest clip.
+            gap_share: share of rows of one walk, in [0, 1], that skip segments between two slots.
+            multi_shot_share: share of rows, in [0, 1], that are cut from two videos of one folder.
+            control: see VideoDataModule.
 
         Raises:
             ValueError: if a size breaks the codec's rules, or a segment is longer than the shortest clip.

@@ -98,10 +98,37 @@ class SetsDataModule(VideoDataModule):
     ) -> None:
         """As VideoDataModule, whose root and table are the first set.
 
-        sizes: height and width of every bucket; [] for the one of height and width; frame_extraction: which clips are
-        taken of a film, see `datamodules.extraction`; clips_per_film: how many, where it is `uniform`; sets: more sets
-        by their names, each with what differs from the settings above; `repeats`: how often its clips are drawn where
-        others are drawn once; `share`: of all batches, whatever it holds.
+        Args:
+            codec: see VideoDataModule.
+            text_encoder: see VideoDataModule.
+            global_batch_size: see VideoDataModule.
+            batch_size: see VideoDataModule.
+            seed: see VideoDataModule.
+            make: see VideoDataModule.
+            root: folder of the first set's videos.
+            table: table of the first set's videos; None for the folder itself.
+            height: height in pixels, where `sizes` is empty.
+            width: width in pixels, where `sizes` is empty.
+            fps: see VideoDataModule.
+            frame_stride: see VideoDataModule.
+            num_frames: see VideoDataModule.
+            hop_frames: see VideoDataModule.
+            cut_frames: see VideoDataModule.
+            crop: see VideoDataModule.
+            pixels: see VideoDataModule.
+            cache_dir: see VideoDataModule.
+            cache_dtype: see VideoDataModule.
+            validation_share: see VideoDataModule.
+            num_validation_clips: see VideoDataModule.
+            num_workers: see VideoDataModule.
+            short_caption_share: see VideoDataModule.
+            sizes: height and width of every bucket, in pixels; [] for the one of height and width.
+            frame_extraction: which clips are taken of a film, see `datamodules.extraction`.
+            clips_per_film: number of clips of a film, where frame_extraction is `uniform`.
+            sets: further sets by their names, each with the settings that differ from those above. `repeats` says how
+                often a set's clips are drawn where others are drawn once, `share` which share of all batches the set
+                gets.
+            control: see VideoDataModule.
 
         Raises:
             ValueError: if a set names a setting that is not its own, or shares make no whole.
@@ -192,6 +219,9 @@ class SetsDataModule(VideoDataModule):
 
     def setup(self, stage: str) -> None:
         """Lists the clips of every split of every set.
+
+        Args:
+            stage: Lightning's name of what is to be run, which makes no difference.
 
         Raises:
             ValueError: if no set has a video that can be used.

@@ -49,9 +49,9 @@ def fill_splits(
 
     Args:
         usable: entries with their splits.
-        films: by what each one's film is known.
+        films: key of each entry's film.
         listed: all entries, before share_out.
-        seed: of the choice.
+        seed: seed of the choice.
 
     Returns:
         Pairs of an entry, with the split that it has now, and its film.

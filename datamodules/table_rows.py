@@ -32,15 +32,22 @@ class Row(NamedTuple):
 def read_rows(table: Place) -> Iterator[Row]:
     """All rows of a table.
 
+    Args:
+        table: path of a .csv, .jsonl, .json or .parquet file.
+
+    Yields:
+        The rows, in order.
+
     Raises:
         ValueError: with table and line, if it cannot be read, or a row does not fit its header.
     """
     ending = PurePosixPath(table.name).suffix.lower()
     if ending not in TABLE_ENDINGS:
         raise ValueError(f"datamodule.table={table} ends in {ending!r}; expected {', '.join(TABLE_ENDINGS)}")
-    if ending == ".parquet":
-        yield from _parquet(table)
-        return
+    yield from _parquet(table) if ending == ".parquet" else _of_text(table, ending)
+
+
+def _of_text(table: Place, ending: str) -> Iterator[Row]:
     with told(table):
         text, lost = text_of(table.read_bytes())
     if lost:

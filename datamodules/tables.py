@@ -64,9 +64,14 @@ class Entry(_Said):
 def read_entries(root: str | Path, table: str | Path | None) -> list[Entry]:
     """The videos of a table, or of a folder where there is no table; what is lost of them is said in the log.
 
-    root: folder, on this machine or anywhere that `longtake.video.place` names; paths in the table are relative to it.
-    In a folder, NAME.txt beside a video is its caption, and a metadata.csv, .jsonl or .parquet in it or below is the
-    table of the folder that it lies in.
+    Args:
+        root: folder, on this machine or anywhere that `longtake.video.place` names; paths in the table are relative to
+            it. In a folder, NAME.txt beside a video is its caption, and a metadata.csv, .jsonl or .parquet in it or
+            below is the table of the folder that it lies in.
+        table: path of the table; None for the folder itself.
+
+    Returns:
+        The videos, in the order of the table or of their paths.
 
     Raises:
         ValueError: if the folder or table is missing, holds no videos, or has a row that would be lost in part.

@@ -76,15 +76,34 @@ class VideoDataModule(LightningDataModule):
     ) -> None:
         """Checks sizes; nothing is read yet.
 
-        make: called once before anything is read, to make the videos; None where they are there already.
-        root: folder of videos; table: CSV or JSONL, or None for the folder itself; fps: frames a second that
-        clips are taken at and played at; frame_stride: keeps every so many of a file's frames instead, whatever its
-        rate, to be played at fps; num_frames: clip lengths in pixel frames, mixed by equal samples per length;
-        hop_frames: distance of the starts of cached clips; cut_frames: train on so many frames as stored, from
-        anywhere in a clip, None: on whole clips; pixels: batches of pixels instead of latents, for training a codec;
-        validation_share: of videos, where the table has no column `split`; short_caption_share: of training samples
-        that get the text of the column `short_text` where there is one; control: the network's, whose numbers of every
-        frame are read from the files that the table's column `control` or `poses` names.
+        Args:
+            codec: encodes pixels to the latents that are cached, and decodes them.
+            text_encoder: encodes captions to the features that are cached.
+            global_batch_size: clips of an optimizer step, over all processes and accumulated batches.
+            batch_size: clips that one process sees at once.
+            seed: seed of splits and of the order of clips.
+            make: called once before anything is read, to make the videos; None where they are there already.
+            root: folder of the videos.
+            table: CSV, JSONL, JSON or Parquet file that names the videos; None for the folder itself.
+            height: height of the clips in pixels.
+            width: width of the clips in pixels.
+            fps: frames a second, above 0, that clips are taken at and played at.
+            frame_stride: keeps every so many of a file's frames instead, whatever its rate, to be played at fps; None:
+                by fps.
+            num_frames: clip lengths in pixel frames, by the codec's rule; each length gives equally many samples.
+            hop_frames: pixel frames between the starts of two clips of a film.
+            cut_frames: number of frames, as stored, that are trained on, from anywhere in a clip; None: whole clips.
+            crop: where a film that is too wide or too high is cut.
+            pixels: whether batches hold pixels instead of latents, for training a codec.
+            cache_dir: folder of the caches, or a URL that is only read.
+            cache_dtype: type of the cached latents, or "uint8" for pixels.
+            validation_share: share of the videos, in [0, 1), for validation, where the table has no column `split`.
+            num_validation_clips: clips of a validation, over all processes.
+            num_workers: processes of each process that load batches; 0: none.
+            short_caption_share: share of training samples, in [0, 1], that get the text of the column `short_text`,
+                where there is one.
+            control: the network's control, whose numbers of every frame are read from the files that the table's column
+                `control` or `poses` names; None: none.
 
         Raises:
             ValueError: if a size breaks the codec's rules.

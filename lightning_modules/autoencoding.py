@@ -47,12 +47,21 @@ class AutoencodingModule(LightningModule):
         begin_from: Text | None,
         seed: Seed,
     ) -> None:
-        """latent_noise: standard deviation, in units of each channel's own; squared_error_weight: beside the MAE.
+        """Takes what is trained, and how.
 
-        detail_weight: of the mean absolute error of the detail, beside the MAE.
-        halved_share: of each batch's clips, the share that is reconstructed at half the size too.
-        train_encoder: False to train the decoder alone, so that latents, and all that was trained on them, stay.
-        begin_from: folder of a trained codec of the same widths, with as many channels or fewer; None: as the codec is.
+        Args:
+            codec: codec that is trained.
+            optimizer: makes the optimizer of parameters.
+            scheduler: makes the schedule of an optimizer; it advances every step.
+            latent_noise: standard deviation of the noise on the latents, in units of each channel's own, at least 0.
+            squared_error_weight: weight of the squared error beside the mean absolute error.
+            detail_weight: weight of the mean absolute error of the detail beside that of the pixels.
+            statistics_momentum: share of the newest batch in the stored mean and spread of the latents, in [0, 1].
+            halved_share: share of a batch's clips, in [0, 1], that are reconstructed at half the size too.
+            train_encoder: False trains the decoder alone, so that latents, and all that was trained on them, stay.
+            begin_from: folder of a trained codec of the same widths, with as many channels or fewer; None: the codec's
+                own weights.
+            seed: seed of the noise.
         """
         super().__init__()
         self.codec = codec

@@ -41,7 +41,18 @@ class CompressionModule(LightningModule):
         max_level: Time,
         seed: Seed,
     ) -> None:
-        """network: a compressor; text_weight: of the text's error beside the video's; max_level: of the noise, time."""
+        """Takes what is trained, and how.
+
+        Args:
+            network: compressor that is trained.
+            optimizer: makes the optimizer of parameters.
+            scheduler: makes the schedule of an optimizer; it advances every step.
+            rates: draws the compression ratio of each step.
+            validation_rates: compression ratios at which the errors are validated.
+            text_weight: weight of the text's error beside the video's, at least 0.
+            max_level: largest time in [0, 1] of the noise on what is encoded.
+            seed: seed of ratios and noise, which are drawn anew from it at every step.
+        """
         super().__init__()
         self.network = network
         self.optimizer = optimizer

@@ -42,11 +42,19 @@ class DenoisingModule(LightningModule):
         seed: Seed,
         control_dropout: Share = 0.1,
     ) -> None:
-        """What is trained, and how.
+        """Takes what is trained, and how.
 
-        text_dropout: share of videos trained with the null text; control_dropout: without control, where there is any;
-        plan_weight: of the network's own losses, such as VIN's plan. seed: of times, noise and what is dropped, which
-        are drawn anew from it at every step.
+        Args:
+            network: network that is trained.
+            objective: what is predicted, and at which times.
+            sampler: sampler of the sample videos, and of generation.
+            optimizer: makes the optimizer of parameters.
+            scheduler: makes the schedule of an optimizer; it advances every step.
+            text_dropout: share of training videos, in [0, 1], with the null text in place of theirs.
+            plan_weight: weight of the network's own losses, such as VIN's plan, at least 0.
+            validation_times: diffusion times in [0, 1] at which the loss is validated.
+            seed: seed of times, noise and dropout, which are drawn anew from it at every step.
+            control_dropout: share of training videos, in [0, 1], without control, where the data has any.
         """
         super().__init__()
         self.network = network

@@ -62,9 +62,28 @@ class MemoryModule(DenoisingModule):
         seed: Seed,
         control_dropout: Share = 0.1,
     ) -> None:
-        """memory_dropout: share of rows with the null memory; max_level: noise on memory and window frames, time.
+        """Takes what is trained, and how.
 
-        reconstruction_weight: of the compressor's own loss; compressor_lr_scale: of the learning rate.
+        Args:
+            network: network with a memory that is trained.
+            objective: what is predicted, and at which times.
+            sampler: sampler of the sample videos, and of generation.
+            optimizer: makes the optimizer of parameters.
+            scheduler: makes the schedule of an optimizer; it advances every step.
+            tasks: draws which segments of a row are known.
+            rates: draws the compression ratio of each step.
+            text_dropout: share of rows, in [0, 1], with the null text in place of theirs.
+            memory_dropout: share of rows, in [0, 1], with the null memory.
+            max_level: largest time in [0, 1] of the noise on memory and window frames.
+            reconstruction_weight: weight of the compressor's own loss, at least 0.
+            text_weight: weight of the text's error in that loss, beside the video's.
+            compressor_lr_scale: factor of the learning rate for the compressor.
+            plan_weight: weight of the network's own losses, such as VIN's plan, at least 0.
+            validation_tasks: tasks whose loss is validated, see `fixed_task`.
+            validation_rate: compression ratio of the validation.
+            validation_times: diffusion times in [0, 1] at which the loss is validated.
+            seed: seed of tasks, times, noise and dropout, which are drawn anew from it at every step.
+            control_dropout: share of rows, in [0, 1], without control, where the data has any.
         """
         _refuse_without_memory(network)
         super().__init__(

@@ -37,8 +37,8 @@ def adamw_8bit(
     Args:
         params: parameters or groups of them; those of fewer than 4,096 values keep moments of 32 bits.
         lr: learning rate.
-        betas: of the moments.
-        weight_decay: as AdamW's.
+        betas: decay rates of the two moments, each in [0, 1).
+        weight_decay: weight decay as in AdamW, at least 0.
 
     Returns:
         The optimizer, on a GPU or a CPU.

@@ -22,14 +22,16 @@ class RatioSampler:
         """Keeps the range.
 
         Args:
-            lowest: video tokens a context token.
-            highest: so.
+            lowest: lowest rate, in video tokens a context token, at least 1.
+            highest: highest rate, at least `lowest`.
 
         Raises:
             ValueError: unless 1 <= lowest <= highest.
         """
         if not 1 <= lowest <= highest:
-            raise ValueError(f"rates from {lowest} to {highest}: both must be at least 1, and rising")
+            raise ValueError(
+                f"lightning_module.rates: lowest={lowest} must be at least 1, and highest={highest} at least as large"
+            )
         self.lowest, self.highest = lowest, highest
 
     def draw(self, *seeds: int) -> float:

@@ -106,7 +106,14 @@ class TaskSampler:
         self.min_context, self.first_target = min_context, first_target
 
     def __call__(self, batch: SegmentBatch, rows: Sequence[torch.Generator]) -> SegmentTask:
-        """rows: one generator a row, in host memory; a row's task depends on its own one and its valid slots only.
+        """Draws a task for each row, from the row's own generator and its valid slots alone.
+
+        Args:
+            batch: rows of segments.
+            rows: one generator a row, in host memory.
+
+        Returns:
+            The tasks of all rows.
 
         Raises:
             ValueError: if a window is longer than a segment.
@@ -150,7 +157,7 @@ def task_of(name: str) -> TaskName:
     """The task that a name of validation means, with or without `windowless_` or `gap_`.
 
     Args:
-        name: of a validation loss.
+        name: name of a validation loss.
 
     Returns:
         The task.
@@ -207,7 +214,7 @@ def build_task(batch: SegmentBatch, choices: Sequence[Choice], num_context: int,
 
     Args:
         batch: rows of segments.
-        choices: of each row, which slots are what.
+        choices: target and known slots of each row.
         num_context: slots of context a row.
         window_frames: latent frames on each side.
 

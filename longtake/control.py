@@ -25,8 +25,8 @@ def control_for(network: VideoNetwork, path: str | Path | None, num_frames: int)
     """Reads the control of a video from a file: the numbers of each pixel frame.
 
     Args:
-        network: whose backbone says which columns it takes, if it takes control.
-        path: of the file; None where the user gave none.
+        network: network whose backbone says which columns of control it takes, if any.
+        path: path of the file; None where the user gave none.
         num_frames: pixel frames of the video.
 
     Returns:
@@ -76,7 +76,7 @@ def read_numbers(path: str | Path, columns: Sequence[str], *, where: str) -> Ten
 
     Args:
         path: as in read_control.
-        columns: which, in this order.
+        columns: names of the columns that are read, in this order.
         where: what errors call the file.
 
     Returns:
@@ -137,7 +137,9 @@ def _table(path: Path, columns: Sequence[str], where: str) -> Tensor:
 def _row(where: str, names: Sequence[str], cells: Sequence[str], columns: Sequence[str], number: int) -> list[float]:
     """The numbers of one line."""
     if len(cells) != len(names):
-        raise ValueError(f"{where}: {len(cells)} values, but line 1 names {len(names)} columns")
+        raise ValueError(
+            f"{where}: {len(cells)} values, but line 1 names {len(names)} columns: give one value for each"
+        )
     values = dict(zip(names, cells, strict=True))
     if "frame" in values and values["frame"].strip() != str(number):
         raise ValueError(f"{where}: frame is {values['frame']!r}, but frames count 0, 1, 2, …: here comes {number}")

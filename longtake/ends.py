@@ -16,15 +16,15 @@ from networks.interfaces import Codec, Condition
 def given_ends(
     codec: Codec, start: Tensor | None, end: Tensor | None, *, num_latents: int, size: tuple[int, int], frame_patch: int
 ) -> Given:
-    """The latents of a video that are given, at the device and in the type of what is given.
+    """Encodes given frames to the latents that a video begins or ends with, on the frames' device and in their type.
 
     The end is encoded by itself, so that its first latent stands for one frame and not for the codec's time factor.
 
     Args:
-        codec: that encodes them.
+        codec: codec that encodes them.
         start: pixels b 3 f h w in [-1, 1] of the first frames, f = time_factor · n + 1; one for an image.
-        end: the same of the last frames.
-        num_latents: of the whole video.
+        end: the last frames, in the same form.
+        num_latents: latent frames of the whole video.
         size: height and width of the video.
         frame_patch: latent frames of a token, all of which are given or none.
 
@@ -67,11 +67,11 @@ def given_ends(
 
 
 def check_one_canvas(rollout: Rollout, num_latents: int) -> None:
-    """Whether a rollout makes a video in one canvas, in which frames can be given.
+    """Refuses a rollout that makes a video in several canvases: frames can only be given in one.
 
     Args:
         rollout: how the canvas is filled.
-        num_latents: of the video.
+        num_latents: latent frames of the video.
 
     Raises:
         ValueError: if it makes more than one.
@@ -81,7 +81,7 @@ def check_one_canvas(rollout: Rollout, num_latents: int) -> None:
 
 
 def beside(ends: Given) -> Callable[[Generate], Generate]:
-    """Makes a rollout's one canvas hold what is given, at time 0 throughout."""
+    """Makes a rollout's one canvas hold the given frames, at time 0 (without noise) in every step."""
 
     def wrapped(window: Generate) -> Generate:
         def generate(noise: Tensor, condition: Condition, given: Given | None, wrap: Wrap = unwrapped) -> Tensor:

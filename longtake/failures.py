@@ -29,7 +29,7 @@ def explain_failure(error: BaseException) -> str | None:
             "evaluate with a smaller short_side"
         )
     if is_full_disk(error):
-        return f"{_where(error)}: make room, or take a limit on a file's size away, and start again; {_KEPT}"
+        return f"{_where(error)}: make room, or remove the limit on file sizes, and start again; {_KEPT}"
     if killed := _WORKER.search(text):
         return (
             f"a process that reads clips (pid {killed[1].strip()}) was ended from outside, most often by the system "
@@ -62,7 +62,7 @@ def no_room(folder: Path, size: int, what: str) -> str:
     free = shutil.disk_usage(folder).free
     return (
         f"no room for {what} in {folder}: it needs {size:,} bytes ({size / 2**20:,.0f} MiB), {free:,} are free; what "
-        "stood there before is whole: make room, or take a file-size limit away, and go on from it"
+        "stood there before is whole: make room, or remove the limit on file sizes, and go on from it"
     )
 
 

@@ -1,4 +1,4 @@
-"""Numbers that are none: NaN and infinity are refused before a video is written from them or weights are released."""
+"""NaN and infinity are refused before a video is written from them or weights are released."""
 
 from collections.abc import Mapping
 
@@ -25,7 +25,7 @@ def check_finite(tensors: Mapping[str, Tensor] | Tensor, name: str, advice: str)
         advice: what to do.
 
     Raises:
-        NotFinite: naming the first tensor that does, and how many of its numbers are none.
+        NotFinite: naming the first tensor that does, and how many of its numbers are not finite.
     """
     named = {"": tensors} if isinstance(tensors, Tensor) else tensors
     for key, tensor in named.items():

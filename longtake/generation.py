@@ -121,9 +121,9 @@ def generate(
     """Makes a video of the noise's size, in evaluation mode: latents b c f h w.
 
     Args:
-        module: with `network`, `objective` and `sampler`.
+        module: trained module with `network`, `objective` and `sampler`.
         noise: b c f h w, standard normal.
-        condition: of the whole canvas.
+        condition: condition of the whole canvas.
         rollout: how the canvas is filled.
         guidance: how conditions weigh.
         generator: for samplers that draw fresh noise.

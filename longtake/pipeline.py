@@ -59,18 +59,18 @@ class Pipeline:
         """Nothing is loaded or moved; everything should be on one device, but for codec and text encoder.
 
         Args:
-            module: with `network`, `objective` and `sampler`, such as a DenoisingModule.
-            guidance: how conditions weigh.
+            module: trained module with `network`, `objective` and `sampler`, such as a DenoisingModule.
+            guidance: how much each condition weighs.
             rollout: how the canvas is filled.
-            codec: latents to pixels.
-            text_encoder: prompts to features.
-            height: of the videos, in pixels.
-            width: of the videos, in pixels.
+            codec: decodes latents to pixels.
+            text_encoder: encodes prompts to features.
+            height: height of the videos in pixels, by the codec's rule and the patch.
+            width: width of the videos in pixels, by the codec's rule and the patch.
             fps: frames a second at which the videos are shown.
             without: names that every condition goes without, such as "memory"; see Condition.without.
-            negative_prompt: what guidance leads away from, a text; None: from no text, as networks are trained with.
-                It says nothing where guidance has a scale of 1.
-            running: how the network is computed, which is prepared for it; see `to`.
+            negative_prompt: text that guidance leads away from; None: the null text, as in training. It has no effect
+                where guidance has a scale of 1.
+            running: precision, compilation and attention kernels, which the network is prepared for; see `to`.
         """
         self.module = module
         self.guidance = guidance
@@ -100,9 +100,9 @@ class Pipeline:
 
         Args:
             weights: a release folder, a run folder, a .ckpt, hub:USER/REPO/FOLDER, or the name of released weights.
-            device: where the network runs; None: a GPU if there is one.
-            bases: by part (text, codec, backbone), a folder or hub name of the pretrained model that it loads.
-            num_inference_steps: of the sampler; None: as many as the weights' config says.
+            device: device that the network runs on; None: a GPU if there is one.
+            bases: folder or hub name of a pretrained model, by the part that loads it (text, codec, backbone).
+            num_inference_steps: denoising steps of the sampler; None: as many as the weights' config says.
             precision: "32-true", "bf16-true", "bf16-mixed" or "16-true"; see `longtake.running.Running`, so below.
             compile: "none", "blocks" or "max-autotune".
             attention: kernels that attention prefers.
@@ -130,9 +130,9 @@ class Pipeline:
         """Builds the pipeline of weights that were read, in host memory; see `sampling_parts`.
 
         Args:
-            config: of the weights, checked.
-            state: their tensors, or the folder that holds them.
-            where: the setting and weights, for messages.
+            config: checked config of the weights.
+            state: tensors of the weights by name, or the folder that holds them.
+            where: the setting and the weights' name, for messages.
 
         Returns:
             The pipeline.
@@ -152,7 +152,7 @@ class Pipeline:
         The text encoder stays in host memory and is on the device while it reads alone.
 
         Args:
-            device: where the network runs; None: a GPU if there is one.
+            device: device that the network runs on; None: a GPU if there is one.
             running: precision, compilation and attention kernels.
 
         Returns:
@@ -243,15 +243,15 @@ class Pipeline:
         """Samples one video for each prompt, as latents b c f h w; the same seed gives the same videos.
 
         Args:
-            prompts: a text each; "" for none.
+            prompts: one text for each video; "" for none.
             num_frames: pixel frames, by the codec's rule (4n + 1 for a causal codec with a time factor of 4).
-            seed: of the noise.
+            seed: seed of the noise.
             on_step: called after every denoising step.
             keep: see WindowCache.
             control: numbers of every pixel frame, F n, for weights that take them (`longtake.control.read_control`);
                 the same for all prompts.
-            rows: of the prompts, those whose videos are made, each from the noise that it has among all of them; by
-                a sampler that draws fresh noise, from other noise than among all.
+            rows: slice of the prompts whose videos are made. Each video has the noise that it has among all prompts,
+                save with a sampler that draws fresh noise.
 
         Returns:
             Latents b c f h w of unit variance, one row a prompt that is made.
@@ -301,8 +301,8 @@ class Pipeline:
             prompt: a text.
             start: first frames, pixels 3 f h w in [-1, 1] of the video's size, f as the codec's rule; one for an image.
             end: last frames, in the same way.
-            num_frames: of the whole video, given frames among them.
-            seed: of the noise.
+            num_frames: pixel frames of the whole video, given frames among them.
+            seed: seed of the noise.
             on_step: called after every denoising step.
 
         Returns:
@@ -333,7 +333,7 @@ class Pipeline:
             known: finished segments of one resolution. The rollout's memory says how many of them are remembered, and
                 at what compression ratio.
             num_latents: latent frames of the new segment.
-            seed: of the noise; the same seed gives the same segment.
+            seed: seed of the noise; the same seed gives the same segment.
 
         Returns:
             Latents 1 c f h w.
@@ -373,7 +373,7 @@ class Pipeline:
         """Sizes b c f h w of the latents of videos.
 
         Args:
-            count: of the videos.
+            count: number of videos.
             num_frames: pixel frames of each.
 
         Returns:
@@ -388,7 +388,7 @@ class Pipeline:
         return count, self.codec.channels, num_latents, self.height // side, self.width // side
 
     def _fresh(self, seed: int) -> torch.Generator:
-        """For samplers that draw noise at every step: the same in all processes of a team, and not the first noise."""
+        """The generator for samplers that draw noise at every step; it is the same in all processes of a team."""
         return torch.Generator(self.device).manual_seed(2**32 + seed)
 
     def _encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
@@ -403,7 +403,7 @@ class Pipeline:
             raise ValueError("control: these weights take no control, so leave it out, or train with control=pose")
         values = to_latent_frames(control, self.module.network.backbone.control.frames_per_latent)
         if len(values) != num_latents:
-            raise ValueError(f"control has {len(control)} rows, which is not one for each of the video's frames")
+            raise ValueError(f"control has {len(control)} rows: give one for each of the video's frames")
         return {CONTROL: values.to(self.device).expand(batch, -1, -1)}
 
     def frames(self, latents: Tensor) -> Iterator[Tensor]:

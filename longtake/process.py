@@ -13,7 +13,7 @@ _OWN_SETTINGS = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESH
 
 
 def settle() -> None:
-    """Call it before torch loads; what the environment says already is left alone.
+    """Sets OpenMP's waiting and glibc's memory limits; call it before torch loads. Set environment variables stay.
 
     OpenMP's threads spin for a short while only, since whatever else runs on the machine waits for them. And blocks of
     up to 32 MiB that were freed stay with the process, at least up to 1 GiB at the end of its heap: glibc would hand
@@ -30,7 +30,7 @@ def settle() -> None:
 
 
 def check_device(device: str) -> None:
-    """Whether tensors can lie on a device, such as cpu, cuda:1 or mps.
+    """Refuses a device that this machine lacks; names are such as cpu, cuda:1 or mps.
 
     Args:
         device: its name in PyTorch's words.
@@ -49,7 +49,7 @@ def check_device(device: str) -> None:
 
 
 def set_matmul_precision(precision: str) -> None:
-    """How exact products of float32 matrices are, in PyTorch's words; see docs/troubleshooting.md.
+    """Sets how exact products of float32 matrices are, in PyTorch's words; see docs/troubleshooting.md.
 
     Args:
         precision: highest, high or medium.

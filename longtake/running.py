@@ -69,10 +69,10 @@ class Running:
         return {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
 
     def check(self, device: torch.device) -> None:
-        """Whether a device has what is asked for.
+        """Refuses a device that lacks the precision or the attention kernel.
 
         Args:
-            device: where the network is to run.
+            device: device that the network is to run on.
 
         Raises:
             ValueError: if it lacks the precision, or the attention kernel in it.
@@ -103,7 +103,7 @@ class Running:
 
     @contextmanager
     def __call__(self, device: torch.device) -> Iterator[None]:
-        """Around each call of a network, and nothing else."""
+        """The context that each call of a network runs in, and nothing else."""
         with ExitStack() as stack:
             if self.precision == "bf16-mixed":
                 from lightning.fabric.plugins.precision import MixedPrecision

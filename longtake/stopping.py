@@ -23,7 +23,12 @@ class Stopped(SystemExit):
     """A run that a signal ended; a SystemExit, which no handler of errors catches."""
 
     def __init__(self, number: int, *, code: int | None = None) -> None:
-        """number: of the signal; code: another exit code than its own."""
+        """Takes the signal.
+
+        Args:
+            number: number of the signal.
+            code: another exit code than the signal's.
+        """
         super().__init__(exit_code(number) if code is None else code)
         self.number = number
         self.told = self.code == 0  # whether somebody has said it, or another process does

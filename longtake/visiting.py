@@ -19,7 +19,12 @@ class VisitingTextEncoder:
     """A text encoder whose weights are moved to a device for each new prompt, and back."""
 
     def __init__(self, encoder: TextEncoder, device: torch.device) -> None:
-        """encoder: in host memory; one that has no weights just reads."""
+        """Keeps both.
+
+        Args:
+            encoder: encoder in host memory; one without weights is not moved.
+            device: device that it reads on.
+        """
         self.encoder, self.device = encoder, device
         self.features = encoder.features
         self._read: dict[tuple[str, ...], tuple[Tensor, Tensor]] = {}

@@ -28,7 +28,7 @@ def mask_on_device(known: Tensor | None, device: torch.device) -> Tensor | None:
 
     Args:
         known: True where attended; in host memory it is looked at, on another device it is taken as it is.
-        device: where attention is.
+        device: device that attention runs on.
 
     Returns:
         The mask on that device, or None.

@@ -27,7 +27,7 @@ def keep_activations(network: nn.Module, kept: Kept) -> None:
     """Sets what each transformer block keeps in training, in place; names of weights stay as they are.
 
     Args:
-        network: with blocks of ours; its own `checkpoint_activations` is turned off.
+        network: a network with blocks of ours; its own `checkpoint_activations` is turned off.
         kept: "all"; "products", results of matrix products and of attention, so that what is cheap is computed again;
             "half", all of every second block and nothing of the others; "none", which costs one more forward pass.
 
@@ -40,7 +40,7 @@ def keep_activations(network: nn.Module, kept: Kept) -> None:
     for module in network.modules():
         if isinstance(module, PretrainedBackbone) and kept != "all":
             raise ValueError(
-                f"kept={kept}: blocks of a pretrained model are computed again by backbone.checkpoint_activations=true"
+                f"kept={kept} has no effect on a pretrained model: use backbone.checkpoint_activations=true instead"
             )
         if hasattr(module, "checkpoint_activations"):
             setattr(module, "checkpoint_activations", False)  # noqa: B010 - a Module's own type knows no such attribute

@@ -32,9 +32,9 @@ def plan_windows(num_frames: int, chunk_frames: int, local_frames: int, device: 
 
     Args:
         num_frames: latent frames of the canvas.
-        chunk_frames: of a chunk, F_chunk.
-        local_frames: of context in front of a chunk, F_local; from 0 to chunk_frames.
-        device: of the tables.
+        chunk_frames: latent frames of a chunk, F_chunk.
+        local_frames: latent frames of context in front of a chunk, F_local; from 0 to chunk_frames.
+        device: device of the tables.
 
     Returns:
         Windows of one size each: the first chunk, then the others, if there are any.

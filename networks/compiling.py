@@ -26,7 +26,7 @@ def compile_blocks(network: nn.Module, *, backend: Any, dynamic: bool | None, mo
         network: changed in place.
         backend: torch.compile's, a name or a function.
         dynamic: torch.compile's: True for one graph of many lengths, False for a few shapes, None for both in turn.
-        mode: of inductor.
+        mode: mode of inductor.
     """
     limits = torch.compiler.config
     limits.recompile_limit = max(limits.recompile_limit, _RECOMPILATIONS)

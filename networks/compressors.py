@@ -43,15 +43,15 @@ class MeanPool(ContextCompressor):
         """Builds the layers with random weights.
 
         Args:
-            channels: of the latents.
-            width: of every token, in features.
-            decoder_depth: as FlexFormer's, so all that follows.
-            num_heads: so.
-            text_features: so.
-            block: so.
-            strategy: of how the grid divides the segment; see interpolated_rope.
-            qk_gain: as FlexFormer's.
-            rope_theta: so.
+            channels: channels of the latents.
+            width: features of every token, a multiple of num_heads.
+            decoder_depth: number of blocks of the decoder, which is FlexFormer's; 0: no decoder.
+            num_heads: heads of every block's attention; a divisor of the width.
+            text_features: features that the text encoder gives each token.
+            block: kind of the decoder's blocks; see blocks_of.
+            strategy: how the grid shares out frames, rows and columns; see interpolated_rope.
+            qk_gain: initial gain of normalised queries and keys.
+            rope_theta: base of the rotations' frequencies.
             patch: side of a video token in latents, the backbone's.
 
         Raises:
@@ -116,16 +116,16 @@ class FixedQueries(ContextCompressor):
         """Builds the layers with random weights.
 
         Args:
-            channels: of the latents.
-            width: of every token, in features.
-            encoder_depth: as FlexFormer's, so all that follows.
-            decoder_depth: so.
-            num_heads: so.
-            text_features: so.
-            block: so.
-            grid: queries along frames, rows and columns.
-            qk_gain: as FlexFormer's.
-            rope_theta: so.
+            channels: channels of the latents.
+            width: features of every token, a multiple of num_heads.
+            encoder_depth: number of blocks in which the queries read video and text.
+            decoder_depth: number of blocks of the decoder, which is FlexFormer's; 0: no decoder.
+            num_heads: heads of every block's attention; a divisor of the width.
+            text_features: features that the text encoder gives each token.
+            block: kind of the blocks; see blocks_of.
+            grid: number of queries along frames, rows and columns, each at least 1.
+            qk_gain: initial gain of normalised queries and keys.
+            rope_theta: base of the rotations' frequencies.
             patch: side of a video token in latents, the backbone's.
 
         Raises:

@@ -91,13 +91,13 @@ class AttentionOverride(Protocol):
 
 
 class Condition(NamedTuple):
-    """What a network may know beside the noisy video, and how its tokens are to see one another.
+    """What a network may know beside the noisy video, and what replaces the attention among the video's tokens.
 
     A condition is a value: it cuts, folds and leaves out by itself, and no caller need know what it holds.
 
     frame_index: b f; text: b l e; text_mask: b l, None where all are real. frame_mask: b f, False where the canvas
-    holds no frame; None for all. shot: b, the canvas's, among those of the context. context: finished segments before,
-    after or between. memory: what the network made of the context, where it was asked before the first step.
+    holds no frame; None for all. shot: b, number of the canvas's shot, as the context counts them. context: finished
+    segments before, after or between. memory: keys and values of the context, where encode_context has made them.
     attention_override: in place of full self-attention, on a canvas without masks, memory and tokens that have no
     place; None for full attention. Set by rollouts, in sampling.
     per_frame: further inputs by name, b f d each, such as "control" (see networks.control).

@@ -58,7 +58,14 @@ class FrameControl(nn.Module):
     """What the n numbers are called in tables and files."""
 
     def __init__(self, *, columns: Sequence[str], features: int, width: int, frames_per_latent: int) -> None:
-        """features: numbers that `features_of` makes of one pixel frame; width: of the DiT."""
+        """Builds the layers; the last one begins at zero.
+
+        Args:
+            columns: names of the numbers in tables and files.
+            features: numbers that `features_of` makes of one pixel frame.
+            width: features of the DiT's tokens.
+            frames_per_latent: pixel frames of a latent frame, the codec's time factor.
+        """
         super().__init__()
         self.columns = tuple(columns)
         self.frames_per_latent = frames_per_latent
@@ -109,7 +116,13 @@ class PoseControl(FrameControl):
     FREQUENCIES = (0.5, 1.0, 2.0, 4.0)
 
     def __init__(self, *, width: Size, frames_per_latent: Size, unit: Positive) -> None:
-        """width: of the DiT; frames_per_latent: the codec's time factor; unit: the length of the map that is 1."""
+        """Builds the layers.
+
+        Args:
+            width: features of the DiT's tokens.
+            frames_per_latent: pixel frames of a latent frame, the codec's time factor.
+            unit: length on the map, above 0, that counts as 1.
+        """
         features = 2 + 4 * len(self.FREQUENCIES) + 4
         super().__init__(
             columns=("x", "y", "angle"), features=features, width=width, frames_per_latent=frames_per_latent
@@ -132,7 +145,13 @@ class ActionControl(FrameControl):
     """`control=action`: what was done in each frame, as it is: pressed keys as 0 and 1, sticks and speeds near 1."""
 
     def __init__(self, *, width: Size, frames_per_latent: Size, columns: Annotated[Sequence[Text], MinLen(1)]) -> None:
-        """width: of the DiT; frames_per_latent: the codec's time factor; columns: names in tables and files."""
+        """Builds the layers.
+
+        Args:
+            width: features of the DiT's tokens.
+            frames_per_latent: pixel frames of a latent frame, the codec's time factor.
+            columns: names of the numbers in tables and files.
+        """
         super().__init__(columns=columns, features=len(columns), width=width, frames_per_latent=frames_per_latent)
 
     def features_of(self, values: Tensor, reference: Tensor) -> Tensor:

@@ -43,9 +43,20 @@ class VideoDiT(VideoNetwork):
         control: FrameControl | None = None,
         patch: Size = PATCH,
     ) -> None:
-        """channels: of the latents; text_features: of the text encoder; latent_fps: latent frames a second.
+        """Builds the layers with random weights.
 
-        control: what embeds the numbers of every frame, None where there are none. patch: side of a token, in latents.
+        Args:
+            channels: channels of the latents.
+            width: features of a token, a multiple of num_heads.
+            depth: number of blocks.
+            num_heads: heads of attention in each block; width / num_heads is a multiple of 8.
+            mlp_ratio: hidden features of the feed-forward layers over the width.
+            text_features: features that the text encoder gives each token.
+            latent_fps: latent frames a second.
+            rope_theta: base of the rotations' frequencies.
+            checkpoint_activations: whether blocks compute activations again in the backward pass, which saves memory.
+            control: embeds the numbers of every frame; None where there are none.
+            patch: side of a token, in latents.
         """
         super().__init__()
         self.width = width

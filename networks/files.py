@@ -35,9 +35,14 @@ _SECONDS_KEPT = 24 * 3600
 def whole(path: str | Path, *, within: Path | None = None) -> Iterator[Path]:
     """A name beside a file to write to, which takes the file's name when the block ends, and is removed if it fails.
 
-    path: the file, in a folder that is there; what stood there before stays until the new one is on the disk. The name
-    is no other writer's, and says whose it is, so that `remove_unfinished` knows what a killed process left. within:
-    another folder of the same disk for it, where the file's own must hold nothing else.
+    Args:
+        path: path of the file, in a folder that is there. What stood there before stays until the new file is on the
+            disk.
+        within: another folder of the same disk for the temporary file, where the file's own must hold nothing else.
+
+    Yields:
+        The temporary path, which no other writer has. It says which process writes it, so that `remove_unfinished`
+        knows what a killed process left.
 
     Raises:
         OSError: if the disk is full, with the file's name, whatever the writer raised; the old file is as it was.
@@ -132,8 +137,8 @@ def claimed(
     """While it lasts, the folder is this process's alone; it is made where it is not there.
 
     Args:
-        folder: to be claimed.
-        advice: what whoever comes second can do.
+        folder: folder that is claimed.
+        advice: what a second process's user can do, which ends the error's sentence.
 
     Raises:
         ValueError: if another process has claimed it.

@@ -129,8 +129,8 @@ class ContextCompressor(nn.Module):
         Args:
             context: tokens b m d with their places.
             num_frames: latent frames of the segment.
-            height: of its latents.
-            width: of its latents.
+            height: height of its latents.
+            width: width of its latents.
             num_text: tokens of its text.
 
         Returns:
@@ -173,14 +173,14 @@ class FlexFormer(ContextCompressor):
         """Builds the blocks with random weights.
 
         Args:
-            channels: of the latents.
-            width: of every token, in features.
+            channels: channels of the latents.
+            width: features of every token, a multiple of num_heads.
             encoder_depth: number of blocks that read video and text together with the queries.
             decoder_depth: number of blocks that recover a segment from its context tokens in training; 0: no decoder.
-            num_heads: of every block's attention; a divisor of the width.
-            text_features: of the text encoder.
+            num_heads: heads of every block's attention; a divisor of the width.
+            text_features: features that the text encoder gives each token.
             block: kind of the blocks; see blocks_of.
-            strategy: where the copies of the query stand; see interpolated_rope.
+            strategy: how the copies of the query share out frames, rows and columns; see interpolated_rope.
             rule: how places between tokens are found; see interpolated_rope.
             qk_gain: initial gain of normalised queries and keys.
             rope_theta: base of the rotations' frequencies.

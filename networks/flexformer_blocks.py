@@ -80,8 +80,8 @@ def blocks_of(block: Block, depth: int, width: int, num_heads: int, qk_gain: flo
     Args:
         block: "joint" or "qformer", two readings of the paper.
         depth: how many.
-        width: of a token.
-        num_heads: of attention, a divisor of the width.
+        width: features of a token.
+        num_heads: heads of attention; a divisor of the width.
         qk_gain: initial gain of normalised queries and keys.
 
     Returns:

@@ -133,7 +133,7 @@ def query_grid(
         rate: video tokens a context token.
         strategy: a name in STRATEGIES, or three shares.
         rule: how places between patches are found.
-        device: where the places lie; None: PyTorch's default.
+        device: device of the result; None: PyTorch's default.
 
     Returns:
         How many queries stand along each side, and their places.

@@ -36,9 +36,9 @@ class LoViCNetwork(VideoNetwork):
         """Puts a window's network and a compressor together.
 
         Args:
-            window: what denoises a canvas.
-            compressor: None sees the window only.
-            shot_gap: latent frames a cut.
+            window: network that denoises a canvas.
+            compressor: makes context tokens of finished segments; None: the network sees its window alone.
+            shot_gap: latent frames by which a cut moves segments apart in time.
             low_resolution: beyond the paper, a branch beside the compressor: each context token also bears the mean of
                 the patches around its place, embedded as the DiT embeds its own, which the DiT can read from the start.
                 Source: PFP's (arXiv 2512.23851) low-resolution branch; mean and shared embedding are our choice.
@@ -229,5 +229,7 @@ def compressor_alone(*, compressor: ContextCompressor | None) -> ContextCompress
         ValueError: if there is none.
     """
     if compressor is None:
-        raise ValueError("network=compressor trains a compressor by itself, but none is chosen: compressor=flexformer")
+        raise ValueError(
+            "network=compressor trains a compressor by itself, but none is chosen: add compressor=flexformer"
+        )
     return compressor

@@ -30,7 +30,7 @@ def check_download(path: Path) -> None:
     """Refuses what a failed download leaves under the name of a file, by its first bytes.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
         WrongFileError: for a folder, pipe or device, an empty file, a pointer of git-lfs, or a web page.
@@ -57,7 +57,7 @@ def read_text(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
     """A text file of at most `most_bytes` in UTF-8.
 
     Args:
-        path: of the file.
+        path: path of the file.
         most_bytes: above which it is refused unread.
 
     Returns:
@@ -81,7 +81,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON file that holds a mapping.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
         The mapping.
@@ -105,7 +105,7 @@ def open_tensors(path: Path) -> Iterator[Any]:
     """A safetensors file, opened; tensors are read one by one.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Yields:
         The opened file of safetensors.
@@ -126,7 +126,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors of a safetensors file; no tensor is read.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
         Shapes by name.
@@ -142,7 +142,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file, by name, each of them finite.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
         Tensors by name, in host memory.
@@ -158,10 +158,10 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: object) -> None:
-    """Refuses weights that are no numbers: what they make would be black, and a release of them useless.
+    """Refuses weights with NaN or infinity: their videos would be black, and a release of them useless.
 
     Args:
-        tensors: by name.
+        tensors: tensors by name.
         where: the file or setting that the weights come from.
 
     Raises:
@@ -180,7 +180,7 @@ def check_pretrained(pretrained: str, subfolder: str = "") -> None:
 
     Args:
         pretrained: a folder; a name on the hub is not looked at.
-        subfolder: where the model lies inside; "" for the top.
+        subfolder: folder of the model inside; "" for the top.
 
     Raises:
         WrongFileError: for the first JSON, safetensors or tokenizer file that is broken, a missing piece of the
@@ -214,7 +214,7 @@ def weight_files(pretrained: str, subfolder: str = "") -> list[Path]:
 
     Args:
         pretrained: a folder; of a name on the hub there are none.
-        subfolder: where the model lies inside; "" for the top.
+        subfolder: folder of the model inside; "" for the top.
 
     Returns:
         Their paths, whether they are there or not.
@@ -263,7 +263,7 @@ def reason_of(error: BaseException) -> str:
 
 @contextmanager
 def refused(what: str) -> Iterator[None]:
-    """Whatever a library raises over a model's files becomes one sentence.
+    """Turns whatever a library raises over a model's files into one sentence.
 
     Args:
         what: the sentence's beginning, such as "codec: no AutoencoderKLWan could be loaded from 'FOLDER'".

@@ -106,8 +106,8 @@ def load_pretrained(*, folder: str | Path, channels: int) -> nn.Module:
     """A frozen network from its folder, in evaluation mode.
 
     Args:
-        folder: with config.json and weights.
-        channels: what the rest of the configuration counts on; a codec with other latents is refused.
+        folder: folder with config.json and weights.
+        channels: latent channels that the rest of the configuration counts on; a codec with another number is refused.
 
     Returns:
         The network.
@@ -118,7 +118,10 @@ def load_pretrained(*, folder: str | Path, channels: int) -> nn.Module:
     folder = Path(folder)
     config = read_config(folder)
     if config.get("channels", channels) != channels:
-        raise ValueError(f"{folder} has {config['channels']} latent channels, but {channels} are configured")
+        raise ValueError(
+            f"{folder} has {config['channels']} latent channels, but {channels} are configured: "
+            f"set codec.channels={config['channels']}"
+        )
     if "pretrained" not in config:  # one that loads a base has the base's sizes
         with torch.device("meta"):  # where sizes cost nothing: wrong ones would fill the memory
             check_fits(build(config), folder)
@@ -131,7 +134,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The config.json of a network's folder.
 
     Args:
-        folder: of the network.
+        folder: folder of the network.
 
     Returns:
         Plain values.
@@ -173,8 +176,8 @@ def load_weights(network: nn.Module, folder: Path) -> None:
     """Copies a folder's weights into a network, in the network's own precision.
 
     Args:
-        network: of the folder's sizes.
-        folder: with the weights.
+        network: network of the folder's sizes.
+        folder: folder with the weights.
 
     Raises:
         ValueError: if names or shapes differ, the file is broken, or a weight is no number.
@@ -184,18 +187,18 @@ def load_weights(network: nn.Module, folder: Path) -> None:
 
 
 def check_fits(network: nn.Module, folder: Path) -> None:
-    """Holds the names and shapes of a network's tensors against those in a folder's file.
+    """Refuses a folder whose tensors have other names or shapes than a network's.
 
     Args:
-        network: of any state.
-        folder: with the weights.
+        network: network in any state.
+        folder: folder with the weights.
 
     Raises:
         ValueError: if they differ, or there is no whole file.
     """
     path = folder / WEIGHTS
     if not path.is_file():
-        raise ValueError(f"{folder} holds no {WEIGHTS}")
+        raise ValueError(f"{folder} holds no {WEIGHTS}: give the whole folder that export.py wrote")
     found = tensor_shapes(path)
     wrong = unfitting(network, found)
     if wrong:

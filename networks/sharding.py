@@ -32,8 +32,9 @@ def shard(module: nn.Module, mesh: DeviceMesh, *, gathered: Gathered) -> None:
     """Shares a module's weights out, in place; every process of the mesh calls it with the same weights.
 
     Args:
-        module: what is run by `run_whole`.
-        mesh: of one axis, over which weights are in pieces, or of two, of which the first holds copies of the pieces.
+        module: module that `run_whole` runs.
+        mesh: a mesh of one axis, over which weights are in pieces, or of two, of which the first holds copies of the
+            pieces.
         gathered: numbers as which weights are put together where a block runs. Gradients are summed in float32, and
             the pieces that the optimizer changes stay as they are.
     """
@@ -61,8 +62,8 @@ def run_whole(module: nn.Module, function: Callable[[], Result]) -> Result:
     """What a function answers while the weights outside of blocks are whole, with gradients.
 
     Args:
-        module: that was sharded, or was not.
-        function: that runs it; of no arguments, which would be moved to the device.
+        module: the module, sharded or whole.
+        function: function without arguments (they would be moved to the device) that runs the module.
 
     Returns:
         Its answer.
@@ -103,7 +104,7 @@ def copy_pieces(source: nn.Module, target: nn.Module) -> None:
 
     Args:
         source: sharded.
-        target: of the same structure, whole.
+        target: module of the same structure, with whole weights.
     """
     for name, weight in source.named_parameters():
         place, _, last = name.rpartition(".")

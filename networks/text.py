@@ -45,7 +45,7 @@ class NullText(nn.Module):
     device_marker: Tensor
 
     def __init__(self, *, features: Size = 1) -> None:
-        """Keeps the width.
+        """Keeps the number of features.
 
         Args:
             features: width of the zero features that are handed out.

@@ -59,7 +59,18 @@ class VideoInterface(nn.Module):
         keyframe_seconds: Positive,
         latent_fps: Positive,
     ) -> None:
-        """keyframe_seconds: T_s, the distance of keyframes; depth: number of processor blocks."""
+        """Builds the layers with random weights.
+
+        Args:
+            num_tokens: number of global tokens.
+            width: features of a global token inside, a multiple of num_heads.
+            depth: number of processor blocks.
+            num_heads: heads of attention in each block.
+            backbone_width: features of the DiT's tokens, which are read and handed out.
+            text_features: features that the text encoder gives each token.
+            keyframe_seconds: T_s, seconds from one keyframe to the next.
+            latent_fps: latent frames a second.
+        """
         super().__init__()
         self.keyframe_seconds = keyframe_seconds
         self.latent_fps = latent_fps

@@ -192,7 +192,7 @@ class VideoNetwork(nn.Module):
         Args:
             noisy: b c f h w.
             time: b f in [0, 1], 0 on clean frames; or 1 1 where all frames share it.
-            condition: of the canvas.
+            condition: condition of the canvas.
 
         Returns:
             b c f h w.

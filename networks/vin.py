@@ -71,15 +71,15 @@ class VideoInterfaceNetwork(VideoNetwork):
             chunk_frames: F_chunk, latent frames.
             train_local_frames: F_local in training, latent frames.
             local_frames: F_local in sampling, latent frames.
-            fusion: in which part of sampling overlaps are blended.
-            fusion_times: each part as (lowest, highest) time.
-            token_dropout: share of training videos that go without global tokens.
+            fusion: part of sampling in which overlaps are blended; a name in fusion_times, or "none".
+            fusion_times: each part as (lowest, highest) time in [0, 1].
+            token_dropout: share of training videos, in [0, 1], that are trained without global tokens.
             pooled_modulation: adds the tokens' mean to the DiT's time embedding. Our choice, beyond the paper.
             context_loss_rate: share of training videos whose overlaps are scored on the following chunk's prediction;
                 0 is the literal reading (own frames only).
             windows_per_call: how many windows the DiT denoises at once in sampling, which bounds memory; 0 for all.
-            train_windows_per_call: the same in training, where activations of one call at a time are held, and
-                computed again for the backward pass; 0 for all, and nothing twice.
+            train_windows_per_call: how many windows the DiT denoises at once in training. Activations of one call at a
+                time are held, and computed again for the backward pass; 0 for all windows, with nothing computed twice.
 
         Raises:
             ValueError: if fusion names no part, context is longer than a chunk, or windows_per_call is negative.
@@ -189,7 +189,7 @@ class VideoInterfaceNetwork(VideoNetwork):
         Args:
             noisy: b c f h w.
             time: b f in [0, 1], or 1 1.
-            condition: of the canvas.
+            condition: condition of the canvas.
 
         Returns:
             Canvas frames that are read, f; weights b heads n f s, which sum to 1 over f and the patches s of a frame.
@@ -232,7 +232,7 @@ class VideoInterfaceNetwork(VideoNetwork):
         """The windows of this process call by call, whether they have context, and whether they count.
 
         Args:
-            plan: of the canvas.
+            plan: plan of the canvas.
             processes: among which the windows are shared out.
             most: windows of a call, 0 for all.
 

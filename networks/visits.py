@@ -12,8 +12,8 @@ def visit(part: object, device: torch.device) -> Iterator[None]:
     """While it lasts a part is on a device; then it is back where it was.
 
     Args:
-        part: such as a codec; one that has no weights stays as it is.
-        device: where it works.
+        part: a module, such as a codec; one that has no weights stays as it is.
+        device: device that the part works on.
     """
     weights = part if isinstance(part, nn.Module) else nn.Module()
     home = next((x.device for x in (*weights.parameters(), *weights.buffers())), device)

@@ -107,8 +107,8 @@ def check(program, *changes, needed=True):
 PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/**/*.md", "weights/*/README.md", "benchmarks/README.md")
 """Pages that people type from; those of docs/extending are carried out by a test of their own."""
 BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-INLINE = re.compile(r"`((?:python|longtake|torchrun) [^`]+)`")
-STARTED_BY = re.compile(r"^(?:torchrun (?:--[\w-]+(?:=| )\S+ )+|python )(?=\w+\.py|-m longtake)")
+INLINE = re.compile(r"`((?:python|longtake|torchrun|srun) [^`]+)`")
+STARTED_BY = re.compile(r"^(?:srun )?(?:torchrun (?:--[\w-]+(?:=| )\S+ )+|python )(?=\w+\.py|-m longtake)")
 BY_PROCESSES = re.compile(r"^sbatch .*--wrap \"(.*)\"$")
 
 
@@ -149,7 +149,7 @@ def documented_commands() -> dict[str, Typed]:
 
 def _started(line: str) -> tuple[str, tuple[str, ...]] | None:
     """The program that a line starts, with its settings; None if it is none of ours."""
-    if not line.startswith(("python ", "longtake ", "torchrun ", "sbatch ")):
+    if not line.startswith(("python ", "longtake ", "torchrun ", "sbatch ", "srun ")):
         return None
     wrapped = BY_PROCESSES.match(line.partition("#")[0].strip())
     line = STARTED_BY.sub("", wrapped[1] if wrapped else line)

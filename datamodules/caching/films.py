@@ -67,6 +67,11 @@ class FilmEncoder:
     def add(self, path: Path, key: str, crop_place: float) -> None:
         """Encodes a film.
 
+        Args:
+            path: path of the film.
+            key: hash of the film's bytes, which names it in the cache.
+            crop_place: place in [0, 1] of the cut along the side that is too long; 0.5 is the centre.
+
         Raises:
             UnusableFilm: if it is too short or broken, which is remembered.
             OSError: if the disk is full.
@@ -105,6 +110,12 @@ class FilmEncoder:
 
     def encoded(self, pieces: Iterator[Tensor]) -> Iterator[Tensor]:
         """Yields what is stored of a film, piece by piece, f c h w; pieces: its pixels f h w c, uint8.
+
+        Args:
+            pieces: pixels f h w c in uint8, piece by piece.
+
+        Yields:
+            Latents or pixels f c h w, as they are stored.
 
         Raises:
             ValueError: if the codec gives no numbers.

@@ -22,7 +22,9 @@ _OPEN = 64
 def answering(place: str, left: Callable[[], str]) -> Iterator[None]:
     """Turns what a disk refuses to a writer of a cache into one sentence.
 
-    place: of the cache; left: says what is left to be written.
+    Args:
+        place: path of the cache.
+        left: function that says what is left to be written.
 
     Raises:
         ValueError: if the disk is full or may not be written to.
@@ -122,6 +124,14 @@ class Reader:
 
     def range(self, name: str, begin: int, size: int) -> bytes:
         """Bytes of a file; fewer where it ends before.
+
+        Args:
+            name: name of the file in the folder.
+            begin: first byte.
+            size: number of bytes.
+
+        Returns:
+            The bytes.
 
         Raises:
             OSError: if it is not there.

@@ -21,6 +21,12 @@ class Portion(NamedTuple):
 def portion_from(environment: Mapping[str, str] = os.environ) -> Portion:
     """The share that a launcher asks for: torchrun's RANK, a SLURM array's task and, within it, `srun`'s process.
 
+    Args:
+        environment: environment variables of the process.
+
+    Returns:
+        The share.
+
     Raises:
         ValueError: if the launcher's numbers do not fit together.
     """

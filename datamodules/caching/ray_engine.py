@@ -67,8 +67,12 @@ def cache_on_ray(
 ) -> None:
     """Caches all films and texts that are missing.
 
-    build: makes the data module, here and in every worker; address: of a cluster, None: $RAY_ADDRESS or a new one on
-    this machine.
+    Args:
+        build: makes the data module, here and in every worker.
+        address: address of a cluster; None: $RAY_ADDRESS, or a new cluster on this machine.
+        workers: number of workers.
+        cpus_per_worker: CPU cores that Ray sets aside for each worker.
+        gpus_per_worker: GPUs that Ray sets aside for each worker; may be below 1.
 
     Raises:
         ValueError: if Ray is not installed.

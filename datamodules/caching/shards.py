@@ -45,6 +45,12 @@ class ShardWriter:
     def member(self, key: str) -> Iterator[Callable[[Tensor], None]]:
         """Gives a function that adds rows, r …, to one tensor; the member is there once the block has ended.
 
+        Args:
+            key: name of the member.
+
+        Yields:
+            A function that adds rows, r ….
+
         Raises:
             OSError: if the disk is full; what was written before is whole.
         """
@@ -178,7 +184,7 @@ class Shards:
                 self._length.append(length)
 
     def number(self, key: str) -> int | None:
-        """By which a member is read; None where it is not there."""
+        """The number by which a member is read; None where it is not there."""
         return self._rows.get(bytes.fromhex(key))
 
     def length(self, number: int) -> int:
@@ -191,6 +197,14 @@ class Shards:
 
     def read(self, number: int, start: int = 0, count: int | None = None) -> Tensor:
         """Rows of a member from one on: r …; count: None for all that follow.
+
+        Args:
+            number: number of the member, see `number`.
+            start: first row.
+            count: number of rows; None for all that follow.
+
+        Returns:
+            Rows r ….
 
         Raises:
             OSError: if the shard is gone, or was cut since the index was read.

@@ -48,6 +48,12 @@ class TextCache:
     def read(self, caption: str) -> Tensor:
         """Features l e of a caption.
 
+        Args:
+            caption: the caption.
+
+        Returns:
+            Features l e.
+
         Raises:
             ValueError: if it is not there.
         """

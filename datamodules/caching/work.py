@@ -137,6 +137,10 @@ def lacking(data: "VideoDataModule", entries: Sequence[Entry]) -> tuple[int, int
 def refuse_missing(data: "VideoDataModule", num_nodes: int) -> None:
     """Raises where a training on several machines would have to wait for its cache.
 
+    Args:
+        data: data module of the training.
+        num_nodes: number of machines.
+
     Raises:
         MissingCache: naming what makes it.
     """

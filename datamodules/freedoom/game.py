@@ -38,13 +38,13 @@ class Game:
 
         Args:
             level: such as "E1M3" or "map05".
-            seed: of the game's own chance.
+            seed: seed of the game's own random events.
             size: height of the square picture wanted; at least twice as much is rendered and averaged down.
-            colour: of the marine, a key of `COLOURS`.
+            colour: colour of the marine, a key of `COLOURS`.
             third_person: look at the marine from behind.
             monsters: whether monsters live in the level.
             tics_per_frame: tics (1/35 s) from one frame to the next.
-            config_path: where the game may write its settings.
+            config_path: file that the game may write its settings to.
         """
         self._size = size
         self._tics_per_frame = tics_per_frame

@@ -39,6 +39,12 @@ _VALIDATION = ("E1M8", "E2M6", "E3M2", "E4M3", "map11", "map25")
 def split_of(*, level: str) -> str:
     """Return the split ("train", "validation" or "test") a level belongs to; it never depends on a seed.
 
+    Args:
+        level: name such as "E1M3" or "map05".
+
+    Returns:
+        The split.
+
     Raises:
         ValueError: the level is not one of the 68.
     """
@@ -50,6 +56,9 @@ def split_of(*, level: str) -> str:
 
 def check_level(*, level: str) -> None:
     """Refuse a name that is not one of the 68 levels.
+
+    Args:
+        level: name such as "E1M3" or "map05".
 
     Raises:
         ValueError: the level is not one of the 68.

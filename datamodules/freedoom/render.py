@@ -42,8 +42,8 @@ def render_corpus(
         frames_per_walk: frames of each walk.
         seed: with level and walk number it determines every frame.
         num_workers: processes to render in.
-        third_person_share: share of walks that show the marine from behind.
-        monsters_share: share of walks with monsters.
+        third_person_share: share of walks, in [0, 1], that show the marine from behind.
+        monsters_share: share of walks with monsters, in [0, 1].
         tics_per_frame: tics (1/35 s) between frames; 4 gives 8.75 frames a second.
 
     Raises:

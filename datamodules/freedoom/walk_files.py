@@ -30,6 +30,9 @@ def render_walk(plan: WalkPlan) -> None:
     A walk that runs into an exit, dies or is teleported is begun anew with another sub-seed, for a video has no
     cuts; so is one that is shut in a small place.
 
+    Args:
+        plan: all that determines the walk.
+
     Raises:
         RuntimeError: every attempt ended early.
     """

@@ -31,8 +31,8 @@ def write_caption(
 
     Args:
         rng: chooses among wordings.
-        maze: where.
-        kind: of walk, one of `datamodules.mazes.walks.KINDS`.
+        maze: the maze that is walked through.
+        kind: kind of walk, one of `datamodules.mazes.walks.KINDS`.
         colour: the marine's colour, named only where it can be seen.
         third_person: whether the marine is in view.
         regions: those that were walked through, longest first.

@@ -40,7 +40,7 @@ class Game:
             maze: the maze.
             start: x, y in map units and angle in degrees.
             size: height of the square picture wanted; at least three times as much is rendered and averaged down.
-            colour: of the marine, a key of `COLOURS`.
+            colour: colour of the marine, a key of `COLOURS`.
             third_person: look at the marine from behind.
             folder: for the game's own files.
 

@@ -129,8 +129,8 @@ def draw_maze(*, seed: int, number: int, most_cells: int, patterned: bool) -> Ma
     """Draw a maze.
 
     Args:
-        seed: of the corpus.
-        number: of the maze; with the other arguments it determines everything.
+        seed: seed of the corpus.
+        number: number of the maze; with the other arguments it determines everything.
         most_cells: cells along a side, at most; at least 2.
         patterned: whether surfaces have fine patterns, or plain and coarse ones.
 

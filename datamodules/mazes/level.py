@@ -35,7 +35,7 @@ def build_level(*, maze: Maze, start: tuple[float, float], angle: float) -> byte
 
     Args:
         maze: the maze.
-        start: where the marine begins: x and y in map units.
+        start: place where the marine begins: x and y in map units.
         angle: whither he looks, in whole degrees.
     """
     sprites = {thing.name: f"M{index:03d}" for index, thing in enumerate(maze.things)}
@@ -68,6 +68,12 @@ def build_level(*, maze: Maze, start: tuple[float, float], angle: float) -> byte
 def pack(lumps: Sequence[Lump]) -> bytes:
     """Pack named pieces into a PWAD.
 
+    Args:
+        lumps: names and bytes of the pieces.
+
+    Returns:
+        Bytes of the file.
+
     Raises:
         ValueError: a name stands twice, or is longer than the eight letters that there is room for.
     """
@@ -88,6 +94,12 @@ def pack(lumps: Sequence[Lump]) -> bytes:
 
 def unpack(data: bytes) -> list[Lump]:
     """Return the named pieces of a game file.
+
+    Args:
+        data: bytes of the file.
+
+    Returns:
+        Names and bytes of the pieces.
 
     Raises:
         ValueError: it is no game file, or ends before it promised to.

@@ -28,9 +28,9 @@ def plan_walks(
     Args:
         root: folder to render into.
         mazes: how many test mazes.
-        seed: of the mazes; which of them are for test, their numbers say.
+        seed: seed of the mazes; their numbers alone say which of them are for test.
         size: height and width in pixels.
-        frames: of every walk.
+        frames: frames of every walk.
         most_cells: rooms or junctions along a side of a maze, at most.
         patterned: whether surfaces have fine patterns.
     """
@@ -66,7 +66,12 @@ def plan_walks(
 def render_walks(*, plans: list[WalkPlan], num_workers: int) -> Iterator[WalkPlan]:
     """Render what is missing of planned walks, which share a root; resumable. Gives those that could not be rendered.
 
-    num_workers: processes to render in.
+    Args:
+        plans: the walks, all of one root.
+        num_workers: processes to render in.
+
+    Returns:
+        Plans of the walks that could not be rendered.
 
     Raises:
         ValueError: a size that no video file takes, or a root that was rendered with other settings.

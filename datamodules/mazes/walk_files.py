@@ -32,6 +32,9 @@ that is a room; the things and the regions that are in view."""
 def render_walk(plan: WalkPlan) -> None:
     """Render a walk; its files appear only when complete, the row last.
 
+    Args:
+        plan: all that determines the walk.
+
     Raises:
         RuntimeError: the game does not take the maze, or the marine did not get where the plan led him.
     """

@@ -32,7 +32,7 @@ def plan_walk(*, maze: Maze, kind: str, frames: int, rng: np.random.Generator, h
     """Plan a walk of so many frames.
 
     Args:
-        maze: where.
+        maze: the maze that is walked through.
         kind: one of `KINDS`.
         frames: length.
         rng: chooses among ways.

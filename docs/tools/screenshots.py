@@ -64,7 +64,12 @@ def site() -> None:
         for name, file in SITE.items():
             page.goto((ROOT / "build" / "site" / file).as_uri())
             page.wait_for_timeout(1500)
-            save(name, page.screenshot(clip={"x": 0, "y": 0, "width": 1280, "height": 1500}, full_page=True))
+            save(
+                name,
+                page.screenshot(
+                    clip={"x": 0, "y": 0, "width": 1280, "height": 1500}, full_page=True, animations="disabled"
+                ),
+            )
 
     browse(look)
 
@@ -76,10 +81,15 @@ def report(file: Path) -> None:
         page.goto(file.absolute().as_uri())
         page.evaluate("document.querySelectorAll('video').forEach(video => { video.currentTime = 2; })")
         page.wait_for_timeout(1500)
-        save("report", page.screenshot(clip={"x": 0, "y": 0, "width": 1100, "height": 1250}, full_page=True))
+        save(
+            "report",
+            page.screenshot(
+                clip={"x": 0, "y": 0, "width": 1100, "height": 1250}, full_page=True, animations="disabled"
+            ),
+        )
         page.locator("section").first.scroll_into_view_if_needed()
         page.wait_for_timeout(500)
-        save("report_videos", page.screenshot())
+        save("report_videos", page.screenshot(animations="disabled"))
 
     browse(look, width=1100)
 
@@ -90,7 +100,7 @@ def _storyboard(page: Any) -> None:
     page.click("#make")
     page.wait_for_selector("#strip figure:nth-of-type(2).there video")
     page.wait_for_timeout(1500)
-    save("studio", page.screenshot())
+    save("studio", page.screenshot(animations="disabled"))
     page.wait_for_selector("#progress >> text=take 001 is finished")
     page.click("#reroll-3")
     page.wait_for_selector("#cost >> text=To make")
@@ -104,7 +114,7 @@ def _comparison(page: Any) -> None:
     page.click("#judge")
     page.wait_for_selector("#scores table")
     page.wait_for_timeout(1000)
-    save("studio_compare", page.screenshot())
+    save("studio_compare", page.screenshot(animations="disabled"))
 
 
 def _tokens(page: Any, cards: int) -> None:
@@ -124,7 +134,7 @@ def _tokens(page: Any, cards: int) -> None:
     page.click("#look")
     page.wait_for_selector("#lit img")
     page.wait_for_timeout(1000)
-    save("studio_tokens", page.screenshot())
+    save("studio_tokens", page.screenshot(animations="disabled"))
 
 
 def studio() -> None:

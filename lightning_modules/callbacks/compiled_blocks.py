@@ -15,9 +15,11 @@ class CompiledBlocks(Callback):
     """
 
     def __init__(self, *, backend: Text, dynamic: bool | None) -> None:
-        """Both torch.compile's.
+        """Keeps the arguments of torch.compile.
 
-        dynamic: False for a few shapes; None where token counts are drawn at random, as a compressor's are.
+        Args:
+            backend: torch.compile's backend, a name or a function.
+            dynamic: False for a few shapes; None where token counts are drawn at random, as a compressor's are.
         """
         self.backend = backend
         self.dynamic = dynamic

@@ -6,10 +6,14 @@ from networks.checkpointing import Kept, keep_activations
 
 
 class KeptActivations(Callback):
-    """Sets it for all blocks of the network alike, whatever backbone.checkpoint_activations says."""
+    """Sets which activations all blocks of the network keep, whatever backbone.checkpoint_activations says."""
 
     def __init__(self, *, kept: Kept) -> None:
-        """kept: as in networks.checkpointing."""
+        """Keeps the choice.
+
+        Args:
+            kept: "all", "products", "half" or "none", see `networks.checkpointing.keep_activations`.
+        """
         self.kept: Kept = kept
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -31,9 +31,17 @@ class LastStepCheckpoint(ModelCheckpoint):
         save_top_k: int,
         save_last: bool,
     ) -> None:
-        """All ModelCheckpoint's but one.
+        """Takes ModelCheckpoint's arguments, and one of its own.
 
-        every_minutes: last.ckpt is written anew when the last checkpoint is so old; None: by steps alone.
+        Args:
+            dirpath: folder of the checkpoints.
+            filename: pattern of their names.
+            auto_insert_metric_name: whether names repeat the metrics' names.
+            every_n_train_steps: optimizer steps between two checkpoints.
+            every_minutes: age of the last checkpoint, above 0, at which last.ckpt is written anew; None: by steps
+                alone.
+            save_top_k: number of checkpoints, named by their steps, that are kept; -1 for all.
+            save_last: whether last.ckpt is written.
 
         Raises:
             ValueError: if every_minutes is not above 0.

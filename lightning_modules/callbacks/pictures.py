@@ -39,7 +39,13 @@ class Pictures(Callback):
     """Draws, at every validation, what the averaged weights make of the first batch, and how losses have gone."""
 
     def __init__(self, *, folder: Text, every_n_steps: Size, most_frames: Size) -> None:
-        """folder: of the files; most_frames: of one stretch of frames in a row."""
+        """Keeps where pictures go.
+
+        Args:
+            folder: folder of the files.
+            every_n_steps: optimizer steps between two pictures, at a validation.
+            most_frames: most frames of one stretch in a row of the picture.
+        """
         self.folder = Path(folder)
         self.every_n_steps = every_n_steps
         self.most_frames = most_frames
@@ -151,7 +157,7 @@ def log_loss_by_time(logger: WandbLogger, by_time: dict[float, dict[int, float]]
     """A chart of W&B: the validation loss against diffusion time, one line a validation.
 
     Args:
-        logger: of W&B.
+        logger: logger of W&B.
         by_time: per diffusion time, the loss at each step.
         most_lines: validations that are shown, evenly spread, the first and the last among them.
     """

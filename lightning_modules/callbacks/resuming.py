@@ -1,4 +1,4 @@
-"""A run goes on at the step it was saved at, on any number of devices, and with the rates that it is given now."""
+"""A resumed run goes on at the step it was saved at, on any number of devices, with the rates that are set now."""
 
 import logging
 import warnings

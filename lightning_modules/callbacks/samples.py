@@ -52,7 +52,18 @@ class SampleVideos(Callback):
         num_frames: Size,
         seed: Seed,
     ) -> None:
-        """write_video: (path, frames, fps=…); num_frames: in pixels, by the codec's frame rule."""
+        """Keeps what is made, and where.
+
+        Args:
+            write_video: function of a path, frames and fps that writes a file.
+            rollout: how a video is made.
+            guidance: how much each condition weighs.
+            folder: folder of the files.
+            every_n_steps: optimizer steps between two sets of samples, at a validation.
+            num_videos: number of videos, of as many captions.
+            num_frames: pixel frames of a video, by the codec's frame rule.
+            seed: seed of the noise.
+        """
         self.write_video = write_video
         self.rollout = rollout
         self.guidance = guidance

@@ -16,7 +16,11 @@ class ShardedClipping(Callback):
     """
 
     def __init__(self, *, max_norm: Positive) -> None:
-        """max_norm: of all gradients together."""
+        """Keeps the limit.
+
+        Args:
+            max_norm: largest norm of all gradients together.
+        """
         self.max_norm = max_norm
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:

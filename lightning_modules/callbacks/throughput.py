@@ -40,9 +40,13 @@ class Throughput(Callback):
     def __init__(
         self, *, every_n_steps: Size, peak_tflops: Positive | Literal["auto"] | None, count_flops: bool
     ) -> None:
-        """every_n_steps: steps averaged over; count_flops: not under FSDP, which shards what is counted.
+        """Keeps what is logged, and how often.
 
-        peak_tflops: of one device in the run's precision; "auto": by its name in bfloat16; None: no MFU.
+        Args:
+            every_n_steps: optimizer steps that a figure is averaged over.
+            peak_tflops: peak of one device in the run's precision, in TFLOP/s; "auto": by the device's name, in
+                bfloat16; None: no MFU.
+            count_flops: whether FLOPs are counted; not under FSDP, which shards what is counted.
         """
         self.every_n_steps = every_n_steps
         self.peak_tflops = peak_tflops

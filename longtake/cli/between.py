@@ -33,17 +33,17 @@ def make_given(
     mesh: Mesh | None = None,
     device: Any = None,
 ) -> None:
-    """Writes videos that begin, end or both with what is given; weights with a memory go on from it by a storyboard.
+    """Writes videos whose first frames, last frames or both are given; weights with a memory use a storyboard for that.
 
     Args:
-        cfg: of generate.py.
-        write_video: writes a file.
-        read_frames: reads pictures and videos.
+        cfg: composed config of generate.py.
+        write_video: function that writes a file.
+        read_frames: function that reads pictures and videos.
         mesh: this process's place among several; None: it is alone.
-        device: where it samples; None: a GPU if there is one.
+        device: device to sample on; None: a GPU if there is one.
 
     Raises:
-        ValueError: if these weights never saw a clean frame among noisy ones, a file is none, or the sizes do not fit.
+        ValueError: if these weights never saw a clean frame among noisy ones, a file is no video, or sizes differ.
     """
     request = Request(**told_by(cfg))
     take = Take(request, device)
@@ -65,20 +65,20 @@ def make_given(
 
 
 def refuse_one_time(take: Take) -> None:
-    """Whether these weights know what a clean frame among noisy ones means.
+    """Refuses weights that were trained with one noise level for all frames, to which clean frames are unknown.
 
     Args:
         take: the weights.
 
     Raises:
-        ValueError: if they knew one time for all frames in their training.
+        ValueError: if they were trained with one noise level for all frames.
     """
     if take.network.backbone.frame_times or take.module.objective.context_rate > 0:
         return
     raise ValueError(
-        "given: these weights knew one time for all frames in their training, and what a clean frame among noisy ones "
-        "means was never shown to them: train with objective.context_rate=0.2 objective.max_context_frames=4, or use "
-        "those of backbone=wan22_ti2v or ltx"
+        "given: these weights were trained with one noise level for all frames, so they cannot use given frames, which "
+        "are clean: train with objective.context_rate=0.2 objective.max_context_frames=4, or use weights of "
+        "backbone=wan22_ti2v or ltx"
     )
 
 
@@ -98,7 +98,9 @@ def with_ends(request: Request, take: Take, read_frames: ReadFrames) -> Take:
     """
     refuse_one_time(take)
     if request.given_end is not None and not take.network.backbone.frame_times:
-        log.warning("given_end: these weights were trained with clean frames at the beginning alone")
+        log.warning(
+            "given_end: these weights were trained with given frames at the start alone, so the end may not fit"
+        )
     made = take.of_length(request.num_frames)
     made.control = control_for(made.network, request.control_file, request.num_frames)
     check_one_canvas(made.rollout, made.num_latents)
@@ -132,9 +134,9 @@ def _as_seen(video: Tensor, device: torch.device) -> Tensor:
 
 
 def _pixels(take: Take, key: str, where: str, most: int, read_frames: ReadFrames) -> Tensor:
-    """The last frames of a video that begins, the first of one that ends: f h w c, whole numbers.
+    """The last frames of a video given for the start, or the first ones of a video given for the end: f h w c, uint8.
 
-    As many as can be told to the codec in whole tokens, `most` at most; a picture is one.
+    Their number is the largest that makes whole tokens and is at most `most`; a picture is one frame.
     """
     path = place(where) if is_remote(where) else Path(where).absolute()
     with told(path):
@@ -148,5 +150,5 @@ def _pixels(take: Take, key: str, where: str, most: int, read_frames: ReadFrames
     first = count - number if key == "given" else 0
     frames = read_frames(path, **size, first=first, num_frames=number)
     if len(frames) < number:
-        raise ValueError(f"{key}={where} gives {len(frames)} frames where {number} are needed")
+        raise ValueError(f"{key}={where} gives {len(frames)} frames, but {number} are needed: give a longer video")
     return torch.from_numpy(frames)

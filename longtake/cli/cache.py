@@ -12,7 +12,7 @@ log = logging.getLogger("longtake")
 
 
 def run(cfg: DictConfig) -> None:
-    """Checks, then caches what is this process's to do."""
+    """Checks the config, then caches this process's share of the films and texts."""
     from longtake.cli.composed import check_settings
     from longtake.cli.schemas import CacheSettings
 
@@ -45,7 +45,7 @@ def build(config: dict[str, Any]) -> Any:
 
 
 def say_what_is_there(data: Any) -> None:
-    """Logs how far the caches are, whoever made them."""
+    """Logs how many films each cache holds, whichever process made them."""
     from datamodules.caching.work import lacking
 
     for part in data.parts:

@@ -18,11 +18,15 @@ SINGLE_PASS = {"_target_": "longtake.rollouts.single_pass.SinglePass", "network_
 
 
 class Changes(NamedTuple):
-    """What is changed, as plain values; what is not said is as the weights have it.
+    """What a call changes in the config of weights, as plain values; all other settings stay as trained.
 
-    weights: their name, for messages; bases: by part, another folder or name of its pretrained model; tiling: of the
-    codec; groups: settings of sampler and guidance, which may refer to the weights' config, and with `_target_` take
-    the place of theirs; network: settings of it; rollout: another one; compression_ratio: of the rollout's memory.
+    weights: name of the weights, for messages.
+    bases: another folder or hub name of a pretrained model, by part.
+    tiling: whether the codec works in tiles.
+    groups: settings of sampler and guidance, which may refer to the weights' config; with `_target_` they replace it.
+    network: settings of the network.
+    rollout: another rollout.
+    compression_ratio: video tokens a context token, for the rollout's memory.
     """
 
     weights: str
@@ -41,10 +45,10 @@ class Changes(NamedTuple):
 
 
 def changes_of(cfg: DictConfig) -> Changes:
-    """Reads them from a config of generate.py.
+    """Reads the changes from a config of generate.py.
 
     Args:
-        cfg: composed.
+        cfg: the composed config.
 
     Returns:
         Plain values.

@@ -16,9 +16,12 @@ log = logging.getLogger("longtake")
 
 
 def refuse_ddp_sweep(trainer: DictConfig) -> None:
-    """Where Lightning starts the processes, every one of them would start a sweep of its own.
+    """Refuses `-m` with several processes: where Lightning starts them, each would start a sweep of its own.
 
     A job of SLURM has its processes already.
+
+    Args:
+        trainer: config of the trainer.
 
     Raises:
         ValueError: for `-m` together with a strategy of several processes, outside of a job.
@@ -32,7 +35,12 @@ def refuse_ddp_sweep(trainer: DictConfig) -> None:
 
 
 def refuse_sharded(trainer: DictConfig, callbacks: DictConfig, optimizer: DictConfig) -> None:
-    """Under FSDP no process has whole weights outside a training or validation step.
+    """Refuses parts that read whole weights under FSDP, where no process has them outside a step.
+
+    Args:
+        trainer: config of the trainer.
+        callbacks: configs of the callbacks, by name.
+        optimizer: config of the optimizer.
 
     Raises:
         ValueError: for trainer=fsdp with what reads whole weights, or with Lightning's own clipping.
@@ -40,7 +48,9 @@ def refuse_sharded(trainer: DictConfig, callbacks: DictConfig, optimizer: DictCo
     blocks = "ShardedBlocks" in str(trainer.strategy)
     name = "fsdp2" if blocks else "fsdp"
     if (blocks or "fsdp" in str(trainer.strategy)) and str(optimizer.get("_target_")).endswith("adamw_8bit"):
-        raise ValueError(f"trainer={name} shards what bitsandbytes keeps whole: use optimizer=adamw, in pieces already")
+        raise ValueError(
+            f"trainer={name} shards the optimizer's state, which bitsandbytes needs whole: use optimizer=adamw"
+        )
     if (blocks or "fsdp" in str(trainer.strategy)) and str(optimizer.get("_target_")).endswith("Muon"):
         raise ValueError(f"trainer={name} shards the matrices, which optimizer=muon needs whole: use optimizer=adamw")
     if blocks or "fsdp" not in str(trainer.strategy):
@@ -64,8 +74,8 @@ def check_sizes(datamodule: DictConfig, codec: Codec, patch: int, frame_patch: i
     """Refuses sizes whose latents do not split into tokens, before a video is made or read.
 
     Args:
-        datamodule: its config.
-        codec: whose latents are cut.
+        datamodule: config of the data module.
+        codec: codec whose latents are cut into tokens.
         patch: side of a token, in latents.
         frame_patch: latent frames of a token.
 
@@ -82,7 +92,11 @@ def check_sizes(datamodule: DictConfig, codec: Codec, patch: int, frame_patch: i
 
 
 def check_parts(cfg: DictConfig, codec: Codec) -> None:
-    """Groups that are swapped one by one but go together.
+    """Refuses groups that were chosen one by one and do not go together.
+
+    Args:
+        cfg: composed config of train.py.
+        codec: the codec that the network is trained with.
 
     Raises:
         ValueError: if a network with memory would be trained without any, or weights of two types were sharded as one.
@@ -102,12 +116,12 @@ def check_parts(cfg: DictConfig, codec: Codec) -> None:
         )
     if dtype == "int8" and strategy != "auto":
         raise ValueError(
-            "backbone.dtype=int8 is of one device, as torchao's weights cannot be sent from one process to another: "
+            "backbone.dtype=int8 works on one device, as torchao's weights cannot be sent to another process: "
             "use backbone.dtype=nf4, or trainer=gpu"
         )
     if "fsdp" in strategy and dtype != "float32":
         raise ValueError(
-            f"trainer=fsdp shards all weights as one, which backbone.dtype={dtype} beside float32 cannot be: "
+            f"trainer=fsdp needs one type for all weights, and backbone.dtype={dtype} is another than float32: "
             "add backbone.dtype=float32, or use trainer=ddp"
         )
     expected = cfg.datamodule.fps / codec.time_factor
@@ -115,13 +129,16 @@ def check_parts(cfg: DictConfig, codec: Codec) -> None:
     if told is not None and abs(told / expected - 1) > 0.01:
         log.warning(
             f"backbone.latent_fps={cfg.backbone.latent_fps:g}, but datamodule.fps={cfg.datamodule.fps:g} over the "
-            f"codec's time factor of {codec.time_factor} is {expected:g}: seconds are counted wrongly without "
+            f"codec's time factor of {codec.time_factor} is {expected:g}, so the network's seconds are wrong: set "
             f"backbone.latent_fps={expected:g}"
         )
 
 
 def refuse_untrained(codec: Codec) -> None:
-    """A codec that nothing was loaded into would be another one whenever it is built: no checkpoint holds it.
+    """Refuses to train a network upon an untrained codec: its random weights are in no checkpoint.
+
+    Args:
+        codec: the codec that a network would be trained with.
 
     Raises:
         ValueError: if a network would be trained upon such a codec.

@@ -17,14 +17,14 @@ def plain(cfg: Any) -> Any:
 
 
 def check_settings(cfg: DictConfig, schema: type) -> None:
-    """Every key of a composed config; see `longtake.settings.check`.
+    """Checks every key of a composed config; see `longtake.settings.check`.
 
     Args:
-        cfg: composed.
+        cfg: the composed config.
         schema: one of longtake.cli.schemas.
 
     Raises:
-        ValueError: for the first that cannot be, named as it is typed, with what would do.
+        ValueError: for the first wrong setting, named as it is typed, with what is allowed.
     """
     check.check_tree(tree_of(cfg), schema)
 

@@ -28,7 +28,7 @@ def predict_cost(cfg: DictConfig) -> dict[str, Any]:
     with torch.device("meta"):
         network = instantiate(parts["network"])
     if not isinstance(network, VideoNetwork):
-        raise ValueError("cost=true is of networks that make videos: use network=vin, vin_plan, dit, lovic, vin_lovic")
+        raise ValueError("cost=true prices networks that make videos: use network=vin, vin_plan, dit, lovic, vin_lovic")
     return predict(
         settings,
         network=network,
@@ -42,16 +42,16 @@ def predict_cost(cfg: DictConfig) -> dict[str, Any]:
 def priced_parts(cfg: DictConfig) -> dict[str, Any]:
     """Configs of the network, the codec, the text encoder and each rollout.
 
-    Those of the groups, of which every rollout that the search path has is priced; or of weights as they were trained.
+    They are the config's groups, with every rollout on the search path, or those that weights were trained with.
 
     Args:
-        cfg: of evaluate.py.
+        cfg: composed config of evaluate.py.
 
     Returns:
         Plain values under network, codec, text and rollouts, the last one by name.
 
     Raises:
-        ValueError: if weights=… are those of a codec or compressor alone, or none.
+        ValueError: if weights=… hold a codec or compressor alone, or are no weights.
     """
     parts: dict[str, Any] = {
         key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("network", "codec", "text", "rollouts")

@@ -20,7 +20,7 @@ def open_data(*settings: str, split: str = "test") -> LightningDataModule:
         split: "train" for training and validation, or "test".
 
     Returns:
-        With `clips` by split, `batch(clips, num_frames, starts)`, `codec` and `fps`; one clip a batch.
+        The data, with `clips` by split, `batch(clips, num_frames, starts)`, `codec` and `fps`; one clip a batch.
 
     Raises:
         ValueError: if a setting is wrong or no video can be read.

@@ -23,10 +23,10 @@ def asked_for(arguments: Sequence[str]) -> str:
 
 
 def show_settings(arguments: Sequence[str]) -> None:
-    """Prints them; null stays where the weights cannot be read, and their error goes to stderr.
+    """Prints the settings; null stays where the weights cannot be read, and their error goes to stderr.
 
     Args:
-        arguments: of the command line.
+        arguments: arguments of the command line.
 
     Raises:
         ValueError: for a setting that cannot be.

@@ -75,7 +75,7 @@ def _beside(cfg: DictConfig, videos: Path) -> "dict[str, Beside]":
 def score_folder_of(cfg: DictConfig) -> "ReportCard":
     """Builds the metrics, scores the folder, writes and shows the report.
 
-    Of several processes each scores what it is free for, and the first makes the report of what all have kept.
+    Several processes share the videos, each taking the next one when it is free; the first writes the report.
     """
     with _processes(cfg) as (mesh, device):
         return _score_folder(cfg, mesh, device)
@@ -106,7 +106,7 @@ def _score_folder(cfg: DictConfig, mesh: "Mesh", device: str) -> "ReportCard":
 
 
 def _share_out(mesh: "Mesh", scoring: _Scoring, folders: "Sequence[tuple[Path, dict[str, Beside]]]") -> None:
-    """Scores, of several processes, what this one is free for, and keeps it; until all have done so."""
+    """Scores and keeps this process's videos, one of several that each take the next when free; waits for all."""
     from longtake.parallel import shared_out
 
     if mesh.world.size == 1:
@@ -123,7 +123,7 @@ def _share_out(mesh: "Mesh", scoring: _Scoring, folders: "Sequence[tuple[Path, d
 
 
 def compare_folders_of(cfg: DictConfig) -> "Comparison":
-    """Builds the metrics, scores several folders, writes and shows them beside each other; processes as above."""
+    """Builds the metrics, scores several folders, and writes and shows them side by side; processes share the work."""
     with _processes(cfg) as (mesh, device):
         return _compare_folders(cfg, mesh, device)
 

@@ -48,7 +48,7 @@ def _export_adapters(cfg: DictConfig) -> None:
     if adapters.left_out:
         log.warning(
             f"{len(adapters.left_out)} learnt tensors are left out, as diffusers has no place for them, such as "
-            f"{adapters.left_out[0]}: videos will differ by what they say; format=release holds all"
+            f"{adapters.left_out[0]}, so videos of diffusers will differ; format=release keeps all"
         )
     if cfg.format == "lora":
         log.info(f"adapters in {adapters.save_lora(Path(cfg.output), getattr(torch, cfg.dtype))}")
@@ -57,7 +57,7 @@ def _export_adapters(cfg: DictConfig) -> None:
 
 
 def next_command(config: Mapping[str, Any], folder: Path) -> str:
-    """What a release is for, as it is typed: a codec and a compressor are trained upon, all else makes videos."""
+    """The command that uses a release: train.py for a codec or a compressor, generate.py for all else."""
     if config.get("network") is None:
         return command("train.py", [argument("codec.folder", folder), f"codec.channels={config['codec']['channels']}"])
     if config.get("sampler") is None:

@@ -24,8 +24,10 @@ log = logging.getLogger("longtake")
 class Order(NamedTuple):
     """What is to be made of a take.
 
-    output: the folder; wanted: file, prompt and seed of each video; told: of the settings that were given, what every
-    line of the manifest repeats; weights: their name in the manifest, without a folder of one's own.
+    output: folder of the videos.
+    wanted: file, prompt and seed of each video.
+    told: settings of the call that every line of the manifest repeats.
+    weights: name of the weights in the manifest, without the folders of this machine.
     """
 
     output: Path

@@ -19,7 +19,7 @@ class Manifest:
     """The finished videos among those that are wanted."""
 
     def __init__(self, folder: Path, wanted: Sequence[Wanted], settings: str) -> None:
-        """settings: the hash that a video's line has if it is what is wanted."""
+        """settings: hash of all that determines a video; a line with another hash is not of a wanted video."""
         self.folder, self.wanted, self.settings = folder, wanted, settings
         self.path = folder / "manifest.jsonl"
 

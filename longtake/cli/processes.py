@@ -44,7 +44,7 @@ def processes_of(cfg: DictConfig, *, on_cpu: bool = False) -> Started:
     """How many processes work on a call: those that a launcher started, or those that `devices` asks for.
 
     Args:
-        cfg: with `devices`, and `parallel` where processes share out more than videos.
+        cfg: config with `devices`, and with `parallel` where processes share out more than videos.
         on_cpu: whether GPUs are not used.
 
     Returns:
@@ -83,7 +83,7 @@ def several_processes(cfg: DictConfig, program: str, *, on_cpu: bool = False) ->
     Where one of the processes fails it says why, and the others end with it.
 
     Args:
-        cfg: with `devices`, and `parallel` where processes share out more than videos.
+        cfg: config with `devices`, and with `parallel` where processes share out more than videos.
         program: the module by which another process runs the same.
         on_cpu: whether GPUs are not used.
 

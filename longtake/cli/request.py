@@ -54,7 +54,7 @@ def told_by(cfg: DictConfig) -> dict[str, Any]:
     """What a config asks for, as `Request` takes it; what cannot be is refused before weights are read.
 
     Args:
-        cfg: of generate.py, whose names, types and ranges were looked at by `check_settings`.
+        cfg: composed config of generate.py, whose names, types and ranges `check_settings` has checked.
 
     Returns:
         Values by the names of Request's fields, which hold nothing of the config.

@@ -14,6 +14,10 @@ _TUNED = ("optimizer", "scheduler")
 def refuse_other_batch(trained: Mapping[str, Any], global_batch_size: int) -> None:
     """Refuses to resume with another global batch: which clips a run has seen follows from its step alone.
 
+    Args:
+        trained: resolved config of the run to resume.
+        global_batch_size: clips (or rows) of a step, in this run.
+
     Raises:
         ValueError: if the run to resume had another global batch.
     """
@@ -28,7 +32,12 @@ def refuse_other_batch(trained: Mapping[str, Any], global_batch_size: int) -> No
 def changed_rates(trained: Mapping[str, Any], configured: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Settings of the optimizer and the schedule that changed since the run before: (old value, new value) by key.
 
-    trained, configured: resolved configs of the run before and of this one.
+    Args:
+        trained: resolved config of the run before.
+        configured: resolved config of this run.
+
+    Returns:
+        Old and new value of each changed setting, by its key.
 
     Raises:
         ValueError: for another kind of optimizer, whose state is another.

@@ -30,7 +30,7 @@ def say_kept(program: str, cfg: Any, stopped: Stopped) -> None:
     stopped.told = True
     name = signal.Signals(stopped.number).name
     if OmegaConf.is_missing(cfg, "output"):
-        log.info(f"stopped by {name}; nothing was to be kept; start again with")
+        log.info(f"stopped by {name}; there was nothing to keep; start again with")
     else:
         log.info(f"stopped by {name}; {kept.format(output=cfg.output)}")
     log.info(f"             {command(f'{program}.py', typed())}")

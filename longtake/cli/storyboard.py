@@ -38,11 +38,11 @@ def limits_of(take: Take, request: Request) -> ModelLimits:
     """What the loaded weights can do.
 
     Args:
-        take: with the weights.
+        take: the loaded weights.
         request: names them and the storyboard, for messages.
 
     Returns:
-        What a storyboard has to keep to.
+        The limits that a storyboard has to keep.
 
     Raises:
         ValueError: if they have no memory, which every storyboard needs, or the rollout uses none.
@@ -84,11 +84,11 @@ def make_storyboard_video(
     """Writes output/000.mp4, its manifest and output/segments; with dry_run prints the plan and makes nothing.
 
     Args:
-        cfg: of generate.py.
+        cfg: composed config of generate.py.
         write_video: writes the file.
         read_frames: reads given videos.
         mesh: this process's place among several, that make each segment together; None: it is alone.
-        device: where it samples; None: a GPU if there is one.
+        device: device to sample on; None: a GPU if there is one.
         take: weights that are loaded already, as cfg has them.
 
     Returns:
@@ -144,8 +144,8 @@ def planned(request: Request, take: Take, limits: ModelLimits) -> tuple[Storyboa
 
     Args:
         request: names the storyboard.
-        take: with the weights.
-        limits: of them.
+        take: the loaded weights.
+        limits: what the weights can do.
 
     Returns:
         Both.
@@ -181,9 +181,9 @@ def plan_board(board: Storyboard, take: Take, limits: ModelLimits, *, compressio
 
     Args:
         board: as it was read.
-        take: with the weights.
-        limits: of them.
-        compression_ratio: of the command line.
+        take: the loaded weights.
+        limits: what the weights can do.
+        compression_ratio: compression ratio of the command line.
 
     Returns:
         The plan.
@@ -213,8 +213,8 @@ def make_take(
 
     Args:
         request: names the output, the storyboard and the weights.
-        take: with the weights.
-        limits: of them.
+        take: the loaded weights.
+        limits: what the weights can do.
         made: what to make.
         write_video: writes the file.
         read_frames: reads given videos.

@@ -20,8 +20,8 @@ def prompts_of(request: Request, config: Mapping[str, Any]) -> list[str]:
     """The texts to make videos of, one a video.
 
     Args:
-        request: with its prompt, and the number of videos.
-        config: of the weights, which may bring prompts.
+        request: the call, with its prompt and the number of videos.
+        config: config of the weights, which may bring prompts.
 
     Returns:
         Texts, "" for none.
@@ -53,10 +53,10 @@ def make_videos(
     nor are the finished windows of one that a kill cut short.
 
     Args:
-        cfg: of generate.py.
+        cfg: composed config of generate.py.
         write_video: writes a file.
         mesh: this process's place among several, whose teams share the videos out; None: it is alone.
-        device: where it samples; None: a GPU if there is one.
+        device: device to sample on; None: a GPU if there is one.
 
     Returns:
         The files, of all processes.
@@ -72,7 +72,7 @@ def order_of(request: Request, take: Take) -> Order:
     """What a request makes of a take.
 
     Args:
-        request: with texts, seed and output.
+        request: the call, with texts, seed and output.
         take: the weights that it names.
 
     Returns:

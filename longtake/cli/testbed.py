@@ -27,6 +27,10 @@ RENDERED = ".rendered"
 def check_lengths(*, frames: int, lengths: Sequence[int]) -> None:
     """Refuse lengths that a walk does not hold.
 
+    Args:
+        frames: frames of a walk.
+        lengths: numbers of frames that retrieval and reasoning ask for.
+
     Raises:
         ValueError: frames is not 8 k + 1, or a length is no multiple of 4 or more than half of the frames.
     """
@@ -43,6 +47,9 @@ def check_lengths(*, frames: int, lengths: Sequence[int]) -> None:
 
 def make(cfg: DictConfig) -> None:
     """Renders what is missing of the walks, then writes the test set.
+
+    Args:
+        cfg: composed from conf/testbed_make.yaml.
 
     Raises:
         ValueError: a setting that cannot be, a folder of another test set, or a walk that could not be rendered.

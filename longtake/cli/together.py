@@ -7,7 +7,7 @@ def check_together(cfg: DictConfig) -> None:
     """Refuses a data module whose batches the Lightning module does not take, and a rollout of another network.
 
     Args:
-        cfg: of train.py.
+        cfg: composed config of train.py.
 
     Raises:
         ValueError: naming the group to add.

@@ -12,7 +12,7 @@ def lay_out_for_vbench(cfg: DictConfig) -> None:
     """Copies the videos as VBench wants them; without output=… checks how they lie.
 
     Args:
-        cfg: of evaluate.py.
+        cfg: composed config of evaluate.py.
 
     Raises:
         ValueError: videos=… is missing, or the folder that was to be checked has a grave fault.

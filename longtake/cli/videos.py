@@ -14,7 +14,7 @@ def folders_of(cfg: DictConfig) -> dict[str, Path]:
     """The folders of `videos=…` by the names that reports call them.
 
     Args:
-        cfg: of evaluate.py.
+        cfg: composed config of evaluate.py.
 
     Returns:
         One folder or several, in order.
@@ -32,7 +32,7 @@ def read_clip(path: Path, *, short_side: int) -> "Clip":
     """Reads a whole video.
 
     Args:
-        path: of the file.
+        path: path of the file.
         short_side: pixels that its shorter side is shrunk to, if it has more.
 
     Returns:
@@ -58,7 +58,7 @@ def read_length(path: Path) -> "Length":
     """Frames and rate of a video, which is decoded small.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
         How many frames there are, and how many a second.

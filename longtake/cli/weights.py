@@ -66,7 +66,7 @@ def check_video(pipeline: Pipeline, num_frames: int, *, is_whole: bool) -> None:
     """Refuses a length or size that codec, network or rollout do not take.
 
     Args:
-        pipeline: of the size that is wanted.
+        pipeline: pipeline of the wanted height and width.
         num_frames: pixel frames.
         is_whole: whether it is one video, and not segments of a storyboard, which have lengths and ratios of their own.
 
@@ -89,7 +89,7 @@ class Take:
 
         Args:
             request: names the weights, what is changed of them, and the size.
-            device: where it samples; None: a GPU if there is one.
+            device: device to sample on; None: a GPU if there is one.
 
         Raises:
             ValueError: if the weights or the sizes do not fit, before anything is sampled.

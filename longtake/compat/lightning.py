@@ -32,6 +32,12 @@ def quiet() -> None:
 def average_of(callback: WeightAveraging) -> AveragedModel:
     """The averaged copy of the module that a fit has made; Lightning offers no public way to it.
 
+    Args:
+        callback: the callback that averages weights.
+
+    Returns:
+        The averaged copy.
+
     Raises:
         RuntimeError: before the fit has begun.
     """
@@ -51,9 +57,9 @@ def save_now(callback: ModelCheckpoint, trainer: Trainer, *, named: bool, last: 
 
     Args:
         callback: whose folder, names and limits count.
-        trainer: of the run.
+        trainer: trainer of the run.
         named: whether a checkpoint that is named by its step is written, and the oldest one removed.
-        last: whether last.ckpt is.
+        last: whether last.ckpt is written.
     """
     if callback._should_skip_saving_checkpoint(trainer):
         return

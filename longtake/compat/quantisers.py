@@ -7,6 +7,6 @@ LOUD = ("torch.utils._pytree", "bitsandbytes.backends.cpu.ops", "diffusers.quant
 
 
 def quiet() -> None:
-    """Hides their warnings, not their errors; call it before they are loaded."""
+    """Hides the warnings of these libraries, not their errors; call it before they are loaded."""
     for name in LOUD:
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -9,6 +9,6 @@ def add_summary(writer: Any, summary: Any, step: int) -> None:
     Args:
         writer: a torch.utils.tensorboard.SummaryWriter.
         summary: a Summary of TensorBoard's protocol.
-        step: of the training.
+        step: step of the training.
     """
     writer._get_file_writer().add_summary(summary, step)

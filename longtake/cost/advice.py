@@ -34,7 +34,7 @@ class _Row(NamedTuple):
 def out_of_memory(cfg: Mapping[str, Any], module: nn.Module, codec: Codec, clips: int) -> str:
     """The two settings that lower a training step's memory most, and by how much.
 
-    cfg: of the run; clips: that a device sees at once.
+    cfg: config of the run; clips: number of clips that a device sees at once.
     """
     half, network = max(clips // 2, 1), module.get_submodule("network") if hasattr(module, "network") else module
     row = _row_of(cfg, network, codec)

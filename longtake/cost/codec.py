@@ -44,11 +44,11 @@ class CodecSize(NamedTuple):
 
     @property
     def weight_bytes(self) -> int | None:
-        """Of the weights, in their type."""
+        """Bytes of the codec's weights, in their type."""
         return None if self.parameters is None else self.parameters * self.element
 
     def decode_bytes(self, num_latents: int, places: int) -> int | None:
-        """Activations of streaming decode of latents with so many places a frame, in float32, at its fullest.
+        """Bytes of activations, in float32, at the fullest moment of streaming decode; places: of one latent frame.
 
         After the first piece, whoever writes the video still holds the pixels of the one before.
         """
@@ -62,7 +62,7 @@ def codec_size(node: Mapping[str, Any]) -> CodecSize:
     """The size of the codec that a resolved config of conf/codec names; of a release folder only config.json is read.
 
     Args:
-        node: of the config.
+        node: the codec's node of a resolved config.
 
     Returns:
         Its channels and factors.

@@ -22,7 +22,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class Cost(NamedTuple):
-    """flops: of a call; bytes: of the tensors that it makes, at its fullest moment."""
+    """FLOPs of a call, and bytes of the tensors that it makes, at its fullest moment."""
 
     flops: int
     bytes: int
@@ -133,11 +133,11 @@ class MixedPrecision(TorchFunctionMode):
     _FULL = frozenset((F.layer_norm, F.rms_norm, F.group_norm, F.softmax, torch.softmax, F.mse_loss))
 
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
-        """The casts, and what their gradients are added to, are `known` to who counts.
+        """Casts the weights once; `known` holds the casts and what their gradients are added to, for the counter.
 
         Args:
             module: on meta, whose weights are cast once.
-            dtype: to which.
+            dtype: type that they are cast to.
         """
         super().__init__()  # type: ignore[no-untyped-call]
         self.dtype = dtype
@@ -149,7 +149,7 @@ class MixedPrecision(TorchFunctionMode):
         self.known = [*self.casts.values(), *(x.grad for x in self.casts.values() if x.grad is not None)]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Casts what floats, for these functions."""
+        """Casts floating-point arguments of the functions that autocast knows."""
         if func in self._LOWER:
             args = [self._cast(x, self.dtype) for x in args]
         elif func in self._FULL:

@@ -14,9 +14,9 @@ def describe_plan(plan: Sequence[CanvasPlan], costs: Sequence[CanvasCost], *, ca
     """A line for each canvas, and the sum.
 
     Args:
-        plan: of a video.
-        costs: of each canvas.
-        calls: of the network for each: inference steps times passes of guidance.
+        plan: plan of a video.
+        costs: cost of each canvas.
+        calls: calls of the network for each canvas: inference steps times passes of guidance.
 
     Returns:
         Lines of text.

@@ -90,13 +90,13 @@ def training_memory(
     Args:
         network: the whole, on meta, in the types it is loaded in; frozen weights have no gradients.
         video: the clip's size; None leaves activations out.
-        precision: in Lightning's words.
+        precision: precision in Lightning's words, such as bf16-mixed.
         strategy: "ddp" copies the weights; "fsdp2" shares them out; "chunks" copies them, and shares out the windows
             of one clip.
-        devices: in all.
-        replicas: with fsdp2, groups that each hold all weights.
-        average: whether one is kept.
-        optimizer: the config of that name.
+        devices: number of devices in all.
+        replicas: groups of devices that each hold all weights, with fsdp2.
+        average: whether an average of the weights is kept.
+        optimizer: name of a config of conf/optimizer.
         activations: their bytes, where they are known already; None: they are counted.
         guests: codec and text encoder, of which each device has its own.
 

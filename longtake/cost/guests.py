@@ -47,7 +47,7 @@ class Guests(NamedTuple):
 
     @property
     def in_host(self) -> int:
-        """Where both wait, in each process."""
+        """Bytes of both in host memory, where they wait, in each process."""
         return (self.codec_weights or 0) + (self.text or 0)
 
 

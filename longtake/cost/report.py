@@ -58,13 +58,13 @@ class Settings(NamedTuple):
 
 
 def check(settings: Settings) -> None:
-    """Settings must be possible.
+    """Refuses settings out of range.
 
     Args:
-        settings: of the video and the device.
+        settings: what is said of the video and the device.
 
     Raises:
-        ValueError: naming the one that is not.
+        ValueError: naming the setting that is out of range.
     """
     if settings.dtype not in BYTES:
         raise ValueError(f"dtype={settings.dtype} is unknown: use {', '.join(BYTES)}")
@@ -97,12 +97,12 @@ def predict(
     FLOPs are of one video; bytes are of tensors, the codec's and the text encoder's aside but for those of devices.
 
     Args:
-        settings: of the video and the device.
+        settings: what is said of the video and the device.
         network: on meta.
         codec: what is known of it.
-        rollouts: by the name that the table gives them.
-        text_features: of a caption's token.
-        text_bytes: of the text encoder's weights; None where not known.
+        rollouts: rollouts by the names that the table gives them.
+        text_features: features of a caption's token.
+        text_bytes: bytes of the text encoder's weights; None where not known.
 
     Returns:
         What cost.json holds.
@@ -192,7 +192,7 @@ def guests_of(codec: CodecSize, video: VideoSize, text: int | None) -> Guests:
 
     Args:
         codec: what is known of it.
-        video: of which a sample has the size.
+        video: size of the samples that are decoded between steps.
         text: bytes of the text encoder's weights; None where not known.
 
     Returns:
@@ -293,9 +293,9 @@ def devices_notes(record: Mapping[str, Any]) -> list[str]:
     if not record["devices"]:
         return []
     lines = [
-        "codec and text encoder are on a device between steps alone: the codec, with what it decodes where that is "
-        "known, for samples and pictures, the text encoder for captions of samples, once; before the training, for the "
-        "caches, they are there without the network; device: the fullest moment; host: of one process, with both"
+        "codec and text encoder are on a device between steps alone: the codec for samples and pictures, with what it "
+        "decodes where that is known, the text encoder once, for the captions of samples; before the training they fill "
+        "the caches, without the network; device: the fullest moment; host: host memory of one process, with both"
     ]
     unknown = [
         name for name, key in (("codec", "codec"), ("text encoder", "text")) if record["devices"][0][key] is None
@@ -335,10 +335,9 @@ def table_of(record: Mapping[str, Any]) -> tuple[list[str], list[list[str]], lis
         f"{record['parameters']:,} parameters in {record['settings']['dtype']}; {record['tokens']:,} tokens in "
         f"{record['latents']} latent frames; {_decoding(record)}",
         f"speed {record['speed']['source']}",
-        "live: tensors at the fullest moment of sampling; peak: with the weights, of the network alone; training: one "
-        "clip of this length, the network as it trains, with gradients and Adam; text encoder and libraries come on "
-        "top, and on a CPU some MiB that MKL keeps and the allocator's gaps: half of live and more, "
-        "next to none with MALLOC_MMAP_THRESHOLD_=131072",
+        "live: tensors at the fullest moment of sampling; peak: these and the network's weights; training: one clip of "
+        "this length, with gradients and Adam; text encoder and libraries need more, and so do MKL's buffers and the "
+        "allocator's gaps on a CPU: half of live and more, next to nothing with MALLOC_MMAP_THRESHOLD_=131072",
     ]
     if record["pays_from"] is not None:
         found = record["pays_from"]

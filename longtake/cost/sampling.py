@@ -55,7 +55,7 @@ class VideoSize(NamedTuple):
 class TextCost(NamedTuple):
     """What it costs to make the attention keys of a text once for each pass of guidance.
 
-    flops: of making them; saved_flops: what each call of the network then does without; bytes: what is kept.
+    flops: FLOPs of making them; saved_flops: FLOPs that each call of the network saves; bytes: bytes that are kept.
     """
 
     flops: int
@@ -216,7 +216,7 @@ def sampling_cost(
         rollout: how the video is made.
         video: its size.
         calls_per_canvas: inference steps times passes of guidance.
-        dtype: in which the network computes.
+        dtype: type that the network computes in.
         without: names that every condition goes without.
         texts_per_canvas: passes of guidance, each of which asks a text of its own.
 
@@ -236,7 +236,7 @@ def canvas_costs(
         network: the part that the rollout calls, on meta, in evaluation mode, without gradients.
         rollout: how the video is made.
         video: its size.
-        dtype: in which the network computes.
+        dtype: type that the network computes in.
         without: names that every condition goes without.
 
     Returns:
@@ -268,7 +268,7 @@ def pays_from(network: VideoNetwork, video: VideoSize, dtype: torch.dtype) -> Pa
     Args:
         network: the whole, on meta, in `dtype`.
         video: gives channels and sides of the latents, and the size of a text; its length does not matter.
-        dtype: in which the network computes.
+        dtype: type that the network computes in.
 
     Returns:
         None where the network has no chunks, or they never pay.

@@ -14,7 +14,7 @@ from networks.interfaces import VideoNetwork
 
 
 class SegmentCost(NamedTuple):
-    """canvas: of the segment; tokens: context tokens of each segment that it remembers, in the plan's order."""
+    """A segment's canvas, and the context tokens of each segment that it remembers, in the plan's order."""
 
     canvas: CanvasCost
     tokens: tuple[int, ...]
@@ -23,11 +23,11 @@ class SegmentCost(NamedTuple):
 def segment_costs(
     network: VideoNetwork, plans: Sequence[CanvasPlan], video: VideoSize, without: Sequence[str] = ()
 ) -> list[SegmentCost]:
-    """What each canvas costs, one call of the network a step; they are as in `open_canvas`.
+    """What one step costs on each canvas, with one call of the network; canvases are as in `open_canvas`.
 
     Args:
-        network: with its weights, which are not touched.
-        plans: of canvases whose frames are counted from their own first one.
+        network: the network with its weights, which are not touched.
+        plans: plans of canvases whose frames are counted from their own first one.
         video: gives channels and sides of the latents, and the size of a text.
         without: names that every condition goes without.
 

@@ -34,7 +34,7 @@ UNKNOWN = Speed(None, None, "unknown: give peak_tflops=…, measured_tflops=… 
 
 
 def given_speed(*, peak_tflops: float | None, efficiency: float, measured_tflops: float | None) -> Speed | None:
-    """From measured FLOP/s, else the peak's assumed share; None where neither is given."""
+    """The speed from the measured FLOP/s, else from an assumed share of the peak; None where neither is given."""
     if measured_tflops is not None:
         mfu = None if peak_tflops is None else measured_tflops / peak_tflops
         return Speed(measured_tflops, mfu, f"measured: {measured_tflops:g} TFLOP/s")
@@ -50,9 +50,9 @@ def measure_speed(network: VideoNetwork, video: VideoSize, *, dtype: torch.dtype
 
     Args:
         network: on meta; a large one is measured with one block of each kind.
-        video: that is to be made.
-        dtype: of weights and activations.
-        device: on which is measured.
+        video: size of the video that is to be made.
+        dtype: type of weights and activations.
+        device: device that is measured.
 
     Returns:
         What the step reached, and its share of the peak.
@@ -104,7 +104,7 @@ def _filled(network: VideoNetwork) -> VideoNetwork:
 
 
 def peak_tflops(dtype: torch.dtype, device: str) -> float:
-    """Reached in a product of two large matrices, the best of three: what no network exceeds."""
+    """TFLOP/s of a product of two large matrices, the best of three; no network exceeds it."""
     side = PRODUCT_SIDE.get(torch.device(device).type, PRODUCT_SIDE["cpu"])
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     seconds = [_seconds(lambda: left @ right, device) for _ in range(4)][1:]

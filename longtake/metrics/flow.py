@@ -71,7 +71,7 @@ DIS = DisFlow()
 
 
 def optical_flow(*, name: Text) -> OpticalFlow:
-    """Build a flow by name: dis, or raft_large and raft_small of torchvision, whose weights a network brings once.
+    """Build a flow by name: dis, or raft_large and raft_small of torchvision, whose weights are downloaded once.
 
     Args:
         name: dis, raft_large or raft_small.

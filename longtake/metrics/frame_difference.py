@@ -47,7 +47,7 @@ class SeamScore(PerVideoMean):
         """Keeps what a seam is compared with.
 
         Args:
-            window: pairs of frames on each side of it.
+            window: pairs of frames on each side of a seam, at least 1.
 
         Raises:
             ValueError: window is below one.

@@ -116,8 +116,8 @@ class FrechetFrameDistance(FrechetDistance):
         """Keeps the features.
 
         Args:
-            features: of single frames.
-            frames_per_video: that count, evenly spread over it.
+            features: feature model of single frames.
+            frames_per_video: frames of a video that count, evenly spread over it; at least 1.
 
         Raises:
             ValueError: frames_per_video is below 1.

@@ -22,6 +22,12 @@ class FlowMetric(PerVideoMean):
     def check(self, video: Tensor, where: str, *, fps: float = 1.0, min_frames: int = 2) -> None:
         """Refuse what the flow can see nothing in.
 
+        Args:
+            video: 3 f h w in [-1, 1] or uint8.
+            where: name of the metric, which the error begins with.
+            fps: frames a second.
+            min_frames: fewest frames that the metric takes.
+
         Raises:
             ValueError: too few frames, too small a picture, or a rate that is not above 0.
         """

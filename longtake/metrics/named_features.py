@@ -51,9 +51,9 @@ def frame_features(*, name: Text) -> FrameFeatures:
     Args:
         name: offline (the best that needs no download), histograms, efficientnet_lite0; dino and clip, which are the
             networks that VBench takes (DINO ViT-B/16, CLIP ViT-B/32) on frames prepared as it does; any pretrained
-            timm model; a CLIP of transformers, as owner/model; or a folder with either. What is not on this machine a
-            network brings once. VBench reads videos at their own size, and we at `short_side`, so figures come near
-            to its own without being the same.
+            timm model; a CLIP of transformers, as owner/model; or a folder with either. Models that are not on this
+                machine are downloaded once. VBench reads videos at their own size, and we at `short_side`, so figures
+                come near to its own without being the same.
 
     Returns:
         Features of frames.
@@ -95,8 +95,8 @@ class WithoutCentre(nn.Module):
         """Keeps the features.
 
         Args:
-            features: of the frames whose centre is hidden.
-            share: of height and of width that is hidden.
+            features: feature model of the frames whose centre is hidden.
+            share: part of height and of width that is hidden, in (0, 1).
 
         Raises:
             ValueError: share is not in (0, 1).

@@ -92,7 +92,7 @@ def check_video(video: Tensor, *, where: str, min_frames: int = 2) -> None:
     Args:
         video: what a metric was given.
         where: how the message begins.
-        min_frames: that the metric needs.
+        min_frames: fewest frames that the metric takes.
 
     Raises:
         ValueError: it is not; the message begins with `where`.

@@ -93,8 +93,8 @@ class VideoSSIM(_AgainstReference):
 class VideoLPIPS(_AgainstReference):
     """Learned perceptual distance to the reference, the mean over frames: 0 is equal.
 
-    torchmetrics brings LPIPS's own layers; the AlexNet under them is torchvision's, which a network brings once.
-    Nothing is fetched here.
+    LPIPS's own layers come with torchmetrics, and the AlexNet under them with torchvision. AlexNet's weights must be on
+    this machine: nothing is downloaded here.
     """
 
     about = "perceptual distance to the reference (LPIPS, AlexNet); 0 is equal"

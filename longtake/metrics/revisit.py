@@ -28,10 +28,10 @@ class _Revisit(PerVideoMean):
         """Say what a revisit is.
 
         Args:
-            min_gap: frames between the two.
-            distance: at most between the two places, in the unit of the poses (a step of Freedoom's marine is about 5
-                to 12).
-            angle: degrees at most between the two directions of view.
+            min_gap: fewest frames between the two visits.
+            distance: largest distance of the two places, in the unit of the poses (a step of Freedoom's marine is about
+                5 to 12).
+            angle: largest angle between the two directions of view, in degrees.
             away: times `distance` or `angle` that the camera must have gone or turned in between.
 
         Raises:
@@ -74,7 +74,7 @@ class _Revisit(PerVideoMean):
         check_video(video, where="revisit")
         check_side(video, where="revisit", least=11)
         if poses.shape != (video.shape[1], 4):
-            raise ValueError(f"revisit: {len(poses)} poses for {video.shape[1]} frames")
+            raise ValueError(f"revisit: {len(poses)} poses for {video.shape[1]} frames: give one for each frame")
         pairs = self.pairs(poses.cpu())
         if not pairs:
             return Measured(None)

@@ -22,8 +22,8 @@ class SceneCuts(PerVideoMean):
         """Take the detector's parameters.
 
         Args:
-            adaptive_threshold: times its neighbours' that a frame's change must be.
-            min_scene_len: frames between cuts at least.
+            adaptive_threshold: how many times its neighbours' change a frame's change must be.
+            min_scene_len: fewest frames between two cuts.
         """
         super().__init__()
         self.adaptive_threshold = adaptive_threshold

@@ -59,7 +59,7 @@ class SubjectColour(PerVideoMean):
         """Keeps the share.
 
         Args:
-            share: of the frames, which tells which colour he has.
+            share: part of the frames, in (0, 1], at the start, whose commonest colour counts as his.
 
         Raises:
             ValueError: share is not in (0, 1].

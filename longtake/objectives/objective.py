@@ -43,12 +43,12 @@ class Objective:
         """Context for the autoregressive baseline is off by default.
 
         Args:
-            path: from clean to noise.
-            prediction: what the network says: noise, velocity, clean or flow.
+            path: path from clean to noise.
+            prediction: what the network predicts: noise, velocity, clean video or flow.
             times: how times are drawn in training.
-            weight: how the losses of times weigh.
+            weight: weight of the loss at each time.
             context_rate: share of training videos that begin with clean frames, at time 0 and not scored.
-            max_context_frames: at most so many of them.
+            max_context_frames: most clean frames of a video.
 
         Raises:
             ValueError: if context_rate lies outside [0, 1], or is positive without any context frames.
@@ -71,8 +71,8 @@ class Objective:
         Args:
             batch: number of videos.
             num_frames: latent frames of each video.
-            device: where the times are made.
-            generator: of random numbers, on that device; None: torch's global one.
+            device: device that the times are made on.
+            generator: generator of random numbers, on that device; None: torch's global one.
 
         Returns:
             Times b f in [0, 1], and which frames count in the loss, b f: clean context frames do not.

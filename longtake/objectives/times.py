@@ -54,8 +54,8 @@ class LogitNormal:
         """Nothing is drawn yet.
 
         Args:
-            mean: of logit(time), which is normal.
-            std: of logit(time), above 0.
+            mean: mean of logit(time), which is normally distributed.
+            std: standard deviation of logit(time), above 0.
             per_frame: as in Uniform.
 
         Raises:
@@ -75,7 +75,7 @@ class LogitNormal:
 
 
 class Shifted:
-    """Another law, pushed towards noise.
+    """A law whose times are shifted towards noise.
 
     The more elements a video has, the more noise it takes to hide it: long videos need a larger shift, or the times at
     which global tokens matter are hardly ever drawn.
@@ -85,10 +85,10 @@ class Shifted:
         """Nothing is drawn yet.
 
         Args:
-            law: what is shifted.
+            law: law of times that is shifted.
             shift: above 1 towards noise, below 1 towards clean, 1 changes nothing.
-            interval: into which times are squeezed then, for a network of a part of them, such as an expert of Wan 2.2
-                A14B (our choice).
+            interval: times that the result is squeezed into, in [0, 1] and rising, for a network of a part of them,
+                such as an expert of Wan 2.2 A14B (our choice).
 
         Raises:
             ValueError: if shift is not positive, or the interval does not rise.

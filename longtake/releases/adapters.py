@@ -28,7 +28,7 @@ class Adapters:
 
         Args:
             weights: a run folder, a .ckpt or a release.
-            bases: by part, where its pretrained model is now.
+            bases: folder or hub name of each part's pretrained model, by part, where it has moved.
             rounded: whether a base of few bits (backbone.dtype=int8 or nf4) is loaded so; False: in bfloat16, as
                 merging asks.
 
@@ -83,7 +83,7 @@ class Adapters:
         are of no use afterwards.
 
         Args:
-            folder: of the pipeline.
+            folder: folder that the pipeline is written to.
 
         Returns:
             The transformer's folder in it.

@@ -8,7 +8,7 @@ def rename_base(config: dict[str, Any], part: str, name: str) -> None:
     """Gives a part that loads a pretrained model another folder or hub name of it, wherever the config repeats it.
 
     Args:
-        config: of weights; changed in place.
+        config: config of the weights; changed in place.
         part: text, codec or backbone; the last one is of the network.
         name: a folder, or a name on the hub.
 

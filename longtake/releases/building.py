@@ -11,8 +11,12 @@ from longtake.releases.outside import may_build
 def build(node: Any) -> Any:
     """What a part of a checked config describes, innermost first.
 
-    node: mappings with `_target_` become objects, or with `_partial_` functions that make them; other mappings, lists,
-    numbers and texts, and objects that are there already, stay what they are.
+    Args:
+        node: part of a checked config. Mappings with `_target_` become objects, or with `_partial_` functions that make
+            them; other mappings, lists, numbers and texts, and objects that are there already, stay what they are.
+
+    Returns:
+        What the node describes.
 
     Raises:
         ValueError: if a name is not on the list, or a model of another library is not there.
@@ -26,7 +30,9 @@ def build(node: Any) -> Any:
         return arguments
     name = str(node["_target_"])
     if not may_build(name):
-        raise ValueError(f"{name} is no part of this project, which is all that weights may build")
+        raise ValueError(
+            f"{name} is no part of this project, and weights may build no other: take weights that longtake wrote"
+        )
     called = resolve_name(name)
     if node.get("_partial_"):
         return partial(called, **arguments)

@@ -22,8 +22,8 @@ class WholeCheckpoints(TorchCheckpointIO):
 
         Args:
             checkpoint: all that is saved.
-            path: of the file, which is replaced as a whole.
-            storage_options: of storage that is none of ours.
+            path: path of the file, which is replaced as a whole.
+            storage_options: options of other kinds of storage, which are not used here.
 
         Raises:
             ValueError: if the disk is full; the checkpoint that was there stays.

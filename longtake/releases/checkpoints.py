@@ -40,9 +40,11 @@ def tensors_in(node: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def refuse_no_numbers(state: Any, source: str) -> None:
-    """Refuses weights that are no numbers: whatever is trained from them is none either.
+    """Refuses weights with NaN or infinity: whatever is trained from them would be NaN too.
 
-    state: tensors by name, also nested; source: the setting that named them, such as pretrained=….
+    Args:
+        state: tensors by name, also nested.
+        source: the setting that named them, such as pretrained=….
 
     Raises:
         ValueError: naming the first tensor with NaN or an infinite value.
@@ -57,6 +59,12 @@ def refuse_no_numbers(state: Any, source: str) -> None:
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A Lightning checkpoint of this project, read without running code from it.
+
+    Args:
+        path: a .ckpt file, or the folder of a checkpoint in pieces.
+
+    Returns:
+        What the checkpoint holds, with its tensors still on the disk.
 
     Raises:
         ValueError: if the file is not one.
@@ -89,6 +97,10 @@ RESTORED = {"global_step": int, "loops": dict, "optimizer_states": list, "lr_sch
 def refuse_incomplete(checkpoint: Mapping[str, Any], path: Path) -> None:
     """Refuses to go on from a file that holds weights alone, or something else where the state of a run should be.
 
+    Args:
+        checkpoint: what `read_checkpoint` gives.
+        path: path of the checkpoint, for the message.
+
     Raises:
         ValueError: naming what is not there.
     """
@@ -104,6 +116,12 @@ def refuse_incomplete(checkpoint: Mapping[str, Any], path: Path) -> None:
 
 def last_checkpoint(run_folder: Path) -> Path:
     """The newest whole checkpoint of a run; broken ones are named in a warning.
+
+    Args:
+        run_folder: folder of the run.
+
+    Returns:
+        Path of the checkpoint.
 
     Raises:
         ValueError: if the run has none.
@@ -132,6 +150,13 @@ def newest_checkpoint(run_folder: Path) -> Path | None:
 
 def find_resume(resume: str | None, run_folder: Path) -> Path | None:
     """The checkpoint that `resume=` names: None, a path, or `last`, the newest run of the same name that has one.
+
+    Args:
+        resume: the setting: None, a path, or `last`.
+        run_folder: folder of the run that begins now.
+
+    Returns:
+        Path of the checkpoint; None where nothing is resumed.
 
     Raises:
         ValueError: if there is no such checkpoint.

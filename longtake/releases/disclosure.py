@@ -40,6 +40,10 @@ def refuse_secrets(node: Any, what: str) -> None:
 def refuse_paths(node: Any, what: str) -> None:
     """Looks through every text of plain nested values; see `refuse_secrets`.
 
+    Args:
+        node: mappings, lists, texts and numbers.
+        what: the thing that would carry them, for the message.
+
     Raises:
         ValueError: for a text that is an absolute path, or one of the home folder.
     """

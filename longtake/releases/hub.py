@@ -16,7 +16,12 @@ def repository_of(folder: Path, weights: str | Path) -> Path:
 def on_disk(weights: str | Path, key: str) -> Path:
     """Where weights lie on this disk; a repository of the hub is downloaded whole, once, with the codec beside them.
 
-    key: what the setting is called that names them.
+    Args:
+        weights: a path, or hub:USER/REPO with or without a folder.
+        key: name of the setting that names the weights.
+
+    Returns:
+        Their path on this disk.
 
     Raises:
         ValueError: if a name is not the hub's, or the repository cannot be had.

@@ -68,6 +68,12 @@ def _targets(node: Any) -> Iterator[str]:
 def read_config_file(path: Path) -> dict[str, Any]:
     """The mapping in a release's config.yaml, as plain values; aliases, tags and deep nesting are refused unread.
 
+    Args:
+        path: path of the file.
+
+    Returns:
+        The mapping.
+
     Raises:
         WrongFileError: if the file is broken or beyond a bound.
     """

@@ -11,7 +11,7 @@ from longtake.releases.reading import State, Trained, check_size, load_run, load
 
 
 class SamplingParts(NamedTuple):
-    """module: in evaluation mode, with network, objective and sampler."""
+    """What weights are sampled by; module: in evaluation mode, with network, objective and sampler."""
 
     module: nn.Module
     codec: Any
@@ -42,8 +42,8 @@ def refuse_no_videos(config: Mapping[str, Any], where: str) -> None:
     """Refuses weights of a codec or of a compressor alone.
 
     Args:
-        config: of the weights.
-        where: the setting and weights, for messages.
+        config: config of the weights.
+        where: the setting and the weights' name, for messages.
 
     Raises:
         ValueError: for these.
@@ -57,9 +57,9 @@ def sampling_parts(config: Mapping[str, Any], state: State, where: str) -> Sampl
     """Builds network, codec, text encoder, sampler, guidance and rollout, and loads the weights.
 
     Args:
-        config: as `read_run` gives it, with changes; what is no mapping in it is taken for a part that is built.
-        state: as `read_run` gives it.
-        where: the setting and weights, for messages.
+        config: config as `read_run` gives it, with changes; values that are no mappings count as parts that are built.
+        state: tensors or folder, as `read_run` gives them.
+        where: the setting and the weights' name, for messages.
 
     Returns:
         All parts, in host memory.

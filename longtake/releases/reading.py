@@ -58,7 +58,7 @@ def trusted(tree: Mapping[str, Any], where: str, *, to_sample: bool = False) -> 
 
     Args:
         tree: the config.
-        where: the setting and weights, for messages.
+        where: the setting and the weights' name, for messages.
         to_sample: leaves out the part that is built to train.
 
     Returns:
@@ -135,7 +135,7 @@ def load_state(module: nn.Module, state: State) -> None:
     """Puts trained weights into a freshly built module (averaged ones, where the run kept an average).
 
     Args:
-        module: with `network`, or `codec`.
+        module: module with a `network`, or a `codec`.
         state: tensors by name, or the folder of a release that holds them.
 
     Raises:
@@ -170,7 +170,8 @@ def load_run(
     Args:
         weights: a .ckpt, a run folder, a release folder, or hub:USER/REPO/FOLDER.
         key: what the setting is called that names the weights.
-        bases: by part (text, codec, backbone), where a pretrained model lies that the weights look for elsewhere.
+        bases: folder or hub name of a pretrained model that the weights look for elsewhere, by part (text, codec,
+            backbone).
 
     Returns:
         The config of the weights, and the module.
@@ -207,9 +208,9 @@ def check_size(config: Mapping[str, Any], state: State, where: str) -> None:
     Of a network that loads a pretrained base, whose sizes are the base's, the base is looked at, before it is read.
 
     Args:
-        config: of the weights.
-        state: their tensors, or the folder that holds them.
-        where: the setting and weights, for messages.
+        config: config of the weights.
+        state: tensors of the weights by name, or the folder that holds them.
+        where: the setting and the weights' name, for messages.
 
     Raises:
         ValueError: if the config asks for far more weights than there are, or they were trained upon another base.

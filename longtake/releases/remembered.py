@@ -40,7 +40,7 @@ class WeightFiles:
             key: what the setting is called that names them.
 
         Raises:
-            ValueError: if they are none of these.
+            ValueError: if the weights are none of these.
         """
         path = locate(weights, key)
         files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
@@ -53,8 +53,8 @@ class WeightFiles:
         """`weights_hash` of the module that was read from these files.
 
         Args:
-            module: with the weights, in the types that they were loaded in.
-            config: by which it was built.
+            module: module with the weights, in the types that they were loaded in.
+            config: config that the module was built by.
 
         Returns:
             The hash: remembered, where the files, the config and a frozen base are those of an earlier call.

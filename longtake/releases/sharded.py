@@ -113,7 +113,7 @@ class Teams:
         """Shares the windows out; every process calls it.
 
         Args:
-            network: of the module that is trained, unless it has none, as where a codec is.
+            network: network of the module that is trained; None where it has none, as in training a codec.
             in_step: as in VideoNetwork.spread_training.
         """
         if self.chunks > 1:
@@ -205,14 +205,14 @@ class ShardedBlocks(_WholeFolders, Teams, _BothWeights):
 
 
 def refuse_other_pieces(resume: Path | None, strategy: Any) -> None:
-    """A run goes on by the strategy that it was saved by.
+    """Refuses to resume with a strategy that cannot read the checkpoint.
 
     Args:
         resume: the checkpoint to go on from.
-        strategy: of the trainer.
+        strategy: strategy of the trainer.
 
     Raises:
-        ValueError: if one is in pieces and the other knows whole weights alone.
+        ValueError: if the checkpoint is in pieces and the strategy knows whole weights alone, or the other way round.
     """
     if resume is None:
         return

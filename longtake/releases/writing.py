@@ -50,11 +50,11 @@ def release(
 
     Args:
         weights: a run folder or a .ckpt.
-        folder: of the release; the files of an earlier one are replaced together, or stay.
-        dtype: of the stored weights.
+        folder: folder of the release; the files of an earlier one are replaced together, or stay.
+        dtype: type of the stored weights.
         decoder: whether the compressor inside a network with memory keeps its decoder, which generation does not need.
-        bases: by part (text, codec, backbone), the hub's name of the pretrained model that the release names, where
-            the run loaded it from a folder of this machine. It is loaded from there too where that folder has gone.
+        bases: hub name of a pretrained model by part (text, codec, backbone), which the release names where the run
+            loaded the model from a folder of this machine. It is loaded from there too where that folder has gone.
 
     Raises:
         ValueError: if there is no such compressor to leave the decoder out of, or the config would carry a path or a

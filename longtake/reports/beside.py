@@ -30,6 +30,12 @@ class Beside(NamedTuple):
 def find_videos(folder: Path) -> list[Path]:
     """Video files in a folder and its subfolders, sorted by path; what is passed over is told.
 
+    Args:
+        folder: folder of videos.
+
+    Returns:
+        Paths relative to the folder.
+
     Raises:
         ValueError: the folder does not exist, or holds none.
     """
@@ -45,6 +51,12 @@ def find_videos(folder: Path) -> list[Path]:
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     """The lines of a folder's manifest.jsonl by their "file"; empty if there is none.
+
+    Args:
+        folder: folder of videos.
+
+    Returns:
+        Each line as a mapping, by its "file".
 
     Raises:
         ValueError: a line is not a JSON object with a file, or its boundaries or prompt are of a wrong kind.
@@ -74,7 +86,7 @@ def find_beside(
     Args:
         videos: the folder. Prompts and boundaries come from its manifest.jsonl, prompts also from NAME.txt.
         names: paths relative to it.
-        boundaries: of every video whose line in the manifest names none.
+        boundaries: boundaries of every video whose line in the manifest names none.
         reference: folder of true videos with the same names.
         poses: folder of pose tables with the same names, ending in .csv or .csv.gz; None looks beside each video, and
             where a corpus keeps them: in `poses` beside a folder `videos`.

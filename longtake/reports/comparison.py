@@ -91,8 +91,8 @@ def compare(cards: Mapping[str, ReportCard], files: Mapping[str, Mapping[str, Be
     prompt. Videos of one prompt are alike, so intervals draw whole prompts again. Source: our choice.
 
     Args:
-        cards: by the name of their folder; others are compared with the first.
-        files: by the same names, what lies beside the videos of each.
+        cards: report cards by the name of their folder; others are compared with the first.
+        files: what lies beside the videos of each folder, by the same names.
 
     Returns:
         Means and differences with 95 % intervals.

@@ -34,8 +34,8 @@ def write_comparison(
     Args:
         found: the comparison.
         output: folder; made if need be.
-        folders: of videos, by name.
-        metrics: by name, for what they say about themselves.
+        folders: folders of videos, by name.
+        metrics: metrics by name, for what they say about themselves.
         settings: whatever made the figures, kept beside them.
     """
     output.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def comparison_page(
 
     Args:
         found: the comparison.
-        folders: of videos, by name.
+        folders: folders of videos, by name.
         abouts: per metric an object with `about`, `curve_about` and `higher_is_better`: the metric itself.
         settings: whatever made the figures.
 

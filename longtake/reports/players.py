@@ -38,7 +38,11 @@ class Players:
     """Hands out videos for one page, until the page is full."""
 
     def __init__(self, most_bytes: int = MOST_ALL) -> None:
-        """most_bytes: of all files that the page may hold."""
+        """Begins with an empty page.
+
+        Args:
+            most_bytes: most bytes of all files that the page may hold.
+        """
         self.left = most_bytes
         self.left_out: list[str] = []
 
@@ -46,8 +50,8 @@ class Players:
         """A video that plays in the page.
 
         Args:
-            file: the video.
-            name: that is noted in `left_out` if the page cannot show it.
+            file: path of the video.
+            name: name that is noted in `left_out` if the page cannot show the video.
 
         Returns:
             HTML; nothing where the page is full, or the file cannot be shown.

@@ -45,8 +45,8 @@ def plot_named(
     """One line a name, whose colour follows its place among `names`; the name shows under the pointer.
 
     Args:
-        curves: by name, each with a value or more.
-        names: of all lines, those included that have no curve here.
+        curves: curves by name, each with a value or more.
+        names: names of all lines, those included that have no curve here.
         across: what the lower axis counts.
         with_key: whether names stand in the picture too, each in its colour.
 

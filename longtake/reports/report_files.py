@@ -25,7 +25,7 @@ def write_report(
     Args:
         card: what was scored.
         output: folder; made if need be.
-        metrics: by name, for what they say about themselves.
+        metrics: metrics by name, for what they say about themselves.
         settings: whatever made the figures, kept beside them.
         videos: folder of the videos, which then play in the page.
     """

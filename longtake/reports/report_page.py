@@ -77,8 +77,8 @@ def whole_page(title: str, parts: Sequence[str]) -> str:
     """A page of these parts, of which empty ones are left out.
 
     Args:
-        title: of the page, as HTML.
-        parts: of its body, as HTML.
+        title: title of the page, as HTML.
+        parts: parts of the page's body, as HTML.
 
     Returns:
         HTML that needs no other file.

@@ -35,9 +35,9 @@ class Scorer:
         """Take the metrics.
 
         Args:
-            metrics: by the name of their column, on the device that they shall work on.
+            metrics: metrics by the name of their column, on the device that they shall work on.
             read_video: reads one file, raising ValueError for one that cannot be read.
-            kept: folder of finished videos' scores.
+            kept: folder that keeps the scores of finished videos.
             settings: what scores depend on beside the video and the names of features and flows.
         """
         self.unavailable = {
@@ -56,6 +56,15 @@ class Scorer:
 
         What is kept may lack metrics that are new: they alone are scored, and kept too.
 
+        Args:
+            name: name of the video in the report.
+            file: path of the video.
+            beside: what is known of the video beside its frames.
+            samples: whether features for distances between sets are wanted.
+
+        Returns:
+            The video's results.
+
         Raises:
             ValueError: the video cannot be read, or has a single frame.
         """
@@ -72,6 +81,12 @@ class Scorer:
 
     def samples(self, file: Path) -> Scored:
         """Samples of one reference, for distances between sets.
+
+        Args:
+            file: path of the reference video.
+
+        Returns:
+            Features n d, by the name of each distance.
 
         Raises:
             ValueError: the video cannot be read, or has a single frame.

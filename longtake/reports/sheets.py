@@ -42,7 +42,7 @@ def contact_sheet(rows: Sequence[Row], *, side: int = SIDE) -> Picture:
     """Draws rows below one another.
 
     Args:
-        rows: of frames of any sizes.
+        rows: rows of frames, which may have any sizes.
         side: height of a frame on the sheet, in pixels.
 
     Returns:
@@ -78,7 +78,7 @@ def write_picture(path: Path, picture: Picture) -> None:
     """Writes a PNG; it appears complete or not at all.
 
     Args:
-        path: of the file; its folder is made if need be.
+        path: path of the file; its folder is made if need be.
         picture: pixels h w 3.
 
     Raises:

@@ -42,7 +42,7 @@ def walk_map(poses: Tensor, layout: dict[str, Any] | None = None) -> str:
 
     Args:
         poses: f 4: x, y and z in map units, angle in degrees, anticlockwise from the x axis.
-        layout: of the maze, as datamodules.mazes writes it; None: the way alone.
+        layout: layout of the maze, as datamodules.mazes writes it; None: the way alone is drawn.
 
     Returns:
         SVG; x runs to the right and y upwards, as on the game's own map.

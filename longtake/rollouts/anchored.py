@@ -25,8 +25,8 @@ class Anchored(Rollout):
 
         Args:
             window_frames: latent frames at once, anchor and context included.
-            context_frames: last clean ones.
-            anchor_frames: first clean ones.
+            context_frames: last clean latent frames of the window before.
+            anchor_frames: first clean latent frames of the video.
             anchor_place: the frame index that anchors are given in later windows: "adjacent" as if they came right
                 before the context, so that distances stay within those of training, or "canvas", their own.
 

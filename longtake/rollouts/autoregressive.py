@@ -19,7 +19,7 @@ class Autoregressive(Rollout):
 
         Args:
             window_frames: latent frames denoised at once, context included.
-            context_frames: clean ones in front.
+            context_frames: clean latent frames in front, from 1 to below window_frames.
 
         Raises:
             ValueError: if the context fills the window.

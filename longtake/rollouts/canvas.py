@@ -44,12 +44,12 @@ def open_canvas(
     """Puts everything in its slot.
 
     Args:
-        plan: of the canvas.
+        plan: plan of the canvas.
         noise: b c n h w, of the new slots.
-        condition: of the whole video, b f; beyond its ends frames are counted on.
+        condition: condition of the whole video, b f; beyond its ends frames are counted on.
         known: b c m h w, clean, of the known slots; None where there are none.
         past: one for each of plan.remembered.
-        noise_level: time of the noise that is added to what is remembered.
+        noise_level: time in [0, 1] of the noise that is added to what is remembered.
 
     Returns:
         Noise, condition and known frames of the canvas, b c f h w with f its slots.
@@ -86,7 +86,7 @@ def carry_out(
         generate: denoises a canvas.
         canvas: noise and condition of the whole video.
         wrap: what the sampler sees of the network.
-        noise_level: time of the noise that is added to what is remembered.
+        noise_level: time in [0, 1] of the noise that is added to what is remembered.
 
     Returns:
         Clean latents b c f h w of the whole video.
@@ -120,8 +120,8 @@ def remembered(past: PastSegment, plan: RememberedSegment, noise_level: float) -
 
     Args:
         past: its latents and text.
-        plan: where it lies, and how coarsely it is remembered.
-        noise_level: time of the noise that is added to it.
+        plan: place of the segment, and the ratio at which it is remembered.
+        noise_level: time in [0, 1] of the noise that is added to it.
 
     Returns:
         One segment a row, to be compressed at the plan's ratio.

@@ -55,7 +55,7 @@ def check_network(
 
     Args:
         rollout: how the video is made.
-        network: with its weights.
+        network: the network with its weights.
         weights: what errors call them.
         fusion: network.fusion of the call, None where it says nothing.
         trained_segments: latent frames of the longest segment that the weights were trained with; None: unknown.
@@ -84,7 +84,7 @@ def check_network(
 
 
 def check_ratios(rollout: Rollout, num_latents: int, tokens_per_latent: int) -> None:
-    """The coarsest ratio at which anything will be remembered must leave a token of it.
+    """Refuses a compression ratio that would leave no token of a remembered segment, at the coarsest.
 
     Args:
         rollout: how the video is made.

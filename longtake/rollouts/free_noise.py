@@ -33,8 +33,8 @@ class FreeNoise(Rollout):
         """Sets the sizes, in latent frames.
 
         Args:
-            window_frames: of a window.
-            stride_frames: from one window to the next; also the unit in which noise is shuffled.
+            window_frames: latent frames of a window.
+            stride_frames: latent frames from one window to the next; also the unit in which noise is shuffled.
 
         Raises:
             ValueError: if the window is not a whole number of strides.

@@ -64,7 +64,7 @@ class MemoryPolicy:
         The first one holds what the video is about, the nearest ones what is going on. Source: our choice.
 
         Args:
-            distances: of each segment from the canvas, in latent frames.
+            distances: distance of each segment from the canvas, in latent frames.
             first: the number of the one that the video or the shot began with.
             needed: numbers of those that are kept before all others.
 
@@ -81,8 +81,9 @@ class MemoryPolicy:
         """The compression ratio of each remembered segment: coarser the further away it is.
 
         Args:
-            distances: of each, in latent frames; as many as are strictly nearer, so often it grows.
-            own: what the growth begins at, where that is not compression_ratio for each.
+            distances: distance of each segment in latent frames; the ratio grows once for every segment that is
+                strictly nearer.
+            own: ratio that each segment's growth begins at; None: compression_ratio for all.
 
         Returns:
             One for each, none above max_ratio.

@@ -47,7 +47,7 @@ class CanvasPlan(NamedTuple):
 
 
 def check_plan(plan: Sequence[CanvasPlan], num_latents: int) -> None:
-    """A plan makes every frame once, from what it has made before.
+    """Checks that a plan makes every frame once, and only from frames that it has made before.
 
     Args:
         plan: canvases in the order in which they are denoised.

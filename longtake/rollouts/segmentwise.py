@@ -22,7 +22,7 @@ def segment_canvas(start: int, frames: int, *, before: int, after: int, overlap_
         start: its first latent frame.
         frames: its latent frames.
         before: clean latent frames that directly adjoin it in front, of which the last overlap_frames are known.
-        after: the same behind it.
+        after: clean latent frames that directly adjoin it behind, of which the first overlap_frames are known.
         overlap_frames: latent frames at each side.
 
     Returns:
@@ -60,7 +60,7 @@ def canvas_beside(rollout: Rollout, known: Sequence[KnownSegment], num_latents: 
     """Plans one segment beside finished ones, in any order.
 
     Args:
-        rollout: with a memory, whose policy says who is remembered and how coarsely.
+        rollout: a rollout with a memory, whose policy says which segments are remembered, and at which ratio.
         known: finished segments; those that adjoin without a cut are also known by their nearest latent frames.
         num_latents: latent frames of the new segment.
 
@@ -114,12 +114,12 @@ class Segmentwise(Rollout):
         """Sizes in latent frames.
 
         Args:
-            segment_frames: made at once.
-            window_frames: of the segment before, clean in the canvas.
-            max_context: segments remembered at once.
-            compression_ratio: video tokens a context token, of the nearest one.
+            segment_frames: latent frames of a segment, which are made at once.
+            window_frames: last latent frames of the segment before, which stand clean in the canvas.
+            max_context: most segments that are remembered at once.
+            compression_ratio: video tokens a context token of the nearest segment, at least 1.
             ratio_growth: factor from each remembered segment to the one before it.
-            max_compression_ratio: up to which it grows.
+            max_compression_ratio: ratio above which it does not grow.
             memory_level: time in [0, 1] of the noise on what is remembered.
 
         Raises:

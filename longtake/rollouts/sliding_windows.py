@@ -30,8 +30,8 @@ class SlidingWindows:
         """Sets the sizes, in latent frames.
 
         Args:
-            window_frames: of a window.
-            overlap_frames: that neighbouring windows share.
+            window_frames: latent frames of a window.
+            overlap_frames: latent frames that neighbouring windows share.
             profile: weights within a window before they are made to sum to 1 on every frame: "uniform" is the plain
                 mean, "triangular" 1, 2, … 2, 1.
             windows_per_call: how many windows are denoised at once; 0 for all.
@@ -102,7 +102,7 @@ class SlidingWindows:
 
 
 def inside_attention(attention_override: AttentionOverride, window_frames: int) -> Wrap:
-    """A network whose self-attention is mixed so; on at most one window it is the given network's own call.
+    """A network whose self-attention is replaced; on at most one window it is the given network's own call.
 
     Args:
         attention_override: what takes the place of every self-attention.

@@ -21,9 +21,8 @@ class WindowCache:
     """
 
     def __init__(self, folder: str | Path, processes: Processes = ALONE) -> None:
-        """folder: is made when the first window is kept.
-
-        processes: that make the same windows together, of which the first keeps and finds them for all.
+        """folder: made when the first window is kept.
+        processes: those that make the same windows together, of which the first keeps and finds them for all.
         """
         self.folder, self.processes = Path(folder), processes
 

@@ -45,7 +45,7 @@ class DiffusersSolver:
         Args:
             scheduler: name of a class of diffusers.
             num_inference_steps: denoising steps.
-            shift: of the levels, as in training.
+            shift: shift of the levels towards noise, above 0, as in training.
             settings: further arguments of the scheduler.
 
         Raises:
@@ -80,10 +80,10 @@ class DiffusersSolver:
         Args:
             denoise: the estimate of a noisy video at a time.
             noise: the canvas b c f h w.
-            path: from clean to noise.
+            path: path from clean to noise.
             context_mask: b f, which frames are given; None: none are.
             context: b c f h w, their values.
-            generator: of fresh noise.
+            generator: generator of fresh noise.
             on_step: called after every step.
 
         Returns:

@@ -35,7 +35,7 @@ class NestedGuidance:
         """Sets how each condition weighs.
 
         Args:
-            scales: of each condition, in the order in which they are added; 1 neither weakens nor strengthens.
+            scales: scale of each condition, in the order in which they are added; 1 neither weakens nor strengthens.
             intervals: (lowest, highest) time at which a condition's scale holds, inclusive; elsewhere it is 1.
 
         Raises:
@@ -46,7 +46,7 @@ class NestedGuidance:
         self.intervals = {name: tuple(times) for name, times in (intervals or {}).items()}
         for name, times in self.intervals.items():
             if name not in self.scales:
-                raise ValueError(f"guidance.intervals names {name}, which has no scale: {', '.join(self.scales)} have")
+                raise ValueError(f"guidance.intervals names {name}, which has no scale: use {', '.join(self.scales)}")
             if len(times) != 2 or not 0 <= times[0] <= times[1] <= 1:
                 raise ValueError(f"the guidance interval {list(times)} must be two rising times in [0, 1]: [0.0, 1.0]")
 
@@ -110,7 +110,12 @@ class DynamicGuidance(ClassifierFreeGuidance):
     """
 
     def __init__(self, *, scale: float, num_inference_steps: Size) -> None:
-        """scale: the most that is added to 1; num_inference_steps: the sampler's."""
+        """Sets how the text weighs.
+
+        Args:
+            scale: largest value that is added to 1.
+            num_inference_steps: denoising steps of the sampler.
+        """
         super().__init__(scale=scale)
         self.num_inference_steps = num_inference_steps
 
@@ -124,7 +129,13 @@ class GuidanceByTime(ClassifierFreeGuidance):
     """Guidance with a scale for early steps and one for late steps, as of the two experts of Wan 2.2 A14B."""
 
     def __init__(self, *, scale: float, late_scale: float, boundary: Time) -> None:
-        """scale: from time 1 down to the boundary, inclusive; late_scale: below it."""
+        """Sets how the text weighs.
+
+        Args:
+            scale: scale from time 1 down to the boundary, inclusive.
+            late_scale: scale below the boundary.
+            boundary: time in [0, 1] at which the scale changes.
+        """
         super().__init__(scale=scale)
         self.late_scale, self.boundary = late_scale, boundary
 

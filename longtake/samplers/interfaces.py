@@ -26,7 +26,7 @@ class DenoiseWithout(Protocol):
     """A denoiser for every set of conditions that guidance may leave out."""
 
     def __call__(self, *names: str) -> Denoise:
-        """names: of what is left out, such as "text", "memory" or "global_tokens"."""
+        """names: conditions that are left out, such as "text", "memory" or "global_tokens"."""
         ...
 
 

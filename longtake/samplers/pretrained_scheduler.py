@@ -45,9 +45,9 @@ class PretrainedScheduler(DiffusersSolver):
 
         Args:
             pretrained: a folder, or a name on the hub.
-            subfolder: where the scheduler lies inside; "" for the top.
-            num_inference_steps: of a video.
-            settings: in place of the folder's, such as flow_shift.
+            subfolder: folder of the scheduler inside; "" for the top.
+            num_inference_steps: denoising steps of a video.
+            settings: settings that replace the folder's, such as flow_shift.
             patch: side of the backbone's tokens in latents, for a scheduler that shifts its levels by how many tokens a
                 canvas has (use_dynamic_shifting).
             even_levels: gives the scheduler levels, even from 1 to 1 / num_inference_steps before the shift, as

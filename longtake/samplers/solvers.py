@@ -89,9 +89,10 @@ class Solver(ABC):
 
         Args:
             num_inference_steps: denoising steps.
-            shift: of the levels, as in training.
-            first_time: where the noise stands.
-            last_time: where to stop. Above 0 the video is returned still noisy, for another sampler to go on from.
+            shift: shift of the levels towards noise, above 0, as in training.
+            first_time: time that the noise stands at, in [0, 1].
+            last_time: time to stop at, in [0, 1], below first_time. Above 0 the video is returned still noisy, for
+                another sampler to go on from.
 
         Raises:
             ValueError: if a setting lies outside its range.
@@ -193,9 +194,9 @@ class DDIM(Solver):
 
         Args:
             num_inference_steps: denoising steps.
-            shift: of the levels, as in training.
-            first_time: where the noise stands.
-            last_time: where to stop.
+            shift: shift of the levels towards noise, above 0, as in training.
+            first_time: time that the noise stands at, in [0, 1].
+            last_time: time to stop at, in [0, 1], below first_time.
             eta: 0 is deterministic, 1 the ancestral sampler.
 
         Raises:

@@ -62,20 +62,20 @@ class Tree(NamedTuple):
 
 
 def check_tree(tree: Tree, schema: type) -> None:
-    """Every key of a program's config; keys that are missing (`???`) and may be are left to the program.
+    """Checks every key of a program's config; required keys that are missing (`???`) are left to the program.
 
     Args:
         tree: the config.
         schema: a TypedDict of annotated settings.
 
     Raises:
-        ValueError: for the first that cannot be, named as it is typed, with what would do.
+        ValueError: for the first wrong setting, named as it is typed, with what is allowed.
     """
     _refuse(_of_schema(tree.values, schema, "", _Roots(tree)))
 
 
 def check_groups(tree: Tree, groups: Sequence[str]) -> None:
-    """Some groups of a config, such as those of weights with changes.
+    """Checks some groups of a config, such as those of weights with changes.
 
     Args:
         tree: the config.

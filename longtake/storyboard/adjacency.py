@@ -21,6 +21,13 @@ def adjoin(storyboard: Storyboard, given: Sequence[Segment]) -> dict[str, Link]:
     (retrodict: precedes it); the first one continues the video that comes first, or else leads to the one that comes
     last.
 
+    Args:
+        storyboard: storyboard as it was read.
+        given: segments read from videos, linked already.
+
+    Returns:
+        The links of each segment, by its name.
+
     Raises:
         ValueError: for two segments of one name, a link to nothing, or a direction without what it needs.
     """
@@ -28,7 +35,11 @@ def adjoin(storyboard: Storyboard, given: Sequence[Segment]) -> dict[str, Link]:
     for segment in storyboard.segments:
         if segment.name in everything:
             first = everything[segment.name].line
-            fail(file, segment.line_of("name"), f"two segments are called {segment.name}, the first in line {first}")
+            fail(
+                file,
+                segment.line_of("name"),
+                f"two segments are called {segment.name}, the first in line {first}: rename one",
+            )
         everything[segment.name] = segment
     links = {segment.name: Link(segment.after, segment.before) for segment in given}
     opening = next((video.name for video in storyboard.videos if video.role == "first"), None)
@@ -42,7 +53,7 @@ def adjoin(storyboard: Storyboard, given: Sequence[Segment]) -> dict[str, Link]:
             *(("memory", m) for m in segment.memory or ()),
         ):
             if name == segment.name:
-                fail(file, segment.line_of(key, "between"), f"{name} refers to itself")
+                fail(file, segment.line_of(key, "between"), f"{name} refers to itself: name another segment")
             if name is not None and name not in everything:
                 near = get_close_matches(name, everything, 1)
                 meant = f"; did you mean {near[0]}?" if near else ""
@@ -81,6 +92,14 @@ def group_shots(file: str, segments: Sequence[Segment], links: Mapping[str, Link
 
     Segments of one label share a shot. One without a label is in the shot of what it adjoins on the side that its
     direction looks to, unless it is a new_shot.
+
+    Args:
+        file: name of the storyboard's file, for messages.
+        segments: all segments, in the list's order.
+        links: links of each segment, by its name.
+
+    Returns:
+        The shot of each segment, by its name.
 
     Raises:
         ValueError: if an interpolation would join two shots of different labels.
@@ -122,6 +141,15 @@ def order_timeline(
 ) -> tuple[str, ...]:
     """All names in the order in which they are seen.
 
+    Args:
+        file: name of the storyboard's file, for messages.
+        segments: all segments, in the list's order.
+        links: links of each segment, by its name.
+        shots: shot of each segment, by its name.
+
+    Returns:
+        Names in the order of the screen.
+
     Raises:
         ValueError: if two segments claim one place, the order runs in a circle, or some are joined to nothing.
     """
@@ -140,14 +168,14 @@ def order_timeline(
             ):
                 if held != claimant:
                     where = f"line {by_name[held].line}"
-                    reason = f"{claimant} and {held} ({where}) claim the same place on the timeline, {side}"
+                    reason = f"{claimant} and {held} ({where}) claim the same place on the timeline, {side}: move one"
                     fail(file, segment.line_of("between", "after", "before", "direction"), reason)
             follows[first], precedes[second] = second, first
     heads = [segment for segment in segments if segment.name not in precedes]
     for segment in heads:
         if segment.gap > 0:
-            reason = f"nothing fills the gap before {segment.name}: a segment between: [{links[segment.name].after}, …]"
-            fail(file, segment.line_of("gap"), f"{reason} would")
+            filling = f"add a segment with between: [{links[segment.name].after}, {segment.name}]"
+            fail(file, segment.line_of("gap"), f"nothing fills the gap before {segment.name}: {filling}")
     if len(heads) > 1:
         reason = f"{heads[1].name} is not joined to the rest of the take: say what it comes after or before"
         fail(file, heads[1].line, reason)
@@ -156,5 +184,5 @@ def order_timeline(
         order.append(follows[order[-1]])
     if len(order) < len(segments):
         lost = next(segment for segment in segments if segment.name not in order)
-        fail(file, lost.line, f"the timeline runs in a circle (cycle) through {lost.name}")
+        fail(file, lost.line, f"the timeline runs in a circle (cycle) through {lost.name}: change what it follows")
     return tuple(order)

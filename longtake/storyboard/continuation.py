@@ -19,7 +19,7 @@ def continuation_file(given: str, storyboard: str | None, output: str) -> str:
 
     Args:
         given: the video to go on from.
-        storyboard: that the call names, which has to be none.
+        storyboard: the call's own storyboard, which has to be None.
         output: folder of the take.
 
     Returns:
@@ -46,12 +46,12 @@ def write_continuation(
     """Whole segments until num_frames are added, each under the next prompt of a list, whose last one stays.
 
     Args:
-        file: of the storyboard, written whole.
+        file: path of the storyboard, which is written whole.
         given: the video, a path or a URL.
-        prompt: of all segments, or a list.
+        prompt: prompt of all segments, or a list of prompts.
         num_frames: pixel frames to add.
-        seed: of the take.
-        limits: of the weights.
+        seed: seed of the take.
+        limits: what the weights can do.
         control: file with the numbers of every frame of the take, what is kept of the given video included.
 
     Raises:

@@ -15,7 +15,7 @@ Flops = Callable[[PlanStep, int, int], float]
 
 
 class Cost(NamedTuple):
-    """tokens: of the segment itself; context: of each remembered segment, by name; flops: of the whole segment."""
+    """A step's cost: tokens of the segment itself, context tokens of each remembered one by name, and FLOPs."""
 
     tokens: int
     context: Mapping[str, int]

@@ -40,6 +40,15 @@ def given_segments(storyboard: Storyboard, limits: ModelLimits, default_latents:
     latents. What is longer than a window is cut into segments of a window, the remainder furthest from what is made;
     the one that adjoins it bears the video's name.
 
+    Args:
+        storyboard: storyboard as it was read.
+        limits: what the weights can do.
+        default_latents: latent frames that are kept of a video whose entry states no number.
+        probe: counts a video's frames.
+
+    Returns:
+        Segments in the take's order.
+
     Raises:
         ValueError: if two videos claim one end, lengths break the frame rule, or a video is too short for its role.
     """
@@ -52,7 +61,11 @@ def given_segments(storyboard: Storyboard, limits: ModelLimits, default_latents:
             fail(storyboard.file, video.line, f"video {video.path}: {error}")
         for end in ("first", "last") if video.role == "both" else (video.role,):
             if end in taken:
-                fail(storyboard.file, video.line, f"this video and that of line {taken[end]} both come {end}")
+                fail(
+                    storyboard.file,
+                    video.line,
+                    f"this video and that of line {taken[end]} both come {end}: change a role",
+                )
             taken[end] = video.line
             segments += _end(storyboard.file, video, end, facts, limits, default_latents)
     return segments
@@ -144,6 +157,12 @@ class VideoProbe:
     def __call__(self, path: Path) -> GivenFacts:
         """Frames at fps, and a hash of the file.
 
+        Args:
+            path: path or URL of the video.
+
+        Returns:
+            Number of frames at fps, and a hash of the file.
+
         Raises:
             ValueError: if there is no video.
         """
@@ -187,6 +206,12 @@ class GivenReader:
         the start of a take. So a part from the middle is encoded with a few frames before it, whose latents are
         dropped. Source: our choice; LEAD_LATENTS latents of lead, or as many as there are.
 
+        Args:
+            step: a step of task `given`.
+
+        Returns:
+            Latents 1 c f h w.
+
         Raises:
             ValueError: if the video has become shorter than it was when it was planned.
         """
@@ -197,6 +222,8 @@ class GivenReader:
         needed = lead + part.num_frames
         frames = self.read_frames(part.path, **size, first=part.begin - lead, num_frames=needed)
         if len(frames) < needed:
-            raise ValueError(f"video {part.path} gives {len(frames)} frames where {needed} are needed")
+            raise ValueError(
+                f"video {part.path} gives {len(frames)} frames, but {needed} are needed: it has changed, so start again"
+            )
         video = rearrange(torch.from_numpy(frames), "f h w c -> 1 c f h w").to(self.device).float() / 127.5 - 1
         return self.codec.encode(video)[:, :, -step.latents :].cpu()

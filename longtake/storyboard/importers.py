@@ -26,6 +26,13 @@ USUAL_NUM_FRAMES = 241  # what that program makes if nothing is said
 def read_scenes(nodes: Nodes, root: yaml.Node) -> Storyboard:
     """TTT-Video's list: one segment an entry, of the model's own length, after a cut where a transition is asked for.
 
+    Args:
+        nodes: reads nodes of the file.
+        root: node of the list.
+
+    Returns:
+        The storyboard.
+
     Raises:
         ValueError: naming file, line and reason.
     """
@@ -60,6 +67,14 @@ def read_shot_captions(nodes: Nodes, root: yaml.Node, limits: ModelLimits) -> St
 
     A segment's prompt is the global caption and the shot's. A cut is moved to the nearest place of the codec's frame
     rule, as that program does; without cuts the shots are equally long.
+
+    Args:
+        nodes: reads nodes of the file.
+        root: node of the mapping.
+        limits: what the weights can do.
+
+    Returns:
+        The storyboard.
 
     Raises:
         ValueError: naming file, line and reason.

@@ -43,6 +43,14 @@ class Bond(NamedTuple):
 def lay_out(storyboard: Storyboard, limits: ModelLimits, probe: Probe) -> dict[str, Place]:
     """Every segment in its place, in the order in which they are seen.
 
+    Args:
+        storyboard: storyboard as it was read.
+        limits: what the weights can do.
+        probe: counts frames of given videos.
+
+    Returns:
+        Places in the order of the screen.
+
     Raises:
         ValueError: naming file, line and reason.
     """
@@ -86,7 +94,11 @@ def _check_roles(storyboard: Storyboard, segments: Mapping[str, Segment], timeli
         for role, at_end, part in (("first", timeline[0], parts[0]), ("last", timeline[-1], parts[-1])):
             if video.role in (role, "both") and at_end != part:
                 line = segments[at_end].line_of("between", "after", "before", "direction")
-                fail(storyboard.file, line, f"{part} is a video that comes {role}, but {at_end} would come {role}")
+                fail(
+                    storyboard.file,
+                    line,
+                    f"{part} is a video that comes {role}, but {at_end} would come {role}: move one",
+                )
 
 
 def _root(name: str, links: Mapping[str, Link], shots: Mapping[str, str]) -> list[str]:
@@ -190,6 +202,10 @@ def _offsets(
 def check_overlap(file: str, places: Mapping[str, Place]) -> None:
     """No two segments of a shot claim the same place on its timeline.
 
+    Args:
+        file: name of the storyboard's file, for messages.
+        places: place of each segment, by its name.
+
     Raises:
         ValueError: if two do.
     """
@@ -197,5 +213,5 @@ def check_overlap(file: str, places: Mapping[str, Place]) -> None:
     for first, second in pairwise(in_time):
         if first.shot == second.shot and second.offset < first.offset + first.latents:
             other = f"{first.segment.name} (line {first.segment.line})"
-            reason = f"{second.segment.name} and {other} claim the same place on the timeline of their shot"
+            reason = f"{second.segment.name} and {other} claim the same place on the timeline of their shot: move one"
             fail(file, second.segment.line_of("gap", "between", "after", "before", "num_frames"), reason)

@@ -31,7 +31,12 @@ RENAMED = {"rate": "compression_ratio"}
 def read_storyboard(path: str | Path, limits: ModelLimits) -> Storyboard:
     """Reads our own format, or one of the two shot lists that `importers` knows by their keys.
 
-    limits: decide only how the shots of the other formats are cut into segments.
+    Args:
+        path: path of a YAML or JSON file.
+        limits: what the weights can do, which decides how the shots of the other formats are cut into segments.
+
+    Returns:
+        The storyboard.
 
     Raises:
         ValueError: naming file, line and reason.
@@ -157,7 +162,7 @@ def _ends(nodes: Nodes, said: dict[str, yaml.Node], name: str) -> tuple[str | No
         )
     first, last = (nodes.name(end, "between") for end in ends)
     if first == last:
-        nodes.fail(said["between"], f"{name} is to be between {first} and itself")
+        nodes.fail(said["between"], f"{name} is to be between {first} and itself: name two segments")
     return first, last
 
 

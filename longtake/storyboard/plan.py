@@ -23,7 +23,7 @@ def plan(storyboard: Storyboard, limits: ModelLimits, probe: Probe) -> Plan:
 
     Args:
         storyboard: as it was read.
-        limits: of the weights.
+        limits: what the weights can do.
         probe: looks at given videos.
 
     Returns:
@@ -108,7 +108,7 @@ def _order(storyboard: Storyboard, places: Mapping[str, Place]) -> list[str]:
                 waiting.append(next(need for need in needs[waiting[-1]] if need not in order))
             circle = waiting[waiting.index(waiting[-1]) :]
             line = places[circle[0]].segment.line_of("between", "after", "before", "memory")
-            fail(storyboard.file, line, f"a cycle: {', which needs '.join(circle)}")
+            fail(storyboard.file, line, f"a cycle: {', which needs '.join(circle)}: take one of these links away")
         order.append(ready)
     return order
 

@@ -29,9 +29,9 @@ def make_storyboard(
 
     Args:
         plan: says what to make, and in which order.
-        store: of finished segments.
-        make_segment: denoises one.
-        encode_given: reads one.
+        store: store of finished segments.
+        make_segment: denoises one segment.
+        encode_given: reads and encodes one segment of a given video.
         on_segment: called with each step as soon as its segment is in the store.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a storyboard says, what a plan of it is, and who carries it out.
+"""The types of a storyboard, of its plan, and of what carries it out.
 
 A take is a video made of segments. A shot is the segments between which there is no cut; every shot has a timeline of
 its own, in latent frames from the first latent of its segment that is listed first (given videos before all others).
@@ -93,10 +93,10 @@ class GivenVideo:
 class Segment:
     """One segment as written; None where the file says nothing.
 
-    seed: of its noise; compression_ratio: video tokens a context token where remembered; num_frames: pixel frames,
-    or latents; shot: a label; after, before: the segments it adjoins; gap: pixel frames of the shot that pass
-    unseen after `after`; memory: None remembers all that is finished, () only what it adjoins; given: its frames, if
-    they are not made but read; lines: of the keys that the file states.
+    seed: seed of its noise; compression_ratio: video tokens a context token where it is remembered; num_frames: its
+    length in pixel frames, or latents: in latent frames; shot: a label; after, before: the segments it adjoins; gap:
+    pixel frames of the shot that pass unseen after `after`; memory: None remembers all that is finished, () only what
+    it adjoins; given: its frames, if they are not made but read; lines: of the keys that the file states.
     """
 
     name: str
@@ -203,7 +203,7 @@ class PlanStep:
 
 
 class Plan(NamedTuple):
-    """steps: in the order in which they are made; timeline: names in the order in which they are seen."""
+    """Steps in the order in which they are made; timeline: names in the order in which they are seen."""
 
     steps: tuple[PlanStep, ...]
     timeline: tuple[str, ...]

@@ -10,6 +10,13 @@ log = logging.getLogger("longtake")
 def default_latents(storyboard: Storyboard, limits: ModelLimits) -> int:
     """Latent frames of a segment that says nothing: segment_frames, or else the model's window.
 
+    Args:
+        storyboard: storyboard as it was read.
+        limits: what the weights can do.
+
+    Returns:
+        Latent frames.
+
     Raises:
         ValueError: if segment_frames is not a multiple of the codec's time factor, or more than a window.
     """
@@ -29,6 +36,16 @@ def latents_of(file: str, segment: Segment, limits: ModelLimits, default: int, *
 
     The codec's first latent is one pixel frame, every other one is time_factor: so the segment that is seen first has
     time_factor · n + 1 frames, and every other one time_factor · n.
+
+    Args:
+        file: name of the storyboard's file, for messages.
+        segment: segment as it was read.
+        limits: what the weights can do.
+        default: latent frames of a segment that states no length.
+        starts_take: whether the segment is seen first.
+
+    Returns:
+        Latent frames.
 
     Raises:
         ValueError: if the frames break this rule, or are more than the model's window.
@@ -53,12 +70,12 @@ def latents_of(file: str, segment: Segment, limits: ModelLimits, default: int, *
 
 
 def ratio_of(storyboard: Storyboard, segment: Segment, limits: ModelLimits, latents: int) -> float:
-    """At how many video tokens a context token a segment is remembered.
+    """The compression ratio at which a segment is remembered, in video tokens a context token.
 
     Args:
         storyboard: may state a ratio of all segments.
         segment: may state its own, which goes first.
-        limits: of the weights, with the rollout's ratio.
+        limits: what the weights can do, with the rollout's ratio.
         latents: latent frames of the segment.
 
     Returns:
@@ -87,11 +104,11 @@ def ratio_of(storyboard: Storyboard, segment: Segment, limits: ModelLimits, late
 
 
 def check_given_ratio(storyboard: Storyboard, ratio: float | None) -> None:
-    """The command line's `compression_ratio`, None where it says nothing, beside those that the storyboard states.
+    """Checks the command line's `compression_ratio` (None: not given) against those that the storyboard states.
 
     Args:
         storyboard: the file as it was read.
-        ratio: of the command line.
+        ratio: compression ratio of the command line.
 
     Raises:
         ValueError: if it would count nowhere, because the storyboard states a ratio of all segments.

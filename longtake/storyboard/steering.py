@@ -14,12 +14,12 @@ def control_of(storyboard: Storyboard, places: Mapping[str, Place], limits: Mode
     """The numbers of each segment's latent frames, f (p n), by name; none where the storyboard states no control.
 
     Args:
-        storyboard: whose `control` has a row for each pixel frame of the take, given videos included.
-        places: of all segments.
-        limits: of the weights, with the columns that they take.
+        storyboard: storyboard whose `control` has a row for each pixel frame of the take, given videos included.
+        places: places of all segments.
+        limits: what the weights can do, with the columns that they take.
 
     Returns:
-        Of each segment by its name.
+        The numbers of each segment by its name.
 
     Raises:
         ValueError: if the weights take no control, or the file does not fit, naming file, line and reason.

@@ -13,8 +13,8 @@ class SegmentStore:
     """Segments of a take; two names with one key are one segment."""
 
     def __init__(self, folder: str | Path, processes: Processes = ALONE) -> None:
-        """folder: is made when the first segment is stored; processes: that make it together, the first of which looks
-        what is there, and stores.
+        """folder: made when the first segment is stored; processes: those that make a take together, of which the first
+        reads and stores.
         """
         self._store = LatentStore(folder)
         self._processes = processes

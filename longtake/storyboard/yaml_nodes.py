@@ -14,6 +14,12 @@ from longtake.storyboard.schema import fail
 def compose(path: Path) -> tuple[str, yaml.Node]:
     """The tree of nodes of a YAML or JSON file, and the name that errors give the file.
 
+    Args:
+        path: path of the file.
+
+    Returns:
+        The root node, and the file's name for messages.
+
     Raises:
         ValueError: if there is no such file, or it is not YAML.
     """
@@ -53,6 +59,10 @@ class Nodes:
     def fail(self, node: yaml.Node, reason: str) -> NoReturn:
         """Refuses what a node says.
 
+        Args:
+            node: node that is wrong.
+            reason: what is wrong, and what would do.
+
         Raises:
             ValueError: always, with the node's line.
         """
@@ -75,7 +85,7 @@ class Nodes:
                 meant = f" (did you mean {near[0]}?)" if near else ""
                 self.fail(key_node, f"{key} is not a key of {what}{meant}: there are {', '.join(allowed)}")
             if key in found:
-                self.fail(key_node, f"{key} is said twice, first in line {line_of(found[key])}")
+                self.fail(key_node, f"{key} is said twice, first in line {line_of(found[key])}: remove one")
             found[key] = value
         return {key: value for key, value in found.items() if value.tag != "tag:yaml.org,2002:null"}
 

@@ -25,11 +25,11 @@ def token_attention(pipeline: Pipeline, video: Path, prompt: str, *, time: float
     """Encodes a take, noises it, and looks at the one read of the interface; heads are averaged.
 
     Args:
-        pipeline: of network=vin.
+        pipeline: pipeline of weights of network=vin.
         video: a take of its size.
-        prompt: of the take.
+        prompt: prompt of the take.
         time: diffusion time in [0, 1] to which the take is noised; 1 is noise alone.
-        seed: of the noise.
+        seed: seed of the noise.
 
     Returns:
         Shares of each token, with the keyframes.
@@ -75,7 +75,7 @@ def over_frames(attention: Attention, most_tokens: int = 64, cell: int = 16) -> 
     share.
 
     Args:
-        attention: of a take.
+        attention: what the global tokens read of a take.
         most_tokens: rows at most.
         cell: side of a square, in pixels.
 
@@ -98,7 +98,7 @@ def on_frames(attention: Attention, token: int, most_beside: int = 9) -> "np.nda
     """The keyframes, lit where one token reads, in rows from left to right.
 
     Args:
-        attention: of a take.
+        attention: what the global tokens read of a take.
         token: its place, from 0.
         most_beside: keyframes of a row at most; rows are as even as they can be.
 

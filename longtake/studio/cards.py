@@ -81,7 +81,7 @@ class GivenCard:
 
 @dataclass(frozen=True)
 class Board:
-    """All cards. segment_frames: of cards that state no length; compression_ratio: of cards that state none."""
+    """All cards, with the segment_frames and the compression_ratio of cards that state none."""
 
     cards: tuple[Card, ...] = ()
     videos: tuple[GivenCard, ...] = ()
@@ -183,8 +183,8 @@ def board_of(storyboard: Storyboard, folder: Path) -> Board:
     """The cards of a file that was read; what they say makes the same segments.
 
     Args:
-        storyboard: of our own format or another that `read_storyboard` knows.
-        folder: of the storyboard's copy that the cards are written to, for the paths of videos.
+        storyboard: a storyboard in our own format, or in another that `read_storyboard` knows.
+        folder: folder of the copy that the cards are written to, from which paths of videos are counted.
 
     Returns:
         The cards.

@@ -57,7 +57,7 @@ class Job:
 
     @property
     def progress(self) -> Progress:
-        """How far it is, now."""
+        """How far the work is now."""
         with self._lock:
             if self._progress.state != "running":
                 return self._progress
@@ -67,7 +67,7 @@ class Job:
         """Begins a piece of work in a thread of its own.
 
         Args:
-            work: is given whom to tell; returns a sentence for its end.
+            work: function that is given the `Watch` to report to, and returns a sentence for its end.
             total: denoising steps of all of it.
 
         Raises:

@@ -35,7 +35,7 @@ def serve(studio: Studio, *, host: str, port: int, browser: bool) -> None:
     Args:
         studio: what it shows.
         host: address that it listens at.
-        port: that is free.
+        port: a port that is free.
         browser: whether to open it.
     """
     page = launch(studio, host=host, port=port, browser=browser)

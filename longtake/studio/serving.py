@@ -13,10 +13,10 @@ FIRST_PORT, PORTS = 7860, 100
 
 
 def need_gradio() -> None:
-    """The page is drawn by Gradio, which an installation brings if it is asked for; its own requests are not told.
+    """Loads Gradio, which draws the page and comes with the extra `studio`; its log of requests is turned off.
 
     Raises:
-        ValueError: if it is not there.
+        ValueError: if Gradio is not installed.
     """
     if find_spec("gradio") is None:
         raise ValueError('the studio needs Gradio, which is not installed: pip install "longtake[studio]"')
@@ -24,11 +24,11 @@ def need_gradio() -> None:
 
 
 def check_address(host: str, port: int | None) -> int:
-    """The port at which the page can be served; one that others can reach is told.
+    """The port at which the page can be served; warns where other machines can reach the page.
 
     Args:
         host: address of this machine.
-        port: None: the first that is free from 7860 on.
+        port: port of the page; None: the first that is free from 7860 on.
 
     Returns:
         The port.

@@ -47,8 +47,8 @@ class Studio:
 
         Args:
             folder: open, so that it is this studio's alone.
-            open_weights: loads weights by their name or folder, for an output.
-            score: scores the videos of a folder, and writes the report into another one.
+            open_weights: function that loads weights by their name or folder, for an output folder.
+            score: function that scores the videos of a folder, and writes the report into another one.
             first: the card that an empty studio begins with.
         """
         self.folder, self.job = folder, Job()
@@ -63,7 +63,7 @@ class Studio:
         """Loads other weights; those that were loaded stay where it fails.
 
         Args:
-            name: of a release, or a folder, a .ckpt or a place on the hub.
+            name: name of a release, a folder, a .ckpt, or a place on the hub.
 
         Raises:
             ValueError: if they cannot be loaded, or something is being made with those that are.
@@ -92,7 +92,7 @@ class Studio:
         """Replaces the cards by those of a file.
 
         Args:
-            file: of our own format, or another that `read_storyboard` knows.
+            file: a storyboard in our own format, or in another that `read_storyboard` knows.
 
         Raises:
             ValueError: if it cannot be read; the cards stay as they are.
@@ -109,7 +109,7 @@ class Studio:
         """Gives a card another seed.
 
         Args:
-            place: of the card, from 0.
+            place: place of the card, from 0.
 
         Returns:
             A sentence on which segments that touches.

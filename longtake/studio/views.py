@@ -69,7 +69,7 @@ def told(sentence: str) -> str:
 
 
 def quiet(sentence: str) -> str:
-    """A sentence that stands back."""
+    """A sentence in small grey print."""
     return f'<p class="quiet">{html.escape(sentence)}</p>'
 
 
@@ -198,9 +198,9 @@ def scores(first: Sequence[Score], second: Sequence[Score], names: tuple[str, st
     """Two report cards beside each other; the better figure of a metric that has a better end is bold.
 
     Args:
-        first: of one take.
-        second: of the other.
-        names: of the two.
+        first: scores of one take.
+        second: scores of the other take.
+        names: names of the two takes.
 
     Returns:
         A table.

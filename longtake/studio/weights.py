@@ -70,7 +70,7 @@ class Attention(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """Who is told how far a take is: of every denoising step, and of every segment that is there."""
+    """Receives the progress of a take: every denoising step, and every segment that is finished."""
 
     step: Callable[[], None]
     segment: Callable[[str], None]
@@ -79,8 +79,8 @@ class Watch(NamedTuple):
 class LoadedWeights(Protocol):
     """Weights at work, as the command line has them.
 
-    name: as it was given. fps: of takes. most_frames: of a card. default_frames: of a card that
-    states no length.
+    name: name as it was given. fps: frames a second of takes. most_frames: most frames of a card. default_frames:
+    frames of a card that states no length.
     """
 
     name: str
@@ -92,7 +92,7 @@ class LoadedWeights(Protocol):
 
     @property
     def about(self) -> str:
-        """A line on them."""
+        """A line about the weights."""
         ...
 
     def speed(self) -> float:
@@ -103,7 +103,7 @@ class LoadedWeights(Protocol):
         """The storyboard of a file, whatever its format.
 
         Args:
-            file: of our own format, or another that `read_storyboard` knows.
+            file: a storyboard in our own format, or in another that `read_storyboard` knows.
 
         Returns:
             What it says.
@@ -150,7 +150,7 @@ class LoadedWeights(Protocol):
 
         Args:
             video: the take.
-            prompt: of it.
+            prompt: prompt of the take.
             time: diffusion time in [0, 1].
 
         Returns:

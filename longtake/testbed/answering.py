@@ -61,8 +61,8 @@ def methods_of(ratios: Sequence[float], ladders: Sequence[float] = ()) -> list[M
 
     Args:
         ratios: compression ratios of memories that are compressed alike everywhere.
-        ladders: the same of memories that are compressed twice as much from each segment to the one before it, with
-            equally many tokens in all. Source: FramePack (arXiv 2504.12626), whose ladder is geometric.
+        ladders: compression ratios of memories that are compressed twice as much from each segment to the one before
+            it, with equally many tokens in all. Source: FramePack (arXiv 2504.12626), whose ladder is geometric.
 
     Returns:
         One method for each name in the table.
@@ -111,8 +111,8 @@ class Answerer:
         """Check that they fit.
 
         Args:
-            pipeline: of weights with a memory, whose network takes poses.
-            testbed: whose questions are answered.
+            pipeline: pipeline of weights with a memory, whose network takes poses.
+            testbed: test set whose questions are answered.
 
         Raises:
             ValueError: the weights have no memory, take no pose, or are of another size than the videos.
@@ -219,7 +219,7 @@ class Answerer:
         Args:
             own: the context.
             asked: poses of context and target, F n.
-            memory: of the context, whose places count from the target's first frame.
+            memory: memory of the context, whose places count from the target's first frame.
             question: says how long the target is, whether it adjoins the context, and the seed.
             method: says how coarsely is remembered, and whether at all.
 

@@ -70,9 +70,9 @@ def draw(curves: Mapping[str, Curve], *, across: str, names: Mapping[float, str]
     """One line a method, in the order of the mapping, which gives its colour; its name shows under the pointer.
 
     Args:
-        curves: by method.
+        curves: curves by method.
         across: what the lower axis shows.
-        names: of its places; None: round numbers.
+        names: names of the axis's places; None: round numbers.
     """
     values = [value for curve in curves.values() for value in curve.psnr]
     places = [place for curve in curves.values() for place in curve.at]

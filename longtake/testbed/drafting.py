@@ -42,7 +42,7 @@ def draft_questions(walks: Sequence[Walk], *, lengths: Sequence[int]) -> list[Qu
     """All questions about some walks, by task, then by maze.
 
     Args:
-        walks: of all mazes.
+        walks: rendered walks of all mazes.
         lengths: n of retrieval and reasoning, each a multiple of 4, at most half of the frames.
     """
     mazes: dict[str, list[Walk]] = defaultdict(list)

@@ -30,7 +30,7 @@ class Testbed:
 
     @property
     def name(self) -> str:
-        """Version and fingerprint: two pages with the same name scored the same questions."""
+        """The test set's version and fingerprint: two pages with the same name scored the same questions."""
         return f"{self.info['version']} ({self.info['fingerprint']})"
 
     def frames(self, span: Span) -> Pictures:
@@ -55,6 +55,12 @@ def open_testbed(root: str | Path) -> Testbed:
     """Open a test set that `longtake testbed make` wrote.
 
     Poses and questions are read first, so that a broken line is named; then every file is checked against its hash.
+
+    Args:
+        root: folder of the test set.
+
+    Returns:
+        The test set.
 
     Raises:
         ValueError: it is not whole, of another version, or a file was changed.

@@ -60,7 +60,7 @@ def score_page(scores: Scores, *, name: str, tolerance: float, settings: Mapping
 
     Args:
         scores: what was scored.
-        name: of the test set, with its fingerprint.
+        name: name of the test set, with its fingerprint.
         tolerance: dB by which a control may lie above the floor.
         settings: whatever made the figures.
     """

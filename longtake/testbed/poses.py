@@ -45,6 +45,12 @@ class Nearest(NamedTuple):
 def read_poses(path: Path) -> Poses:
     """Read the poses of one video: columns frame, x, y, angle, region and regions, and any others.
 
+    Args:
+        path: path of a .csv file.
+
+    Returns:
+        The poses of all frames.
+
     Raises:
         NotAsSaid: a column is missing, a value is no finite number, or frames are not numbered 0, 1, 2, …; with the
             line.

@@ -24,7 +24,7 @@ def find_predictions(folder: Path, *, questions: Sequence[Question], asked: Sequ
     """Find the predictions of every method: each folder in a folder is one.
 
     Args:
-        folder: of methods.
+        folder: folder with one folder for each method.
         questions: all of the test set: no other may be predicted.
         asked: those that are scored: none may be missing.
 
@@ -59,10 +59,14 @@ def find_predictions(folder: Path, *, questions: Sequence[Question], asked: Sequ
 
 
 def check_methods(names: Iterable[str | None], *, methods: Sequence[str]) -> None:
-    """Refuse names that are no method's.
+    """Refuse names of methods that the predictions do not have.
+
+    Args:
+        names: names that the user typed; None is passed over.
+        methods: names of the methods that have predictions.
 
     Raises:
-        ValueError: with the nearest that there is.
+        ValueError: naming the method with the nearest name.
     """
     for name in names:
         if name is not None and name not in methods:

@@ -80,7 +80,12 @@ def order(task: str) -> tuple[int, int]:
 def read_questions(path: Path, *, num_frames: dict[str, int]) -> list[Question]:
     """Read questions.jsonl.
 
-    num_frames: of every video of the test set.
+    Args:
+        path: path of questions.jsonl.
+        num_frames: frames of every video of the test set, by its name.
+
+    Returns:
+        The questions.
 
     Raises:
         NotAsSaid: with the line, for the first question that is broken or asks for frames that are not there.
@@ -130,6 +135,13 @@ def _fault(question: Question, num_frames: dict[str, int]) -> str:
 
 def chosen(questions: Sequence[Question], kinds: Iterable[str] | None) -> list[Question]:
     """The questions of some kinds or tasks; kinds: their names, None for all questions.
+
+    Args:
+        questions: all questions.
+        kinds: names of kinds or tasks; None for all questions.
+
+    Returns:
+        The questions of these kinds and tasks.
 
     Raises:
         ValueError: there is no such kind or task.

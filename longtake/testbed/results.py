@@ -23,7 +23,7 @@ def write_scores(scores: Scores, output: Path, *, name: str, tolerance: float, s
     Args:
         scores: what was scored.
         output: folder; made if need be.
-        name: of the test set.
+        name: name of the test set.
         tolerance: dB by which a control may lie above the floor.
         settings: whatever made the figures, kept beside them.
     """

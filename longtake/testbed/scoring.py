@@ -59,7 +59,7 @@ def score_predictions(
         ceiling: the method that sees everything; None: "full_context", where there is one.
         controls: methods that must not rise above the floor, beside those whose names say so.
         kinds: kinds or tasks that are scored; None: all.
-        seed: of the intervals.
+        seed: seed of the bootstrap that the intervals come from.
         progress: goes through the questions, and shows how far.
 
     Raises:

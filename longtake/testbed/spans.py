@@ -100,11 +100,11 @@ def make_rows(
 
     Args:
         task: its name.
-        measures: by method and measure (psnr, ssim, perhaps lpips) the mean over frames of each question.
-        mazes: of each question.
+        measures: mean over frames of each question, by method and measure (psnr, ssim, perhaps lpips).
+        mazes: maze of each question.
         floor: the method without memory, if there is one.
         ceiling: the method that sees everything, if there is one.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
     """
     names, places = np.unique(np.asarray(mazes), return_inverse=True)
     draws = Mazes(count=len(names), seed=seed)

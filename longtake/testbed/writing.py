@@ -37,7 +37,7 @@ def write_testbed(
     Args:
         source: the folder that was rendered into.
         output: the folder of the test set.
-        rows: of the rendered walks' table: path, poses, layout, short_text, maze, kind, turn_frame, home, ….
+        rows: rows of the rendered walks' table: path, poses, layout, short_text, maze, kind, turn_frame, home, ….
         lengths: see `draft_questions`.
         settings: what made the walks, kept in testbed.json.
     """

@@ -13,7 +13,7 @@ def check_codec(codec: Codec, *, height: int = 16, width: int = 24, prefix: bool
     """Runs a codec of `networks.interfaces.Codec` through every rule.
 
     Args:
-        codec: with its weights, in evaluation mode.
+        codec: codec with its weights, in evaluation mode.
         height: pixels to try, a multiple of its space_factor.
         width: the same.
         prefix: whether the first latents are those of the first frames alone, which the clip cache counts on where it

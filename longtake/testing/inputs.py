@@ -1,4 +1,4 @@
-"""Small inputs that are the same every time, and what every battery says and compares by.
+"""Small inputs that are the same every time, and the comparisons and errors that all batteries share.
 
 Axes: b batch, c channels, f frames, h height, w width (latents), s segments, l text tokens, e text features.
 """
@@ -45,8 +45,8 @@ def randomize_(network: nn.Module, *, seed: int = 0, scale: float = 0.2) -> nn.M
     """Adds noise to every trainable parameter, in place: gates that begin at zero would hide what lies behind them.
 
     Args:
-        network: whose parameters are changed.
-        seed: of the noise.
+        network: network whose parameters are changed.
+        seed: seed of the noise.
         scale: its standard deviation.
 
     Returns:
@@ -74,10 +74,10 @@ def example(
 
     Args:
         frames: latent frames.
-        channels: of the latents.
-        text_features: of the text.
+        channels: channels of the latents.
+        text_features: features of a text token.
         batch: rows; each has a time of its own, from 0.3 to 0.9.
-        seed: of the noise.
+        seed: seed of the noise.
         height: latent places.
         width: latent places.
 

@@ -37,7 +37,7 @@ def beside(metric: PerVideoMean, videos: Tensor) -> dict[str, Any]:
     """What a metric needs beside videos, by its `needs`; poses go away and come back.
 
     Args:
-        metric: whose `needs` are looked up.
+        metric: metric whose `needs` are looked up.
         videos: b 3 f h w.
 
     Returns:
@@ -92,7 +92,7 @@ def check_set_metric(make: Callable[[], FrechetDistance], *, num_frames: int = N
 
     Args:
         make: builds the metric anew.
-        num_frames: of the videos that it is tried on.
+        num_frames: frames of the videos that it is tried on.
 
     Raises:
         AssertionError: for the first rule that is broken, in one sentence.

@@ -57,8 +57,8 @@ def check_network(
 
     Args:
         make: builds the network anew, always of the same sizes.
-        channels: of its latents.
-        text_features: of its text.
+        channels: channels of its latents.
+        text_features: features of a text token.
         height: latent places to try; twice as many fit too, or are refused by ValueError.
         width: the same.
         remembers: whether it is given finished segments to remember; None: if it says so by `has_memory`.

@@ -41,15 +41,15 @@ def stream_frames(
     speed; there are `probe(path).count(fps)`. fps=0 counts pictures instead and keeps every frame_stride-th.
 
     Args:
-        path: of the file, or a text such as https://… or s3://….
-        height: in pixels; None: as shown.
-        width: in pixels; None: as shown.
-        fps: frames a second; 0: by number.
-        crop_place: in [0, 1], where along the side that is too long the cut lies; 0.5 is the centre.
-        frame_stride: every how many pictures are kept where fps is 0.
+        path: path of the file, or a text such as https://… or s3://….
+        height: height in pixels; None: as shown.
+        width: width in pixels; None: as shown.
+        fps: frames a second; 0: every frame_stride-th picture instead.
+        crop_place: place in [0, 1] of the cut along the side that is too long; 0.5 is the centre.
+        frame_stride: distance of the pictures that are kept, where fps is 0.
         first: frames, counted after fps or frame_stride, that are passed over.
-        num_frames: that are given at most; None: all.
-        block_frames: of a block.
+        num_frames: most frames that are given; None: all.
+        block_frames: frames of a block.
 
     Yields:
         Blocks f h w c in uint8.
@@ -85,14 +85,14 @@ def read_frames(
     """A whole film, or num_frames of it: f h w c, all in memory; as `stream_frames`.
 
     Args:
-        path: this and all else as `stream_frames`.
-        height: so.
-        width: so.
-        fps: so.
-        crop_place: so.
-        frame_stride: so.
-        first: so.
-        num_frames: so.
+        path: path of the file, or a text such as https://… or s3://….
+        height: height in pixels; None: as shown.
+        width: width in pixels; None: as shown.
+        fps: frames a second; 0: every frame_stride-th picture instead.
+        crop_place: place in [0, 1] of the cut along the side that is too long; 0.5 is the centre.
+        frame_stride: distance of the pictures that are kept, where fps is 0.
+        first: frames, counted after fps or frame_stride, that are passed over.
+        num_frames: most frames that are given; None: all.
 
     Returns:
         Frames f h w c in uint8.
@@ -121,9 +121,9 @@ def read_video(path: str | Path, *, height: int | None = None, width: int | None
     """A whole video as pixels 3 f h w in [-1, 1].
 
     Args:
-        path: of the file.
-        height: in pixels; None: the file's own.
-        width: in pixels; None: the file's own.
+        path: path of the file.
+        height: height in pixels; None: the file's own.
+        width: width in pixels; None: the file's own.
         fps: frames a second that are kept; 0: all.
 
     Returns:

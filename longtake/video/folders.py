@@ -46,6 +46,12 @@ class Folder(NamedTuple):
 def list_folder(root: Place) -> Folder:
     """Looks through a folder and all below it, behind links too; hidden files and folders are passed over.
 
+    Args:
+        root: a folder on this machine, or elsewhere.
+
+    Returns:
+        Films, captions and what was passed over.
+
     Raises:
         ValueError: if there is no such folder.
     """

@@ -57,6 +57,12 @@ class Pictures:
     def __call__(self, frame: Any) -> Frames:
         """One frame: h w c.
 
+        Args:
+            frame: a decoded picture of PyAV.
+
+        Returns:
+            Pixels h w c in uint8.
+
         Raises:
             ValueError: if it is so long and narrow that covering the size would take more memory than is sane.
         """

@@ -69,7 +69,7 @@ def probe(path: str | Path) -> Film:
     """Looks at a film: at all its packets, and at its first picture.
 
     Args:
-        path: of the file, or a text such as https://… or s3://….
+        path: path of the file, or a text such as https://… or s3://….
 
     Returns:
         What is known of the film.
@@ -82,10 +82,10 @@ def probe(path: str | Path) -> Film:
 
 
 def probe_local(path: Path, name: str) -> Film:
-    """The same for a file of this machine.
+    """Looks at a film as `probe` does, for a file of this machine.
 
     Args:
-        path: of the file.
+        path: path of the file.
         name: what to call it in messages.
 
     Returns:
@@ -113,6 +113,13 @@ def probe_local(path: Path, name: str) -> Film:
 @contextmanager
 def opened(path: Path, name: str) -> Iterator[Any]:
     """A file as PyAV's container; what FFmpeg has against it is one sentence.
+
+    Args:
+        path: path of a file of this machine.
+        name: name of the file in messages.
+
+    Yields:
+        PyAV's container.
 
     Raises:
         ValueError: if it cannot be decoded. Memory that is refused is no fault of the file and stays a MemoryError.

@@ -31,7 +31,7 @@ def write_video(path: str | Path, pieces: "Iterable[Tensor]", *, fps: float) -> 
     Its colours are BT.709's or, in a small video, BT.601's, and it says so: what says nothing is shown by either.
 
     Args:
-        path: of the file.
+        path: path of the file.
         pieces: 3 f h w each, in [-1, 1], height and width even.
         fps: frames a second.
     """

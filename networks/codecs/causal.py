@@ -138,9 +138,15 @@ class CausalVideoAutoencoder(nn.Module):
         num_coarse_blocks: Count,
         linear_path: bool = False,
     ) -> None:
-        """channels: latent channels; fine maps have a quarter, coarse maps an eighth of the picture's side.
+        """Builds the layers with random weights; fine maps have a quarter, coarse maps an eighth of the picture's side.
 
-        linear_path: whether a linear autoencoder runs beside the layers; training begins by fitting it.
+        Args:
+            channels: channels of the latents.
+            fine_width: channels of fine maps.
+            coarse_width: channels of coarse maps.
+            num_fine_blocks: blocks at fine maps, in encoder and in decoder.
+            num_coarse_blocks: blocks at coarse maps, in encoder and in decoder.
+            linear_path: whether a linear autoencoder runs beside the layers; training begins by fitting it.
         """
         super().__init__()
         self.channels = channels

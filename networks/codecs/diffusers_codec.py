@@ -50,7 +50,7 @@ class DiffusersCodec(nn.Module):
         Args:
             class_name: AutoencoderKLWan, AutoencoderKLLTXVideo, AutoencoderKLHunyuanVideo or AutoencoderKLCogVideoX.
             pretrained: a folder, or a name on the hub such as Wan-AI/Wan2.1-T2V-1.3B-Diffusers.
-            channels: of the latents, that the rest of the configuration counts on; checked against the model's.
+            channels: channels of the latents that the rest of the configuration counts on; checked against the model's.
             subfolder: where the autoencoder lies inside; "" for the top.
             dtype: float32, bfloat16 or float16: what the autoencoder computes in, under any autocast. What comes out
                 has the type of what went in.

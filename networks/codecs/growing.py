@@ -15,8 +15,8 @@ def begin_from(codec: CausalVideoAutoencoder, folder: str | Path) -> None:
     What has learnt to draw edges needs not learn it again for another world.
 
     Args:
-        codec: of the same widths and blocks, and at least as many channels.
-        folder: of the trained one.
+        codec: new codec with the same widths and blocks, and at least as many channels.
+        folder: folder of the trained codec.
 
     Raises:
         ValueError: if the folder holds no such codec.

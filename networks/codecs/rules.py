@@ -87,7 +87,7 @@ def encode_behind_past(
     Args:
         encode: b 3 f h w with f = time_factor · n + 1, to b c n+1 h w.
         pieces: b 3 f h w, the first of time_factor · n + 1 frames, the others of time_factor · n.
-        time_factor: of the encoder.
+        time_factor: pixel frames per latent frame, the first one excepted.
         past_frames: pixel frames before a piece that are encoded with it, a multiple of time_factor.
 
     Yields:
@@ -103,13 +103,13 @@ def encode_behind_past(
 
 
 def check_lengths(num_frames: int, height: int, width: int, codec: Any, patch: int, frame_patch: int = 1) -> None:
-    """Frames, height and width must fit the codec, and its latents patches of sides `patch`.
+    """Refuses frames, heights and widths that do not fit the codec, or whose latents do not split into patches.
 
     Args:
         num_frames: pixel frames.
         height: pixels.
         width: pixels.
-        codec: with time_factor and space_factor.
+        codec: codec with time_factor and space_factor.
         patch: side of a token, in latents.
         frame_patch: latent frames of a token.
 

@@ -399,7 +399,7 @@ def test_a_remote_cache_gives_the_same_batches_and_is_never_written_to(folder, n
             assert all(torch.equal(x, y) for x, y in zip(one[:4], other[:4], strict=True))
         assert sorted((folder / "cache").rglob("*")) == before
         make(folder / "9.mp4", 9, height=16, width=16)
-        with pytest.raises(ValueError, match="is only read, and some films are missing"):
+        with pytest.raises(ValueError, match="can only be read, and lacks some films"):
             ready(folder, cache_dir=f"http://127.0.0.1:{server.server_port}")
     finally:
         server.shutdown()

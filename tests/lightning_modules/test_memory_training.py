@@ -238,7 +238,7 @@ def test_a_rate_without_a_memory_is_refused(lovic, tmp_path):
 def test_a_first_stage_without_a_compressor_is_refused(videos, tmp_path):
     drop = ("callbacks.samples", "sampler.", "compressor.")
     cfg = config(videos, tmp_path, "experiment=flexformer_freedoom", "compressor=none", drop=drop)
-    with pytest.raises(InstantiationException, match="none is chosen: compressor=flexformer"):
+    with pytest.raises(InstantiationException, match="none is chosen: add compressor=flexformer"):
         train(cfg)
 
 

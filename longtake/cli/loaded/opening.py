@@ -19,7 +19,7 @@ def open_weights(cfg: DictConfig, name: str, output: Path) -> LoadedWeights:
 
     Args:
         cfg: settings of the studio.
-        name: of the weights, or their folder.
+        name: name of the weights, or their folder.
         output: folder of the studio.
 
     Returns:

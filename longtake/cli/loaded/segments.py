@@ -34,7 +34,7 @@ class Segments(Weights):
         """Asks the weights what they can do.
 
         Args:
-            request: of a call of generate.py with a storyboard.
+            request: what a call of generate.py with a storyboard asks for.
             take: the weights, loaded as it says.
 
         Raises:

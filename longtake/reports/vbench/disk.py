@@ -10,6 +10,12 @@ from longtake.reports.vbench.rules import MADE_BY_LONG
 def ignores_case(folder: Path) -> bool:
     """Whether names that differ in capitals alone are one to the disk; asked of the nearest folder that is there.
 
+    Args:
+        folder: folder that need not exist.
+
+    Returns:
+        Whether the disk ignores case.
+
     Raises:
         ValueError: nothing can be written there.
     """
@@ -25,6 +31,12 @@ def folder_listed_first(folder: Path) -> str:
     """The folder that `os.listdir` would name first once VBench-Long's own are there; "" if it is a file.
 
     Those folders are made for the moment, since only the disk knows where it lists them, and taken away again.
+
+    Args:
+        folder: folder of the videos.
+
+    Returns:
+        Name of that folder, or "".
 
     Raises:
         OSError: nothing can be written to the folder.

@@ -44,7 +44,7 @@ def name_faults(names: Sequence[str], rules: Rules, *, one_case: bool) -> list[F
     """Faults of single names; a name may hold a slash where it is only planned.
 
     Args:
-        names: of the files.
+        names: names of the files.
         rules: how VBench shall be run.
         one_case: whether the disk that they are meant for takes names that differ in capitals alone for one.
     """
@@ -221,7 +221,7 @@ def preflight(
     """Every fault of a folder as it lies there; nothing in it is changed for good.
 
     Args:
-        folder: with the videos.
+        folder: folder with the videos.
         rules: how VBench shall be run.
         length_of: looks at a file, raising ValueError for one that cannot be read.
         in_order: VBench will be shown files before folders, whatever the disk's order.

@@ -94,7 +94,9 @@ def make_rules(*, mode: str, dimensions: Sequence[str], samples: int, info: Path
         if name not in DIMENSIONS:
             raise ValueError(f"vbench_dimensions: VBench has no {name}; it has {', '.join(DIMENSIONS)}")
         if mode.endswith("custom") and name in REFUSED_BY_CUSTOM:
-            raise ValueError(f"vbench_dimensions: {name} needs VBench's own prompts: vbench={mode} refuses it")
+            raise ValueError(
+                f"vbench_dimensions: {name} needs VBench's own prompts, which vbench={mode} has not: leave it out"
+            )
     if not dimensions or samples < 1:
         raise ValueError("vbench_dimensions must name one or more, and vbench_samples be at least 1")
     return Rules(mode, tuple(dimensions), samples, {} if info is None else _read_info(info))

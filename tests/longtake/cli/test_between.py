@@ -65,7 +65,7 @@ def test_it_begins_from_a_picture_and_another_one_is_another_video(own, picture,
 def test_between_two_it_ends_with_the_second(own, picture, tmp_path, caplog):
     video, line = made(tmp_path, f"given={own}", f"given_end={picture}", "given_frames=9")
     assert (line["given"], line["given_end"]) == ("own.mp4", "red.png")
-    assert "trained with clean frames at the beginning alone" in caplog.text
+    assert "trained with given frames at the start alone" in caplog.text
     assert video[0, -1].mean() > video[1, -1].mean() + 0.5
 
 
@@ -74,7 +74,7 @@ def test_what_cannot_be_is_said_in_a_sentence(own, trained, tmp_path):
         (
             [f"given={own}"],
             trained,
-            r"given: these weights knew one time for all frames .* objective\.context_rate=0\.2",
+            r"given: these weights were trained with one noise level .* objective\.context_rate=0\.2",
         ),
         (["given=nowhere.png"], "vin_freedoom_64", r"given=nowhere\.png: no such file; give a picture or a video"),
         (

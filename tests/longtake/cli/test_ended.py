@@ -95,7 +95,7 @@ def test_a_signal_before_all_is_said_too(tmp_path):
     )
     done = forked.run(["-c", code], cwd=tmp_path, env=ENVIRONMENT)
     assert done.returncode == 143
-    assert "stopped by SIGTERM; nothing was to be kept; start again with\n" in done.stdout
+    assert "stopped by SIGTERM; there was nothing to keep; start again with\n" in done.stdout
     assert done.stdout.splitlines()[-1].strip() == "python evaluate.py cost=true"
 
 

@@ -107,7 +107,7 @@ def test_drift_of_a_score_is_the_difference_of_its_ends():
     assert drift == pytest.approx(20 / 255, rel=1e-4)
     with pytest.raises(ValueError, match="over 2 frames at each end: motion smoothness needs at least 3 frames, got 2"):
         ScoreDrift(metric=MotionSmoothness()).measure(still(10)[0])
-    with pytest.raises(ValueError, match="SeamScore needs boundaries, which an end has not"):
+    with pytest.raises(ValueError, match="SeamScore needs boundaries, which parts of a video lack"):
         ScoreDrift(metric=SeamScore())
 
 

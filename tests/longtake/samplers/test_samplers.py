@@ -256,7 +256,7 @@ def test_text_and_memory_are_guided_apart():
 
 
 def test_an_interval_of_no_scale_is_refused():
-    with pytest.raises(ValueError, match="names memory, which has no scale: text have"):
+    with pytest.raises(ValueError, match="names memory, which has no scale: use text"):
         NestedGuidance(scales={"text": 2.0}, intervals={"memory": (0.0, 1.0)})
 
 

@@ -130,7 +130,7 @@ def test_wrong_choices_are_refused(tmp_path):
         rules("short")
     with pytest.raises(ValueError, match="VBench has no beauty; it has subject_consistency, "):
         rules("custom", "beauty")
-    with pytest.raises(ValueError, match="scene needs VBench's own prompts: vbench=long_custom refuses it"):
+    with pytest.raises(ValueError, match="scene needs VBench's own prompts, which vbench=long_custom has not"):
         rules("long_custom", "scene")
     (tmp_path / "info.json").write_text('{"a": 1}')
     with pytest.raises(ValueError, match=r"vbench_info=.*info\.json is no VBench_full_info\.json"):
