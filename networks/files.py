@@ -128,12 +128,15 @@ def claimed(
     *,
     advice: str = "wait for it, or give paths.run_dir=… another folder (RUN_DIR in the environment says where all "
     "runs go)",
+    leaves_no_file: bool = False,
 ) -> Iterator[None]:
     """While it lasts, the folder is this process's alone; it is made where it is not there.
 
     Args:
         folder: to be claimed.
         advice: what whoever comes second can do.
+        leaves_no_file: whether the file that says so goes in the end; another process that opens it in that moment
+            may then share the folder with a third one.
 
     Raises:
         ValueError: if another process has claimed it.
@@ -150,7 +153,11 @@ def claimed(
             raise ValueError(f"{folder} is in use by another run that is still going: {advice}") from error
         except OSError:  # a file system without locks
             pass
-        yield
+        try:
+            yield
+        finally:
+            if leaves_no_file:
+                (folder / CLAIM).unlink(missing_ok=True)
 
 
 def remove_unfinished(folder: str | Path) -> int:
