@@ -217,26 +217,27 @@ def multiplied(network: nn.Module, call: Callable[[nn.Module], Tensor]) -> int:
     return counter.get_total_flops()
 
 
-def measure(sizes: Sizes, *, compiled: bool, repeats: int, most: int) -> list[Record]:
-    """A record of each side in each kind of step: its time over ours and over the floor, in each turn."""
-    sides, records = build(sizes, compiled=compiled), []
+STEPS: dict[str, Callable[[nn.Module, Callable[[nn.Module], Tensor]], None]] = {"sampling": sample, "training": train}
+
+
+def measure(sizes: Sizes, kind: str, *, compiled: bool, repeats: int, most: int) -> list[Record]:
+    """A record of each side in a kind of step: its time over ours and over the floor, in each turn."""
+    sides = build(sizes, compiled=compiled)
     flops = {name: multiplied(*side) for name, side in sides.items()}
-    for kind, step in (("sampling", sample), ("training", train)):
-        steps: Steps = {name: partial(step, *side) for name, side in sides.items()}
-        times = in_turns(steps, repeats=repeats, most=most, device=sizes.device)
-        for name, seconds in times.items():
-            records.append(
-                {
-                    "step": kind,
-                    "compiled": compiled,
-                    "side": name,
-                    "gflops": flops[name] / 1e9,
-                    "seconds": statistics.median(each.wall for each in seconds),
-                    "over_ours": over(seconds, times[OURS]),
-                    "over_floor": over(seconds, times[FLOOR]),
-                }
-            )
-    return records
+    steps: Steps = {name: partial(STEPS[kind], *side) for name, side in sides.items()}
+    times = in_turns(steps, repeats=repeats, most=most, device=sizes.device)
+    return [
+        {
+            "step": kind,
+            "compiled": compiled,
+            "side": name,
+            "gflops": flops[name] / 1e9,
+            "seconds": statistics.median(each.wall for each in seconds),
+            "over_ours": over(seconds, times[OURS]),
+            "over_floor": over(seconds, times[FLOOR]),
+        }
+        for name, seconds in times.items()
+    ]
 
 
 def over(seconds: list[Seconds], others: list[Seconds]) -> dict[str, float]:
@@ -288,21 +289,21 @@ def main() -> None:
     sizes = parser.parse_args(namespace=Sizes(mlp_ratio=4))
     if sizes.device == "cpu":
         torch.set_num_threads(1)
-    records = []
-    for compiled in (False, True) if sizes.compile else (False,):
-        records += measure(sizes, compiled=compiled, repeats=sizes.repeats, most=sizes.most)
-    sheet = sheet_of(records, sizes)
-    show(sheet, Console())
     kept = ("width", "depth", "heads", "mlp_ratio", "tokens", "text_tokens", "device", "dtype")
     results = {
         "command": f"python benchmarks/peers.py {' '.join(sys.argv[1:])}".strip(),
         "machine": torch.cuda.get_device_name() if sizes.device == "cuda" else platform.machine(),
         "torch": torch.__version__,
         "sizes": {name: getattr(sizes, name) for name in kept},
-        "records": records,
     }
     kind = sizes.device if sizes.dtype == "float32" else f"{sizes.device}_{sizes.dtype}"
-    save(sizes.output, f"peers_{kind}", results, [sheet])
+    records: list[Record] = []
+    for compiled in (False, True) if sizes.compile else (False,):
+        for step in STEPS:
+            records += measure(sizes, step, compiled=compiled, repeats=sizes.repeats, most=sizes.most)
+            sheet = sheet_of(records, sizes)
+            save(sizes.output, f"peers_{kind}", {**results, "records": records}, [sheet])  # each part at once
+    show(sheet, Console())
 
 
 if __name__ == "__main__":

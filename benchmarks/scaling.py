@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,34 +57,50 @@ def cases(processes: int) -> dict[str, tuple[Callable[[], GenLVideo] | None, dic
 
 
 class Bytes:
-    """Counts what is given to the collectives of torch.distributed in this process, while it is entered."""
+    """Counts what this process gives to others by torch.distributed while it is entered: in steps, and once a video."""
+
+    EACH_STEP = ("all_reduce", "all_gather", "batch_isend_irecv")
+    ONCE = ("broadcast",)
+    """Finished frames are put together by it, and nothing else."""
 
     def __enter__(self) -> "Bytes":
         """Begins to count."""
-        self.count, self.kept = 0, (dist.all_reduce, dist.broadcast)
-        dist.all_reduce, dist.broadcast = (self._counted(each) for each in self.kept)
+        self.count, self.once, self.kept = 0, 0, {name: getattr(dist, name) for name in (*self.EACH_STEP, *self.ONCE)}
+        for name in self.kept:
+            setattr(dist, name, partial(self._counted, name))
         return self
 
-    def _counted(self, collective: Any) -> Any:
-        def counting(tensor: Tensor, *rest: Any, **options: Any) -> Any:
-            self.count += tensor.numel() * tensor.element_size()
-            return collective(tensor, *rest, **options)
-
-        return counting
+    def _counted(self, name: str, first: Any, *rest: Any, **options: Any) -> Any:
+        tensors: list[Tensor] = [first]
+        if name == "batch_isend_irecv":
+            tensors = [each.tensor for each in first if each.op is dist.isend]
+        elif name == "all_gather":  # its own, to each of the others
+            tensors = [rest[0]] * (len(first) - 1)
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        if name in self.ONCE:
+            self.once += size
+        else:
+            self.count += size
+        return self.kept[name](first, *rest, **options)
 
     def __exit__(self, *_: object) -> None:
         """Ends counting."""
-        dist.all_reduce, dist.broadcast = self.kept
+        for name, collective in self.kept.items():
+            setattr(dist, name, collective)
 
 
 def measure(options: argparse.Namespace) -> dict[str, Found]:
     """What every case takes; called by all processes alike, and whole in the first."""
     rank, found = dist.get_rank(), {}
     for name, (rollout, sizes) in cases(options.processes).items():
+        if options.cases and name not in options.cases:
+            continue
 
         def video(mesh: Mesh, rollout: Callable[[], GenLVideo] | None = rollout) -> Any:
             pipe = Pipeline.from_pretrained(options.weights, device="cpu", num_inference_steps=STEPS)
             pipe = pipe if rollout is None else pipe.replace(rollout=rollout())
+            if options.windows_per_call is not None:
+                pipe.module.network.windows_per_call = options.windows_per_call
             pipe.spread(mesh, num_frames=options.frames)
             return lambda: pipe.latents([PROMPT], num_frames=options.frames, seed=0)
 
@@ -103,7 +120,8 @@ def measure(options: argparse.Namespace) -> dict[str, Found]:
                 if turn:
                     times[way].append(spent)
         every: list[Any] = [None] * options.processes
-        dist.all_gather_object(every, ([each.cpu for each in times["together"]], peaks["together"], exchanged.count))
+        counts = (exchanged.count, exchanged.once)
+        dist.all_gather_object(every, ([each.cpu for each in times["together"]], peaks["together"], counts))
         if rank == 0:
             found[name] = summary(made, times, peaks["alone"], every)
     return found
@@ -120,7 +138,8 @@ def summary(made: dict[str, Tensor], times: dict[str, list[Seconds]], alone_mib:
         "faster": statistics.median(ratios),
         "faster, range": [min(ratios), max(ratios)],
         "CPU s of one over the most of any": statistics.median(busy),
-        "MiB exchanged a step": every[0][2] / STEPS / 2**20,
+        "MiB that a process gives to others, a step": max(each[2][0] for each in every) / STEPS / 2**20,
+        "once a video": max(each[2][1] for each in every) / 2**20,
         "alone, MiB": alone_mib,
         "together, MiB a process": max(each[1] for each in every),
         "largest difference": float((made["alone"] - made["together"]).abs().max()),
@@ -143,12 +162,14 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--frames", type=int, default=1025)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--windows-per-call", type=int, help="of VIN, in place of the weights' own")
+    parser.add_argument("--cases", nargs="+", help="some of them, by name")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         start_processes(_join, args=(options, folder), nprocs=options.processes, start_method="fork")
         found = json.loads(Path(folder, "found.json").read_text())
-    asked = {name: getattr(options, name) for name in ("weights", "processes", "frames", "repeats")}
+    asked = {name: getattr(options, name) for name in ("weights", "processes", "frames", "repeats", "windows_per_call")}
     options.output.mkdir(parents=True, exist_ok=True)
     result = {**asked, "steps": STEPS, "machine": platform.machine(), "cases": found}
     (options.output / "scaling.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -11,6 +11,7 @@ _MEMORY_WORDS = re.compile(
     r"can't allocate memory|not enough memory|out of memory|Cannot allocate memory|std::bad_alloc", re.IGNORECASE
 )
 _ASKED = re.compile(r"(?:allocate|you tried to allocate) ([\d.]+ ?(?:[KMGT]i?B|bytes))", re.IGNORECASE)
+_LOST_WORDS = re.compile(r"gloo.*(?:Connection|Read error|Write error|Broken pipe)|Connection (?:closed|reset) by peer")
 _WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\)")
 _IN_WORKER = re.compile(r"^Caught (\w+) in DataLoader worker process")
 
@@ -52,6 +53,13 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     refused = isinstance(error, OSError) and error.errno == errno.ENOMEM
     return refused or (isinstance(error, RuntimeError) and _MEMORY_WORDS.search(str(error)) is not None)
+
+
+def is_lost_process(error: BaseException) -> bool:
+    """Whether torch.distributed says that another process is gone, in the words of one of its backends."""
+    if type(error).__name__ in ("LostProcess", "DistBackendError", "DistNetworkError"):
+        return True
+    return isinstance(error, RuntimeError) and _LOST_WORDS.search(str(error)) is not None
 
 
 def no_room(folder: Path, size: int, what: str) -> str:

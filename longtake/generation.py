@@ -4,6 +4,7 @@ Axes: b batch, c channels, f frames, m context frames, h height, w width (latent
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from longtake.samplers.guidance import Guidance
 from longtake.samplers.interfaces import Denoise, OnStep
 from networks.batches import mask_of
 from networks.interfaces import Condition, Estimate, TextEncoder, VideoNetwork
+from networks.parts import Parts
 
 
 class NegativeText(NamedTuple):
@@ -62,9 +64,12 @@ def window_generator(
     without: Sequence[str] = (),
     negative: NegativeText | None = None,
     running: Running = AS_WRITTEN,
+    parts_of: Callable[[int], Parts | None] | None = None,
 ) -> Generate:
     """Binds everything but the window: what a rollout calls.
 
+    parts_of: which frames of a canvas of so many each process holds, where they share out its windows; None: the
+    network says so. Where sampler or guidance look at more than a frame, or frames are given, each holds all.
     without: names that every condition goes without, see Condition.without. negative: what guidance leads away from,
     in place of no text. running: how the network is computed. What is made of the context is made once,
     for all steps and, as it holds no prompt, for guidance's passes.
@@ -75,6 +80,11 @@ def window_generator(
     def generate(noise: Tensor, condition: Condition, given: Given | None, wrap: Wrap = unwrapped) -> Tensor:
         with running(noise.device):
             condition = network.encode_context(condition.without(*without))
+        parts = None
+        if given is None and all(getattr(each, "frame_by_frame", False) for each in (module.sampler, guidance)):
+            parts = (parts_of or network.parts)(noise.shape[2])
+        if parts is not None:
+            noise, condition = noise[:, :, slice(*parts.own)], condition.held(parts)
 
         def denoise_without(*names: str) -> Denoise:
             left = condition.without(*names)
@@ -92,6 +102,7 @@ def window_generator(
             on_step=on_step,
             **known,
         )
+        video = video if parts is None else parts.join(video)
         check_finite(video, "what was sampled", NOT_FINITE)  # here, so that no window of it is kept
         return video
 
@@ -127,7 +138,7 @@ def generate(
         rollout: how the canvas is filled.
         guidance: how conditions weigh.
         generator: for samplers that draw fresh noise.
-        on_step: called after every step.
+        on_step: called after every step, with the estimate of the frames that this process holds.
         keep: see WindowCache.
         without: names that every condition goes without, see Condition.without.
         negative: the text that guidance leads away from, in place of none.
@@ -143,7 +154,8 @@ def generate(
     was_training = module.training
     module.eval()
     try:
-        window = window_generator(module, network, guidance, generator, on_step, without, negative, running)
+        parts_of = partial(rollout.parts, network)
+        window = window_generator(module, network, guidance, generator, on_step, without, negative, running, parts_of)
         return rollout(window if keep is None else keep(window), Canvas(noise, condition))
     finally:
         module.train(was_training)

@@ -250,8 +250,7 @@ class Pipeline:
             keep: see WindowCache.
             control: numbers of every pixel frame, F n, for weights that take them (`longtake.control.read_control`);
                 the same for all prompts.
-            rows: slice of the prompts whose videos are made. Each video has the noise that it has among all prompts,
-                save with a sampler that draws fresh noise.
+            rows: slice of the prompts whose videos are made. Each video has the noise that it has among all prompts.
 
         Returns:
             Latents b c f h w of unit variance, one row a prompt that is made.
@@ -261,6 +260,12 @@ class Pipeline:
         """
         shape = self.latents_shape(len(prompts), num_frames)
         num_latents = shape[2]
+        own = range(len(prompts))[rows]
+        if len(prompts) > 1 and len(own) > 1 and not getattr(self.module.sampler, "frame_by_frame", False):
+            # Such a sampler may draw noise, which is then a video's own, whoever is beside it.
+            options: Any = {"num_frames": num_frames, "seed": seed, "on_step": on_step, "keep": keep}
+            each = (self.latents(prompts, **options, control=control, rows=slice(row, row + 1)) for row in own)
+            return torch.cat(list(each))
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))[rows].to(self.device)
         prompts = prompts[rows]
         index = torch.arange(num_latents, device=self.device, dtype=torch.float32).expand(len(prompts), -1)
@@ -273,7 +278,7 @@ class Pipeline:
             condition,
             rollout=self.rollout,
             guidance=self.guidance,
-            generator=self._fresh(seed),
+            generator=self._fresh(seed, own[0]),
             on_step=on_step,
             keep=keep,
             without=self.without,
@@ -387,9 +392,16 @@ class Pipeline:
         num_latents = (num_frames - 1) // self.codec.time_factor + 1
         return count, self.codec.channels, num_latents, self.height // side, self.width // side
 
-    def _fresh(self, seed: int) -> torch.Generator:
-        """The generator for samplers that draw noise at every step; it is the same in all processes of a team."""
-        return torch.Generator(self.device).manual_seed(2**32 + seed)
+    def _fresh(self, seed: int, row: int = 0) -> torch.Generator:
+        """The generator for samplers that draw noise at every step.
+
+        It is the same in all processes of a team, and draws other noise than a video begins from.
+
+        Args:
+            seed: of the videos, at least 0.
+            row: place of the video among those of one seed, from 0.
+        """
+        return torch.Generator(self.device).manual_seed(2**32 * (1 + row) + seed)
 
     def _encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
         """Text features b l e of prompts, and their mask b l, None where nothing is padded."""

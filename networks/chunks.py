@@ -9,6 +9,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from networks.parts import Span
+
 
 class Windows(NamedTuple):
     """Windows of one size; every tensor k j.
@@ -78,6 +80,11 @@ def windows_of(plan: tuple[Windows, ...], share: slice) -> tuple[Windows, ...]:
         parts.append(Windows(*(x[own] for x in windows)))
         first += len(windows.frames)
     return tuple(parts)
+
+
+def spans_of(frames: Tensor) -> list[Span]:
+    """The frames that each window reaches over; frames: k j, in host memory, one after another in each."""
+    return [Span(own[0], own[-1] + 1) for own in frames.tolist()]
 
 
 def call_sizes(count: int, most: int) -> list[int]:

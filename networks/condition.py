@@ -12,6 +12,7 @@ from torch import Tensor
 
 from networks.batches import SegmentBatch
 from networks.chunks import cut_rows
+from networks.parts import Part, Parts
 
 
 class Context(NamedTuple):
@@ -104,7 +105,8 @@ class Condition(NamedTuple):
     left_out: names of what the network is to go without, see `without`. events: by name, b, the rows of a training
     batch that something befalls (VideoNetwork.event_probs); what befalls none has no entry. frame_embedding: b f d,
     what the backbone made of per_frame["control"], for all steps (VideoNetwork.encode_context). asked: what the network
-    made of text and text_mask, for all steps (VideoNetwork.encode_text).
+    made of text and text_mask, for all steps (VideoNetwork.encode_text). part: where this process holds not the whole
+    canvas, whose frames these are; None where they are all of it.
     """
 
     frame_index: Tensor
@@ -120,6 +122,16 @@ class Condition(NamedTuple):
     events: Mapping[str, Tensor] = {}
     frame_embedding: Tensor | None = None
     asked: TextKeys | None = None
+    part: Part | None = None
+
+    @property
+    def origin(self) -> Tensor:
+        """The frame_index of the canvas's first frame, b 1."""
+        return self.frame_index[:, :1] if self.part is None else self.part.origin
+
+    def held(self, parts: Parts) -> "Condition":
+        """The condition of the frames that this process holds of the canvas; parts: who holds which."""
+        return self.frames(slice(*parts.own))._replace(part=Part(parts, self.origin))
 
     def without(self, *names: str) -> "Condition":
         """The condition that lacks some of what it says, for guidance and ablations.
@@ -181,6 +193,7 @@ class Condition(NamedTuple):
             asked=None if self.asked is None else self.asked.map(spread),
             shot=None if self.shot is None else spread(self.shot),
             context=(),
+            part=None,
             memory=None if self.memory is None else self.memory.map(spread),
             events={name: spread(rows) for name, rows in self.events.items()},
         )

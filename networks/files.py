@@ -133,12 +133,15 @@ def claimed(
     *,
     advice: str = "wait for it, or give paths.run_dir=… another folder (RUN_DIR in the environment says where all "
     "runs go)",
+    leaves_no_file: bool = False,
 ) -> Iterator[None]:
     """While it lasts, the folder is this process's alone; it is made where it is not there.
 
     Args:
         folder: folder that is claimed.
         advice: what a second process's user can do, which ends the error's sentence.
+        leaves_no_file: whether the file that marks the claim is removed in the end. A process that opens that file at
+            this moment may then share the folder with a third one.
 
     Raises:
         ValueError: if another process has claimed it.
@@ -155,7 +158,11 @@ def claimed(
             raise ValueError(f"{folder} is in use by another run that is still going: {advice}") from error
         except OSError:  # a file system without locks
             pass
-        yield
+        try:
+            yield
+        finally:
+            if leaves_no_file:
+                (folder / CLAIM).unlink(missing_ok=True)
 
 
 def remove_unfinished(folder: str | Path) -> int:

@@ -11,6 +11,7 @@ from networks.batches import mask_on_device, on_device
 from networks.control import NAME, at_places, embed_control
 from networks.flexformer import ContextCompressor
 from networks.interfaces import Backbone, Condition, Context, ContextCache, Prediction, SegmentBatch, VideoNetwork
+from networks.parts import Parts
 from networks.processes import Processes
 from networks.ranges import NotNegative
 from networks.sequence import join_masks
@@ -95,6 +96,10 @@ class LoViCNetwork(VideoNetwork):
         """Shares out those windows; the memory is compressed by each process."""
         self.window.spread(processes)
 
+    def parts(self, num_frames: int) -> Parts | None:
+        """The frames that each process holds of this network's own window."""
+        return self.window.parts(num_frames)
+
     def spread_training(self, processes: Processes, *, in_step: bool = False) -> None:
         """The same in training."""
         self.window.spread_training(processes, in_step=in_step)
@@ -102,7 +107,7 @@ class LoViCNetwork(VideoNetwork):
     def predict(self, noisy: Tensor, time: Tensor, condition: Condition) -> Prediction:
         """noisy: b c f h w; time: b f in [0, 1], 0 on clean frames, or 1 1; losses as the window's."""
         condition = self.encode_context(condition)
-        relative = condition.frame_index - condition.frame_index[:, :1]
+        relative = condition.frame_index - condition.origin
         return self.window.predict(noisy, time, condition._replace(frame_index=relative, context=()))
 
     def encode_context(self, condition: Condition) -> Condition:

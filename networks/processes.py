@@ -1,6 +1,6 @@
 """Processes that share out equal work, such as the windows of a canvas, and put what they made together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -50,13 +50,33 @@ class Processes:
         _exchange(lambda: found.append(differentiable.all_reduce(part, group=self.group)))
         return found[0]
 
-    def from_first(self, make: Callable[[], Tensor], shape: Sequence[int], device: torch.device) -> Tensor:
-        """What the first process makes, given to the others in float32; shape: of it."""
+    def gather(self, part: Tensor) -> Tensor:
+        """The tensors of all processes in the order of their ranks, p ...; part: of one shape and type in all."""
         if self.size == 1:
-            return make()
-        made = make().float().contiguous() if self.rank == 0 else torch.empty(*shape, device=device)
-        _exchange(lambda: dist.broadcast(made, group=self.group, group_src=0))
-        return made
+            return part.unsqueeze(0)
+        found = [torch.empty_like(part, memory_format=torch.contiguous_format) for _ in range(self.size)]
+        _exchange(lambda: dist.all_gather(found, part.contiguous(), group=self.group))
+        return torch.stack(found)
+
+    def from_one(self, rank: int, part: Tensor) -> Tensor:
+        """What the process of a rank has, in all of them; part: contiguous, of one shape and type, overwritten."""
+        if self.size > 1:
+            _exchange(lambda: dist.broadcast(part, group=self.group, group_src=rank))
+        return part
+
+    def trade(self, given: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Gives tensors to processes by their ranks, and takes of each of these one of the same shape and type."""
+        taken = {rank: torch.empty_like(x, memory_format=torch.contiguous_format) for rank, x in given.items()}
+        operations = []
+        for rank, part in given.items():
+            peer = dist.get_global_rank(self.group, rank)
+            operations += [
+                dist.P2POp(dist.isend, part.contiguous(), peer, self.group),
+                dist.P2POp(dist.irecv, taken[rank], peer, self.group),
+            ]
+        if operations:
+            _exchange(lambda: [each.wait() for each in dist.batch_isend_irecv(operations)])
+        return taken
 
     def wait(self) -> None:
         """Until all of them are here."""

@@ -7,9 +7,11 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from networks.blocks import GELU, Attention, PlainLayerNorm, feed_forward
+from networks.blocks import GELU, Attend, Attention, PlainLayerNorm, feed_forward
 from networks.embeddings import TextEmbedding, sinusoid
+from networks.processes import ALONE, Processes
 from networks.ranges import Positive, Size
+from networks.shared_attention import shared_attention
 
 
 class InterfaceBlock(nn.Module):
@@ -28,15 +30,26 @@ class InterfaceBlock(nn.Module):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, tokens: Tensor, time: Tensor, others: Tensor, others_mask: Tensor | None, joint: bool) -> Tensor:
-        """tokens: b n d; time: b d; others: b m d, read beside the tokens themselves if joint, else alone."""
+    def forward(
+        self,
+        tokens: Tensor,
+        time: Tensor,
+        others: Tensor,
+        others_mask: Tensor | None,
+        joint: bool,
+        attend: Attend | None = None,
+    ) -> Tensor:
+        """tokens: b n d; time: b d; others: b m d, read beside the tokens themselves if joint, else alone.
+
+        attend: in place of softmax attention, without mask.
+        """
         modulation = rearrange(self.modulation(nn.functional.silu(time)), "b (six d) -> six b 1 d", six=6)
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation
         queries = torch.addcmul(shift, self.norm(tokens), 1 + scale)
         keys = torch.cat([queries, others], dim=1) if joint else others
         if joint and others_mask is not None:
             others_mask = nn.functional.pad(others_mask, (tokens.shape[1], 0), value=True)
-        tokens = torch.addcmul(tokens, gate, self.attention(queries, keys, others_mask))
+        tokens = torch.addcmul(tokens, gate, self.attention(queries, keys, others_mask, attend=attend))
         y = torch.addcmul(mlp_shift, self.norm(tokens), 1 + mlp_scale)
         return torch.addcmul(tokens, mlp_gate, self.mlp(y))
 
@@ -97,19 +110,25 @@ class VideoInterface(nn.Module):
         text_mask: Tensor | None,
         frame_mask: Tensor | None = None,
         told: tuple[Tensor, Tensor | None] | None = None,
+        processes: Processes = ALONE,
     ) -> Tensor:
         """Reads keyframes into global tokens.
 
         keyframes: b f s d_backbone, embedded patches; frame_times: b f d_backbone, embedded time of each keyframe;
         time: b d_backbone, of the noisiest frame; 1 1 d and 1 d where one time is for all. text: b l e; text_mask: b l;
         frame_mask: b f, False where a keyframe is not to be read, None for all; told: what `text` made of the text
-        before, None where it has not. Returns b n d_backbone.
+        before, None where it has not. processes: each of which has read keyframes of its own, at least one, so that
+        together they have read all. Returns b n d_backbone, the same in all of them.
         """
         video = self._video_tokens(keyframes, frame_times)
         clock = self.read_time(time)
         tokens = self.tokens.expand(video.shape[0], -1, -1)
         mask = None if frame_mask is None else repeat(frame_mask, "b f -> b (f s)", s=keyframes.shape[2])
-        tokens = self.encoder(tokens, clock, video, mask, joint=False)
+        if processes.size == 1:
+            tokens = self.encoder(tokens, clock, video, mask, joint=False)
+        else:  # as written, where it is compiled: no graph holds an exchange
+            attend = shared_attention(processes, mask)
+            tokens = self.encoder.forward(tokens, clock, video, None, joint=False, attend=attend)
         text, text_mask = self.text(text, text_mask) if told is None else told
         for block in self.processor:
             tokens = block(tokens, clock, text, text_mask, joint=True)

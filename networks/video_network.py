@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from networks.batches import ContextTokens
 from networks.condition import Condition
 from networks.control import FrameControl
+from networks.parts import Parts
 from networks.processes import Processes
 
 PATCH = 2
@@ -152,6 +153,13 @@ class VideoNetwork(nn.Module):
 
     def spread(self, processes: Processes) -> None:
         """Shares the windows of every canvas out over processes, outside of training."""
+
+    def parts(self, num_frames: int) -> Parts | None:
+        """Which frames of a canvas of so many each process needs in sampling; None: each needs the whole canvas.
+
+        Where there are parts, `condition.part` names them when the network is called with the frames of one.
+        """
+        return None
 
     def spread_training(self, processes: Processes, *, in_step: bool = False) -> None:
         """Shares the windows of every canvas out in training; the processes are given the same videos and noise.

@@ -13,9 +13,10 @@ from einops import repeat
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from networks.chunks import Windows, call_sizes, cut, cut_rows, paste, plan_windows, windows_of
+from networks.chunks import Windows, call_sizes, cut, cut_rows, paste, plan_windows, spans_of, windows_of
 from networks.control import NAME, add_frames, embed_control
 from networks.interfaces import Backbone, Condition, ContextTokens, Prediction, VideoNetwork
+from networks.parts import Parts, shares_of
 from networks.processes import ALONE, Processes
 from networks.ranges import Count, Interval, Share, Size
 from networks.video_interface import PlanHead, VideoInterface
@@ -40,7 +41,7 @@ class VideoInterfaceNetwork(VideoNetwork):
     backbone: Backbone
     chunk_frames: int
     processes: Processes = ALONE
-    """Among which the windows are shared out in sampling; each holds the whole canvas of noisy latents."""
+    """Among which windows and keyframes are shared out in sampling."""
     training_processes: Processes = ALONE
     """The same in training, where each reads the global tokens itself, so that all have gradients of all weights."""
     in_step: bool = False
@@ -147,8 +148,14 @@ class VideoInterfaceNetwork(VideoNetwork):
         return sum(len(part.frames) for part in self.windows(num_frames))
 
     def spread(self, processes: Processes) -> None:
-        """From here on the windows are shared out; the first process reads the global tokens for all."""
+        """From here on the windows are shared out, and the keyframes that are read into global tokens."""
         self.processes = processes
+
+    def parts(self, num_frames: int) -> Parts | None:
+        """The frames of each process's windows."""
+        if self.processes.size == 1:
+            return None
+        return shares_of(self.processes, [span for part in self.windows(num_frames) for span in spans_of(part.frames)])
 
     def spread_training(self, processes: Processes, *, in_step: bool = False) -> None:
         """The same in training, as VideoNetwork says."""
@@ -159,22 +166,35 @@ class VideoInterfaceNetwork(VideoNetwork):
         return plan_windows(num_frames, self.chunk_frames, self.local_frames, device or torch.device("cpu"))
 
     def read(self, noisy: Tensor, time: Tensor, condition: Condition) -> GlobalTokens:
-        """One read of the whole noisy canvas b c f h w at time b f, or 1 1."""
-        index = self.interface.keyframes(noisy.shape[2], noisy.device)
-        read = condition.frames(index)
+        """One read of the whole noisy canvas b c f h w at time b f, or 1 1; of its keyframes each process reads some.
+
+        Of a canvas that is not held whole, noisy and condition are of the frames that this process holds.
+        """
+        processes = ALONE if self.training else self.processes
+        index, read = self._keyframes(noisy, condition, processes)
         keyframes, frame_times, clock = self._embedded(noisy, time, read, index)
         told = None if read.asked is None else read.asked.tokens["interface"]
-        tokens = self.interface(keyframes, frame_times, clock, read.text, read.text_mask, read.frame_mask, told)
+        tokens = self.interface(
+            keyframes, frame_times, clock, read.text, read.text_mask, read.frame_mask, told, processes
+        )
         plan = self.plan(tokens, index) if self.plan is not None and self.training else None
         return GlobalTokens(tokens, plan)
 
-    def _read_once(self, noisy: Tensor, time: Tensor, condition: Condition) -> GlobalTokens:
-        """The same as `read`, by one of the processes that share out the windows."""
-        if self.training or self.processes.size == 1:
-            return self.read(noisy, time, condition)
-        shape = (len(noisy), len(self.interface.tokens), self.width)
-        read = partial(self.read, noisy, time, condition)
-        return GlobalTokens(self.processes.from_first(lambda: read().tokens, shape, noisy.device), None)
+    def _keyframes(self, noisy: Tensor, condition: Condition, processes: Processes) -> tuple[Tensor, Condition]:
+        """Which of the frames that are given this process reads, f, and their condition."""
+        part = condition.part
+        if part is None:
+            index = self.interface.keyframes(noisy.shape[2], noisy.device)
+            own = processes.share(len(index))
+        else:
+            every = self.interface.keyframes(part.parts.num_frames, torch.device("cpu"))  # looked at on the host
+            own = slice(*(int((every < place).sum()) for place in part.parts.answers_for))
+            index = self.interface.keyframes(part.parts.num_frames, noisy.device) - part.parts.own.first
+        if own.start < own.stop:
+            return index[own], condition.frames(index[own])
+        index = index.new_zeros(1)  # a process without a keyframe brings one that does not count
+        read = condition.frames(index)
+        return index, read._replace(frame_mask=torch.zeros_like(read.frame_index, dtype=torch.bool))
 
     def _embedded(self, noisy: Tensor, time: Tensor, read: Condition, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Keyframes b f s d, their times b f d and the canvas's b d; read: the condition of the keyframes `index`."""
@@ -203,7 +223,7 @@ class VideoInterfaceNetwork(VideoNetwork):
         condition = self.encode_context(condition)._replace(context=())  # segments are for networks with memory
         if "global_tokens" in condition.left_out:
             return Prediction(self._denoise_chunks(noisy, time, condition, None))
-        tokens, plan = self._read_once(noisy, time, condition)
+        tokens, plan = self.read(noisy, time, condition)
         losses = {} if plan is None else {"plan": partial(self._plan_loss, plan)}
         return Prediction(self._denoise_chunks(noisy, time, condition, tokens), losses)
 
@@ -219,13 +239,18 @@ class VideoInterfaceNetwork(VideoNetwork):
             condition = condition._replace(asked=condition.asked.of_blocks)
         canvas = torch.zeros_like(noisy, dtype=torch.float32)
         processes = self.training_processes if self.training else self.processes
-        plan = plan_windows(noisy.shape[2], self.chunk_frames, local_frames, noisy.device)
+        parts = None if condition.part is None else condition.part.parts
+        num_frames, first = (noisy.shape[2], 0) if parts is None else (parts.num_frames, parts.own.first)
+        plan = plan_windows(num_frames, self.chunk_frames, local_frames, noisy.device)
         most = self.train_windows_per_call if self.training else self.windows_per_call
         for windows, has_context, counts in self._calls(plan, processes, most):
             weights = self._weights(windows, time, condition.events.get("next_chunk_owns_overlap"))
+            windows = windows._replace(frames=windows.frames - first)
             denoise = partial(self._denoise_windows, windows, noisy, time, condition, tokens, has_context)
             prediction = self._call(denoise, again=self.training and most > 0)
             canvas = paste(canvas, prediction.float(), windows.frames, weights if counts else 0 * weights)
+        if parts is not None:
+            return parts.add_up(canvas)
         return processes.sum_and_back(canvas) if self.training else processes.sum(canvas)[0]
 
     def _calls(self, plan: tuple[Windows, ...], processes: Processes, most: int) -> list[tuple[Windows, bool, bool]]:

@@ -71,6 +71,16 @@ def results(name: str) -> Any:
         return list(csv.DictReader(file))
 
 
+def known(name: str) -> bool:
+    """Whether a benchmark has written its results."""
+    return (DATA / f"{name}.json").is_file()
+
+
+def ratio(found: dict[str, float]) -> str:
+    """The median of ratios of turns, and what half of them lie between."""
+    return f"{num(found['median'], 2)} ({num(found['low'], 2)}–{num(found['high'], 2)})"
+
+
 def num(value: Any, digits: int = 3, sign: bool = False) -> str:
     """A number with so many digits behind the point; the mean of a triple; a dash for nothing."""
     value = value[0] if isinstance(value, list | tuple) else value
@@ -154,7 +164,7 @@ def colour(case: str, context: str) -> dict[str, Any]:
 
 def globals_() -> dict[str, Any]:
     """What templates can use."""
-    own = (results, num, ci, percent, method, score, difference, verdicts, gain, loss, kept, maze, colour)
+    own = (results, known, ratio, num, ci, percent, method, score, difference, verdicts, gain, loss, kept, maze, colour)
     return {each.__name__: each for each in own} | {"METHODS": METHODS, "MEASURES": MEASURES}
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -90,8 +91,12 @@ class LastStepCheckpoint(ModelCheckpoint):
         if number or due:
             self._save_newest(trainer)
         if number:
-            # Only the process that started the others says how it ended: Lightning kills it when another one fails.
-            raise stopping.Stopped(number, code=None if trainer.is_global_zero else 0)
+            # Where Lightning started the others, only the first says how it ended: it is killed when another one fails.
+            # A launcher such as torchrun asks each process.
+            alone = not trainer.is_global_zero and isinstance(cluster_environment(trainer), LightningEnvironment)
+            stopped = stopping.Stopped(number, code=0 if alone else None)
+            stopped.told = not trainer.is_global_zero
+            raise stopped
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lightning's hook: if this step is saved already, a signal need not wait for the validation's end."""

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from longtake.cli.dry_run import print_plan
-from longtake.cli.making import make
+from longtake.cli.making import alone_in, make
 from longtake.cli.request import Request, told_by
 from longtake.cli.storyboard import make_storyboard_video
 from longtake.cli.take import order_of
@@ -61,7 +61,9 @@ def make_given(
         return
     mesh = mesh or Mesh()
     made.pipeline.spread(mesh, num_frames=request.num_frames)
-    make(made, order_of(request, made), write_video, mesh)
+    order = order_of(request, made)
+    with alone_in(order.output, mesh):
+        make(made, order, write_video, mesh)
 
 
 def refuse_one_time(take: Take) -> None:

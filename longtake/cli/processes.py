@@ -28,16 +28,55 @@ class Started(NamedTuple):
 
 
 def started_by_launcher() -> Started | None:
-    """How many processes torchrun or SLURM's srun started; None if neither of them started this process."""
-    environment = os.environ
-    if "TORCHELASTIC_RUN_ID" in environment:
-        local = int(environment["LOCAL_WORLD_SIZE"])
-        return Started(local, int(environment["WORLD_SIZE"]) // local)
-    tasks = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))  # not of the job: a batch script itself is one process
-    if tasks > 1:
-        nodes = int(environment.get("SLURM_STEP_NUM_NODES", "1"))
-        return Started(tasks // nodes, nodes)
+    """How many processes torchrun or SLURM's srun started; None if neither of them started this process.
+
+    Raises:
+        ValueError: if the environment says that a launcher did, and leaves out what each launcher says.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        _told("TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+        local, world = _told("TORCHELASTIC_RUN_ID", "LOCAL_WORLD_SIZE", "WORLD_SIZE")
+        return Started(local, world // local)
+    if "SLURM_STEP_NUM_TASKS" in os.environ:  # not of the job: a batch script itself is one process
+        (tasks,) = _told("SLURM_JOB_ID", "SLURM_STEP_NUM_TASKS")
+        nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
+        return Started(tasks // nodes, nodes) if tasks > 1 else None
+    if "LOCAL_RANK" in os.environ:  # of a process that another one of this program started
+        _told("LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     return None
+
+
+def _told(because: str, *names: str) -> list[int]:
+    """What a launcher says in the environment, as numbers; of an address 0."""
+    found = []
+    for name in names:
+        value = os.environ.get(name, "")
+        if not (value if name == "MASTER_ADDR" else value.isdecimal() and (int(value) or "RANK" in name)):
+            raise ValueError(
+                f"{because} is in the environment, so that a launcher would have started this process, but {name} is "
+                f"{f'{value!r} there' if value else 'not'}: start by torchrun or srun, or take {because} out (unset "
+                f"{because})"
+            )
+        found.append(int(value) if value.isdecimal() else 0)
+    return found
+
+
+def check_launcher(num_nodes: int) -> None:
+    """Whether processes of several machines can find one another: else they would wait for each other.
+
+    Args:
+        num_nodes: machines that the run is told of.
+
+    Raises:
+        ValueError: if they cannot.
+    """
+    by_hand = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+    missing = [name for name in by_hand if not os.environ.get(name)]
+    if started_by_launcher() is None and num_nodes > 1 and missing and "SLURM_NTASKS" not in os.environ:
+        raise ValueError(
+            f"trainer.num_nodes={num_nodes}, but no launcher started this process: start it on each machine by "
+            f"torchrun or srun, or set {', '.join(missing)} there"
+        )
 
 
 def processes_of(cfg: DictConfig, *, on_cpu: bool = False) -> Started:

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.progress import Progress
 
+from longtake.cli.making import alone_in
 from longtake.cli.request import Request, told_by
 from longtake.cli.weights import Take
 from longtake.cost.sampling import TEXT_TOKENS, VideoSize
@@ -118,7 +119,7 @@ def make_storyboard_video(
     if request.dry_run:
         print_plan(take, made, limits, SegmentStore(request.output / "segments").has)
         return None
-    with Progress(disable=mesh.world.rank > 0) as progress:
+    with alone_in(request.output, mesh), Progress(disable=mesh.world.rank > 0) as progress:
         bar = progress.add_task("denoising steps", total=None)
         path = make_take(
             request, take, limits, made, write_video, read_frames, on_step=lambda *_: progress.advance(bar), mesh=mesh

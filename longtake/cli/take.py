@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from longtake.cli.making import Order, make
+from longtake.cli.making import Order, alone_in, make
 from longtake.cli.request import Request, told_by
 from longtake.cli.weights import Take
 from longtake.parallel import Mesh
@@ -65,7 +65,9 @@ def make_videos(
     mesh = mesh or Mesh()
     take = Take(request, device)
     take.pipeline.spread(mesh, num_frames=request.num_frames)
-    return make(take, order_of(request, take), write_video, mesh)
+    order = order_of(request, take)
+    with alone_in(order.output, mesh):
+        return make(take, order, write_video, mesh)
 
 
 def order_of(request: Request, take: Take) -> Order:

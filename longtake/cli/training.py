@@ -22,11 +22,19 @@ from lightning_modules.callbacks.provenance import Provenance
 from lightning_modules.callbacks.resuming import Recount, Retune
 from longtake.cli import slurm
 from longtake.cli.checks import check_parts, check_sizes, refuse_ddp_sweep, refuse_sharded, refuse_untrained
+from longtake.cli.processes import check_launcher
 from longtake.cli.results import report, say_stopped
 from longtake.cli.resume import changed_rates, nothing_to_train, refuse_other_batch
-from longtake.compat.lightning import data_place, end_as_the_first_that_failed, end_processes, failed_process, quiet
+from longtake.compat.lightning import (
+    LOST_IN_TRAINING,
+    data_place,
+    end_as_the_first_that_failed,
+    end_processes,
+    failed_process,
+    quiet,
+)
 from longtake.cost.advice import out_of_memory
-from longtake.failures import is_out_of_memory
+from longtake.failures import is_lost_process, is_out_of_memory
 from longtake.process import set_matmul_precision
 from longtake.releases.checkpoint_files import WholeCheckpoints
 from longtake.releases.checkpoints import (
@@ -166,11 +174,31 @@ def start_wandb(loggers: list[Logger], settings: Mapping[str, Any] | None = None
             logger.log_hyperparams(dict(settings or {}))
 
 
+def end_others(trainer: Trainer, error: BaseException) -> None:
+    """Ends the processes that this one started; they wait for it, which leaves.
+
+    Args:
+        trainer: that started them.
+        error: why this process leaves, which may be the echo of another one's end.
+
+    Raises:
+        SystemExit: if another process has failed, and said why.
+        ValueError: if another one was killed.
+    """
+    failed = 0 if isinstance(error, ValueError) else failed_process(trainer)
+    end_processes(trainer)
+    if 0 < failed < 128:
+        raise SystemExit(failed) from error
+    if failed or is_lost_process(error):
+        raise ValueError(LOST_IN_TRAINING) from error
+
+
 def train(cfg: DictConfig) -> float | None:
     """Builds everything, fits, and says where the results are. Returns the last validation loss.
 
     A signal ends it as `longtake.stopping` says: saved, and with an exit code that says so.
     """
+    check_launcher(cfg.trainer.get("num_nodes", 1))
     refuse_ddp_sweep(cfg.trainer)
     refuse_sharded(cfg.trainer, cfg.callbacks, cfg.optimizer)
     if cfg.trainer.max_steps == 0:
@@ -250,10 +278,7 @@ def fit(cfg: DictConfig, run_dir: Path, resume: Path | None) -> float | None:
         raise ValueError(f"{error}: make the cache first, on any number of machines, by `{cache_command()}`") from error
     except BaseException as error:
         if not isinstance(error, Stopped):
-            failed = 0 if isinstance(error, ValueError) else failed_process(trainer)
-            end_processes(trainer)  # they wait for this process, which has left
-            if failed:  # and has said why; what is wrong here is that it is gone
-                raise SystemExit(failed) from error
+            end_others(trainer, error)
         if is_out_of_memory(error):
             raise ValueError(out_of_memory(cfg, module, codec, batch)) from error
         raise

@@ -98,6 +98,10 @@ LOST = (
     "another process of this run was ended from outside, most often by the system for want of memory: start again with "
     "fewer devices, or network.windows_per_call=1; what was finished is kept"
 )
+LOST_IN_TRAINING = (
+    "another process of this run was ended from outside, most often by the system for want of memory: go on with "
+    "resume=last, and with half of clips_per_device if it was memory; what was saved is kept"
+)
 _LEAVING = threading.Event()
 _SECONDS = 5.0
 """How long a process that lost another one waits to see how that one ended."""
@@ -142,26 +146,28 @@ def end_with_processes() -> None:
     If that process was killed from outside, this one says so.
     """
     _LEAVING.clear()
-    fabric_script._launch_process_observer = partial(_observe, says=True)  # type: ignore[attr-defined]
+    fabric_script._launch_process_observer = partial(_observe, says=LOST)  # type: ignore[attr-defined]
 
 
 def end_as_the_first_that_failed() -> None:
     """From here on, where a started process fails, this one ends with its exit status.
 
-    Lightning would kill it, and its status would be 137 whatever was wrong.
+    Lightning would kill it, and its status would be 137 whatever was wrong. If that process was killed from outside,
+    this one says so.
     """
     _LEAVING.clear()
-    subprocess_script._launch_process_observer = _observe  # type: ignore[attr-defined]
+    observe = partial(_observe, says=LOST_IN_TRAINING)
+    subprocess_script._launch_process_observer = observe  # type: ignore[attr-defined]
 
 
-def _observe(child_processes: Any, says: bool = False) -> None:
+def _observe(child_processes: Any, says: str) -> None:
     observer = _Observer(child_processes=child_processes, main_pid=os.getpid(), sleep_period=1)
     observer.says = says
     observer.start()
 
 
 class _Observer(_ChildProcessObserver):
-    says = False
+    says = ""
 
     def _terminate_all(self) -> None:
         """Lightning's hook, in a thread of its own, once a process has ended with another status than 0."""
@@ -173,8 +179,8 @@ class _Observer(_ChildProcessObserver):
         failed = next(process.returncode for process in self._child_processes if process.returncode)
         for process in self._child_processes:
             process.send_signal(signal.SIGKILL)
-        if self.says and failed < 0:
-            sys.stderr.write(f"error: {LOST}\n")
+        if failed < 0:
+            sys.stderr.write(f"error: {self.says}\n")
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(_status(failed))

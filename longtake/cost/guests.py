@@ -25,13 +25,24 @@ TEXTS = {
 Source: 24 layers of width 4,096, 64 heads of 64 and a gated feed-forward of 10,240, with a vocabulary of 32,128 (T5
 v1.1) or 256,384 (UMT5), as their configs say; counted on meta.
 """
+POOLED = {"hunyuanvideo-community/HunyuanVideo": 7_505_186_816 + 123_060_480}
+"""Weights of a language model and of CLIP's text encoder, by how a name on the hub begins.
+
+Source: Llama 3 8B of LLaVA without its head (32 layers of width 4,096 with 8 heads of keys, a feed-forward of 14,336, a
+vocabulary of 128,320) and CLIP L (12 layers of width 768), counted on meta.
+"""
 CODECS = {
     ("AutoencoderKLWan", 16): 126_892_531,
+    ("AutoencoderKLWan", 48): 704_688_668,
     ("AutoencoderKLLTXVideo", 128): 419_193_649,
     ("AutoencoderKLHunyuanVideo", 16): 246_478_803,
     ("AutoencoderKLCogVideoX", 16): 215_583_907,
 }
-"""Weights by class and channels. Source: diffusers 0.42's classes with their default settings, counted on meta."""
+"""Weights by class and channels.
+
+Source: diffusers 0.42's classes with their default settings, counted on meta; Wan 2.2's with the settings of its
+conversion (widths of 160 and 256, residual paths, patches of 2), which make the 2.82 GB of its file.
+"""
 
 
 class Guests(NamedTuple):
@@ -65,13 +76,22 @@ def text_bytes(node: Mapping[str, Any]) -> int | None:
         return 0
     if kind == "PackagedMiniLM":
         return _packaged()
+    if kind == "PooledText":
+        name = str(node["pretrained"])
+        both = [_stored(name, str(node[key]), lambda _: True) for key in ("subfolder", "pooled_subfolder")]
+        count = _known(POOLED, name) if None in both else sum(filter(None, both))
+        return None if count is None else count * BYTES[node["dtype"]]
     if kind != "T5Text":
         return None
     name = str(node["pretrained"])
-    known = next((count for begins, count in TEXTS.items() if name.startswith(begins)), None)
     found = _stored(name, str(node.get("subfolder") or ""), lambda name: name.startswith(("encoder.", "shared.")))
-    count = known if found is None else found
+    count = _known(TEXTS, name) if found is None else found
     return None if count is None else count * BYTES[node.get("dtype", "bfloat16")]
+
+
+def _known(counts: Mapping[str, int], name: str) -> int | None:
+    """Of a name on the hub, by how it begins."""
+    return next((count for begins, count in counts.items() if name.startswith(begins)), None)
 
 
 def codec_parameters(node: Mapping[str, Any]) -> int | None:

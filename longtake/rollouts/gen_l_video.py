@@ -5,6 +5,7 @@ from longtake.rollouts.plan import CanvasPlan, consecutive
 from longtake.rollouts.rollout import Rollout
 from longtake.rollouts.sliding_windows import Profile, SlidingWindows
 from networks.interfaces import VideoNetwork
+from networks.parts import Parts
 from networks.processes import Processes
 from networks.ranges import Count, Size
 
@@ -46,6 +47,10 @@ class GenLVideo(Rollout):
     def spread(self, network: VideoNetwork, processes: Processes) -> None:
         """Shares its own windows out."""
         self.windows.spread(processes)
+
+    def parts(self, network: VideoNetwork, num_frames: int) -> Parts | None:
+        """The frames of its own windows."""
+        return self.windows.parts(num_frames)
 
     def plan(self, num_latents: int) -> tuple[CanvasPlan, ...]:
         """One canvas, whose windows follow one another where the one before ends."""

@@ -10,6 +10,7 @@ from longtake.rollouts.interfaces import Canvas, Generate, Predict
 from longtake.rollouts.memory import MemoryPolicy
 from longtake.rollouts.plan import CanvasPlan
 from networks.interfaces import VideoNetwork
+from networks.parts import Parts
 from networks.processes import Processes
 
 
@@ -57,6 +58,13 @@ class Rollout(ABC):
     def spread(self, network: VideoNetwork, processes: Processes) -> None:
         """Shares those windows out over processes; network: what the rollout calls."""
         network.spread(processes)
+
+    def parts(self, network: VideoNetwork, num_frames: int) -> Parts | None:
+        """Which frames of a canvas of so many each process needs for its windows; None: each needs all.
+
+        network: what the rollout calls.
+        """
+        return network.parts(num_frames)
 
     def prepare(self, noise: Tensor) -> Tensor:
         """The noise b c f h w that sampling begins from, made of independent noise."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from longtake.rollouts.interfaces import Predict, Wrap
 from networks.chunks import call_sizes, cut, cut_rows, paste
 from networks.interfaces import AttentionOverride, Condition, TokenGrid
+from networks.parts import Parts, Span, shares_of
 from networks.processes import ALONE, Processes
 
 Profile = Literal["uniform", "triangular"]
@@ -58,9 +59,14 @@ class SlidingWindows:
         """Shares the windows of a canvas out among processes, from the next canvas on.
 
         Args:
-            processes: those that share the work; each of them holds the noisy latents of the whole canvas.
+            processes: those that share the work.
         """
         self.processes = processes
+
+    def parts(self, num_frames: int) -> Parts | None:
+        """The frames of a canvas of so many that each process needs; None: each needs all."""
+        size = min(self.window_frames, num_frames)
+        return shares_of(self.processes, [Span(start, start + size) for start in self.starts(num_frames)])
 
     def starts(self, num_frames: int) -> list[int]:
         """The first frame of each window of a canvas; the last window is flush with the end."""
@@ -85,18 +91,19 @@ class SlidingWindows:
         """The network for a canvas of any length; on at most one window it is the given network's own call."""
 
         def merged(noisy: Tensor, time: Tensor, condition: Condition) -> Tensor:
-            num_frames = noisy.shape[2]
+            parts = None if condition.part is None else condition.part.parts
+            num_frames, first = (noisy.shape[2], 0) if parts is None else (parts.num_frames, parts.own.first)
             if num_frames <= self.window_frames:
                 return network(noisy, time, condition)
             frames, weights = self.plan(num_frames, noisy.device)
             own = self.processes.share(len(frames))
-            frames, weights = frames[own], weights[own]
+            frames, weights = frames[own] - first, weights[own]
             sizes = call_sizes(len(frames), self.windows_per_call)
             canvas = torch.zeros_like(noisy, dtype=torch.float32)
             for part, shares in zip(frames.split(sizes), weights.split(sizes), strict=True):
                 prediction = network(cut(noisy, part), cut_rows(time, part), condition.fold(part))
                 canvas = paste(canvas, prediction.float(), part, repeat(shares, "k j -> b k j", b=len(noisy)))
-            return self.processes.sum(canvas)[0]
+            return self.processes.sum(canvas)[0] if parts is None else parts.add_up(canvas)
 
         return merged
 

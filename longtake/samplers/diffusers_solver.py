@@ -24,6 +24,12 @@ Setting = bool | int | float | str | None
 """An argument of a scheduler of diffusers."""
 
 
+def looks_further(settings: Mapping[str, Any]) -> bool:
+    """Whether a scheduler's settings have it look at more than one frame at a time, or draw noise."""
+    names = ("thresholding", "stochastic_sampling", "use_dynamic_shifting")
+    return any(settings.get(name) for name in names) or "sde" in str(settings.get("algorithm_type"))
+
+
 class DiffusersSolver:
     """A scheduler of diffusers as a sampler; linear path only, where its sigma is our time.
 
@@ -62,6 +68,11 @@ class DiffusersSolver:
         self.settings = dict(settings)
         if settings:
             self._check_settings()
+
+    @property
+    def frame_by_frame(self) -> bool:
+        """Not where a setting has the whole canvas looked at, or noise drawn for it."""
+        return not looks_further(self.settings)
 
     @torch.no_grad()
     def __call__(

@@ -31,6 +31,9 @@ class NestedGuidance:
     Source: LoViC open point 6.11 for two scales; intervals after arXiv 2404.07724, §3.
     """
 
+    frame_by_frame = True
+    """What it makes of a frame depends on no other one, so that processes may each hold frames of their own."""
+
     def __init__(self, *, scales: Mapping[str, float], intervals: Mapping[str, Interval] | None = None) -> None:
         """Sets how each condition weighs.
 

@@ -35,7 +35,11 @@ OnStep = Callable[[int, float, Estimate], None]
 
 
 class Sampler(Protocol):
-    """`sampler=…`."""
+    """`sampler=…`.
+
+    One that says `frame_by_frame = True` draws nothing, and makes of a frame what depends on no other frame, but for
+    what `denoise` says of it: processes that share out a canvas then call it with the frames of their windows alone.
+    """
 
     num_inference_steps: int
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from longtake.objectives.paths import Path as NoisePath
 from longtake.objectives.paths import ScheduledPath
-from longtake.samplers.diffusers_solver import FLOW_SETTINGS, DiffusersSolver, Setting
+from longtake.samplers.diffusers_solver import FLOW_SETTINGS, DiffusersSolver, Setting, looks_further
 from longtake.samplers.interfaces import Denoise, OnStep
 from longtake.samplers.solvers import ContextFrames
 from networks.ranges import Size, Text
@@ -77,6 +77,11 @@ class PretrainedScheduler(DiffusersSolver):
         self._config, self.patch, self.even_levels = merged, patch, even_levels
         with refused(f"sampler: scheduler_config.json in '{place}' cannot be used"):
             self._try_out()
+
+    @property
+    def frame_by_frame(self) -> bool:
+        """As DiffusersSolver has it, by the settings of the folder."""
+        return self.scheduler not in SCHEDULED and not looks_further(self._config)
 
     def _try_out(self) -> None:
         """Takes a step on a small canvas: diffusers looks at many a setting only then."""

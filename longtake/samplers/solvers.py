@@ -82,6 +82,9 @@ class Step(NamedTuple):
 class Solver(ABC):
     """The loop that Euler, Heun and DDIM share."""
 
+    frame_by_frame: bool = False
+    """Whether what it makes of a frame depends on no other one, but for what the network says; see Sampler."""
+
     def __init__(
         self, *, num_inference_steps: Size, shift: Positive = 1.0, first_time: Time = 1.0, last_time: Time = 0.0
     ) -> None:
@@ -155,6 +158,8 @@ def velocity(estimate: Estimate, coefficients: Coefficients) -> Tensor:
 class Euler(Solver):
     """One straight step along the velocity; on the linear path the same as renoising at the next level."""
 
+    frame_by_frame = True
+
     def _step(self, video: Tensor, estimate: Estimate, step: Step) -> Tensor:
         return video + step.length * velocity(estimate, step.here)
 
@@ -165,6 +170,8 @@ class Heun(Solver):
     A step that ends at time 0 is an Euler step, where the velocity at the end is never trained: 2n - 1 calls.
     Source: arXiv 2206.00364, alg. 1.
     """
+
+    frame_by_frame = True
 
     def _step(self, video: Tensor, estimate: Estimate, step: Step) -> Tensor:
         first = velocity(estimate, step.here)
@@ -208,6 +215,7 @@ class DDIM(Solver):
         if not 0 <= eta <= 1:
             raise ValueError(f"sampler.eta={eta} must lie in [0, 1]; 0 is deterministic")
         self.eta = eta
+        self.frame_by_frame = eta == 0  # fresh noise is drawn for the whole canvas
 
     def _step(self, video: Tensor, estimate: Estimate, step: Step) -> Tensor:
         noise = estimate.noise

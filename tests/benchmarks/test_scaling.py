@@ -17,4 +17,5 @@ def test_two_processes_make_the_video_of_one_and_exchange_latents_alone(tmp_path
     for found in cases.values():
         assert found["largest difference"] < 1e-4
         assert min(found["alone, s"], found["together, s"], found["faster"]) > 0
-        assert 0 < found["MiB exchanged a step"] < 1  # of 17 latents of 16 x 8 x 8: 0.07 MiB a call
+        # Of 17 latents of 16 x 8 x 8, which are 0.07 MiB: of windows what overlaps alone, of passes the whole estimate.
+        assert 0 < found["MiB that a process gives to others, a step"] < 0.3

@@ -13,7 +13,7 @@ from longtake.parallel import Mesh, check_sizes, make_mesh, spread
 from longtake.rollouts.gen_l_video import GenLVideo
 from longtake.rollouts.segmentwise import Segmentwise
 from longtake.rollouts.single_pass import SinglePass
-from longtake.samplers import ClassifierFreeGuidance, Euler, NestedGuidance
+from longtake.samplers import DDIM, ClassifierFreeGuidance, Euler, NestedGuidance
 from networks.chunks import call_sizes, plan_windows, windows_of
 from networks.processes import Processes
 
@@ -63,12 +63,17 @@ def made(name, mesh):
     """A case's video, by the processes of a mesh."""
     torch.manual_seed(7)
     network, rollout, guidance = (make() for make in CASES[name])
+    awake(network).eval()
+    spread(mesh, network=part_of(network, rollout), rollout=rollout, guidance=guidance, num_latents=FRAMES)
+    return sampled(network, rollout, guidance, Euler(num_inference_steps=4, shift=2.0))
+
+
+def sampled(network, rollout, guidance, sampler, **options):
     module = LightningModule()
-    module.network, module.sampler = awake(network).eval(), Euler(num_inference_steps=4, shift=2.0)
+    module.network, module.sampler = network, sampler
     module.objective = Objective(path=LinearPath(), prediction=FlowPrediction(), times=Uniform(), weight=NoWeight())
-    spread(mesh, network=part_of(module.network, rollout), rollout=rollout, guidance=guidance, num_latents=FRAMES)
     noise, _, condition = example(FRAMES)
-    return generate(module, noise, condition, rollout=rollout, guidance=guidance)
+    return generate(module, noise, condition, rollout=rollout, guidance=guidance, **options)
 
 
 def start(run, world, folder, *arguments):
@@ -124,22 +129,68 @@ def test_no_case_stands_for_another(alone):
 
 
 def counted(sizes):
-    """How many windows this process denoises in a step, and how often it reads the global tokens."""
-    network = awake(tiny_vin()).eval()
-    calls = {"windows": 0, "reads": 0}
+    """Of a step of sampling in this process: frames that it holds, windows, keyframes that it reads, and partners."""
+    calls = {"frames": [], "windows": 0, "keyframes": [], "partners": set()}
+
+    class Watched(Processes):
+        def trade(self, given):
+            calls["partners"].update(given)
+            return super().trade(given)
+
+    network = awake(tiny_vin(fusion="all")).eval()
+    network.register_forward_pre_hook(lambda _, args: calls["frames"].append(args[0].shape[2]))
     network.backbone.register_forward_hook(lambda _, args, out: calls.update(windows=calls["windows"] + len(out)))
-    network.interface.register_forward_hook(lambda *_: calls.update(reads=calls["reads"] + 1))
-    network.spread(make_mesh(**sizes).chunks)
-    noisy, time, condition = example(FRAMES, batch=1)
-    with torch.no_grad():
-        network(noisy, time, condition)
+    network.interface.register_forward_pre_hook(lambda _, args: calls["keyframes"].append(args[0].shape[1]))
+    chunks = make_mesh(**sizes).chunks
+    network.spread(Watched(chunks.rank, chunks.size, chunks.group))
+    sampled(network, one_pass(), ClassifierFreeGuidance(scale=1.0), Euler(num_inference_steps=1))
     return calls
 
 
-def test_windows_are_shared_out_evenly_and_tokens_are_read_once(tmp_path):
-    found = start(counted, 4, tmp_path, {"chunks": 4})
-    assert [each["windows"] for each in found] == [1, 2, 1, 2]
-    assert [each["reads"] for each in found] == [1, 0, 0, 0]
+def test_a_process_holds_and_reads_its_own_part_and_speaks_to_its_neighbours(tmp_path):
+    found = start(counted, 3, tmp_path, {"chunks": 3})
+    # Windows begin at 0, 1, 5, 9, 13 and 15, and end at 4, 8, 12, 16, 20 and 22.
+    assert [each["frames"] for each in found] == [[8], [11], [9]]
+    assert [each["windows"] for each in found] == [4, 4, 4]  # two of each of two videos
+    assert [each["keyframes"] for each in found] == [[4], [4], [3]]  # every second of 22 frames
+    assert [each["partners"] for each in found] == [{1}, {0, 2}, {1}]
+
+
+def without_keyframe():
+    """A canvas with fewer keyframes than processes."""
+    torch.manual_seed(7)
+    network = awake(tiny_vin(fusion="all")).eval()
+    network.interface.keyframe_seconds = 10.0
+    network.spread(make_mesh(chunks=3).chunks if dist.is_initialized() else Processes())
+    return sampled(network, one_pass(), plain(), Euler(num_inference_steps=2))
+
+
+def test_a_process_without_a_keyframe_adds_nothing_to_the_tokens(tmp_path):
+    alone = without_keyframe()
+    for video in start(without_keyframe, 3, tmp_path):
+        torch.testing.assert_close(video, alone, rtol=0, atol=1e-5)
+
+
+def with_fresh_noise():
+    """By a sampler that draws noise for the whole canvas, which all processes then hold."""
+    torch.manual_seed(7)
+    network = awake(tiny_vin(fusion="all")).eval()
+    network.spread(make_mesh(chunks=2).chunks if dist.is_initialized() else Processes())
+    sampler = DDIM(num_inference_steps=3, eta=1.0)
+    return sampled(network, one_pass(), plain(), sampler, generator=torch.Generator().manual_seed(3))
+
+
+def test_a_sampler_that_draws_noise_makes_the_video_of_one_process(tmp_path):
+    alone = with_fresh_noise()
+    for video in start(with_fresh_noise, 2, tmp_path):
+        torch.testing.assert_close(video, alone, rtol=0, atol=1e-5)
+
+
+def test_a_canvas_with_fewer_windows_than_processes_is_held_whole():
+    network = tiny_vin()
+    network.spread(Processes(0, 3))
+    assert network.parts(6) is None
+    assert network.parts(FRAMES) is not None
 
 
 def test_training_shares_nothing_out():

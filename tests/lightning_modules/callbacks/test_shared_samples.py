@@ -13,8 +13,9 @@ from torch import multiprocessing, nn
 
 from lightning_modules.callbacks.samples import SampleVideos
 from longtake.objectives import FlowPrediction, LinearPath, NoWeight, Objective, Uniform
+from longtake.pipeline import Pipeline
 from longtake.rollouts.single_pass import SinglePass
-from longtake.samplers import ClassifierFreeGuidance, Euler
+from longtake.samplers import DDIM, ClassifierFreeGuidance, Euler
 from networks.codecs.pixels import PixelCodec
 from networks.processes import Meetings, Processes
 from networks.text import NullText
@@ -108,6 +109,22 @@ def test_what_is_no_number_in_one_process_is_left_out_in_all(tmp_path):
     found = start(2, tmp_path, 3, broken)
     assert [each["videos"] for each in found] == [[], []]
     assert not list(tmp_path.glob("step_*"))
+
+
+def test_fresh_noise_is_a_video_s_own_whoever_makes_it():
+    module = module_of()
+    module.sampler = DDIM(num_inference_steps=3, eta=1.0)
+    pipeline = Pipeline(
+        module=module, guidance=ClassifierFreeGuidance(scale=1.0), rollout=SinglePass(network_part=""),
+        codec=PixelCodec(channels=3), text_encoder=NullText(features=TEXT), height=8, width=8, fps=4.0,
+    )  # fmt: skip
+    told = {"num_frames": 5, "seed": 3}
+    whole = pipeline.latents(CAPTIONS, **told)
+    shares = [pipeline.latents(CAPTIONS, **told, rows=Processes(rank, 2).share(3)) for rank in range(2)]
+    assert torch.equal(torch.cat(shares), whole)
+    assert torch.equal(pipeline.latents(CAPTIONS[:1], **told), whole[:1])
+    moved = (whole - pipeline.replace(sampler=DDIM(num_inference_steps=3)).latents(CAPTIONS, **told)).flatten(1)
+    assert len({round(float(each.abs().mean()), 6) for each in moved}) == 3  # not the same noise in each
 
 
 def test_one_process_meets_nobody():

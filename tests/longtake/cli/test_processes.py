@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 import torch.distributed as dist
@@ -16,11 +17,13 @@ from composing import ROOT, composed
 from torch import multiprocessing
 
 from longtake.cli import evaluate
+from longtake.cli.making import alone_in
 from longtake.cli.manifests import Manifest
-from longtake.cli.processes import Started, processes_of
+from longtake.cli.processes import Started, check_launcher, processes_of
 from longtake.cli.take import make_videos
 from longtake.parallel import Mesh, make_mesh
 from longtake.video import write_video
+from networks.processes import Processes
 
 VIN = ROOT / "weights" / "vin_freedoom_64"
 SHORT = ("num_frames=57", "num_inference_steps=2", "num_videos=3", "network.fusion=all")  # two windows
@@ -104,11 +107,76 @@ def test_a_launcher_is_known_by_what_it_says(monkeypatch, tmp_path):
     assert processes_of(settings(tmp_path, "devices=4", "parallel.chunks=2", "parallel.guidance=2")) == Started(4, 1)
     with pytest.raises(ValueError, match="makes teams of 2 processes, which do not fill 3: start 2 or 4"):
         processes_of(settings(tmp_path, "devices=3", "parallel.chunks=2"))
-    for key, value in {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "6"}.items():
+    told = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "one", "MASTER_PORT": "29500"}
+    for key, value in {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "6", **told}.items():
         monkeypatch.setenv(key, value)
     assert processes_of(settings(tmp_path)) == Started(2, 3)
     with pytest.raises(ValueError, match="devices=4, but a launcher started 2 processes on this machine"):
         processes_of(settings(tmp_path, "devices=4"))
+
+
+SLURM = ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_JOB_ID")
+LAUNCHERS = (
+    "TORCHELASTIC_RUN_ID",
+    "LOCAL_RANK",
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (
+            {"TORCHELASTIC_RUN_ID": "none"},
+            "but RANK is not: start by torchrun or srun, or take TORCHELASTIC_RUN_ID out",
+        ),
+        ({"TORCHELASTIC_RUN_ID": "none", "RANK": "0", "LOCAL_RANK": "one"}, "but LOCAL_RANK is 'one' there"),
+        ({"LOCAL_RANK": "1"}, "LOCAL_RANK is in the environment, .* but WORLD_SIZE is not"),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "0"}, "but WORLD_SIZE is '0' there"),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}, "but MASTER_ADDR is not"),
+        ({"SLURM_STEP_NUM_TASKS": "two"}, "but SLURM_STEP_NUM_TASKS is 'two' there"),
+    ],
+)
+def test_half_a_launcher_is_refused_and_not_waited_for(told, words, monkeypatch, tmp_path):
+    for name in (*SLURM, *LAUNCHERS):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=words):
+        processes_of(settings(tmp_path, "devices=2"))
+
+
+def test_machines_that_could_not_find_one_another_are_refused(monkeypatch):
+    for name in (*SLURM, *LAUNCHERS, "NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    check_launcher(1)
+    with pytest.raises(ValueError, match="or set NODE_RANK, MASTER_ADDR, MASTER_PORT there"):
+        check_launcher(2)
+    for name, value in {"MASTER_ADDR": "one", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="or set NODE_RANK there"):
+        check_launcher(2)
+    monkeypatch.setenv("NODE_RANK", "0")
+    check_launcher(2)
+
+
+def test_two_calls_do_not_make_videos_in_one_folder(tmp_path):
+    code = (
+        "import sys, pathlib\nfrom longtake.cli.making import alone_in\nfrom longtake.parallel import Mesh\n"
+        "with alone_in(pathlib.Path(sys.argv[1]), Mesh()): pass"
+    )
+    with alone_in(tmp_path, Mesh()):
+        second = forked.run(["-c", code, str(tmp_path)], cwd=ROOT)
+        assert second.returncode != 0
+        assert f"{tmp_path} is in use by another run that is still going: wait for it, or give output=" in second.stderr
+        with alone_in(tmp_path, Mesh(world=Processes(1, 2))):
+            pass  # another process of the same call
+    assert forked.run(["-c", code, str(tmp_path)], cwd=ROOT).returncode == 0
+    assert not list(tmp_path.iterdir())
 
 
 def started(output, *changes):

@@ -112,7 +112,8 @@ def test_the_program_tells_each(capsys, tmp_path):
     assert all(each["codec"] > record["codec_weight_bytes"] > 0 for each in record["devices"])
     assert {each["text"] for each in record["devices"]} == {text_bytes(configured().text)}
     unknown = {"devices": [{**record["devices"][0], "codec": None}]}
-    assert "nothing is known of this codec, which comes on top" in devices_notes(unknown)[1]
+    advice = "which comes on top: give a folder on this disk as codec.pretrained"
+    assert f"nothing is known of this codec, {advice}" in devices_notes(unknown)[1]
     assert "–" in devices_table(unknown)[1][0]
     assert (tmp_path / "cost.json").is_file()
 
@@ -143,7 +144,13 @@ def test_guests_are_weighed_by_their_files_or_their_names(tmp_path):
     assert text_bytes({**node, "dtype": "bfloat16"}) == 2 * 13
     assert text_bytes({**node, "pretrained": "somebody/something"}) is None
     assert text_bytes({"_target_": "networks.text.NullText"}) == 0
-    assert text_bytes({"_target_": "networks.text_pooled.PooledText"}) is None
+    both = composed("evaluate", "text=hunyuan", "codec=wan22")
+    assert text_bytes(both.text) == 2 * (7_505_186_816 + 123_060_480)
+    assert text_bytes({**both.text, "pretrained": "somebody/something"}) is None
+    (tmp_path / "text_encoder_2").mkdir()
+    save_file({"text_model.x": torch.zeros(7)}, tmp_path / "text_encoder_2" / "model.safetensors")
+    assert text_bytes({**both.text, "pretrained": str(tmp_path)}) == 2 * (113 + 7)
+    assert codec_size(both.codec).weight_bytes == 4 * 704_688_668
     wan = composed("evaluate", "text=umt5", "codec=wan")
     assert text_bytes(wan.text) == 2 * 5_680_910_336
     size = codec_size(wan.codec)
