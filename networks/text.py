@@ -20,8 +20,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from networks.fingerprint import Setting, fingerprint_of
+from networks.model_folder import check_pretrained, variant_of
 from networks.ranges import Dtype, Size, Text
-from networks.reading import WrongFileError, check_pretrained, refused
+from networks.reading import WrongFileError, refused
 
 log = logging.getLogger(__name__)
 
@@ -263,7 +264,8 @@ class T5Text(PretrainedText):
                     f"text: no T5 encoder could be loaded from '{place}': it is of type '{config.model_type}', not one "
                     f"of {', '.join(kinds)}"
                 )
-            model = kinds[config.model_type].from_pretrained(pretrained, subfolder=subfolder, dtype=DTYPES[dtype])
+            told = {"subfolder": subfolder, "dtype": DTYPES[dtype], "variant": variant_of(pretrained, subfolder)}
+            model = kinds[config.model_type].from_pretrained(pretrained, **told)
         place = f"{pretrained}/{tokenizer_subfolder}" if tokenizer_subfolder else pretrained
         with refused(f"text: no tokenizer could be loaded from '{place}'"):
             tokenizer = AutoTokenizer.from_pretrained(pretrained, subfolder=tokenizer_subfolder)

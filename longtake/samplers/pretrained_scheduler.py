@@ -15,8 +15,9 @@ from longtake.objectives.paths import ScheduledPath
 from longtake.samplers.diffusers_solver import FLOW_SETTINGS, DiffusersSolver, Setting
 from longtake.samplers.interfaces import Denoise, OnStep
 from longtake.samplers.solvers import ContextFrames
+from networks.model_folder import check_pretrained
 from networks.ranges import Size, Text
-from networks.reading import check_pretrained, read_json, refused
+from networks.reading import read_json, refused
 from networks.video_network import PATCH
 
 SCHEDULED = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")
