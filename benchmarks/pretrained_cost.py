@@ -25,7 +25,7 @@ settle()  # before torch loads; see docs/troubleshooting.md
 from benchmarks.pretrained_counts import DTYPE, RATIO, SEGMENT, STEPS, sampling_rows, training_of
 from benchmarks.pretrained_families import FAMILIES, SIZES, TEXT_TOKENS, latent_fps, real_depths
 from benchmarks.pretrained_recipes import recipes_of
-from benchmarks.pretrained_tables import paying_of, summary_of, trained_of
+from benchmarks.pretrained_tables import paying, paying_of, summary_of, trained_of
 from benchmarks.report import Sheet, markdown
 from networks.files import whole
 
@@ -110,14 +110,19 @@ def order() -> list[tuple[str, str]]:
 
 def sheets_of(records: list[dict[str, Any]]) -> list[Sheet]:
     """All tables of the records that have every part."""
-    whole_ones = [each for each in records if {row["method"] for row in each["rows"]} == set(METHODS)]
-    whole_ones = [each for each in whole_ones if len(each["training"]) == len(CHUNKS)]
+    whole_ones = [
+        each
+        for each in records
+        if len(each["training"]) == len(CHUNKS) and {row["method"] for row in each["rows"]} == set(METHODS)
+    ]
     sheets = [*(summary_of(whole_ones, size) for size in SIZES), paying_of(whole_ones), trained_of(whole_ones)]
     return [sheet for sheet in (*sheets, *recipes_of(whole_ones)) if sheet.rows]
 
 
 def write(folder: Path, records: list[dict[str, Any]]) -> None:
     """Writes pretrained_cost.json, .csv and .md."""
+    for record in records:
+        record["pays"] = paying(record)
     with whole(folder / "pretrained_cost.md") as part:
         part.write_text("\n\n".join(markdown(sheet) for sheet in sheets_of(records)))
     settings = {"dtype": str(DTYPE).removeprefix("torch."), "steps": STEPS, "text_tokens": TEXT_TOKENS}

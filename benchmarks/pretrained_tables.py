@@ -87,27 +87,32 @@ def pays_from(record: Record, method: str) -> int | None:
     return next((latents for latents in lengths if own(latents) < full(latents)), None)
 
 
+def paying(record: Record) -> dict[str, int | None]:
+    """Latents from which on each method costs less than full attention: see `paying_of`."""
+    here = {(row["method"], row["latents"]): row["video"] for row in record["rows"]}
+    found = {}
+    for method in _methods([dict(record)]):
+        if method.startswith("vin"):
+            found[method] = pays_from(record, method)
+        else:
+            counted = sorted(latents for each, latents in here if each == method)
+            found[method] = next((x for x in counted if here[method, x] < here["full", x]), None)
+    return found
+
+
 def paying_of(records: list[dict[str, Any]]) -> Sheet:
     """From which length VIN costs less than full attention, and LoViC, of the lengths that were counted."""
-    chunked = [method for method in _methods(records) if method.startswith("vin")]
-    rows = []
+    methods, rows = _methods(records), []
     for record in records:
-        cells = [record["family"], record["size"]]
-        for method in chunked:
-            first = pays_from(record, method)
-            cells.append("never" if first is None else f"{first} ({first / record['latent_fps']:.0f} s)")
-        here = {(row["method"], row["latents"]): row["video"] for row in record["rows"]}
-        lengths = sorted(latents for method, latents in here if method == "lovic")
-        less = [latents for latents in lengths if here["lovic", latents] < here["full", latents]]
-        cells.append(f"{less[0]} ({less[0] / record['latent_fps']:.0f} s)" if less else f"above {lengths[-1]}")
-        rows.append(cells)
+        found = [record["pays"][method] for method in methods]
+        cells = ["–" if each is None else f"{each} ({each / record['latent_fps']:.0f} s)" for each in found]
+        rows.append([record["family"], record["size"], *cells])
     note = (
         "Latents of the shortest video of whole chunks from which on a step costs less than full attention's; one just "
         "above whole chunks takes a window more. Full attention is the parabola, and VIN the straight line in latents "
         "and windows, through the counted lengths. LoViC: the shortest counted length whose video costs less."
     )
-    heads = ["family", "size", *map(_said, chunked), "LoViC, of those counted"]
-    return Sheet("Where chunks begin to pay", [note], heads, rows)
+    return Sheet("Where chunks begin to pay", [note], ["family", "size", *map(_said, methods)], rows)
 
 
 def trained_of(records: list[dict[str, Any]]) -> Sheet:

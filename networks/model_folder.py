@@ -14,18 +14,19 @@ _FILES = (".safetensors", ".gguf", ".bin", ".ckpt", ".pt", ".pth")
 _WHOLE = "give the folder of a whole pipeline of diffusers, or its name on the hub"
 
 
-def check_pretrained(pretrained: str, subfolder: str = "") -> None:
+def check_pretrained(pretrained: str, subfolder: str = "", setting: str = "pretrained") -> None:
     """Looks at each file of a pretrained model, before a library reads gigabytes or fails without a reason.
 
     Args:
         pretrained: a folder; a name on the hub is not looked at.
         subfolder: where the model lies inside; "" for the top.
+        setting: that names it, for messages.
 
     Raises:
         WrongFileError: for a place that is not there, the first JSON, safetensors or tokenizer file that is broken, a
             missing piece of the weights, or weights in a form that nothing here reads.
     """
-    _check_place(pretrained, subfolder)
+    _check_place(pretrained, subfolder, setting)
     folder = model_folder(pretrained, subfolder)
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     gguf = [path for path in files if path.suffix == ".gguf"]
@@ -68,6 +69,20 @@ def check_model(part: str, class_name: str, pretrained: str, subfolder: str = ""
             f"{part}: {folder} has no {_STEMS[0]}.safetensors ({_listed(folder)}): {AGAIN}, as safetensors in "
             "diffusers' format"
         )
+
+
+def place_of(pretrained: str, subfolder: str = "") -> str:
+    """What a model's place is called in messages.
+
+    Args:
+        pretrained: a folder, or a name on the hub.
+        subfolder: where the model lies inside; "" for the top.
+
+    Returns:
+        Both in quotes, and that the hub was meant where nothing of that name lies here.
+    """
+    place = f"'{pretrained}/{subfolder}'" if subfolder else f"'{pretrained}'"
+    return place if Path(pretrained).exists() else f"{place} (no folder here, so a name on the hub)"
 
 
 def model_folder(pretrained: str, subfolder: str = "") -> Path:
@@ -135,15 +150,15 @@ def variant_of(pretrained: str, subfolder: str = "") -> str | None:
     return str(found[0])
 
 
-def _check_place(pretrained: str, subfolder: str) -> None:
+def _check_place(pretrained: str, subfolder: str, setting: str) -> None:
     """What is no folder must be able to be a name on the hub."""
     top = Path(pretrained)
     if top.is_file():
         if top.suffix == ".gguf":
             raise WrongFileError(_of_gguf(top))
         raise WrongFileError(
-            f"{pretrained} is one file, but a folder of diffusers or transformers is read, with config.json and "
-            "safetensors: download the repository as a folder"
+            f"{setting}={pretrained} is one file, but a folder of diffusers or transformers is read, with config.json "
+            "and safetensors: download the repository as a folder"
         )
     if top.is_dir():
         if model_folder(pretrained, subfolder).is_dir():
@@ -151,11 +166,11 @@ def _check_place(pretrained: str, subfolder: str) -> None:
         advice = f"give {top.parent}" if (top.parent / subfolder).is_dir() else _WHOLE
         if (top / "config.json").is_file() and advice == _WHOLE:
             advice += ', or set its subfolder to "" if this is the model itself'
-        raise WrongFileError(f"{top} has no folder {subfolder} ({_listed(top)}): {advice}")
+        raise WrongFileError(f"{setting}={top} has no folder {subfolder} ({_listed(top)}): {advice}")
     if address := _HUB.match(pretrained):
-        raise WrongFileError(f"{pretrained} is an address, but a folder or a name is read: give {address[1]}")
+        raise WrongFileError(f"{setting}={pretrained} is an address, but a folder or a name is read: give {address[1]}")
     if pretrained.startswith(("/", ".", "~")) or pretrained.count("/") > 1 or top.suffix in _FILES:
-        raise WrongFileError(f"{pretrained} is not there: give a folder that is, or a name on the hub")
+        raise WrongFileError(f"{setting}={pretrained} is not there: give a folder that is, or a name on the hub")
 
 
 def _listed(folder: Path) -> str:

@@ -20,7 +20,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from networks.fingerprint import Setting, fingerprint_of
-from networks.model_folder import check_pretrained, variant_of
+from networks.model_folder import check_pretrained, place_of, variant_of
 from networks.ranges import Dtype, Size, Text
 from networks.reading import WrongFileError, refused
 
@@ -255,13 +255,13 @@ class T5Text(PretrainedText):
         if keeps_padding and not reads_padding:
             raise ValueError("text: keeps_padding=true works only with reads_padding=true: set text.reads_padding=true")
         for inner in (subfolder, tokenizer_subfolder):
-            check_pretrained(pretrained, inner)
-        place = f"{pretrained}/{subfolder}" if subfolder else pretrained
-        with refused(f"text: no T5 encoder could be loaded from '{place}'"):
+            check_pretrained(pretrained, inner, "text.pretrained")
+        place = place_of(pretrained, subfolder)
+        with refused(f"text: no T5 encoder could be loaded from {place}"):
             config = AutoConfig.from_pretrained(pretrained, subfolder=subfolder)
             if config.model_type not in kinds:
                 raise WrongFileError(
-                    f"text: no T5 encoder could be loaded from '{place}': it is of type '{config.model_type}', not one "
+                    f"text: no T5 encoder could be loaded from {place}: it is of type '{config.model_type}', not one "
                     f"of {', '.join(kinds)}"
                 )
             told = {"subfolder": subfolder, "dtype": DTYPES[dtype], "variant": variant_of(pretrained, subfolder)}

@@ -73,7 +73,7 @@ class PooledText(nn.Module):
         if template.count("{}") != 1:
             raise ValueError("text: template must hold {} once, where the caption stands")
         for inner in (subfolder, tokenizer_subfolder, pooled_subfolder, pooled_tokenizer_subfolder):
-            check_pretrained(pretrained, inner)
+            check_pretrained(pretrained, inner, "text.pretrained")
         quiet_loading()
         parts: dict[str, Any] = {}
         for name, kind, inner in (

@@ -84,6 +84,9 @@ def check_sizes(datamodule: DictConfig, codec: Codec, patch: int, frame_patch: i
 def refuse_shared_types(cfg: DictConfig) -> None:
     """A type of a backbone's weights that several processes cannot share out or send; nothing is read before.
 
+    Args:
+        cfg: of a training.
+
     Raises:
         ValueError: if they lie in few bits where they would be in pieces or be sent, or are sharded as one with others.
     """

@@ -192,7 +192,7 @@ def _log_shift(config: Mapping[str, Any], tokens: int) -> float:
 def _read(pretrained: str, subfolder: str) -> dict[str, Any]:
     from diffusers import UniPCMultistepScheduler
 
-    check_pretrained(pretrained, subfolder)
+    check_pretrained(pretrained, subfolder, "sampler.pretrained")
     path = Path(pretrained, subfolder, "scheduler_config.json")
     if path.is_file():
         return read_json(path)

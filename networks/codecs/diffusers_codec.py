@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from networks.codecs.rules import check_size, encode_behind_past, num_latent_frames, num_pixel_frames
 from networks.fingerprint import Setting, fingerprint_of
-from networks.model_folder import check_model, check_pretrained, variant_of
+from networks.model_folder import check_model, check_pretrained, place_of, variant_of
 from networks.ranges import Dtype, Size, Text
 from networks.reading import refused
 
@@ -233,10 +233,9 @@ class DiffusersCodec(nn.Module):
 def _load(class_name: str, pretrained: str, subfolder: str, dtype: torch.dtype) -> Any:
     import diffusers
 
-    place = f"{pretrained}/{subfolder}" if subfolder else pretrained
-    check_pretrained(pretrained, subfolder)
+    check_pretrained(pretrained, subfolder, "codec.pretrained")
     check_model("codec", class_name, pretrained, subfolder)
-    with refused(f"codec: no {class_name} could be loaded from '{place}'"):
+    with refused(f"codec: no {class_name} could be loaded from {place_of(pretrained, subfolder)}"):
         kind = getattr(diffusers, class_name)
         # autoencoders are small: loading them frugally would only ask for one more library
         told = {"subfolder": subfolder, "torch_dtype": dtype, "variant": variant_of(pretrained, subfolder)}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from networks.model_folder import check_model, check_pretrained, variant_of, weight_files
+from networks.model_folder import check_model, check_pretrained, place_of, variant_of, weight_files
 from networks.pretrained.quantized import LIBRARIES, check_library
 from networks.reading import WrongFileError, refused, tensor_shapes
 
@@ -62,11 +62,11 @@ def load(family: Family, pretrained: str, subfolder: str, dtype: torch.dtype, as
 
     kind: Any = getattr(diffusers, family.class_name)
     place = f"{pretrained}/{subfolder}" if subfolder else pretrained
-    check_pretrained(pretrained, subfolder)
+    check_pretrained(pretrained, subfolder, "backbone.pretrained")
     on_meta = torch.get_default_device().type == "meta"
     if not on_meta:
         check_model("backbone", family.class_name, pretrained, subfolder)
-    reading = f"backbone: no {family.class_name} could be loaded from '{place}'"
+    reading = f"backbone: no {family.class_name} could be loaded from {place_of(pretrained, subfolder)}"
     with refused(reading):
         if on_meta and pretrained in family.known and not Path(pretrained).exists():
             config = dict(kind(**family.known[pretrained]).config) | {"_class_name": family.class_name}

@@ -129,7 +129,10 @@ def test_a_folder_that_cannot_be_used_is_refused_before_its_weights_are_read(tmp
 @pytest.mark.parametrize(
     ("place", "sentence"),
     [
-        ("/nowhere/wan", "/nowhere/wan is not there: give a folder that is, or a name on the hub"),
+        (
+            "/nowhere/wan",
+            r"^backbone\.pretrained=/nowhere/wan is not there: give a folder that is, or a name on the hub",
+        ),
         ("~/wan", "~/wan is not there"),
         ("./wan", "./wan is not there"),
         ("models/video/wan", "models/video/wan is not there"),
