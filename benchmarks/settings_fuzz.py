@@ -46,7 +46,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from longtake.cli import schemas
 from longtake.cli.changes import changes_of, with_changes
-from longtake.cli.checks import check_parts, check_sizes, refuse_sharded
+from longtake.cli.checks import check_parts, check_sizes, refuse_sharded, refuse_shared_types
 from longtake.cli.composed import check_settings, plain
 from longtake.cli.cost import predict_cost
 from longtake.cli.testbed import check_lengths
@@ -200,6 +200,7 @@ def go_to_training(cfg: DictConfig) -> None:
     refuse_sharded(cfg.trainer, cfg.callbacks, cfg.optimizer)
     if cfg.lightning_module.get("network") is not None:
         check_sizes(cfg.datamodule, Rules(), 2)  # type: ignore[arg-type]
+        refuse_shared_types(cfg)
         check_parts(cfg, Rules())  # type: ignore[arg-type]
     build_network(cfg, "lightning_module")
     for name, node in cfg.callbacks.items():

@@ -19,7 +19,7 @@ UNREADABLE = (Exception,)
 itself, `transformers` errors of its own that are no ValueError)."""
 
 _LFS, _PAGE = b"version https://git-lfs", (b"<!doctype", b"<html")
-_AGAIN = "download it again, for example by `hf download`"
+AGAIN = "download it again, for example by `hf download`"
 
 
 class WrongFileError(ValueError):
@@ -42,7 +42,7 @@ def check_download(path: Path) -> None:
     if not stat.S_ISREG(found.st_mode):  # a pipe or a device would never end
         raise WrongFileError(f"{path} is not a regular file: put the file itself there")
     if found.st_size == 0:
-        raise WrongFileError(f"{path} is empty: {_AGAIN}")
+        raise WrongFileError(f"{path} is empty: {AGAIN}")
     with path.open("rb") as file:
         start = file.read(256)
     if start.startswith(_LFS):
@@ -50,7 +50,7 @@ def check_download(path: Path) -> None:
             f"{path} is a pointer of git-lfs, not the file: run `git lfs install` and `git lfs pull` in its repository"
         )
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_PAGE):
-        raise WrongFileError(f"{path} is a web page, not the file: {_AGAIN}")
+        raise WrongFileError(f"{path} is a web page, not the file: {AGAIN}")
 
 
 def read_text(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
@@ -74,7 +74,7 @@ def read_text(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise WrongFileError(f"{path} is not a text in UTF-8: {_AGAIN}") from error
+        raise WrongFileError(f"{path} is not a text in UTF-8: {AGAIN}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -94,9 +94,9 @@ def read_json(path: Path) -> dict[str, Any]:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         reason = "its brackets nest too deeply" if isinstance(error, RecursionError) else str(error)
-        raise WrongFileError(f"{path} is no JSON ({reason}): {_AGAIN}") from error
+        raise WrongFileError(f"{path} is no JSON ({reason}): {AGAIN}") from error
     if not isinstance(found, dict):
-        raise WrongFileError(f"{path} holds no mapping but a {type(found).__name__}: {_AGAIN}")
+        raise WrongFileError(f"{path} holds no mapping but a {type(found).__name__}: {AGAIN}")
     return found
 
 
@@ -119,7 +119,7 @@ def open_tensors(path: Path) -> Iterator[Any]:
             yield file
     except (SafetensorError, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise WrongFileError(f"{path} is no whole safetensors file ({reason}): {_AGAIN}") from error
+        raise WrongFileError(f"{path} is no whole safetensors file ({reason}): {AGAIN}") from error
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -175,74 +175,6 @@ def check_finite(tensors: Mapping[str, Tensor], where: object) -> None:
             )
 
 
-def check_pretrained(pretrained: str, subfolder: str = "") -> None:
-    """Looks at each file of a pretrained model, before a library reads gigabytes or fails without a reason.
-
-    Args:
-        pretrained: a folder; a name on the hub is not looked at.
-        subfolder: folder of the model inside; "" for the top.
-
-    Raises:
-        WrongFileError: for the first JSON, safetensors or tokenizer file that is broken, a missing piece of the
-            weights, or weights in a form that nothing here reads.
-    """
-    folder = Path(pretrained, subfolder)
-    if Path(pretrained).is_file():
-        raise WrongFileError(
-            f"{pretrained} is one file, but a folder of diffusers or transformers is read, with config.json and "
-            "safetensors: download the repository as a folder"
-        )
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    gguf = [path for path in files if path.suffix == ".gguf"]
-    if gguf and not any(path.suffix in (".safetensors", ".bin") for path in files):
-        raise WrongFileError(f"{gguf[0]} is quantised in GGUF, which is not read here: take safetensors in bfloat16")
-    for path in weight_files(pretrained, subfolder):
-        if not path.is_file():
-            raise WrongFileError(f"{path} is missing, a piece of the weights that {folder} has an index of: {_AGAIN}")
-    for path in files:
-        if path.suffix == ".json":
-            if path.name != "vocab.json":  # large, and read only by slow tokenizers
-                _check_json(path)
-        elif path.suffix == ".safetensors":
-            _check_types(path)
-        elif path.suffix in (".model", ".bin", ".txt"):
-            check_download(path)
-
-
-def weight_files(pretrained: str, subfolder: str = "") -> list[Path]:
-    """The safetensors files of a pretrained model in a folder: the pieces that its index names, or the only one.
-
-    Args:
-        pretrained: a folder; of a name on the hub there are none.
-        subfolder: folder of the model inside; "" for the top.
-
-    Returns:
-        Their paths, whether they are there or not.
-
-    Raises:
-        WrongFileError: if an index is broken.
-    """
-    folder = Path(pretrained, subfolder)
-    for index in sorted(folder.glob("*.safetensors.index.json")):
-        if index.name.count(".") == 3:  # not of a variant, such as fp16
-            named = read_json(index).get("weight_map")
-            if not isinstance(named, dict):
-                raise WrongFileError(f"{index} has no weight_map: {_AGAIN}")
-            return [folder / Path(str(name)).name for name in sorted(set(named.values()), key=str)]
-    return [path for path in sorted(folder.glob("*.safetensors")) if path.name.count(".") == 1]
-
-
-def _check_types(path: Path) -> None:
-    with open_tensors(path) as file:
-        for name in file.keys():  # noqa: SIM118
-            kind = file.get_slice(name).get_dtype()
-            if kind.startswith("F8"):
-                raise WrongFileError(
-                    f"{path} holds weights in 8 bits ({name} is {kind}), which need scales that no library reads from "
-                    "here: take the same model in bfloat16"
-                )
-
-
 def reason_of(error: BaseException) -> str:
     """A library's error in one line.
 
@@ -278,12 +210,3 @@ def refused(what: str) -> Iterator[None]:
         raise
     except UNREADABLE as error:
         raise WrongFileError(f"{what}: {reason_of(error)}") from error
-
-
-def _check_json(path: Path) -> None:
-    check_download(path)
-    if path.stat().st_size <= MOST_TEXT_BYTES:
-        try:
-            json.loads(read_text(path))
-        except (ValueError, RecursionError) as error:
-            raise WrongFileError(f"{path} is no JSON ({type(error).__name__}): {_AGAIN}") from error

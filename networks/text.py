@@ -20,8 +20,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from networks.fingerprint import Setting, fingerprint_of
+from networks.model_folder import check_pretrained, place_of, variant_of
 from networks.ranges import Dtype, Size, Text
-from networks.reading import WrongFileError, check_pretrained, refused
+from networks.reading import WrongFileError, refused
 
 log = logging.getLogger(__name__)
 
@@ -254,16 +255,17 @@ class T5Text(PretrainedText):
         if keeps_padding and not reads_padding:
             raise ValueError("text: keeps_padding=true works only with reads_padding=true: set text.reads_padding=true")
         for inner in (subfolder, tokenizer_subfolder):
-            check_pretrained(pretrained, inner)
-        place = f"{pretrained}/{subfolder}" if subfolder else pretrained
-        with refused(f"text: no T5 encoder could be loaded from '{place}'"):
+            check_pretrained(pretrained, inner, "text.pretrained")
+        place = place_of(pretrained, subfolder)
+        with refused(f"text: no T5 encoder could be loaded from {place}"):
             config = AutoConfig.from_pretrained(pretrained, subfolder=subfolder)
             if config.model_type not in kinds:
                 raise WrongFileError(
-                    f"text: no T5 encoder could be loaded from '{place}': it is of type '{config.model_type}', not one "
+                    f"text: no T5 encoder could be loaded from {place}: it is of type '{config.model_type}', not one "
                     f"of {', '.join(kinds)}"
                 )
-            model = kinds[config.model_type].from_pretrained(pretrained, subfolder=subfolder, dtype=DTYPES[dtype])
+            told = {"subfolder": subfolder, "dtype": DTYPES[dtype], "variant": variant_of(pretrained, subfolder)}
+            model = kinds[config.model_type].from_pretrained(pretrained, **told)
         place = f"{pretrained}/{tokenizer_subfolder}" if tokenizer_subfolder else pretrained
         with refused(f"text: no tokenizer could be loaded from '{place}'"):
             tokenizer = AutoTokenizer.from_pretrained(pretrained, subfolder=tokenizer_subfolder)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from networks.fingerprint import fingerprint_of
+from networks.model_folder import check_pretrained, variant_of
 from networks.ranges import Count, Dtype, Size, Text
-from networks.reading import check_pretrained, refused
+from networks.reading import refused
 from networks.text import DTYPES, quiet_loading
 
 
@@ -72,7 +73,7 @@ class PooledText(nn.Module):
         if template.count("{}") != 1:
             raise ValueError("text: template must hold {} once, where the caption stands")
         for inner in (subfolder, tokenizer_subfolder, pooled_subfolder, pooled_tokenizer_subfolder):
-            check_pretrained(pretrained, inner)
+            check_pretrained(pretrained, inner, "text.pretrained")
         quiet_loading()
         parts: dict[str, Any] = {}
         for name, kind, inner in (
@@ -80,7 +81,8 @@ class PooledText(nn.Module):
             ("CLIP text encoder", CLIPTextModel, pooled_subfolder),
         ):
             with refused(f"text: no {name} could be loaded from '{pretrained}/{inner}'"):
-                parts[name] = kind.from_pretrained(pretrained, subfolder=inner, dtype=DTYPES[dtype])
+                told = {"subfolder": inner, "dtype": DTYPES[dtype], "variant": variant_of(pretrained, inner)}
+                parts[name] = kind.from_pretrained(pretrained, **told)
         with refused(f"text: no tokenizers in '{pretrained}'"):
             self.tokenizer = AutoTokenizer.from_pretrained(pretrained, subfolder=tokenizer_subfolder)
             self.pooled_tokenizer = AutoTokenizer.from_pretrained(pretrained, subfolder=pooled_tokenizer_subfolder)

@@ -70,10 +70,11 @@ OTHERS = ("network.", "interface.", "lightning_module.", "datamodule=", "datamod
 """Beginnings of settings that runs on rows of segments do not share."""
 
 
-def config(videos: Path, run: Path, *changes: str) -> DictConfig:
-    """Of a run on clips: VIN, unless the changes say otherwise."""
+def config(videos: Path, run: Path, *changes: str, drop: tuple[str, ...] = ()) -> DictConfig:
+    """Of a run on clips: VIN, unless the changes say otherwise; drop: beginnings of keys that it does not have."""
+    settings = [key for key in TINY if not key.startswith(drop)]
     data = (f"datamodule.root={videos}", f"datamodule.cache_dir={videos.parent / 'cache'}")
-    return composed("train", *TINY, *data, f"paths.run_dir={run}", *changes)
+    return composed("train", *settings, *data, f"paths.run_dir={run}", *changes)
 
 
 def memory_config(videos: Path, run: Path, *changes: str, drop: tuple[str, ...] = ()) -> DictConfig:
@@ -96,17 +97,19 @@ def weights(run: Path, key: str = "state_dict") -> dict[str, Any]:
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)[key]
 
 
-def run_together(world: int, videos: Path, run: Path, trainer: str, *changes: str) -> None:
+def run_together(world: int, videos: Path, run: Path, trainer: str, *changes: str, drop: tuple[str, ...] = ()) -> None:
     """A run on clips by several processes, which are forked: importing everything anew takes longer than the run."""
-    assert exit_codes(world, videos, run, trainer, *changes) == [0] * world
+    assert exit_codes(world, videos, run, trainer, *changes, drop=drop) == [0] * world
 
 
-def exit_codes(world: int, videos: Path, run: Path, trainer: str, *changes: str) -> list[int | None]:
+def exit_codes(
+    world: int, videos: Path, run: Path, trainer: str, *changes: str, drop: tuple[str, ...] = ()
+) -> list[int | None]:
     """With what each process of such a run ends; none is told of the others' ends."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    arguments = (world, port, str(videos), str(run), (trainer, *changes))
+    arguments = (world, port, str(videos), str(run), (trainer, *changes), drop)
     started = multiprocessing.start_processes(_member, args=arguments, nprocs=world, start_method="fork", join=False)
     for process in started.processes:
         process.join(280)
@@ -115,14 +118,17 @@ def exit_codes(world: int, videos: Path, run: Path, trainer: str, *changes: str)
     return [process.exitcode for process in started.processes]
 
 
-def _member(rank: int, world: int, port: int, videos: str, run: str, changes: tuple[str, ...]) -> None:
+def _member(
+    rank: int, world: int, port: int, videos: str, run: str, changes: tuple[str, ...], drop: tuple[str, ...]
+) -> None:
     """One of them, as a launcher starts it."""
     torch.set_num_threads(1)
     told = {"LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({key: str(value) for key, value in told.items()})
     rank_zero_only.rank = rank
     own = [x for x in TINY if x.startswith("trainer.")]  # that another trainer would leave out
-    train(config(Path(videos), Path(run), changes[0], *own, f"trainer.devices={world}", *changes[1:]))
+    settings = (changes[0], *own, f"trainer.devices={world}", *changes[1:])
+    train(config(Path(videos), Path(run), *settings, drop=drop))
 
 
 def losses(run: Path) -> dict[int, float]:

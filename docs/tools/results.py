@@ -1,10 +1,11 @@
 """Pages of results, made from benchmarks/results: no figure is typed twice.
 
-python docs/tools/results.py            writes docs/results/*.md and *.svg, and the marked parts of README.md
+python docs/tools/results.py            writes docs/results/*.md and *.svg, and the marked parts of other pages
 python docs/tools/results.py --check    names what is not current, and ends with 1 if there is any
 
-A page is a Jinja template under docs/tools/results; what a template can use is in `globals_`. A part of the README
-between `<!-- results: NAME -->` and `<!-- /results -->` comes from the template `readme_NAME.md.jinja`.
+A page is a Jinja template under docs/tools/results; what a template can use is in `globals_`. A part of README.md or
+docs/pretrained.md between `<!-- results: NAME -->` and `<!-- /results -->` comes from the template
+`readme_NAME.md.jinja` or `pretrained_NAME.md.jinja`.
 """
 
 import csv
@@ -12,7 +13,7 @@ import json
 import re
 import sys
 import textwrap
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ ROOT = Path(__file__).parents[2]
 DATA = ROOT / "benchmarks" / "results"
 PAGES = ROOT / "docs" / "results"
 TEMPLATES = Path(__file__).parent / "results"
+PARTED = {"readme": ROOT / "README.md", "pretrained": ROOT / "docs" / "pretrained.md"}
+"""Pages that are written by hand but for their marked parts."""
 MARK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- /results -->)", re.DOTALL)
 MINUS = "−"
 WIDTH = 120
@@ -45,6 +48,16 @@ METHODS = {
     "lovic": "LoViC",
     "lovic_window_only": "LoViC, window alone",
     "hybrid": "hybrid",
+}
+FAMILIES = {
+    "wan_1_3b": "Wan 2.1 1.3B",
+    "wan_14b": "Wan 2.1 14B",
+    "wan22_ti2v_5b": "Wan 2.2 TI2V 5B",
+    "ltx_2b": "LTX-Video 2B",
+    "cogvideox_2b": "CogVideoX 2B",
+    "cogvideox_5b": "CogVideoX 5B",
+    "cogvideox15_5b": "CogVideoX 1.5 5B",
+    "hunyuan_13b": "HunyuanVideo 13B",
 }
 MEASURES = {
     "subject_consistency": ("subject ↑", 3),
@@ -162,10 +175,40 @@ def colour(case: str, context: str) -> dict[str, Any]:
     return next(each for each in records if (each["case"], each["context"]) == (case, context))
 
 
+def family(name: str, size: str) -> dict[str, Any]:
+    """What a pretrained family costs at a size."""
+    records = results("pretrained_cost")["records"]
+    return next(each for each in records if (each["family"], each["size"]) == (name, size))
+
+
+def recipe(name: str, chunk: int, latents: int) -> dict[str, Any]:
+    """What the training of a pretrained family on such clips takes, by card."""
+    for each in results("pretrained_recipes")["records"]:
+        (training,) = each["training"]
+        if (each["family"], training["chunk"], training["latents"]) == (name, chunk, latents):
+            return dict(each["cards"])
+    raise LookupError(f"pretrained_recipes.json has no {name} in chunks of {chunk} on clips of {latents}")
+
+
+def changed(found: dict[str, Any] | None) -> str:
+    """GiB of a recipe, and in words what it changes; a dash where nothing fits."""
+    if found is None:
+        return "–"
+    words = {
+        "network.train_windows_per_call=1": "by window",
+        "optimizer=adamw_8bit": "8-bit Adam",
+        "backbone.dtype=int8": "int8",
+        "backbone.dtype=nf4": "nf4",
+    }
+    said = ", ".join(words[each] for each in found["settings"].split())
+    return num(found["gib"], 1) + (f" ({said})" if said else "")
+
+
 def globals_() -> dict[str, Any]:
     """What templates can use."""
     own = (results, known, ratio, num, ci, percent, method, score, difference, verdicts, gain, loss, kept, maze, colour)
-    return {each.__name__: each for each in own} | {"METHODS": METHODS, "MEASURES": MEASURES}
+    own += (family, recipe, changed)
+    return {each.__name__: each for each in own} | {"METHODS": METHODS, "MEASURES": MEASURES, "FAMILIES": FAMILIES}
 
 
 def wrapped(text: str) -> str:
@@ -204,16 +247,15 @@ def pages() -> dict[Path, str]:
     templates.globals |= globals_()
     made = {}
     for path in sorted(TEMPLATES.glob("*.md.jinja")):
-        if not path.name.startswith("readme_"):
+        if path.name.partition("_")[0] not in PARTED:
             made[PAGES / path.stem] = wrapped(templates.get_template(path.name).render())
 
-    def part(found: re.Match[str]) -> str:
-        return (
-            found[1] + wrapped(templates.get_template(f"readme_{found[2]}.md.jinja").render()).strip() + "\n" + found[3]
-        )
+    def part(of: str, found: re.Match[str]) -> str:
+        text = templates.get_template(f"{of}_{found[2]}.md.jinja").render()
+        return found[1] + wrapped(text).strip() + "\n" + found[3]
 
-    readme = ROOT / "README.md"
-    made[readme] = MARK.sub(part, readme.read_text(encoding="utf-8"))
+    for name, page in PARTED.items():
+        made[page] = MARK.sub(partial(part, name), page.read_text(encoding="utf-8"))
     return made | {PAGES / f"{name}.svg": text for name, text in plots().items()}
 
 

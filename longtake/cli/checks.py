@@ -91,22 +91,15 @@ def check_sizes(datamodule: DictConfig, codec: Codec, patch: int, frame_patch: i
             raise ValueError(f"datamodule.{error}") from error
 
 
-def check_parts(cfg: DictConfig, codec: Codec) -> None:
-    """Refuses groups that were chosen one by one and do not go together.
+def refuse_shared_types(cfg: DictConfig) -> None:
+    """Refuses a type of a backbone's weights that several processes cannot share out or send; nothing is read before.
 
     Args:
-        cfg: composed config of train.py.
-        codec: the codec that the network is trained with.
+        cfg: of a training.
 
     Raises:
-        ValueError: if a network with memory would be trained without any, or weights of two types were sharded as one.
+        ValueError: if they lie in few bits where they would be in pieces or be sent, or are sharded as one with others.
     """
-    network, module = (str(node._target_).rpartition(".")[2] for node in (cfg.network, cfg.lightning_module))
-    if network == "LoViCNetwork" and module != "MemoryModule":
-        raise ValueError(
-            "network=lovic and vin_lovic learn from rows of segments: use experiment=lovic_freedoom or "
-            "vin_lovic_freedoom, or add lightning_module=memory datamodule=freedoom_segments compressor=flexformer"
-        )
     dtype = "float32" if cfg.get("backbone") is None else cfg.backbone.get("dtype", "float32")
     strategy = str(cfg.trainer.strategy)
     if dtype in LIBRARIES and ("fsdp" in strategy or "ShardedBlocks" in strategy):
@@ -123,6 +116,24 @@ def check_parts(cfg: DictConfig, codec: Codec) -> None:
         raise ValueError(
             f"trainer=fsdp needs one type for all weights, and backbone.dtype={dtype} is another than float32: "
             "add backbone.dtype=float32, or use trainer=ddp"
+        )
+
+
+def check_parts(cfg: DictConfig, codec: Codec) -> None:
+    """Refuses groups that were chosen one by one and do not go together.
+
+    Args:
+        cfg: composed config of train.py.
+        codec: the codec that the network is trained with.
+
+    Raises:
+        ValueError: if a network with memory would be trained without any.
+    """
+    network, module = (str(node._target_).rpartition(".")[2] for node in (cfg.network, cfg.lightning_module))
+    if network == "LoViCNetwork" and module != "MemoryModule":
+        raise ValueError(
+            "network=lovic and vin_lovic learn from rows of segments: use experiment=lovic_freedoom or "
+            "vin_lovic_freedoom, or add lightning_module=memory datamodule=freedoom_segments compressor=flexformer"
         )
     expected = cfg.datamodule.fps / codec.time_factor
     told = (cfg.get("backbone") or {}).get("latent_fps")  # a backbone of one's own may not ask for it

@@ -21,7 +21,14 @@ from lightning_modules.callbacks.ending import EndOthers
 from lightning_modules.callbacks.provenance import Provenance
 from lightning_modules.callbacks.resuming import Recount, Retune
 from longtake.cli import slurm
-from longtake.cli.checks import check_parts, check_sizes, refuse_ddp_sweep, refuse_sharded, refuse_untrained
+from longtake.cli.checks import (
+    check_parts,
+    check_sizes,
+    refuse_ddp_sweep,
+    refuse_sharded,
+    refuse_shared_types,
+    refuse_untrained,
+)
 from longtake.cli.processes import check_launcher
 from longtake.cli.results import report, say_stopped
 from longtake.cli.resume import changed_rates, nothing_to_train, refuse_other_batch
@@ -201,6 +208,7 @@ def train(cfg: DictConfig) -> float | None:
     check_launcher(cfg.trainer.get("num_nodes", 1))
     refuse_ddp_sweep(cfg.trainer)
     refuse_sharded(cfg.trainer, cfg.callbacks, cfg.optimizer)
+    refuse_shared_types(cfg)
     if cfg.trainer.max_steps == 0:
         raise ValueError("trainer.max_steps=0 trains nothing: give at least 1")
     if "${" in str(cfg.paths.run_dir):

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from networks.reading import WrongFileError, tensor_shapes, weight_files
+from networks.model_folder import weight_files
+from networks.reading import WrongFileError, tensor_shapes
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 T5_XXL, UMT5_XXL = 4_762_310_656, 5_680_910_336

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from longtake.metrics.features import Fit, TimmFeatures
 from longtake.metrics.hub import refusal
-from networks.reading import UNREADABLE, check_pretrained, read_json, reason_of, refused
+from networks.model_folder import check_pretrained
+from networks.reading import UNREADABLE, read_json, reason_of, refused
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionModelWithProjection

@@ -15,8 +15,9 @@ from longtake.objectives.paths import ScheduledPath
 from longtake.samplers.diffusers_solver import FLOW_SETTINGS, DiffusersSolver, Setting, looks_further
 from longtake.samplers.interfaces import Denoise, OnStep
 from longtake.samplers.solvers import ContextFrames
+from networks.model_folder import check_pretrained
 from networks.ranges import Size, Text
-from networks.reading import check_pretrained, read_json, refused
+from networks.reading import read_json, refused
 from networks.video_network import PATCH
 
 SCHEDULED = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")
@@ -196,7 +197,7 @@ def _log_shift(config: Mapping[str, Any], tokens: int) -> float:
 def _read(pretrained: str, subfolder: str) -> dict[str, Any]:
     from diffusers import UniPCMultistepScheduler
 
-    check_pretrained(pretrained, subfolder)
+    check_pretrained(pretrained, subfolder, "sampler.pretrained")
     path = Path(pretrained, subfolder, "scheduler_config.json")
     if path.is_file():
         return read_json(path)

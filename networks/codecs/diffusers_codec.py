@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from networks.codecs.rules import check_size, encode_behind_past, num_latent_frames, num_pixel_frames
 from networks.fingerprint import Setting, fingerprint_of
+from networks.model_folder import check_model, check_pretrained, place_of, variant_of
 from networks.ranges import Dtype, Size, Text
-from networks.reading import check_pretrained, refused
+from networks.reading import refused
 
 CLASS_NAMES = ("AutoencoderKLWan", "AutoencoderKLLTXVideo", "AutoencoderKLHunyuanVideo", "AutoencoderKLCogVideoX")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -232,12 +233,13 @@ class DiffusersCodec(nn.Module):
 def _load(class_name: str, pretrained: str, subfolder: str, dtype: torch.dtype) -> Any:
     import diffusers
 
-    place = f"{pretrained}/{subfolder}" if subfolder else pretrained
-    check_pretrained(pretrained, subfolder)
-    with refused(f"codec: no {class_name} could be loaded from '{place}'"):
+    check_pretrained(pretrained, subfolder, "codec.pretrained")
+    check_model("codec", class_name, pretrained, subfolder)
+    with refused(f"codec: no {class_name} could be loaded from {place_of(pretrained, subfolder)}"):
         kind = getattr(diffusers, class_name)
         # autoencoders are small: loading them frugally would only ask for one more library
-        model = kind.from_pretrained(pretrained, subfolder=subfolder, torch_dtype=dtype, low_cpu_mem_usage=False)
+        told = {"subfolder": subfolder, "torch_dtype": dtype, "variant": variant_of(pretrained, subfolder)}
+        model = kind.from_pretrained(pretrained, low_cpu_mem_usage=False, **told)
     return model.eval().requires_grad_(False)
 
 

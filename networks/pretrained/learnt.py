@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from networks.fingerprint import fingerprint_of
-from networks.reading import open_tensors, weight_files
+from networks.model_folder import weight_files
+from networks.reading import open_tensors
 
 HASH = "base_hash"
 """Name of the buffer of 8 bytes that stands in a state for the whole base."""

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from networks.model_folder import check_model, check_pretrained, place_of, variant_of, weight_files
 from networks.pretrained.quantized import LIBRARIES, check_library
-from networks.reading import WrongFileError, check_pretrained, refused
+from networks.reading import WrongFileError, refused, tensor_shapes
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DTYPES |= dict.fromkeys(LIBRARIES, torch.bfloat16)
@@ -61,10 +62,12 @@ def load(family: Family, pretrained: str, subfolder: str, dtype: torch.dtype, as
 
     kind: Any = getattr(diffusers, family.class_name)
     place = f"{pretrained}/{subfolder}" if subfolder else pretrained
-    check_pretrained(pretrained, subfolder)
-    reading = f"backbone: no {family.class_name} could be loaded from '{place}'"
+    check_pretrained(pretrained, subfolder, "backbone.pretrained")
+    on_meta = torch.get_default_device().type == "meta"
+    if not on_meta:
+        check_model("backbone", family.class_name, pretrained, subfolder)
+    reading = f"backbone: no {family.class_name} could be loaded from {place_of(pretrained, subfolder)}"
     with refused(reading):
-        on_meta = torch.get_default_device().type == "meta"
         if on_meta and pretrained in family.known and not Path(pretrained).exists():
             config = dict(kind(**family.known[pretrained]).config) | {"_class_name": family.class_name}
         else:
@@ -75,15 +78,37 @@ def load(family: Family, pretrained: str, subfolder: str, dtype: torch.dtype, as
         if on_meta:  # to be counted: its config says enough
             # by the plain function: diffusers' own warns of types, of which sizes alone are asked
             return nn.Module.to(kind.from_config(config), dtype).train()
-        model, found = kind.from_pretrained(
-            pretrained, subfolder=subfolder, torch_dtype=dtype, output_loading_info=True, use_safetensors=True
-        )
-    if found["missing_keys"]:
-        raise ValueError(
-            f"backbone: '{place}' lacks {len(found['missing_keys'])} weights of its {family.class_name}, among them "
-            f"{found['missing_keys'][0]}: download it again"
-        )
+        with torch.device("meta"):
+            expected = {name: tuple(x.shape) for name, x in kind.from_config(config).named_parameters()}
+    files = weight_files(pretrained, subfolder)
+    if files:
+        _check_weights(place, family, expected, {name: x for path in files for name, x in tensor_shapes(path).items()})
+    with refused(reading):
+        told = {"subfolder": subfolder, "torch_dtype": dtype, "variant": variant_of(pretrained, subfolder)}
+        model, found = kind.from_pretrained(pretrained, output_loading_info=True, use_safetensors=True, **told)
+    _refuse_lacking(place, family, found["missing_keys"])  # of a name on the hub
     return model.train()
+
+
+def _check_weights(
+    place: str, family: Family, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Refuses weights that config.json does not describe, by the heads of their files."""
+    _refuse_lacking(place, family, [name for name in expected if name not in found])
+    for name, shape in expected.items():
+        if found[name] != shape:
+            raise WrongFileError(
+                f"backbone: {name} in '{place}' is of {'x'.join(map(str, found[name]))}, but its config.json is of a "
+                f"{family.class_name} with {'x'.join(map(str, shape))}: download both again, from one model"
+            )
+
+
+def _refuse_lacking(place: str, family: Family, names: list[str]) -> None:
+    if names:
+        raise WrongFileError(
+            f"backbone: '{place}' lacks {len(names)} weights of its {family.class_name}, among them {names[0]}: "
+            "download it again"
+        )
 
 
 def _check(family: Family, place: str, config: dict[str, Any], asked: Mapping[str, float]) -> None:
@@ -92,6 +117,11 @@ def _check(family: Family, place: str, config: dict[str, Any], asked: Mapping[st
         raise WrongFileError(
             f"backbone: '{place}' holds a {config.get('_class_name')}, but must hold a {family.class_name}, such as "
             f"that of {family.example}"
+        )
+    if config.get("quantization_config"):
+        raise WrongFileError(
+            f"backbone: '{place}' is quantised already (quantization_config in its config.json): take the same model "
+            "in bfloat16, and backbone.dtype=nf4 or int8 where it should be small"
         )
     has = family.facts(place, config)
     if config["out_channels"] != config["in_channels"]:

@@ -7,7 +7,7 @@ from builders import tiny_dit, tiny_lovic, tiny_vin
 from composing import composed
 from omegaconf import OmegaConf
 
-from longtake.cli.checks import check_parts, check_sizes, refuse_sharded
+from longtake.cli.checks import check_parts, check_sizes, refuse_sharded, refuse_shared_types
 from longtake.cli.take import prompts_of
 from longtake.cli.training import train
 from longtake.cli.user_errors import sentence
@@ -56,8 +56,8 @@ def test_a_network_with_memory_is_trained_on_rows_of_segments(network):
         check_parts(composed("train", f"network={network}"), RULES)
     sharded = ("experiment=vin_wan", "trainer=fsdp", "callbacks=fsdp", "trainer.gradient_clip_val=null")
     with pytest.raises(ValueError, match=r"backbone\.dtype=bfloat16 is another than float32: add backbone\.dtype"):
-        check_parts(composed("train", *sharded), RULES)
-    check_parts(composed("train", *sharded, "backbone.dtype=float32"), RULES)
+        refuse_shared_types(composed("train", *sharded))
+    refuse_shared_types(composed("train", *sharded, "backbone.dtype=float32"))
     check_parts(composed("train", "experiment=lovic_freedoom", "compressor=none"), RULES)
     check_parts(composed("train", "experiment=flexformer_freedoom"), RULES)
 
@@ -66,14 +66,22 @@ def test_a_base_of_few_bits_and_moments_of_8_are_not_shared_out():
     base = ("experiment=vin_wan", "callbacks=fsdp", "trainer.gradient_clip_val=null")
     for trainer in ("fsdp", "fsdp2"):
         with pytest.raises(ValueError, match=r"dtype=nf4 keeps weights in few bits, which cannot lie in pieces"):
-            check_parts(composed("train", *base, f"trainer={trainer}", "backbone.dtype=nf4"), RULES)
+            refuse_shared_types(composed("train", *base, f"trainer={trainer}", "backbone.dtype=nf4"))
         cfg = composed("train", *base, f"trainer={trainer}", "optimizer=adamw_8bit")
         with pytest.raises(ValueError, match=rf"trainer={trainer} shards the optimizer's state, .* needs whole: use"):
             refuse_sharded(cfg.trainer, cfg.callbacks, cfg.optimizer)
     with pytest.raises(ValueError, match=r"int8 works on one device, .*: use backbone\.dtype=nf4, or trainer=gpu"):
-        check_parts(composed("train", "experiment=vin_wan", "trainer=ddp", "backbone.dtype=int8"), RULES)
+        refuse_shared_types(composed("train", "experiment=vin_wan", "trainer=ddp", "backbone.dtype=int8"))
     for fits in (["trainer=ddp", "backbone.dtype=nf4"], ["backbone.dtype=int8"]):
-        check_parts(composed("train", "experiment=vin_wan", "optimizer=adamw_8bit", *fits), RULES)
+        refuse_shared_types(composed("train", "experiment=vin_wan", "optimizer=adamw_8bit", *fits))
+
+
+def test_a_base_of_few_bits_is_refused_on_several_devices_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("longtake.cli.training.instantiate", None)
+    base = ("experiment=vin_wan", "callbacks=fsdp", "trainer.gradient_clip_val=null", f"paths.run_dir={tmp_path}/run")
+    for change in ("trainer=ddp_cpu", "trainer=chunks_cpu", "trainer=fsdp2_cpu"):
+        with pytest.raises(ValueError, match=r"dtype=int8 (works on one device|keeps weights in few bits)"):
+            train(composed("train", *base, change, "backbone.dtype=int8"))
 
 
 def test_a_network_without_memory_is_refused_by_name_before_any_data_are_made(tmp_path):

@@ -13,7 +13,8 @@ from longtake.releases.checkpoints import RESTORED, refuse_incomplete
 from longtake.releases.outside import CONF, PARTS, WITHOUT_A_FILE, allowed, checked_config, read_config_file
 from longtake.releases.parts import sampling_parts
 from longtake.releases.reading import load_run, read_run, state_of
-from networks.reading import check_pretrained, load_tensors, read_json, tensor_shapes
+from networks.model_folder import check_pretrained
+from networks.reading import load_tensors, read_json, tensor_shapes
 from networks.saving import build, own_network
 
 ROOT = Path(__file__).parents[3]
