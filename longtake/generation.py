@@ -82,7 +82,7 @@ def window_generator(
             condition = network.encode_context(condition.without(*without))
         parts = None
         if given is None and all(getattr(each, "frame_by_frame", False) for each in (module.sampler, guidance)):
-            parts = (parts_of or network.parts)(noise.shape[2])
+            parts = (parts_of or network.frame_parts)(noise.shape[2])
         if parts is not None:
             noise, condition = noise[:, :, slice(*parts.own)], condition.held(parts)
 
@@ -154,7 +154,7 @@ def generate(
     was_training = module.training
     module.eval()
     try:
-        parts_of = partial(rollout.parts, network)
+        parts_of = partial(rollout.frame_parts, network)
         window = window_generator(module, network, guidance, generator, on_step, without, negative, running, parts_of)
         return rollout(window if keep is None else keep(window), Canvas(noise, condition))
     finally:

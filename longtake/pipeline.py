@@ -400,6 +400,9 @@ class Pipeline:
         Args:
             seed: of the videos, at least 0.
             row: place of the video among those of one seed, from 0.
+
+        Returns:
+            A generator on the pipeline's device.
         """
         return torch.Generator(self.device).manual_seed(2**32 * (1 + row) + seed)
 

@@ -96,9 +96,9 @@ class LoViCNetwork(VideoNetwork):
         """Shares out those windows; the memory is compressed by each process."""
         self.window.spread(processes)
 
-    def parts(self, num_frames: int) -> Parts | None:
+    def frame_parts(self, num_frames: int) -> Parts | None:
         """The frames that each process holds of this network's own window."""
-        return self.window.parts(num_frames)
+        return self.window.frame_parts(num_frames)
 
     def spread_training(self, processes: Processes, *, in_step: bool = False) -> None:
         """The same in training."""

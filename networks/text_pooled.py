@@ -81,7 +81,11 @@ class PooledText(nn.Module):
             ("CLIP text encoder", CLIPTextModel, pooled_subfolder),
         ):
             with refused(f"text: no {name} could be loaded from '{pretrained}/{inner}'"):
-                told = {"subfolder": inner, "dtype": DTYPES[dtype], "variant": variant_of(pretrained, inner)}
+                told: dict[str, Any] = {
+                    "subfolder": inner,
+                    "dtype": DTYPES[dtype],
+                    "variant": variant_of(pretrained, inner),
+                }
                 parts[name] = kind.from_pretrained(pretrained, **told)
         with refused(f"text: no tokenizers in '{pretrained}'"):
             self.tokenizer = AutoTokenizer.from_pretrained(pretrained, subfolder=tokenizer_subfolder)

@@ -154,7 +154,7 @@ class VideoNetwork(nn.Module):
     def spread(self, processes: Processes) -> None:
         """Shares the windows of every canvas out over processes, outside of training."""
 
-    def parts(self, num_frames: int) -> Parts | None:
+    def frame_parts(self, num_frames: int) -> Parts | None:
         """Which frames of a canvas of so many each process needs in sampling; None: each needs the whole canvas.
 
         Where there are parts, `condition.part` names them when the network is called with the frames of one.

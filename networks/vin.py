@@ -151,7 +151,7 @@ class VideoInterfaceNetwork(VideoNetwork):
         """From here on the windows are shared out, and the keyframes that are read into global tokens."""
         self.processes = processes
 
-    def parts(self, num_frames: int) -> Parts | None:
+    def frame_parts(self, num_frames: int) -> Parts | None:
         """The frames of each process's windows."""
         if self.processes.size == 1:
             return None

@@ -48,9 +48,9 @@ class GenLVideo(Rollout):
         """Shares its own windows out."""
         self.windows.spread(processes)
 
-    def parts(self, network: VideoNetwork, num_frames: int) -> Parts | None:
+    def frame_parts(self, network: VideoNetwork, num_frames: int) -> Parts | None:
         """The frames of its own windows."""
-        return self.windows.parts(num_frames)
+        return self.windows.frame_parts(num_frames)
 
     def plan(self, num_latents: int) -> tuple[CanvasPlan, ...]:
         """One canvas, whose windows follow one another where the one before ends."""

@@ -59,12 +59,12 @@ class Rollout(ABC):
         """Shares those windows out over processes; network: what the rollout calls."""
         network.spread(processes)
 
-    def parts(self, network: VideoNetwork, num_frames: int) -> Parts | None:
+    def frame_parts(self, network: VideoNetwork, num_frames: int) -> Parts | None:
         """Which frames of a canvas of so many each process needs for its windows; None: each needs all.
 
         network: what the rollout calls.
         """
-        return network.parts(num_frames)
+        return network.frame_parts(num_frames)
 
     def prepare(self, noise: Tensor) -> Tensor:
         """The noise b c f h w that sampling begins from, made of independent noise."""

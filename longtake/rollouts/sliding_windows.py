@@ -63,7 +63,7 @@ class SlidingWindows:
         """
         self.processes = processes
 
-    def parts(self, num_frames: int) -> Parts | None:
+    def frame_parts(self, num_frames: int) -> Parts | None:
         """The frames of a canvas of so many that each process needs; None: each needs all."""
         size = min(self.window_frames, num_frames)
         return shares_of(self.processes, [Span(start, start + size) for start in self.starts(num_frames)])

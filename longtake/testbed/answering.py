@@ -81,6 +81,9 @@ def among(makers: Mapping[str, Maker], names: Sequence[str] | None) -> dict[str,
         makers: all ways by their names.
         names: of those that are asked for, None for all.
 
+    Returns:
+        The ways that are asked for, by their names.
+
     Raises:
         ValueError: there is none of a name.
     """

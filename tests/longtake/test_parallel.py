@@ -189,8 +189,8 @@ def test_a_sampler_that_draws_noise_makes_the_video_of_one_process(tmp_path):
 def test_a_canvas_with_fewer_windows_than_processes_is_held_whole():
     network = tiny_vin()
     network.spread(Processes(0, 3))
-    assert network.parts(6) is None
-    assert network.parts(FRAMES) is not None
+    assert network.frame_parts(6) is None
+    assert network.frame_parts(FRAMES) is not None
 
 
 def test_training_shares_nothing_out():
