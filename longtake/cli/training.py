@@ -21,7 +21,14 @@ from lightning_modules.callbacks.ending import EndOthers
 from lightning_modules.callbacks.provenance import Provenance
 from lightning_modules.callbacks.resuming import Recount, Retune
 from longtake.cli import slurm
-from longtake.cli.checks import check_parts, check_sizes, refuse_ddp_sweep, refuse_sharded, refuse_untrained
+from longtake.cli.checks import (
+    check_parts,
+    check_sizes,
+    refuse_ddp_sweep,
+    refuse_precision,
+    refuse_sharded,
+    refuse_untrained,
+)
 from longtake.cli.processes import check_launcher
 from longtake.cli.results import report, say_stopped
 from longtake.cli.resume import changed_rates, nothing_to_train, refuse_other_batch
@@ -191,6 +198,7 @@ def train(cfg: DictConfig) -> float | None:
     A signal ends it as `longtake.stopping` says: saved, and with an exit code that says so.
     """
     check_launcher(cfg.trainer.get("num_nodes", 1))
+    refuse_precision(cfg.trainer)
     refuse_ddp_sweep(cfg.trainer)
     refuse_sharded(cfg.trainer, cfg.callbacks, cfg.optimizer)
     if cfg.trainer.max_steps == 0:
