@@ -28,7 +28,10 @@ class Started(NamedTuple):
 
 
 def started_by_launcher() -> Started | None:
-    """How many processes torchrun or SLURM's srun started; None if neither of them started this process.
+    """How many processes torchrun or SLURM's srun started.
+
+    Returns:
+        Their numbers; None if neither of them started this process.
 
     Raises:
         ValueError: if the environment says that a launcher did, and leaves out what each launcher says.
