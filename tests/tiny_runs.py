@@ -123,7 +123,8 @@ def _member(
 ) -> None:
     """One of them, as a launcher starts it."""
     torch.set_num_threads(1)
-    told = {"LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    told = {"LOCAL_RANK": rank, "RANK": rank, "NODE_RANK": 0, "GROUP_RANK": 0, "WORLD_SIZE": world}
+    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({key: str(value) for key, value in told.items()})
     rank_zero_only.rank = rank
     own = [x for x in TINY if x.startswith("trainer.")]  # that another trainer would leave out

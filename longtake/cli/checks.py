@@ -34,6 +34,21 @@ def refuse_ddp_sweep(trainer: DictConfig) -> None:
         )
 
 
+def refuse_precision(trainer: DictConfig) -> None:
+    """Lightning would take another precision, and warn.
+
+    Args:
+        trainer: of the config.
+
+    Raises:
+        ValueError: for mixed precision in float16 on a CPU.
+    """
+    if trainer.get("accelerator") == "cpu" and str(trainer.get("precision")) in ("16", "16-mixed"):
+        raise ValueError(
+            f"trainer.precision={trainer.precision}: a CPU has no mixed precision in float16: use bf16-mixed or 32-true"
+        )
+
+
 def refuse_sharded(trainer: DictConfig, callbacks: DictConfig, optimizer: DictConfig) -> None:
     """Refuses parts that read whole weights under FSDP, where no process has them outside a step.
 

@@ -31,7 +31,7 @@ def started_by_launcher() -> Started | None:
     """How many processes torchrun or SLURM's srun started.
 
     Returns:
-        Their number, None if neither of them started this process.
+        Their numbers; None if neither of them started this process.
 
     Raises:
         ValueError: if the environment says that a launcher did, and leaves out what each launcher says.

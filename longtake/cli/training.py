@@ -25,6 +25,7 @@ from longtake.cli.checks import (
     check_parts,
     check_sizes,
     refuse_ddp_sweep,
+    refuse_precision,
     refuse_sharded,
     refuse_shared_types,
     refuse_untrained,
@@ -206,6 +207,7 @@ def train(cfg: DictConfig) -> float | None:
     A signal ends it as `longtake.stopping` says: saved, and with an exit code that says so.
     """
     check_launcher(cfg.trainer.get("num_nodes", 1))
+    refuse_precision(cfg.trainer)
     refuse_ddp_sweep(cfg.trainer)
     refuse_sharded(cfg.trainer, cfg.callbacks, cfg.optimizer)
     refuse_shared_types(cfg)

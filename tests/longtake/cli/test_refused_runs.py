@@ -28,6 +28,11 @@ def test_a_size_that_makes_no_patches_is_refused_before_anything_is_cached(video
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_precision_that_a_cpu_lacks_is_refused_and_not_replaced(videos, tmp_path):
+    with pytest.raises(ValueError, match=r"trainer\.precision=16-mixed: a CPU has no mixed precision in float16"):
+        train(config(videos, tmp_path / "run", "trainer.precision=16-mixed"))
+
+
 def test_sizes_that_fit_pass(videos, tmp_path):
     cfg = config(videos, tmp_path, "datamodule.height=48")
     check_sizes(cfg.datamodule, instantiate(cfg.codec), 2)

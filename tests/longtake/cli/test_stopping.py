@@ -155,6 +155,13 @@ def test_all_processes_save_at_the_same_step_and_go_on_from_it(videos, tmp_path)
     assert_same(state(tmp_path / "whole"), state(tmp_path / "again"))
 
 
+def test_under_a_launcher_each_process_ends_as_the_one_that_was_asked(videos, tmp_path, monkeypatch):
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "2"}.items():  # as torchrun has it
+        monkeypatch.setenv(name, value)
+    assert exit_codes(2, videos, tmp_path / "run", *TWO, "~callbacks.samples", *bomb(2, signal.SIGTERM)) == [143, 143]
+    assert state(tmp_path / "run")["global_step"] == 2
+
+
 def test_a_signal_to_any_process_ends_all(videos, tmp_path):
     assert two_processes(tmp_path, videos, tmp_path / "run", *bomb(2, signal.SIGUSR1, rank=1)) == 143
     assert state(tmp_path / "run")["global_step"] == 2
