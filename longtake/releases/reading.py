@@ -16,7 +16,8 @@ from longtake.releases.locating import NETWORK_FOLDER, codec_folder, locate
 from longtake.releases.outside import PARTS, checked_config, read_config_file
 from longtake.settings.check import Tree, check_groups, check_tree
 from longtake.settings.kinds import Shown
-from networks.pretrained.learnt import HASH, refuse_other_base
+from networks.pretrained.learnt import HASH, NOT_THEIRS, refuse_other_base
+from networks.pretrained.loading import OtherSizeError
 from networks.reading import check_finite, load_tensors, open_tensors, tensor_shapes
 from networks.saving import WEIGHTS, load_weights, shapes_of, unfitting
 
@@ -218,8 +219,11 @@ def check_size(config: Mapping[str, Any], state: State, where: str) -> None:
     part = config["codec" if config.get("network") is None else "network"]
     if "folder" in part or ("'pretrained'" in str(part) and config.get("network") is None):
         return
-    with torch.device("meta"):
-        network: nn.Module = build(part)
+    try:
+        with torch.device("meta"):
+            network: nn.Module = build(part)
+    except OtherSizeError as error:  # sizes of weights are not to be set
+        raise ValueError(f"{error.found}, so that {NOT_THEIRS}") from error
     if "'pretrained'" in str(part):
         refuse_other_base(network, _hashes(state))
         return

@@ -15,6 +15,7 @@ from networks.reading import open_tensors
 
 HASH = "base_hash"
 """Name of the buffer of 8 bytes that stands in a state for the whole base."""
+NOT_THEIRS = "these weights were trained upon another base: give backbone.pretrained=… their own"
 _SAMPLE = 4096
 
 

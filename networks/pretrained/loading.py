@@ -20,6 +20,15 @@ ADAPTED = ["to_q", "to_k", "to_v", "to_out.0"]
 """What LoRA is put into, in self- and cross-attention. Source: diffusers' examples for Wan and other transformers."""
 
 
+class OtherSizeError(WrongFileError):
+    """A base of another size than the configuration counts on."""
+
+    def __init__(self, found: str, remedy: str) -> None:
+        """found: what is wrong. remedy: what to do in a configuration of one's own."""
+        super().__init__(f"{found}: {remedy}")
+        self.found = found
+
+
 class Family(NamedTuple):
     """One kind of pretrained model.
 
@@ -132,7 +141,9 @@ def _check(family: Family, place: str, config: dict[str, Any], asked: Mapping[st
     for name, value in asked.items():
         if value != has[name]:
             group = {"channels": "codec.channels", "text_features": "text.features"}.get(name, f"backbone.{name}")
-            raise WrongFileError(f"backbone: {name} is {value}, but '{place}' has {has[name]}: set {group}={has[name]}")
+            raise OtherSizeError(
+                f"backbone: {name} is {value}, but '{place}' has {has[name]}", f"set {group}={has[name]}"
+            )
 
 
 def add_lora(model: Any, rank: int, alpha: int, adapted: list[str] | str) -> None:

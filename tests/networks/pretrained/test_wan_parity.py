@@ -318,6 +318,17 @@ def test_another_base_is_refused_before_it_is_read(run, tmp_path, monkeypatch):
     monkeypatch.setattr(WanTransformer3DModel, "from_pretrained", never)
     with pytest.raises(ValueError, match=r"'.*other/transformer' is not the base that these weights were trained upon"):
         load_run(checkpoint, bases={"backbone": str(tmp_path / "other")})
+    for changes, said in (
+        (
+            {"num_attention_heads": 3},
+            r"width is 32, but '.*/transformer' has 48, so that these weights were .* another",
+        ),
+        ({"num_layers": 3}, r"is not the base that these weights were trained upon"),
+    ):
+        sizes = {**other.config, **changes}
+        WanTransformer3DModel.from_config(sizes).save_pretrained(tmp_path / "size" / "transformer")
+        with pytest.raises(ValueError, match=said):
+            load_run(checkpoint, bases={"backbone": str(tmp_path / "size")})
 
 
 def test_weights_without_adapters_are_refused(wan, tmp_path):
