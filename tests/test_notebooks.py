@@ -20,7 +20,6 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 shell, shown = InteractiveShell.instance(), 0
-shell.run_line_magic("matplotlib", "inline")
 for source in json.loads(Path(sys.argv[1]).read_text()):
     with capture_output() as said:
         ended = shell.run_cell(source)
@@ -40,8 +39,8 @@ def cells(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_its_cells_run(path, tmp_path):
     (tmp_path / "cells.json").write_text(json.dumps(cells(path)))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    ended = forked.run(["-c", CELLS, tmp_path / "cells.json"], cwd=path.parent, env=environment)
+    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    ended = forked.run(["-c", CELLS, tmp_path / "cells.json"], cwd=path.parent, env={**os.environ, **own})
     assert ended.returncode == 0, ended.stdout[-1000:] + ended.stderr[-3000:]
 
 

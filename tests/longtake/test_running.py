@@ -171,6 +171,7 @@ def test_blocks_are_compiled_for_a_cpu():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "precision"),
     [("vin", "bf16-mixed"), ("lovic", "32-true"), ("lovic", "bf16-mixed"), ("vin_lovic", "bf16-true")],
