@@ -40,6 +40,7 @@ start(main, "export")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "trace", "said", "code"),
     [

@@ -152,6 +152,7 @@ def test_our_constructors_take_what_they_name_and_nothing_else():
         assert not kinds & {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
@@ -196,6 +197,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 def test_the_other_commands_of_the_docs_pass_their_checks():
     faults = {}
     commands = {line: each for line, each in documented_commands().items() if each.program not in PROGRAMS}
@@ -216,6 +218,7 @@ def untrained_backbones() -> list[str]:
     return [path.stem for path in paths if "pretrained" not in OmegaConf.load(path)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", untrained_backbones())
 def test_every_backbone_runs_with_its_interface(backbone):
     shallow = ["backbone.depth=1", "interface.depth=1", "codec=pixels", "text=null_text"]

@@ -318,6 +318,7 @@ def test_a_measured_speed_gives_the_mfu_and_guidance_doubles_the_calls():
     assert 2 * twice["weight_bytes"] == once["weight_bytes"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
