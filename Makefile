@@ -34,9 +34,9 @@ docs:  ## build the documentation into build/site; a link that leads nowhere is 
 	python docs/tools/site.py build/site_source
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 
-lowest:  ## make an environment of the lowest versions that are allowed, in .venv-lowest, and run the quick tests there
+lowest:  ## make an environment of the lowest versions that are allowed, in .venv-lowest, and run the tests there
 	.ci/install_lowest .venv-lowest
-	.venv-lowest/bin/python -m pytest -m "not slow"
+	.venv-lowest/bin/python -m pytest
 
 lock:  ## write requirements.lock: the versions that the newest release of each library gives, with hashes
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

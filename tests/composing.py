@@ -1,5 +1,6 @@
 """Configs as the programs compose them: the one place in which tests call Hydra."""
 
+import pickle
 import re
 import shlex
 from functools import cache
@@ -7,7 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from longtake.cli import SHORT, schemas
 from longtake.cli.changes import changes_of, with_changes
@@ -21,6 +25,7 @@ OF_A_FOLDER = (
 )
 """Options that need the place of videos."""
 CONF = ROOT / "conf"
+KEY = re.compile(r"(?!hydra\b)[a-zA-Z_]\w*(\.\w+)*=")
 PROGRAMS = ("train", "generate", "evaluate", "export")
 YOURS = ("local",)  # git-ignored: whatever lies there is nobody's test
 
@@ -47,11 +52,50 @@ CHOICES = [
 
 
 def composed(program: str, *changes: str, **settings: Any) -> DictConfig:
-    """A program's config after these changes; settings: of Hydra's compose."""
+    """A program's config after these changes; settings: of Hydra's compose.
+
+    Hydra takes longer than many a test. It chooses files first and then sets values one by one: so each choice of files
+    is composed once, and values are set in a copy as Hydra sets them. `test_composing.py` compares that with Hydra's.
+    """
+    values = [None if settings else _value(change) for change in changes]
+    # A value may be one that was added before, and none is set in what is added after it.
+    added = max((place for place, change in enumerate(changes) if change.startswith(("+", "~"))), default=-1)
+    values = [value if place > added else None for place, value in enumerate(values)]
+    chosen = [change for change, value in zip(changes, values, strict=True) if value is None]
+    cfg: DictConfig = pickle.loads(_composed(program, *chosen, **settings))
+    try:
+        for value in filter(None, values):
+            OmegaConf.update(cfg, value.key, value.value, merge=True)
+    except OmegaConfBaseException:  # a key that is not there, or a value that it does not take: Hydra has words for it
+        cfg = pickle.loads(_composed(program, *changes))
+    return cfg
+
+
+class Value(NamedTuple):
+    """A change that sets a value: of a key at any depth."""
+
+    key: str
+    value: Any
+
+
+@cache
+def _value(change: str) -> Value | None:
+    """None for what chooses a file, adds or removes, or cannot be read."""
+    if not KEY.match(change) or (CONF / change.partition("=")[0]).is_dir():
+        return None
+    try:
+        read = OverridesParser.create().parse_override(change)
+        return None if read.is_sweep_override() else Value(read.key_or_group, read.value())
+    except HydraException:
+        return None
+
+
+@cache
+def _composed(program: str, *changes: str, **settings: Any) -> bytes:
     # The folder that a program is started in is known to a running Hydra only.
     root = [f"paths.root_dir={ROOT}"] if "paths" in groups_of(program) else []
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return compose(program, overrides=[*root, *changes], **settings)
+        return pickle.dumps(compose(program, overrides=[*root, *changes], **settings))
 
 
 @cache

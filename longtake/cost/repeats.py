@@ -13,6 +13,9 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device, FunctionType)
 """Types of values that are compared by what they are; all else by its type and what it holds, or by identity."""
 
+PLACES = ("target_name",)
+"""Settings that say where a block stands: peft's layers keep their names."""
+
 
 class Counts(Protocol):
     """What counts FLOPs and live bytes."""
@@ -38,7 +41,7 @@ class _Run(NamedTuple):
 
     flops: int
     bytes: int
-    outputs: list[_Output]
+    outputs: list[_Output | None]
     tree: Any
 
 
@@ -53,18 +56,31 @@ class Repeats:
         """network: on meta. counts: is read around the first run, and added to at each further one."""
         self._counts = counts
         self._kinds = dict(_equal_blocks(network))
+        of_others = (part for part in network.modules() if hasattr(part, "around_block"))
+        self._runners = [(part, part.around_block) for part in of_others]
         self._runs: dict[Hashable, _Run | None] = {}
         self._held: list[Any] = []  # what is told apart by its identity lives as long as that is compared
 
     def start(self) -> None:
-        """Takes the place of the blocks' `forward`."""
+        """Takes the place of the blocks' `forward`, and of what runs blocks that are not ours."""
         for block, kind in self._kinds.items():
             block.__dict__["forward"] = partial(self._call, kind, block.forward)
+        for part, _ in self._runners:
+            part.around_block = self._around  # type: ignore[assignment]
 
     def stop(self) -> None:
-        """Gives the blocks their own `forward` back."""
+        """Gives both back."""
         for block in self._kinds:
             del block.__dict__["forward"]
+        for part, before in self._runners:
+            part.around_block = before
+
+    def _around(self, block: nn.Module, function: Callable[..., Any], *args: Any) -> Any:
+        """Runs a function of a block, which may be among the arguments: there it stands for its kind."""
+        if block not in self._kinds:
+            return function(*args)
+        others = [each for each in args if each is not block]
+        return self._call((self._kinds[block], function), lambda *_: function(*args), *others)
 
     def _call(self, kind: Hashable, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if torch.is_grad_enabled():
@@ -78,7 +94,10 @@ class Repeats:
         counts = self._counts
         counts.flops += run.flops
         counts.peak = max(counts.peak, counts.now + run.bytes)
-        made = [torch.empty_strided(x.shape, x.stride, dtype=x.dtype, device="meta") for x in run.outputs]
+        made = [
+            None if x is None else torch.empty_strided(x.shape, x.stride, dtype=x.dtype, device="meta")
+            for x in run.outputs
+        ]
         return tree_unflatten(made, run.tree)
 
     def _first(self, key: Hashable, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -90,9 +109,10 @@ class Repeats:
         counts.peak = max(peak, fullest)
         outputs, tree = tree_flatten(made)
         # Its outputs are all that it leaves behind, each in a storage of its own.
-        alone = all(isinstance(x, Tensor) for x in outputs)
-        if alone and counts.now - now == sum(x.numel() * x.element_size() for x in outputs):
-            left = [_Output(tuple(x.shape), x.stride(), x.dtype) for x in outputs]
+        tensors = [x for x in outputs if isinstance(x, Tensor)]
+        alone = all(x is None or isinstance(x, Tensor) for x in outputs)
+        if alone and counts.now - now == sum(x.numel() * x.element_size() for x in tensors):
+            left = [None if x is None else _Output(tuple(x.shape), x.stride(), x.dtype) for x in outputs]
             self._runs[key] = _Run(counts.flops - flops, fullest - now, left, tree)
         else:
             self._runs[key] = None
@@ -139,8 +159,10 @@ def _kind_of(value: Any, held: list[Any]) -> Hashable:
     if isinstance(value, PLAIN):
         return value
     if isinstance(value, Mapping):
-        return type(value), tuple((key, _kind_of(each, held)) for key, each in value.items())
+        return type(value), tuple((key, _kind_of(each, held)) for key, each in value.items() if key not in PLACES)
     if isinstance(value, Sequence):
         return type(value), tuple(_kind_of(each, held) for each in value)
+    if getattr(value, "__dict__", None) == {}:  # as diffusers' attention processors, one for each block
+        return type(value)
     held.append(value)
     return type(value), id(value)

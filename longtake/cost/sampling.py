@@ -96,12 +96,18 @@ class SamplingCost(NamedTuple):
 class CanvasCounter:
     """Stands where a rollout generates: nothing is sampled, and each kind of canvas is counted once."""
 
-    def __init__(self, network: VideoNetwork, dtype: torch.dtype, without: Sequence[str] = ()) -> None:
-        """network: what the rollout calls, on meta, in evaluation mode and the type that it computes in.
+    def __init__(
+        self, network: VideoNetwork, dtype: torch.dtype, without: Sequence[str] = (), *, texts: bool = True
+    ) -> None:
+        """Nothing is counted yet.
 
-        without: names that every condition goes without, see Condition.without.
+        Args:
+            network: what the rollout calls, on meta, in evaluation mode and the type that it computes in.
+            dtype: of that type.
+            without: names that every condition goes without, see Condition.without.
+            texts: whether what is gained by making a text's keys once is counted, by a further call.
         """
-        self.network = network
+        self.network, self.texts = network, texts
         self.without = tuple(without)
         self.dtype = dtype
         self.canvases: list[CanvasCost] = []
@@ -128,7 +134,8 @@ class CanvasCounter:
         time = torch.empty(1, 1 if given is None else noise.shape[2], device="meta")
         with self._counting(condition, noise, time) as counting:
             wrap(self.network)(noise, time, condition)
-        text = self._text(counting.cost.flops, condition, noise, time, wrap)
+        flops = counting.cost.flops
+        text = self._text(flops, condition, noise, time, wrap) if self.texts else TextCost(0, 0, 0)
         return CanvasCost(counting.cost, making, tokens, kept, noise.shape[2], text)
 
     def _text(self, flops: int, condition: Condition, noise: Tensor, time: Tensor, wrap: Wrap) -> TextCost:
@@ -279,7 +286,7 @@ def pays_from(network: VideoNetwork, video: VideoSize, dtype: torch.dtype) -> Pa
     for count in WHOLE_CHUNKS:
         frames, steps = chunk * count, []
         for each in (network.eval(), full.eval()):
-            counter = CanvasCounter(each, dtype)
+            counter = CanvasCounter(each, dtype, texts=False)
             counter(video.noise(frames), video.condition(frames, dtype), None)
             steps.append(counter.canvases[0].step.flops)
         if steps[0] < steps[1]:

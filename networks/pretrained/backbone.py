@@ -217,10 +217,10 @@ class PretrainedBackbone(UponBase, VideoNetwork):
 
     def _run(self, parts: Any, block: nn.Module, *arguments: Any) -> Any:
         """One block, whose activations are computed again in the backward pass where that is asked for."""
-        step = partial(self.step, parts, block)
         if self.checkpoint_activations and self.training:
-            return self.around_block(block, partial(checkpoint, step, use_reentrant=False), *arguments)
-        return self.around_block(block, step, *arguments)
+            step = partial(checkpoint, partial(self.step, parts, block), use_reentrant=False)
+            return self.around_block(block, step, *arguments)
+        return self.around_block(block, self.step, parts, block, *arguments)
 
 
 def _as_it_is(_: nn.Module, function: Callable[..., Any], *args: Any) -> Any:

@@ -20,6 +20,7 @@ def test_one_video_throughout_and_strangers():
     assert abs(strangers["first_last"]) < 0.1
 
 
+@pytest.mark.slow
 def test_intervals_are_over_levels_and_differences_paired():
     levels = torch.randn(6, 1, 4)
     groups = [f"level {number % 6}" for number in range(60)]

@@ -142,6 +142,7 @@ def test_what_was_made_of_walks_is_near_them_but_less_sharp():
     assert list(references(ROOT / "nowhere")) == ["real_blurred"]
 
 
+@pytest.mark.slow
 def test_another_codec_makes_other_videos(tmp_path):
     """A decoder can be trained on alone: then the weights are the same, and what is seen is not."""
     for name in ("vin_freedoom_64", "codec_freedoom_64"):

@@ -41,6 +41,7 @@ def weights_of(path, *overrides):
     return awake([*keys, "text=minilm", "datamodule.root=unused", *overrides], path)
 
 
+@pytest.mark.slow
 def test_gains_by_text_and_time(table, tmp_path, monkeypatch):
     weights = [weights_of(tmp_path / "faithful.ckpt"), weights_of(tmp_path / "plan.ckpt", "network=vin_plan")]
     found = run(monkeypatch, table, tmp_path, *weights)
@@ -56,6 +57,7 @@ def test_gains_by_text_and_time(table, tmp_path, monkeypatch):
     assert again["faithful.ckpt"] == found["faithful.ckpt"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_measured_is_refused(table, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="have no global tokens: give those of vin"):
         run(monkeypatch, table, tmp_path, weights_of(tmp_path / "dit.ckpt", "network=dit"))

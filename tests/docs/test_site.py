@@ -25,6 +25,7 @@ def site(monkeypatch):
     return tool("site", monkeypatch)
 
 
+@pytest.mark.slow
 def test_every_key_of_the_configuration_has_a_meaning(site):
     assert site.without_meaning() == [], "say it in a comment beside the key, or in docs/tools/meanings.yaml"
 

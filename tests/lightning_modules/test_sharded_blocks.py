@@ -111,18 +111,18 @@ def start(world, folder, cases):
     return torch.load(folder / "found.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("world", "cases"),
     [
         (2, [("vin_lovic", "all")]),
-        pytest.param(
+        (
             2,
             [(name, "all") for name in NETWORKS if name != "vin_lovic"]
             + [("vin", kept) for kept in ("products", "half", "none")],
-            marks=pytest.mark.slow,
         ),
-        pytest.param(3, [("vin_lovic", "all")], marks=pytest.mark.slow),
-        pytest.param(4, [("vin_lovic", "none", 2)], marks=pytest.mark.slow),
+        (3, [("vin_lovic", "all")]),
+        (4, [("vin_lovic", "none", 2)]),
     ],
     ids=["two", "two, all networks", "three", "two copies of two pieces"],
 )

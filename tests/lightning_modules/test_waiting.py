@@ -136,6 +136,7 @@ STEPS = [
 """Networks, shares of texts that are dropped, and rows: clips are whole, and a compressor drops nothing."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "dropout", "changes"), STEPS)
 def test_a_training_step_waits_for_nothing(name, dropout, changes, generators):
     tasks = {"past_prob": 0.5, "future_prob": 0.5, "min_context": 1} if "lovic" in name else {}

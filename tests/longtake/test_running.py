@@ -171,6 +171,7 @@ def test_blocks_are_compiled_for_a_cpu():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "precision"),
     [("vin", "bf16-mixed"), ("lovic", "32-true"), ("lovic", "bf16-mixed"), ("vin_lovic", "bf16-true")],
@@ -224,6 +225,7 @@ def test_a_text_encoder_is_on_the_device_while_it_reads_alone():
     assert (visiting.features, visiting.fingerprint) == (2, "reader")
 
 
+@pytest.mark.slow
 def test_offloaded_parts_take_turns(monkeypatch):
     pipe = Pipeline.from_pretrained(VIN, num_inference_steps=1, offload=True)
     moves = []
@@ -237,6 +239,7 @@ def settings(output, *changes):
     return composed("generate", f"weights={VIN}", f"output={output}", "num_frames=5", "num_inference_steps=1", *changes)
 
 
+@pytest.mark.slow
 def test_a_video_in_another_precision_is_another_video_in_the_manifest(tmp_path):
     for changes in ([], ["precision=bf16-true"], ["precision=bf16-true"]):
         make_videos(settings(tmp_path, *changes), write_video)

@@ -40,6 +40,7 @@ start(main, "export")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "trace", "said", "code"),
     [
@@ -84,6 +85,7 @@ def predicted(*sizes):
     return program("evaluate").predict_cost(composed("evaluate", *changes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(), ("backbone=dit_xl", "num_frames=1025", "height=512", "width=512")])
 @pytest.mark.parametrize("columns", ["40", "80", "200"])
 def test_the_table_of_costs_cuts_no_number(columns, sizes, tmp_path, capsys, monkeypatch):

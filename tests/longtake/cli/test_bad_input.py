@@ -73,6 +73,7 @@ def test_a_group_that_is_not_chosen_has_no_settings():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "answer"),
     [
@@ -224,6 +225,7 @@ def hydra_runs():
     HydraConfig.instance().cfg = None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainer", ["ddp", "ddp_cpu", "fsdp"])
 def test_a_sweep_over_several_processes_is_refused(hydra_runs, trainer):
     with pytest.raises(ValueError, match="one sweep in every process; sweep with trainer=cpu or trainer=gpu"):
@@ -348,6 +350,7 @@ def fit(module, folder, *, look_every, save_every):
     trainer.fit(module, data, data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("look_every", "save_every", "bad_step", "good_step"),
     [

@@ -38,6 +38,7 @@ def made(tmp_path, *changes):
     return read_video(tmp_path / "out" / "000.mp4"), line
 
 
+@pytest.mark.slow
 def test_a_video_begins_with_the_last_frames_of_another(own, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     video, line = made(tmp_path, f"given={own}", "given_frames=18")
@@ -50,6 +51,7 @@ def test_a_video_begins_with_the_last_frames_of_another(own, tmp_path, caplog):
     assert near < 0.5 * (plain[:, :13] - whole[:, -17:-4]).abs().mean()
 
 
+@pytest.mark.slow
 def test_it_begins_from_a_picture_and_another_one_is_another_video(own, picture, tmp_path):
     red, line = made(tmp_path, f"given={picture}")
     assert line["given"] == "red.png"
@@ -69,6 +71,7 @@ def test_between_two_it_ends_with_the_second(own, picture, tmp_path, caplog):
     assert video[0, -1].mean() > video[1, -1].mean() + 0.5
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_said_in_a_sentence(own, trained, tmp_path):
     for changes, weights, said in (
         (

@@ -25,6 +25,7 @@ def cache(folder, *arguments, **environment):
     return forked.run(words, cwd=folder, env={**os.environ, **own, "PYTHONPATH": path})
 
 
+@pytest.mark.slow
 def test_its_settings_are_those_of_training_and_its_own():
     cfg = composed("cache", "paths.root_dir=ROOT")
     assert set(OmegaConf.to_container(cfg, resolve=False)) <= set(CacheSettings.__annotations__)

@@ -120,9 +120,9 @@ def test_every_option_of_every_group_composes_passes_and_binds(again):
     assert len(choices) > 30
 
 
-def test_the_first_option_of_every_group_composes_passes_and_binds():
-    first = {(program, group): (program, group, option) for program, group, option in reversed(CHOICES)}
-    assert faults_of_choices(choice for choice in first.values() if not shared(*choice)) == {}
+def test_the_first_option_of_every_group_that_is_trained_with_composes_passes_and_binds():
+    first = {group: (program, group, option) for program, group, option in reversed(CHOICES) if program == "train"}
+    assert faults_of_choices(first.values()) == {}
 
 
 def test_every_program_composes_as_it_is():
@@ -152,6 +152,7 @@ def test_our_constructors_take_what_they_name_and_nothing_else():
         assert not kinds & {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
@@ -196,6 +197,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 def test_the_other_commands_of_the_docs_pass_their_checks():
     faults = {}
     commands = {line: each for line, each in documented_commands().items() if each.program not in PROGRAMS}
@@ -216,6 +218,7 @@ def untrained_backbones() -> list[str]:
     return [path.stem for path in paths if "pretrained" not in OmegaConf.load(path)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", untrained_backbones())
 def test_every_backbone_runs_with_its_interface(backbone):
     shallow = ["backbone.depth=1", "interface.depth=1", "codec=pixels", "text=null_text"]

@@ -48,6 +48,7 @@ def test_fusion_is_refused_where_there_are_no_chunks():
         checked(AUTOREGRESSIVE, tiny_vin(), "early")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["lovic", "vin_lovic"])
 def test_a_network_with_memory_is_trained_on_rows_of_segments(network):
     with pytest.raises(
@@ -62,6 +63,7 @@ def test_a_network_with_memory_is_trained_on_rows_of_segments(network):
     check_parts(composed("train", "experiment=flexformer_freedoom"), RULES)
 
 
+@pytest.mark.slow
 def test_a_base_of_few_bits_and_moments_of_8_are_not_shared_out():
     base = ("experiment=vin_wan", "callbacks=fsdp", "trainer.gradient_clip_val=null")
     for trainer in ("fsdp", "fsdp2"):

@@ -57,6 +57,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "with gradients"])
 @pytest.mark.parametrize("name", CASES)
 def test_flops_and_live_bytes_are_those_of_running_each_operator(name, backward):

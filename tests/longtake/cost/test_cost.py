@@ -144,6 +144,7 @@ def test_wan_is_priced_by_its_config_alone(tmp_path, dtype):
         assert rows["full_attention"]["step_flops"] > 2 * self_attention
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlap", [1, 4])
 def test_chunks_pay_from_where_they_cost_less(overlap):
     settings = ("network.chunk_frames=4", f"network.local_frames={overlap}", "interface.num_tokens=4")
@@ -317,6 +318,7 @@ def test_a_measured_speed_gives_the_mfu_and_guidance_doubles_the_calls():
     assert 2 * twice["weight_bytes"] == once["weight_bytes"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -49,6 +49,7 @@ def test_precisions_change_what_they_say(network):
     assert half.activations < mixed.activations
 
 
+@pytest.mark.slow
 def test_pieces_are_shares_and_copies_are_whole(network):
     alone = of(network, average=True)
     for devices in (2, 8):
@@ -90,6 +91,7 @@ def test_what_does_not_divide_is_refused(network):
         of(network, strategy="dp")
 
 
+@pytest.mark.slow
 def test_the_program_tells_each(capsys, tmp_path):
     own = ("network=vin", "training_devices=[1,2]", "training_precisions=[32-true,bf16-mixed]", "measure_speed=false")
     record = predict_cost(configured(*own, "num_frames=257"))

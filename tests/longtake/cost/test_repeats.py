@@ -1,10 +1,11 @@
 """Equal blocks are counted once, and the figures are those of counting all of them."""
 
+from functools import partial
+
 import pytest
-import tiny_ltx
 import torch
 from builders import CHANNELS, TEXT, tiny_dit, tiny_lovic, tiny_vin
-from tiny_wan import backbone_of, tiny_wan
+from tiny_families import FAMILIES
 from torch import nn
 
 from longtake.cost.counting import Counting, on_meta
@@ -28,13 +29,17 @@ def deep():
     return tiny_dit(depth=DEPTH)
 
 
+def pretrained(family, **changes):
+    return FAMILIES[family].backbone_of(FAMILIES[family].folder(), **changes)
+
+
 CASES = {
     "dit": (deep, ONCE),
     "windows": (deep, Autoregressive(window_frames=6, context_frames=2)),
     "vin": (lambda: tiny_vin(plan=True, fusion="all", backbone=deep()), ONCE),
     "lovic": (lambda: tiny_lovic(deep()), SEGMENTS),
-    "wan": (lambda: backbone_of(tiny_wan()), ONCE),
-    "ltx": (lambda: tiny_ltx.backbone_of(tiny_ltx.tiny_ltx()), ONCE),
+    **{name: (partial(pretrained, name), ONCE) for name in FAMILIES},
+    "wan apart": (lambda: FAMILIES["wan"].network("vin", pretrained("wan", context_attention="gated")), ONCE),
     "windows in attention": (deep, FreeNoise(window_frames=4, stride_frames=2)),
     "blended attention": (deep, SpectralBlending(window_frames=4, time_cutoff=0.25, space_cutoff=0.25)),
 }
@@ -55,6 +60,7 @@ def all_blocks(monkeypatch):
 def test_the_figures_are_those_of_every_block(name, monkeypatch):
     make, rollout = CASES[name]
     network = make()
+    costs(network, rollout)  # what a library keeps from its first call in a process is of no block
     once = costs(network, rollout)
     all_blocks(monkeypatch)
     assert once == costs(network, rollout)
@@ -127,3 +133,13 @@ def test_what_is_not_alike_is_counted_by_itself(network, grad):
         return counting.cost, out.shape
 
     assert count(True) == count(False)
+
+
+def test_functions_of_a_pretrained_block_run_once_though_its_adapters_know_their_places():
+    network = on_meta(pretrained("wan")).eval().requires_grad_(False)
+    runs, step = [], network.step
+    network.step = lambda *inputs: runs.append(1) or step(*inputs)
+    canvas_costs(network, ONCE, VideoSize(14, CHANNELS, 4, 4, 3, TEXT), torch.float32)
+    assert network.depth > 1
+    assert len(runs) == 2  # once as it is, and once with the text's keys made before
+    assert network.around_block(None, len, "as before") == 9

@@ -60,6 +60,7 @@ def given_to(metric, given, video):
     return metric.measure(video, **{**given, **({"reference": video.flip(1)} if "reference" in given else {})})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("metric", "given"), SCORED, ids=lambda value: getattr(type(value), "__name__", ""))
 def test_whole_pixels_score_what_fractions_do(metric, given, whole):
     expected = given_to(metric, given, floats(whole))

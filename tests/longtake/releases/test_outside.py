@@ -94,6 +94,7 @@ def test_arguments_that_do_not_fit_are_told():
         build({"_class_name": "networks.dit.VideoDiT", "evil": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -75,6 +75,7 @@ def test_a_name_that_only_begins_alike_is_left_alone():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", TYPED)
 def test_an_old_setting_answers_with_its_new_name(old, monkeypatch):
     typed = old if old.count("=") else f"{old}=0.3"
@@ -97,6 +98,7 @@ def test_an_old_group_of_settings_answers_with_its_new_name():
     )
 
 
+@pytest.mark.slow
 def test_new_settings_are_there():
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         for new in TYPED.values():

@@ -55,6 +55,7 @@ def test_a_point_mass_is_found(name, path, shift):
     torch.testing.assert_close(video, torch.full_like(video, MEAN), atol=0.03 if path is COSINE else 2e-3, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [1.0, 5.0])
 @pytest.mark.parametrize(("name", "path"), CASES, ids=IDS)
 def test_a_gaussian_is_found_sample_by_sample(name, path, shift):
@@ -66,6 +67,7 @@ def test_a_gaussian_is_found_sample_by_sample(name, path, shift):
     assert video.std().item() == pytest.approx(STD * noise.std().item(), abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [LINEAR, COSINE], ids=["linear", "cosine"])
 def test_heun_is_of_second_order_and_euler_of_first(path):
     noise = _noise(1, 1, 2, 8, 8)

@@ -60,6 +60,7 @@ def test_a_key_of_ones_own_that_others_refer_to_is_no_mistake():
 # What is wrong is named
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "answer"),
     [

@@ -56,6 +56,7 @@ def test_a_video_that_is_too_short_is_answered_in_seconds_and_without_a_file_tha
     assert "at the weights' 8.75 frames a second, and to go on from it takes 5 (0.6 s); give a longer one" in said
 
 
+@pytest.mark.slow
 def test_one_prompt_serves_all_and_the_last_one_stays(ask, tmp_path):
     video = make(tmp_path / "own.mp4", 20)
     for prompt, expected in (("prompt=a", ["a"] * 4), ("prompt=[a,b]", ["a", "b", "b", "b"])):

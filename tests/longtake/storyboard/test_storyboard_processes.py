@@ -35,6 +35,7 @@ def segments(folder):
     return {path.name: load_file(path) for path in sorted(folder.glob("segments/*.safetensors"))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "sizes"),
     [("hybrid", {"chunks": 2}), ("hybrid", {"chunks": 2, "guidance": 2}), ("lovic", {"guidance": 2})],

@@ -23,6 +23,7 @@ def said(caplog, level="INFO"):
 # What is made again
 
 
+@pytest.mark.slow
 def test_what_changes_a_segment_changes_its_hash(ask):
     def fingerprint(kind, *overrides):
         request = Request(**told_by(ask(kind, *overrides, board=BOARD)))
@@ -65,6 +66,7 @@ def test_a_killed_call_continues_with_the_missing_videos(ask, tmp_path):
     assert list(other.made) == ["001.mp4"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_killed_video_continues_with_the_window_that_was_cut_short(ask, tmp_path, monkeypatch, broken):
     wanted = ("num_frames=33", *ROLLOUT)  # nine latents: five windows
@@ -101,6 +103,7 @@ def test_a_killed_video_continues_with_the_window_that_was_cut_short(ask, tmp_pa
     assert not (tmp_path / "out" / "windows").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     ["seed=1", "prompt=b", "num_frames=13", "without=global_tokens", "network.fusion=late", "num_inference_steps=3",

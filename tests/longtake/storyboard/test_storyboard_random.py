@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as draw
@@ -66,6 +67,7 @@ def check(made, file):
         assert name in dependants(made, name) <= set(order)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(storyboards())
 def test_a_random_storyboard_is_planned_or_refused(tmp_path_factory, board):

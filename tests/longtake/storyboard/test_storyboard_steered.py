@@ -113,6 +113,7 @@ def test_a_missing_file_is_refused(tmp_path):
         plan(read_storyboard(tmp_path / "story.yaml", LIMITS), LIMITS, never)
 
 
+@pytest.mark.slow
 def test_released_weights_go_where_the_storyboard_says(tmp_path):
     def made(name, angle):
         rows = "\n".join(["x,y,angle", *(f"{frame},0,{angle * frame}" for frame in range(45))])

@@ -229,6 +229,7 @@ def test_weights_that_fail_leave_those_that_are_loaded(studio):
         studio.load_weights(" ")
 
 
+@pytest.mark.slow
 def test_two_studios_do_not_share_a_folder(studio):
     code = (
         "import sys; from pathlib import Path; from longtake.studio.folder import Folder\n"
