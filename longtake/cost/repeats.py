@@ -163,6 +163,6 @@ def _kind_of(value: Any, held: list[Any]) -> Hashable:
     if isinstance(value, Sequence):
         return type(value), tuple(_kind_of(each, held) for each in value)
     if getattr(value, "__dict__", None) == {}:  # as diffusers' attention processors, one for each block
-        return type(value)
+        return (type(value),)
     held.append(value)
     return type(value), id(value)
