@@ -294,7 +294,7 @@ def devices_notes(record: Mapping[str, Any]) -> list[str]:
         return []
     lines = [
         "codec and text encoder are on a device between steps alone: the codec for samples and pictures, with what it "
-        "decodes where that is known, the text encoder once, for the captions of samples; before the training they fill "
+        "decodes where that is known, the text encoder once, for captions of samples; before the training they fill "
         "the caches, without the network; device: the fullest moment; host: host memory of one process, with both"
     ]
     unknown = [
