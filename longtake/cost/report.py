@@ -294,18 +294,14 @@ def devices_notes(record: Mapping[str, Any]) -> list[str]:
         return []
     lines = [
         "codec and text encoder are on a device between steps alone: the codec for samples and pictures, with what it "
-        "decodes where that is known, the text encoder once, for the captions of samples; before the training they "
-        "fill the caches, without the network; device: the fullest moment; host: host memory of one process, with both"
+        "decodes where that is known, the text encoder once, for captions of samples; before the training they fill "
+        "the caches, without the network; device: the fullest moment; host: host memory of one process, with both"
     ]
     unknown = [
         name for name, key in (("codec", "codec"), ("text encoder", "text")) if record["devices"][0][key] is None
     ]
     if unknown:
-        folders = " and ".join(f"{name.partition(' ')[0]}.pretrained" for name in unknown)
-        lines.append(
-            f"–: nothing is known of this {' and '.join(unknown)}, which comes on top: give a folder on this disk as "
-            f"{folders}, whose files say how large it is"
-        )
+        lines.append(f"–: nothing is known of this {' and '.join(unknown)}, which comes on top")
     return lines
 
 

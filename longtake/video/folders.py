@@ -19,8 +19,8 @@ ENDINGS = frozenset(
 CAPTION_ENDINGS = (".txt", ".caption")
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Tables that Hugging Face's folders of videos have in them."""
-QUIET = {".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".md", ".yaml", ""}
-"""Endings of what lies beside films anywhere, and is passed over without a word."""
+QUIET = {".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".md", ".yaml", ".html", ".safetensors", ""}
+"""Endings of what lies beside films anywhere, what our programs write too; it is passed over without a word."""
 PASSED_FOLDERS = ("__MACOSX", "@eaDir", "lost+found")
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),

@@ -10,6 +10,7 @@ import pytest
 from datamodules.splits import log_splits, share_out
 from datamodules.tables import Entry, read_entries
 from longtake.reports.beside import find_beside, find_videos
+from longtake.video.folders import list_folder
 
 
 @pytest.fixture
@@ -319,6 +320,16 @@ def test_what_a_folder_loses_is_said(tmp_path, caplog):
     )
     assert "._a" not in caplog.text
     assert [path.name for path in find_videos(tmp_path)] == ["a.mp4", "b.mp4", "c.mp4"]
+
+
+def test_what_our_programs_write_beside_videos_is_passed_over_without_a_word(tmp_path):
+    for name in ("000.mp4", "manifest.jsonl", "segments/a.safetensors", "report/report.html", "report/report.csv"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    found = list_folder(tmp_path)
+    assert [film.name for film in found.films] == ["000.mp4"]
+    assert found.notes == []
 
 
 def test_a_caption_that_cannot_be_read_costs_itself(tmp_path, caplog):
