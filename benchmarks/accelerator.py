@@ -13,20 +13,22 @@
 | tests | tests/test_devices.py, and those of precisions and kernels |
 | runs | train.py trainer=gpu for some steps, and generate.py precision=bf16-true with its weights |
 
-A part that would begin after the time is up is left out, and named. Each part is written to
-benchmarks/results/accelerator_DEVICE.json as soon as it is over; one that fails leaves its error there, and the next
-one goes on.
+A part that would begin after the time is up is left out, and named; one that is at work then is ended. Each record is
+written to benchmarks/results/accelerator_DEVICE.json as soon as it is made; a part that fails leaves its error there,
+and the next one goes on.
 """
 
 import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -144,9 +146,8 @@ def counted(step: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-def steps(sizes: Sizes) -> list[Record]:
+def steps(sizes: Sizes) -> Iterator[Record]:
     """Each network at every length, shortest first."""
-    records = []
     for frames in sizes.frames:
         for name in NETWORKS:
             peak = Peak(sizes.device)
@@ -154,38 +155,32 @@ def steps(sizes: Sizes) -> list[Record]:
             flops = counted(step)
             times = in_turns({name: step}, repeats=3, most=10, device=sizes.device)[name]
             seconds = statistics.median(each.wall for each in times)
-            records.append(
-                {
-                    "network": name,
-                    "latents": frames,
-                    "frames": 4 * frames - 3,
-                    "flops": flops,
-                    **rate(sizes, flops, seconds),
-                    "peak_mib": peak.result()["mib"],
-                }
-            )
+            yield {
+                "network": name,
+                "latents": frames,
+                "frames": 4 * frames - 3,
+                "flops": flops,
+                **rate(sizes, flops, seconds),
+                "peak_mib": peak.result()["mib"],
+            }
             del step
-    return records
 
 
-def kernels(sizes: Sizes) -> list[Record]:
+def kernels(sizes: Sizes) -> Iterator[Record]:
     """What the profiler calls a step's attention."""
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if sizes.device == "cuda" else [])]
-    records = []
     for name in NETWORKS:
         step = sampling_step(sizes, name, sizes.frames[1])
         step()
         with profile(activities=activities) as profiler:
             step()
         found = {event.key: event.count for event in profiler.key_averages() if "attention" in event.key.lower()}
-        records.append({"network": name, "calls": found})
-    return records
+        yield {"network": name, "calls": found}
 
 
-def training(sizes: Sizes) -> list[Record]:
+def training(sizes: Sizes) -> Iterator[Record]:
     """Forward and backward at 8k tokens under autocast, as written and compiled."""
     backbone = "dit_tiny" if sizes.tiny else "dit_xl"
-    records = []
     for compiled in (False, True):
         network: Any = build(sizes, "network=dit", f"backbone={backbone}").train()
         noisy, moment, condition = inputs(sizes, network, 2 if sizes.tiny else 128)  # 64 tokens a latent frame
@@ -202,8 +197,7 @@ def training(sizes: Sizes) -> list[Record]:
         flops = counted(step)
         times = in_turns({"step": step}, repeats=3, most=10, device=sizes.device)["step"]
         seconds = statistics.median(each.wall for each in times)
-        records.append({"compiled": compiled, **rate(sizes, flops, seconds), "peak_mib": peak.result()["mib"]})
-    return records
+        yield {"compiled": compiled, **rate(sizes, flops, seconds), "peak_mib": peak.result()["mib"]}
 
 
 def called(sizes: Sizes, left: float, *arguments: str) -> Record:
@@ -227,22 +221,22 @@ def called(sizes: Sizes, left: float, *arguments: str) -> Record:
     }
 
 
-def peers(sizes: Sizes, left: float) -> Record:
+def peers(sizes: Sizes, left: float) -> Iterator[Record]:
     """Ratios are in the program's own file."""
     own = ["--width", "64", "--depth", "1", "--heads", "2", "--tokens", "64", "--repeats", "1", "--most", "1"]
     large = ["--dtype", "bfloat16", "--width", "1152", "--depth", "8", "--heads", "16", "--tokens", "8100", "--compile"]
     given = own if sizes.tiny else large
-    return called(sizes, left, "benchmarks/peers.py", "--device", sizes.device, *given, "--output", str(sizes.output))
+    yield called(sizes, left, "benchmarks/peers.py", "--device", sizes.device, *given, "--output", str(sizes.output))
 
 
-def tests(sizes: Sizes, left: float) -> Record:
+def tests(sizes: Sizes, left: float) -> Iterator[Record]:
     """Those of devices, precisions and kernels."""
     which = ["tests/test_devices.py", "tests/longtake/test_running.py", "tests/networks/test_masks.py"]
     chosen = ["tests/networks/test_masks.py", "-k", "wait_is_seen"] if sizes.tiny else which
-    return called(sizes, left, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", *chosen)
+    yield called(sizes, left, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", *chosen)
 
 
-def runs(sizes: Sizes, left: float) -> list[Record]:
+def runs(sizes: Sizes, left: float) -> Iterator[Record]:
     """A training on rendered walks, and a video with its weights."""
     folder = sizes.output / "accelerator_run"
     count = 1 if sizes.tiny else 40
@@ -250,14 +244,14 @@ def runs(sizes: Sizes, left: float) -> list[Record]:
     trainer = "gpu" if sizes.device == "cuda" else "cpu"
     told = [f"trainer={trainer}", f"trainer.max_steps={count}", f"trainer.val_check_interval={count}", *small]
     began = time.perf_counter()
-    trained = called(sizes, left, "train.py", *told, f"paths.run_dir={folder / 'run'}", "callbacks.samples=null")
+    yield called(sizes, left, "train.py", *told, f"paths.run_dir={folder / 'run'}", "callbacks.samples=null")
     left -= time.perf_counter() - began
     video = ["num_frames=9" if sizes.tiny else "num_frames=257", "num_inference_steps=2", "precision=bf16-true"]
     weights = [f"weights={folder / 'run'}", f"output={folder / 'video'}", "prompt=a marine in red walks"]
-    return [trained, called(sizes, max(left, 1), "generate.py", *weights, *video)]
+    yield called(sizes, max(left, 1), "generate.py", *weights, *video)
 
 
-PARTS: dict[str, Callable[..., Any]] = {
+PARTS: dict[str, Callable[..., Iterator[Record]]] = {
     "kernels": kernels,
     "steps": steps,
     "training": training,
@@ -266,7 +260,26 @@ PARTS: dict[str, Callable[..., Any]] = {
     "runs": runs,
 }
 TIMED = ("peers", "tests", "runs")
-"""Parts that run other programs, which are ended when time is up."""
+"""Parts that run other programs, and end these when time is up."""
+
+
+@contextmanager
+def ended_after(seconds: float) -> Iterator[None]:
+    """Raises TimeoutError in what takes longer, where the system has alarms."""
+
+    def end(*_: object) -> None:
+        raise TimeoutError("time is up")
+
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def run_parts(sizes: Sizes, wanted: list[str], path: Path) -> Record:
@@ -285,16 +298,25 @@ def run_parts(sizes: Sizes, wanted: list[str], path: Path) -> Record:
             found[name] = {"left out": f"the {sizes.seconds:g} seconds were up"}
         else:
             started = time.perf_counter()
+            found[name] = {"seconds": 0.0, "records": []}
             try:
-                made = PARTS[name](sizes, left) if name in TIMED else PARTS[name](sizes)
-                found[name] = {"seconds": time.perf_counter() - started, "records": made}
+                with ended_after(left):
+                    for record in PARTS[name](sizes, left) if name in TIMED else PARTS[name](sizes):
+                        found[name]["records"].append(record)
+                        found[name]["seconds"] = time.perf_counter() - started
+                        keep(found, path)
             except Exception as error:  # the other parts are worth having
-                found[name] = {"failed": f"{type(error).__name__}: {error}"}
-        print(f"{name}: {next(iter(found[name]))}", flush=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as part:
-            part.write_text(json.dumps(found, indent=1) + "\n")
+                found[name]["failed"] = f"{type(error).__name__}: {error}"
+        print(f"{name}: {found[name].get('failed') or next(iter(found[name]))}", flush=True)
+        keep(found, path)
     return found
+
+
+def keep(found: Record, path: Path) -> None:
+    """Writes what there is so far."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as part:
+        part.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def main() -> None:

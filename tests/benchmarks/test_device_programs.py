@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import pytest
 
@@ -82,6 +83,20 @@ def test_a_rehearsal_measures_and_saves_part_by_part(tmp_path, monkeypatch):
     assert again["steps"] == found["steps"]
 
 
+def test_a_part_that_takes_too_long_is_ended_and_what_it_has_made_is_kept(tmp_path, monkeypatch):
+    def slow(_):
+        yield {"first": 1}
+        time.sleep(60)
+
+    monkeypatch.setitem(accelerator.PARTS, "kernels", slow)
+    with pytest.raises(SystemExit):
+        rehearse(tmp_path, monkeypatch, "--parts", "kernels", "steps", "--seconds", "0.5")
+    found = json.loads((tmp_path / "accelerator_cpu.json").read_text())
+    assert found["kernels"]["records"] == [{"first": 1}]
+    assert found["kernels"]["failed"] == "TimeoutError: time is up"
+    assert found["steps"] == {"left out": "the 0.5 seconds were up"}
+
+
 def test_a_part_that_fails_is_named_and_the_next_goes_on(tmp_path, monkeypatch):
     def fails(_):
         raise RuntimeError("no such kernel")
@@ -91,7 +106,7 @@ def test_a_part_that_fails_is_named_and_the_next_goes_on(tmp_path, monkeypatch):
     with pytest.raises(SystemExit):
         rehearse(tmp_path, monkeypatch, "--parts", "kernels", "steps")
     found = json.loads((tmp_path / "accelerator_cpu.json").read_text())
-    assert found["kernels"] == {"failed": "RuntimeError: no such kernel"}
+    assert found["kernels"]["failed"] == "RuntimeError: no such kernel"
     assert found["steps"]["records"] == [1]
 
 
