@@ -81,8 +81,8 @@ class PooledText(nn.Module):
             ("CLIP text encoder", CLIPTextModel, pooled_subfolder),
         ):
             with refused(f"text: no {name} could be loaded from '{pretrained}/{inner}'"):
-                told = {"subfolder": inner, "dtype": DTYPES[dtype], "variant": variant_of(pretrained, inner)}
-                parts[name] = kind.from_pretrained(pretrained, **told)
+                told: dict[str, Any] = {"subfolder": inner, "variant": variant_of(pretrained, inner)}
+                parts[name] = kind.from_pretrained(pretrained, dtype=DTYPES[dtype], **told)
         with refused(f"text: no tokenizers in '{pretrained}'"):
             self.tokenizer = AutoTokenizer.from_pretrained(pretrained, subfolder=tokenizer_subfolder)
             self.pooled_tokenizer = AutoTokenizer.from_pretrained(pretrained, subfolder=pooled_tokenizer_subfolder)
