@@ -49,18 +49,18 @@ class PooledText(nn.Module):
 
         Args:
             pretrained: a folder, or a name on the hub.
-            features: e, features of a token; checked against the language model.
-            pooled_features: features of CLIP's vector, at most e; checked against CLIP.
+            features: e, of the language model, checked against it.
+            pooled_features: of the vector, checked too; at most as many.
             template: text around a caption, which stands at {}.
-            template_tokens: tokens of the template in front of the caption, whose features are cut off.
-            subfolder: folder of the language model inside.
-            tokenizer_subfolder: folder of its tokenizer inside.
-            pooled_subfolder: folder of CLIP's text encoder inside.
-            pooled_tokenizer_subfolder: folder of CLIP's tokenizer inside.
+            template_tokens: of the template in front of the caption, cut off.
+            subfolder: where the language model lies inside.
+            tokenizer_subfolder: its tokenizer.
+            pooled_subfolder: where CLIP's text encoder lies inside.
+            pooled_tokenizer_subfolder: its tokenizer.
             max_length: text tokens at which a caption is cut, without those of the template in front.
-            pooled_max_length: text tokens at which CLIP's caption is cut.
+            pooled_max_length: the same of CLIP.
             skipped_layers: last layers of the language model whose features are not used.
-            dtype: type of the weights; features are float32.
+            dtype: of the weights; features are float32.
 
         Raises:
             ValueError: if nothing can be loaded from there, or a setting does not fit it.
@@ -81,12 +81,8 @@ class PooledText(nn.Module):
             ("CLIP text encoder", CLIPTextModel, pooled_subfolder),
         ):
             with refused(f"text: no {name} could be loaded from '{pretrained}/{inner}'"):
-                told: dict[str, Any] = {
-                    "subfolder": inner,
-                    "dtype": DTYPES[dtype],
-                    "variant": variant_of(pretrained, inner),
-                }
-                parts[name] = kind.from_pretrained(pretrained, **told)
+                told: dict[str, Any] = {"subfolder": inner, "variant": variant_of(pretrained, inner)}
+                parts[name] = kind.from_pretrained(pretrained, dtype=DTYPES[dtype], **told)
         with refused(f"text: no tokenizers in '{pretrained}'"):
             self.tokenizer = AutoTokenizer.from_pretrained(pretrained, subfolder=tokenizer_subfolder)
             self.pooled_tokenizer = AutoTokenizer.from_pretrained(pretrained, subfolder=pooled_tokenizer_subfolder)
