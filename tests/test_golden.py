@@ -47,7 +47,7 @@ SMALL = [
     "logger=csv",
 ]
 EXPERIMENTS = {
-    "vin": ["datamodule=folder"],
+    "vin": ["datamodule=folder", "start=null"],  # where its DiT begins from nothing
     "vin_freedoom": ["experiment=vin_freedoom", "datamodule.num_frames=[37,77]", "datamodule.hop_frames=20"],
     "frames_freedoom": ["experiment=frames_freedoom"],
     "codec_freedoom": ["experiment=codec_freedoom"],
