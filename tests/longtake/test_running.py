@@ -253,6 +253,7 @@ def test_a_video_in_another_precision_is_another_video_in_the_manifest(tmp_path)
     assert line["settings"] == rounded.settings != usual.settings
 
 
+@pytest.mark.slow
 def test_python_takes_the_same_words():
     usual = longtake.Pipeline.from_pretrained(VIN, num_inference_steps=1)
     rounded = longtake.Pipeline.from_pretrained(VIN, num_inference_steps=1, precision="bf16-true", attention="math")

@@ -74,6 +74,7 @@ def ours(folder, kind, *more) -> Pipeline:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "scheduler", "scale", "negative", "dynamic"),
     [
@@ -115,6 +116,7 @@ def test_the_video_is_that_of_diffusers_after_20_steps(tmp_path, kind, scheduler
     torch.testing.assert_close((video + 1) / 2, pixels[-frames:].transpose(0, 1), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CONFIG)
 def test_bfloat16_rounds_no_more_than_in_diffusers(tmp_path, kind):
     exactly = pipeline_of(tmp_path, kind, "CogVideoXDDIMScheduler")

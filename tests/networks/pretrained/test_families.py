@@ -111,6 +111,7 @@ def test_who_is_given_nothing_is_as_the_base_however_far_the_gate_is_open(family
     assert (made - plain)[0].abs().max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ["vin", "vin_plan", "lovic", "lovic_low_resolution", "vin_lovic"])
 @torch.no_grad()
@@ -203,6 +204,7 @@ def loss_of(network, noisy, condition, time):
     return loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpointed", [False, True])
 @pytest.mark.parametrize("attention", ["joined", "gated"])
 @pytest.mark.parametrize("name", ["dit", "vin_plan", "lovic", "vin_lovic"])

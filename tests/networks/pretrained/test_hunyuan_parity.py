@@ -84,6 +84,7 @@ def ours(folder, **changes) -> Pipeline:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "negative"), [(1.0, None), (3.0, ""), (3.0, "blurred dark door")])
 def test_the_video_is_that_of_diffusers_after_20_steps(pipeline, scale, negative):
     theirs, folder = pipeline

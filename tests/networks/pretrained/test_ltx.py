@@ -144,6 +144,7 @@ def ours(folder, **changes) -> Pipeline:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("negative", ["", "blurred dark door"])
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 def test_the_video_is_that_of_diffusers_after_20_steps(pipeline, scale, negative):

@@ -37,6 +37,7 @@ def family(request):
     return FAMILIES[request.param]
 
 
+@pytest.mark.slow
 @few_bits
 @torch.no_grad()
 def test_it_is_near_the_base_and_known_as_it(family, dtype):
@@ -55,6 +56,7 @@ def test_it_is_near_the_base_and_known_as_it(family, dtype):
     assert torch.equal(again(noisy, time, condition), found)
 
 
+@pytest.mark.slow
 @few_bits
 @torch.no_grad()
 def test_vin_begins_as_the_base_of_few_bits_window_by_window(family, dtype):
@@ -71,6 +73,7 @@ def test_vin_begins_as_the_base_of_few_bits_window_by_window(family, dtype):
     assert torch.equal(network(noisy, time, condition), expected)
 
 
+@pytest.mark.slow
 @few_bits
 @pytest.mark.parametrize("checkpointed", [False, True])
 def test_adapters_learn_upon_it_with_moments_of_8_bits(family, dtype, checkpointed):
