@@ -26,6 +26,7 @@ def test_a_block_without_gradients_is_the_one_of_training_and_leaves_its_input_a
     torch.testing.assert_close(sampled, block(tokens, *rest), **CLOSE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["highest", "medium"])
 def test_a_block_compiles_in_one_graph(precision):
     torch.set_float32_matmul_precision(precision)

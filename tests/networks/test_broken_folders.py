@@ -133,6 +133,7 @@ def cases(folder: Path, rng: random.Random) -> list[tuple[Path, str, bytes | Non
     return found if os.environ.get("BROKEN") == "all" else rng.sample(found, 40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.filterwarnings("ignore")
 def test_a_broken_folder_is_used_or_refused_in_one_sentence(part, tmp_path):

@@ -55,6 +55,7 @@ def sampling_step(network, noisy, time, condition):
             network(noisy, time, encoded.without(*names))
 
 
+@pytest.mark.slow
 @ALL
 def test_a_step_without_padding_has_no_mask(name):
     network = NETWORKS[name]().to("meta")
@@ -103,6 +104,7 @@ def test_a_compressor_restores_without_a_mask():
     assert masked == 0
 
 
+@pytest.mark.slow
 @ALL
 def test_a_step_waits_for_no_device(name):
     with FakeTensorMode():

@@ -58,6 +58,7 @@ def test_vin_begins_as_both_experts(folder):
         assert torch.equal(network(noisy, time, condition), network(noisy, time, condition.without("global_tokens")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", ["high", "low"])
 @pytest.mark.parametrize("low_resolution", [False, True])
 @torch.no_grad()
@@ -133,6 +134,7 @@ def test_times_are_drawn_from_an_interval():
         Shifted(law=Uniform(), shift=1.0, interval=(0.5, 0.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("negative", ["", "blurred dark door"])
 def test_the_video_is_that_of_diffusers_after_20_steps(tmp_path, negative):
     from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline

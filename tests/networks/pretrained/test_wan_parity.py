@@ -94,6 +94,7 @@ def ours(folder, **changes) -> Pipeline:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("negative", ["", "blurred dark door"])
 @pytest.mark.parametrize("scale", [1.0, 5.0])
 def test_the_video_is_that_of_diffusers_after_20_steps(wan, scale, negative):
