@@ -84,5 +84,6 @@ def test_a_random_storyboard_is_planned_or_refused(tmp_path_factory, board):
     check(made, path)
 
 
+@pytest.mark.slow
 def test_enough_of_them_are_plans():
     assert PLANNED["plans"] > 0.2 * PLANNED["all"] > 0
