@@ -12,7 +12,7 @@ from networks.codecs.rules import check_size, encode_behind_past, num_latent_fra
 from networks.fingerprint import Setting, fingerprint_of
 from networks.model_folder import check_model, check_pretrained, place_of, variant_of
 from networks.ranges import Dtype, Size, Text
-from networks.reading import refused
+from networks.reading import check_finite, refused
 
 CLASS_NAMES = ("AutoencoderKLWan", "AutoencoderKLLTXVideo", "AutoencoderKLHunyuanVideo", "AutoencoderKLCogVideoX")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -240,6 +240,8 @@ def _load(class_name: str, pretrained: str, subfolder: str, dtype: torch.dtype) 
         # autoencoders are small: loading them frugally would only ask for one more library
         told = {"subfolder": subfolder, "torch_dtype": dtype, "variant": variant_of(pretrained, subfolder)}
         model = kind.from_pretrained(pretrained, low_cpu_mem_usage=False, **told)
+    if model.device.type != "meta":
+        check_finite(model.state_dict(), f"codec: {place_of(pretrained, subfolder)}")
     return model.eval().requires_grad_(False)
 
 
