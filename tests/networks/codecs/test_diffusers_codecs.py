@@ -43,6 +43,12 @@ def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path):
         DiffusersCodec(class_name="AutoencoderKLWan", channels=4, pretrained=str(tmp_path))
 
 
+def test_a_codec_of_another_family_is_refused_by_name(tmp_path):
+    build_wan().save_pretrained(tmp_path / "vae")
+    with pytest.raises(ValueError, match="holds a AutoencoderKLWan, but must hold a AutoencoderKLLTXVideo: give codec"):
+        DiffusersCodec(class_name="AutoencoderKLLTXVideo", channels=4, pretrained=str(tmp_path))
+
+
 def test_latents_are_normalised_and_come_back(case):
     codec, model, factors, mean, std = case
     video = random_video()
