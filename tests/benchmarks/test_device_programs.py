@@ -10,6 +10,7 @@ from benchmarks import accelerator, peers, planning
 from benchmarks.setups import SMALL
 
 
+@pytest.mark.slow
 def test_every_side_of_the_peers_multiplies_the_same_and_ours_is_no_exception(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.clock.LEAST_SECONDS", 0.0)
     small = ["--width", "64", "--depth", "2", "--heads", "2", "--tokens", "64", "--text-tokens", "8"]

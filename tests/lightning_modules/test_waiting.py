@@ -152,6 +152,7 @@ def test_a_wait_is_seen(generators):
     assert waits.found == ["cpu to meta: (2,)"]
 
 
+@pytest.mark.slow
 @ALL
 def test_a_training_step_without_padding_has_no_mask(name, generators):
     if name == "vin":

@@ -49,6 +49,7 @@ def read(folder, name, data):
 QUIET = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
+@pytest.mark.slow
 @QUIET
 @given(ROWS)
 def test_random_rows(folder, rows):

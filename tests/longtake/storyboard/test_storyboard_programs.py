@@ -189,6 +189,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_is_refused_before_any_work(ask, monkeypatch, case):
     kind, overrides, board, words = REFUSED[case]

@@ -47,6 +47,7 @@ def test_without_gradio_it_says_what_to_install(monkeypatch):
         need_gradio()
 
 
+@pytest.mark.slow
 def test_a_folder_or_a_port_that_is_taken_is_refused_before_weights_are_loaded(monkeypatch, tmp_path):
     monkeypatch.setattr("longtake.studio.serving.find_spec", lambda name: object())
     with socket.socket() as taken:

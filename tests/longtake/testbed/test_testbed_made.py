@@ -56,6 +56,7 @@ def test_the_schema_has_the_keys_of_conf(name, schema, needed):
     check_settings(cfg, schema)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [

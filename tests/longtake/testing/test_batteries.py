@@ -24,12 +24,14 @@ from networks.codecs.pixels import PixelCodec
 from networks.interfaces import VideoNetwork
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_passes(name):
     alone = {"remembers": False} if name.endswith("window_alone") else {}  # it has nothing to remember by
     check_network(NETWORKS[name], loss=loss, **alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROLLOUTS)
 def test_every_rollout_passes(name):
     check_rollout(ROLLOUTS[name])
@@ -45,6 +47,7 @@ def test_every_codec_passes(name, tmp_path):
     check_codec(CODECS[name](tmp_path), prefix=name != "hunyuan")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_passes(name):
     check_metric(METRICS[name])

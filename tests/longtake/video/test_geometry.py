@@ -87,6 +87,7 @@ def test_mirrored_films_with_wide_pixels_are_shown_so_too(tmp_path, matrix):
     assert brightest(read(wide, *size)[0]) == places[matrix]
 
 
+@pytest.mark.slow
 def test_a_turned_film_of_hdr_has_the_size_that_is_asked_for(tmp_path):
     bright = with_matrix(hdr(tmp_path / "pq.mp4", 16, 0.58), 0, 1, 1, 0)
     assert read(bright, 32, 48).shape[1:] == (32, 48, 3)
@@ -169,6 +170,7 @@ HDR = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(int(av.__version__.split(".")[0]) < 16, reason="FFmpeg before 8.0 maps no tones")
 @pytest.mark.parametrize(("name", "transfer", "level", "codec"), HDR)
 def test_white_of_hdr_is_white(tmp_path, name, transfer, level, codec):

@@ -39,6 +39,7 @@ def numbers(path, fps):
     return (bits * (1 << np.arange(9))).sum(axis=1).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["mp4", "mkv", "webm", "avi", "ts", "flv", "wmv"])
 @pytest.mark.parametrize("fps", [Fraction(35, 4), Fraction(24000, 1001), Fraction(30000, 1001), Fraction(16)])
 def test_at_its_own_rate_every_frame_comes_once(tmp_path, ending, fps):

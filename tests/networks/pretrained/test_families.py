@@ -231,6 +231,7 @@ def test_gradient_reaches_all_that_learns(family, name, attention, checkpointed)
             assert parameter.grad is None, place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @pytest.mark.parametrize("name", ["vin_plan", "lovic_low_resolution"])
 def test_half_precision_is_near_full_precision_with_and_without_autocast(family, name, precision):
@@ -258,6 +259,7 @@ def test_half_precision_is_near_full_precision_with_and_without_autocast(family,
         assert all(p.grad.isfinite().all() for p in learning if p.grad is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dit", "vin"])
 @torch.no_grad()
 def test_a_release_holds_what_was_learnt_and_names_its_base(family, tmp_path, name):
@@ -306,6 +308,7 @@ def test_wrong_settings_are_said_in_a_sentence(family):
             family.backbone_of(folder)(noisy[..., :3], time, condition)
 
 
+@pytest.mark.slow
 def test_what_is_no_whole_folder_of_the_family_is_refused_before_weights_are_read(family, tmp_path, monkeypatch):
     kind = type(family.backbone_of(family.folder()).model)
     other = next(each for each in FAMILIES.values() if each.target != family.target)
@@ -355,6 +358,7 @@ def test_another_attention_cannot_take_the_place_of_one_that_text_shares(name):
         backbone(noisy, time, condition._replace(attention_override=lambda query, key, value, grid: value))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()
 def test_its_real_sizes_are_known_without_a_download(name):

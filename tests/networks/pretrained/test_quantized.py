@@ -115,6 +115,7 @@ def test_moments_are_8_bits_of_what_is_large():
     assert size == BYTES_8BIT * weight.numel()
 
 
+@pytest.mark.slow
 @few_bits
 @torch.no_grad()
 def test_weights_learnt_upon_either_go_upon_the_other(family, dtype, tmp_path):
@@ -127,6 +128,7 @@ def test_weights_learnt_upon_either_go_upon_the_other(family, dtype, tmp_path):
     assert torch.equal(other(noisy, time, condition), expected)
 
 
+@pytest.mark.slow
 @few_bits
 @torch.no_grad()
 def test_a_state_with_its_base_is_loaded_upon_that_base_alone(family, dtype, tmp_path):
