@@ -221,7 +221,7 @@ def wrapped(text: str) -> str:
         points = re.split(r"\n(?=- )", block)
         filled = [
             textwrap.fill(
-                " ".join(point.split()),
+                " ".join(point.split()).replace(" %", "\u00a0%"),  # a sign stays with its number
                 width=WIDTH,
                 subsequent_indent="  " if point.startswith("- ") else "",
                 break_long_words=False,
@@ -229,7 +229,7 @@ def wrapped(text: str) -> str:
             )
             for point in points
         ]
-        blocks.append("\n".join(filled))
+        blocks.append("\n".join(filled).replace("\u00a0", " "))
     return "\n\n".join(blocks) + "\n"
 
 
