@@ -140,6 +140,7 @@ class PretrainedText(nn.Module):
         mask[spoken] = torch.ones_like(real, device=device).bool() if self.keeps_padding else real.to(device).bool()
         features = torch.zeros(*mask.shape, self.features, device=device)
         features[spoken] = states.float()
+        check_numbers(features, next(self.model.parameters()).dtype)
         return features * rearrange(mask, "b l -> b l 1"), mask
 
     def _tokenize(self, captions: list[str]) -> tuple[Tensor, Tensor]:
@@ -302,6 +303,25 @@ def quiet_loading() -> None:
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+
+
+def check_numbers(features: Tensor, dtype: torch.dtype) -> None:
+    """Refuses features that hold NaN or infinity, before a cache or a video is made of them.
+
+    Args:
+        features: what an encoder made of captions, of any axes.
+        dtype: type of its weights.
+
+    Raises:
+        ValueError: for these.
+    """
+    if bool(features.isfinite().all()):
+        return
+    cause = "float16 is too narrow for many an encoder: use text.dtype=bfloat16, or " if dtype == torch.float16 else ""
+    raise ValueError(
+        "text: the encoder makes NaN or infinity of a caption, so its weights are broken or of a training that failed: "
+        f"{cause}download them again (text.pretrained)"
+    )
 
 
 def _check_features(expected: int, found: int, where: str) -> None:

@@ -15,7 +15,7 @@ from networks.fingerprint import fingerprint_of
 from networks.model_folder import check_pretrained, variant_of
 from networks.ranges import Count, Dtype, Size, Text
 from networks.reading import refused
-from networks.text import DTYPES, quiet_loading
+from networks.text import DTYPES, check_numbers, quiet_loading
 
 
 class PooledText(nn.Module):
@@ -122,6 +122,7 @@ class PooledText(nn.Module):
         pooled = self.pooled_model(tokens["input_ids"].to(device)).pooler_output.float()
         first = F.pad(pooled, (0, self.features - pooled.shape[1])).unsqueeze(1)
         text = torch.cat([first, states * known.unsqueeze(-1)], dim=1)
+        check_numbers(text, self.model.dtype)
         return text, F.pad(known, (1, 0), value=True)
 
     @staticmethod

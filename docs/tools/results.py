@@ -164,9 +164,9 @@ def kept(model: str, rate: float) -> dict[str, Any] | None:
     return next((each for each in records if each["model"] == model and each["rate"] == rate), None)
 
 
-def maze(method: str, task: str = "retrieval-160") -> dict[str, str]:
-    """A row of the testbed's table."""
-    return next(row for row in results("testbed_lovic_mazes") if (row["method"], row["task"]) == (method, task))
+def maze(method: str, task: str = "retrieval-160", of: str = "testbed_lovic_mazes") -> dict[str, str]:
+    """A row of a testbed's table."""
+    return next(row for row in results(of) if (row["method"], row["task"]) == (method, task))
 
 
 def colour(case: str, context: str) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def wrapped(text: str) -> str:
         points = re.split(r"\n(?=- )", block)
         filled = [
             textwrap.fill(
-                " ".join(point.split()),
+                " ".join(point.split()).replace(" %", "\u00a0%"),  # a sign stays with its number
                 width=WIDTH,
                 subsequent_indent="  " if point.startswith("- ") else "",
                 break_long_words=False,
@@ -229,7 +229,7 @@ def wrapped(text: str) -> str:
             )
             for point in points
         ]
-        blocks.append("\n".join(filled))
+        blocks.append("\n".join(filled).replace("\u00a0", " "))
     return "\n\n".join(blocks) + "\n"
 
 

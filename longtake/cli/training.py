@@ -44,6 +44,7 @@ from longtake.compat.lightning import (
 from longtake.cost.advice import out_of_memory
 from longtake.failures import is_lost_process, is_out_of_memory
 from longtake.process import set_matmul_precision
+from longtake.releases.bases import look_at_bases
 from longtake.releases.checkpoint_files import WholeCheckpoints
 from longtake.releases.checkpoints import (
     CONFIG_KEY,
@@ -253,12 +254,14 @@ def fit(cfg: DictConfig, run_dir: Path, resume: Path | None) -> float | None:
     if isinstance(step, int) and resume and (said := nothing_to_train(resume, step, cfg.trainer.max_steps)):
         log.info(said)
         return None
-    codec, text_encoder = instantiate(cfg.codec), instantiate(cfg.text)
+    look_at_bases(resolved)
+    codec = instantiate(cfg.codec)
     if cfg.lightning_module.get("network") is not None:  # a codec alone cuts no patches
         refuse_untrained(codec)
         patches = (cfg.backbone.get("patch", PATCH), cfg.backbone.get("frame_patch", 1))
         check_sizes(cfg.datamodule, codec, *patches)
         check_parts(cfg, codec)
+    text_encoder = instantiate(cfg.text)  # after the checks, as it may be of gigabytes
     module: LightningModule = instantiate(cfg.lightning_module)
     begin_from(module, cfg.pretrained, before, start=cfg.start or {})
     if resume is not None:  # after the weights: those of another network are the likelier mistake

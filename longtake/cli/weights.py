@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from hydra.utils import instantiate
@@ -15,6 +15,7 @@ from longtake.control import control_for
 from longtake.ends import beside
 from longtake.pipeline import Pipeline
 from longtake.process import set_matmul_precision
+from longtake.releases.building import build
 from longtake.releases.parts import refuse_no_videos
 from longtake.releases.reading import Config, read_run
 from longtake.releases.remembered import WeightFiles
@@ -23,6 +24,7 @@ from longtake.rollouts.checks import check_network, check_ratios
 from longtake.rollouts.interfaces import Generate, Given
 from longtake.rollouts.window_cache import WindowCache
 from networks.codecs.rules import check_lengths
+from networks.video_network import PATCH
 
 
 def pipeline_of(request: Request) -> tuple[Pipeline, Config]:
@@ -42,6 +44,13 @@ def pipeline_of(request: Request) -> tuple[Pipeline, Config]:
     refuse_no_videos(trained, where)
     config = with_changes(trained, request.changes)
     own = {name: instantiate(config[name]) for name in request.changes.own}
+    if config.get("codec") is not None:  # small, and says which sizes there are before gigabytes are read
+        own["codec"] = build(config["codec"])
+        trained_size: dict[str, Any] = config.get("video") or {}
+        height = trained_size.get("height") if request.height is None else request.height
+        width = trained_size.get("width") if request.width is None else request.width
+        if height is not None and width is not None:
+            check_lengths(request.num_frames, height, width, own["codec"], *patches_of(config["network"]))
     pipeline = Pipeline.from_config({**config, **own}, state, where)
     pipeline.height = pipeline.height if request.height is None else request.height
     pipeline.width = pipeline.width if request.width is None else request.width
@@ -60,6 +69,21 @@ def pipeline_of(request: Request) -> tuple[Pipeline, Config]:
     pipeline.negative_prompt = request.negative_prompt
     check_video(pipeline, request.num_frames, is_whole=request.storyboard is None)
     return pipeline, config
+
+
+def patches_of(network: Mapping[str, Any]) -> tuple[int, int]:
+    """Side of a token in latents, and its latent frames, as a network's config says.
+
+    Args:
+        network: config of a backbone, or of a network around one.
+
+    Returns:
+        Both.
+    """
+    inner = network.get("window") or network.get("backbone")
+    if isinstance(inner, Mapping):
+        return patches_of(inner)
+    return network.get("patch", PATCH), network.get("frame_patch", 1)
 
 
 def check_video(pipeline: Pipeline, num_frames: int, *, is_whole: bool) -> None:

@@ -1,7 +1,9 @@
 """Pretrained models that weights were trained upon, under the name or in the folder where a user has them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from networks.model_folder import check_pretrained
 
 
 def rename_base(config: dict[str, Any], part: str, name: str) -> None:
@@ -31,6 +33,22 @@ def rename_base(config: dict[str, Any], part: str, name: str) -> None:
 def base_of(config: dict[str, Any], part: str) -> str | None:
     """The pretrained model that a part names, None where it has none; see `rename_base`."""
     return next((node["pretrained"] for node in bases_in(config.get("network" if part == "backbone" else part))), None)
+
+
+def look_at_bases(config: Mapping[str, Any]) -> None:
+    """Looks at the files of every pretrained model of a config, before the first of them is read.
+
+    Args:
+        config: config of weights or of a training; a name on the hub is not looked at.
+
+    Raises:
+        WrongFileError: for a folder that is not there or a broken file; see `check_pretrained`.
+    """
+    for part in ("backbone", "codec", "text"):
+        for node in bases_in(config.get("network" if part == "backbone" else part)):
+            for key in ("subfolder", "tokenizer_subfolder"):
+                if key in node:
+                    check_pretrained(str(node["pretrained"]), str(node[key]), f"{part}.pretrained")
 
 
 def bases_in(node: Any) -> Iterator[dict[str, Any]]:

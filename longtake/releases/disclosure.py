@@ -45,14 +45,16 @@ def refuse_paths(node: Any, what: str) -> None:
         what: the thing that would carry them, for the message.
 
     Raises:
-        ValueError: for a text that is an absolute path, or one of the home folder.
+        ValueError: for texts that are absolute paths, or of the home folder; it says all of their settings.
     """
-    for key, text in _texts(node, ""):
-        if _is_local(text):
-            raise ValueError(
-                f"{what}: {key}={text} is a path of this machine, which others do not have: give the name on the hub, "
-                f"such as {key}=USER/REPO"
-            )
+    found = {key: text for key, text in _texts(node, "") if _is_local(text)}
+    if not found:
+        return
+    key, text = next(iter(found.items()))
+    raise ValueError(
+        f"{what}: {key}={text} is a path of this machine, which others do not have: give the name on the hub, "
+        f"such as {' '.join(f'{each}=USER/REPO' for each in found)}"
+    )
 
 
 def _texts(node: Any, key: str) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from longtake.releases.bases import look_at_bases
 from longtake.releases.building import build
 from longtake.releases.reading import State, Trained, check_size, load_run, load_state
 
@@ -74,6 +75,7 @@ def sampling_parts(config: Mapping[str, Any], state: State, where: str) -> Sampl
                 f"{where}: the config has no {name}, without which no video is made: take the weights anew"
             )
     check_size(config, state, where)
+    look_at_bases(config)
     module = Trained(config)
     load_state(module, state)
     return SamplingParts(module.eval(), *(build(config[name]) for name in ("codec", "text", "guidance", "rollout")))

@@ -86,6 +86,8 @@ def release(
     if "folder" in kept["codec"]:  # relative, so that a release can be moved together with its codec
         kept["codec"]["folder"] = os.path.relpath(kept["codec"]["folder"], folder.resolve())
     refuse_secrets(kept, "the release's config")
+    named = {part: {"pretrained": base_of(kept, part)} for part in ("backbone", "codec", "text")}
+    refuse_paths(named, "the release's config")  # by the settings of export.py, all at once
     refuse_paths({key: value for key, value in kept.items() if key != "prompts"}, "the release's config")
     folder.mkdir(parents=True, exist_ok=True)
     remove_unfinished(folder)

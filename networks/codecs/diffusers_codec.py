@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from networks.codecs.rules import check_size, encode_behind_past, num_latent_frames, num_pixel_frames
 from networks.fingerprint import Setting, fingerprint_of
-from networks.model_folder import check_model, check_pretrained, place_of, variant_of
+from networks.model_folder import check_model, check_pretrained, model_folder, place_of, variant_of
 from networks.ranges import Dtype, Size, Text
-from networks.reading import refused
+from networks.reading import WrongFileError, check_finite, read_json, refused
 
 CLASS_NAMES = ("AutoencoderKLWan", "AutoencoderKLLTXVideo", "AutoencoderKLHunyuanVideo", "AutoencoderKLCogVideoX")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -235,11 +235,20 @@ def _load(class_name: str, pretrained: str, subfolder: str, dtype: torch.dtype) 
 
     check_pretrained(pretrained, subfolder, "codec.pretrained")
     check_model("codec", class_name, pretrained, subfolder)
+    config = model_folder(pretrained, subfolder) / "config.json"
+    found = read_json(config).get("_class_name", class_name) if config.is_file() else class_name
+    if found != class_name:
+        raise WrongFileError(
+            f"codec: {place_of(pretrained, subfolder)} holds a {found}, but must hold a {class_name}: give "
+            "codec.pretrained=… a folder of that family, or take the codec and the backbone of this one"
+        )
     with refused(f"codec: no {class_name} could be loaded from {place_of(pretrained, subfolder)}"):
         kind = getattr(diffusers, class_name)
         # autoencoders are small: loading them frugally would only ask for one more library
         told = {"subfolder": subfolder, "torch_dtype": dtype, "variant": variant_of(pretrained, subfolder)}
         model = kind.from_pretrained(pretrained, low_cpu_mem_usage=False, **told)
+    if model.device.type != "meta":
+        check_finite(model.state_dict(), f"codec: {place_of(pretrained, subfolder)}")
     return model.eval().requires_grad_(False)
 
 

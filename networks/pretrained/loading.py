@@ -11,7 +11,7 @@ from torch import nn
 
 from networks.model_folder import check_model, check_pretrained, place_of, variant_of, weight_files
 from networks.pretrained.quantized import LIBRARIES, check_library
-from networks.reading import WrongFileError, refused, tensor_shapes
+from networks.reading import WrongFileError, check_finite, refused, tensor_shapes
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DTYPES |= dict.fromkeys(LIBRARIES, torch.bfloat16)
@@ -96,6 +96,7 @@ def load(family: Family, pretrained: str, subfolder: str, dtype: torch.dtype, as
         told = {"subfolder": subfolder, "torch_dtype": dtype, "variant": variant_of(pretrained, subfolder)}
         model, found = kind.from_pretrained(pretrained, output_loading_info=True, use_safetensors=True, **told)
     _refuse_lacking(place, family, found["missing_keys"])  # of a name on the hub
+    check_finite(model.state_dict(), f"backbone: '{place}'")  # no checkpoint holds it, so none would tell
     return model.train()
 
 

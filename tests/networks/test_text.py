@@ -138,6 +138,17 @@ def test_fingerprints_follow_settings_and_weights(t5, tmp_path):
     assert len({t5.fingerprint, shorter.fingerprint, tuned.fingerprint, NullText().fingerprint}) == 4
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_an_encoder_that_makes_no_numbers_is_refused(tmp_path, dtype):
+    save_tiny_t5(tmp_path, "t5")
+    folders = {"subfolder": "text_encoder", "tokenizer_subfolder": "tokenizer"}
+    encoder = T5Text(pretrained=str(tmp_path), features=16, dtype=dtype, **folders)
+    next(encoder.model.parameters()).data.fill_(torch.nan)
+    narrow = "use text.dtype=bfloat16, or " if dtype == "float16" else ""
+    with pytest.raises(ValueError, match=f"NaN or infinity of a caption.*: .*{narrow}download them again"):
+        encoder.encode(["a red door"])
+
+
 def test_null_text_is_zero_and_masked():
     features, mask = NullText(features=5).encode(CAPTIONS)
     assert features.shape == (3, 1, 5)

@@ -285,7 +285,7 @@ def test_the_program_predicts_from_the_config_alone(overrides, tmp_path, capsys)
     assert {row["mfu"] for row in rollouts.values()} == {0.5}
     said = " ".join(capsys.readouterr().out.split())
     assert "assumed: 50% of 100" in said
-    assert "peak: with the weights, of the network alone" in said
+    assert "peak: these and the network's weights" in said
     assert f"not with this network: {', '.join(record['left_out'])}" in said
 
 

@@ -49,6 +49,12 @@ def test_paths_of_this_machine_are_refused(text):
         refuse_paths({"text": {"pretrained": text}}, "it")
 
 
+def test_all_paths_are_named_at_once():
+    local = {part: {"pretrained": "/wan"} for part in ("backbone", "codec")}
+    with pytest.raises(ValueError, match=r"such as backbone\.pretrained=USER/REPO codec\.pretrained=USER/REPO$"):
+        refuse_paths({**local, "text": {"pretrained": "a/b"}}, "it")
+
+
 def test_names_say_no_more_than_they_must(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert public_name("weights/a") == "weights/a"

@@ -35,6 +35,20 @@ def random_video(num_frames=9, size=16):
     return torch.rand(2, 3, num_frames, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path):
+    model = build_wan()
+    model.decoder.conv_in.weight.data.fill_(torch.nan)
+    model.save_pretrained(tmp_path / "vae")
+    with pytest.raises(ValueError, match=f"codec: '{tmp_path}/vae': the tensor 'decoder.conv_in.weight' holds NaN"):
+        DiffusersCodec(class_name="AutoencoderKLWan", channels=4, pretrained=str(tmp_path))
+
+
+def test_a_codec_of_another_family_is_refused_by_name(tmp_path):
+    build_wan().save_pretrained(tmp_path / "vae")
+    with pytest.raises(ValueError, match="holds a AutoencoderKLWan, but must hold a AutoencoderKLLTXVideo: give codec"):
+        DiffusersCodec(class_name="AutoencoderKLLTXVideo", channels=4, pretrained=str(tmp_path))
+
+
 def test_latents_are_normalised_and_come_back(case):
     codec, model, factors, mean, std = case
     video = random_video()

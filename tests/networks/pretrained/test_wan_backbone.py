@@ -330,6 +330,15 @@ def test_what_cannot_be_used_is_refused_before_its_weights_are_read(tmp_path, mo
         backbone_of(place)
 
 
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path):
+    tiny_transformer().save_pretrained(tmp_path / "transformer")
+    (file,) = (tmp_path / "transformer").glob("*.safetensors")
+    name = "blocks.0.attn1.to_q.weight"
+    save_file(load_file(file) | {name: torch.full((WIDTH, WIDTH), torch.nan)}, file)
+    with pytest.raises(ValueError, match=f"backbone: '{tmp_path}/transformer': the tensor '{name}' holds NaN"):
+        backbone_of(tmp_path)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_storyboard_s_dry_run_counts_it(wan, dtype):
     network = tiny_lovic(backbone_of(wan[1], dtype=dtype), low_resolution=True).requires_grad_(False)
