@@ -18,13 +18,16 @@ import json, sys
 from pathlib import Path
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
+from matplotlib import pyplot
 
+pyplot.switch_backend("agg")  # figures stay, to be counted
 shell, shown = InteractiveShell.instance(), 0
 for source in json.loads(Path(sys.argv[1]).read_text()):
     with capture_output() as said:
         ended = shell.run_cell(source)
     ended.raise_error()
-    shown += len(said.outputs)
+    shown += len(said.outputs) + len(pyplot.get_fignums())
+    pyplot.close("all")
 assert shown, "no figure"
 """
 """What a notebook's kernel does with its cells, in a process that has the libraries already."""
@@ -39,7 +42,7 @@ def cells(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_its_cells_run(path, tmp_path):
     (tmp_path / "cells.json").write_text(json.dumps(cells(path)))
-    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     ended = forked.run(["-c", CELLS, tmp_path / "cells.json"], cwd=path.parent, env={**os.environ, **own})
     assert ended.returncode == 0, ended.stdout[-1000:] + ended.stderr[-3000:]
 
