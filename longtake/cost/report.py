@@ -301,7 +301,11 @@ def devices_notes(record: Mapping[str, Any]) -> list[str]:
         name for name, key in (("codec", "codec"), ("text encoder", "text")) if record["devices"][0][key] is None
     ]
     if unknown:
-        lines.append(f"–: nothing is known of this {' and '.join(unknown)}, which comes on top")
+        folders = " and ".join(f"{name.partition(' ')[0]}.pretrained" for name in unknown)
+        lines.append(
+            f"–: nothing is known of this {' and '.join(unknown)}, which comes on top: give a folder on this disk as "
+            f"{folders}, whose files say how large it is"
+        )
     return lines
 
 

@@ -165,7 +165,8 @@ def _takes_one_time_for_all(case: _Case) -> None:
     noisy, _, condition = case.inputs(9)
     shared = case(noisy, torch.full((1, 1), 0.6), condition)
     each = case(noisy, torch.full((len(noisy), 9), 0.6), condition)
-    require(close(shared, each), "time of shape 1 1 is not the same as that time for every frame")
+    same = close(shared, each, atol=5e-5)  # what is computed once rounds otherwise than for each frame
+    require(same, "time of shape 1 1 is not the same as that time for every frame")
 
 
 def _uses_what_it_is_given(case: _Case) -> None:

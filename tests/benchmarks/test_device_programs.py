@@ -116,4 +116,4 @@ def test_a_part_that_fails_is_named_and_the_next_goes_on(tmp_path, monkeypatch):
 def test_programs_of_a_rehearsal_end_well(tmp_path, monkeypatch):
     found = rehearse(tmp_path, monkeypatch, "--parts", "peers", "tests")
     for name in ("peers", "tests"):
-        assert found[name]["records"]["status"] == 0, found[name]["records"]
+        assert [each["status"] for each in found[name]["records"]] == [0], found[name]["records"]
