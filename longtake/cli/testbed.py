@@ -8,7 +8,6 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +99,7 @@ def _show_made(info: dict[str, Any] | Any, output: Path) -> None:
 
 
 def answer(cfg: DictConfig) -> None:
-    """Writes the answers of weights with a memory, one folder a method; what is there already stays.
+    """Writes the answers of weights with a memory or global tokens, one folder a method; what is there already stays.
 
     Args:
         cfg: composed from conf/testbed_answer.yaml.
@@ -116,8 +115,10 @@ def answer(cfg: DictConfig) -> None:
     from longtake.pipeline import Pipeline
     from longtake.releases.disclosure import public_name
     from longtake.releases.reading import weights_hash
-    from longtake.testbed.answering import Answerer, Maker, among, methods_of
+    from longtake.testbed.answering import among
     from longtake.testbed.folder import open_testbed
+    from longtake.testbed.from_canvas import FromCanvas
+    from longtake.testbed.from_memory import FromMemory
     from longtake.testbed.questions import chosen
     from networks.files import claimed, whole, write_text
 
@@ -125,9 +126,8 @@ def answer(cfg: DictConfig) -> None:
     testbed = open_testbed(cfg.testbed)
     asked = chosen(testbed.questions, None if cfg.kinds is None else list(cfg.kinds))
     pipeline = Pipeline.from_pretrained(cfg.weights, device=cfg.device, num_inference_steps=cfg.num_inference_steps)
-    answerer = Answerer(pipeline, testbed)
-    methods = methods_of(list(cfg.ratios), list(cfg.ladders))
-    ways: dict[str, Maker] = {method.name: partial(answerer.answer, method=method) for method in methods}
+    answerer = (FromCanvas if pipeline.rollout.memory is None else FromMemory)(pipeline, testbed)
+    ways = answerer.ways(list(cfg.ratios), list(cfg.ladders))
     makers = among({**ways, "codec": answerer.reconstruct}, None if cfg.methods is None else list(cfg.methods))
     output = Path(cfg.output)
     steps = pipeline.module.sampler.num_inference_steps

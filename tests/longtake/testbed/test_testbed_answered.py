@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from builders import CHANNELS, TEXT, awake, tiny_dit, tiny_lovic
+from builders import CHANNELS, TEXT, awake, tiny_dit, tiny_lovic, tiny_vin
 from torch.nn import functional
 
 from longtake.objectives import CleanPrediction, LinearPath, NoWeight, Objective, Uniform
@@ -11,7 +11,9 @@ from longtake.pipeline import Pipeline
 from longtake.rollouts.segmentwise import Segmentwise
 from longtake.rollouts.single_pass import SinglePass
 from longtake.samplers import ClassifierFreeGuidance, Euler
-from longtake.testbed.answering import Answerer, Method, among, methods_of
+from longtake.testbed.answering import among
+from longtake.testbed.from_canvas import FromCanvas
+from longtake.testbed.from_memory import FromMemory, Method, methods_of
 from networks.control import PoseControl
 
 
@@ -58,7 +60,7 @@ def pipeline(**changes):
 
 @pytest.fixture(scope="module")
 def answerer(testbed):
-    return Answerer(pipeline(), testbed)
+    return FromMemory(pipeline(), testbed)
 
 
 def asked(testbed, task):
@@ -141,11 +143,62 @@ def test_a_reconstruction_shows_the_target_s_own_frames(answerer, testbed):
 
 
 def test_weights_that_cannot_answer_are_refused(testbed):
-    with pytest.raises(ValueError, match="rollout=single_pass remembers nothing; train network=lovic"):
-        Answerer(pipeline(rollout=SinglePass(network_part="")), testbed)
+    with pytest.raises(ValueError, match="neither a memory nor global tokens: train network=lovic, vin or vin_lovic"):
+        FromCanvas(pipeline(), testbed)
     with pytest.raises(ValueError, match="make 64x64 pixels, the test set has 32x32: make one with size=64"):
-        Answerer(pipeline(height=64, width=64), testbed)
+        FromMemory(pipeline(height=64, width=64), testbed)
     silent = pipeline()
     silent.module.network = tiny_lovic()
     with pytest.raises(ValueError, match="these weights take none: train with control=pose"):
-        Answerer(silent, testbed)
+        FromMemory(silent, testbed)
+
+
+@pytest.fixture(scope="module")
+def parallel(testbed):
+    """VIN, whose windows are of two frames and read one of the chunk before."""
+    made = pipeline(rollout=SinglePass(network_part=""))
+    control = PoseControl(width=32, frames_per_latent=4, unit=50.0)
+    network = tiny_vin(backbone=tiny_dit(control=control), chunk_frames=2, train_local_frames=1, local_frames=1)
+    made.module.network = awake(network, scale=0.1).eval()
+    return FromCanvas(made, testbed)
+
+
+def test_global_tokens_answer_from_the_whole_context_and_a_window_from_its_end(parallel, testbed):
+    question = asked(testbed, "retrieval-16")
+    answers = {name: make(question) for name, make in parallel.ways([8], []).items()}
+    assert list(answers) == [
+        "window", "full_context", "global_tokens",
+        "global_tokens.other_maze", "global_tokens.shuffled", "global_tokens.unvisited",
+    ]  # fmt: skip
+    for frames in answers.values():
+        assert (frames.shape, frames.dtype) == ((16, 32, 32, 3), np.uint8)
+    assert len({frames.tobytes() for frames in answers.values()}) == len(answers)
+    before = parallel.walk(question.context).latents
+    control = parallel.control(torch.cat([parallel.walk(question.context).poses, parallel.poses(question.target)]))
+    network = parallel.network
+    for without, same in ((("global_tokens",), True), ((), False)):
+        made = []
+        for shift in (0.0, 1.0):  # of the first frame, which no window of the target reads
+            changed = before.clone()
+            changed[:, :, 0] += shift
+            made.append(parallel.made(changed, control, network=network, seed=0, without=without))
+        assert torch.equal(*made) == same
+
+
+def test_a_wrong_history_stands_before_the_context_s_own_last_frames(parallel, testbed, monkeypatch):
+    question = asked(testbed, "retrieval-16")
+    own, other = parallel.walk(question.context), parallel.history(question, "other_maze", None)
+    seen = []
+
+    def kept(before, control, **_):
+        seen.append((before, control))
+        return before[:, :, :0]
+
+    monkeypatch.setattr(parallel, "made", kept)
+    parallel.answer(question, network=parallel.network, memory="other_maze")
+    parallel.answer(question, network=parallel.network, memory="unvisited")  # there is none: the last frame alone
+    (before, control), (alone, _) = seen
+    assert torch.equal(before, torch.cat([other.latents[:, :, :4], own.latents[:, :, 4:]], dim=2))
+    assert torch.equal(control[:, :4], parallel.control(other.poses)[:, :4])
+    assert control.shape[1] == 5 + 4
+    assert torch.equal(alone, own.latents[:, :, 4:])
