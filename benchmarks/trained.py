@@ -20,6 +20,7 @@ from benchmarks.setups import compose_config
 from datamodules.clips import Clip
 from datamodules.rows import Row, fixed_row
 from datamodules.segments import SegmentDataModule
+from datamodules.video_datamodule import VideoDataModule
 from lightning_modules.memory import MemoryModule
 from longtake.releases.building import build
 from longtake.releases.reading import RELEASE_CONFIG, load_run
@@ -142,7 +143,7 @@ def rows_of(data: SegmentDataModule, clips: Sequence[Clip], slots: int, share: f
     return data.segments([Row((clip,), fixed_row(data.rule, data.frames_of(clip), share)) for clip in clips])
 
 
-def real_pixels(data: SegmentDataModule, clip: Clip) -> Tensor:
+def real_pixels(data: VideoDataModule, clip: Clip) -> Tensor:
     """A clip's own frames: 3 f h w in [-1, 1]."""
     frames = data.cache.settings.read(clip.entry.path, 0.5)
     return torch.from_numpy(frames).permute(3, 0, 1, 2).float() / 127.5 - 1
