@@ -12,7 +12,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from networks.blocks import DiTBlock, KeyValue, PlainLayerNorm, modulated, whole_groups
+from networks.attention import KeyValue
+from networks.blocks import DiTBlock, PlainLayerNorm, modulated, whole_groups
 from networks.control import NAME, FrameControl, add_frames, add_to_tokens, embed_control
 from networks.embeddings import PlaceEmbedding, TextEmbedding, TimeEmbedding
 from networks.interfaces import Backbone, Condition, ContextTokens, TextKeys, TokenGrid, VideoNetwork

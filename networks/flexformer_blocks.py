@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from networks.blocks import Attention, feed_forward
+from networks.attention import Attention
+from networks.blocks import feed_forward
 from networks.rope import Rotation
 
 Block = Literal["joint", "qformer"]

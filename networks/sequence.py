@@ -11,7 +11,8 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from networks.blocks import Attend, Layout
+from networks.attention import Attend
+from networks.blocks import Layout
 from networks.interfaces import Condition, ContextTokens, TokenGrid
 from networks.rope import Rotation, with_unplaced
 from networks.video_network import PATCH

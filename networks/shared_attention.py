@@ -6,7 +6,7 @@ Axes: b batch, k heads, n queries, m keys, d width of a head.
 import torch
 from torch import Tensor
 
-from networks.blocks import Attend
+from networks.attention import Attend
 from networks.processes import Processes
 
 KEYS_AT_ONCE = 4096

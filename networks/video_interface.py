@@ -7,7 +7,8 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from networks.blocks import GELU, Attend, Attention, PlainLayerNorm, feed_forward
+from networks.attention import Attend, Attention
+from networks.blocks import GELU, PlainLayerNorm, feed_forward
 from networks.embeddings import TextEmbedding, sinusoid
 from networks.processes import ALONE, Processes
 from networks.ranges import Positive, Size

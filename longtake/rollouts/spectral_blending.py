@@ -11,7 +11,7 @@ from longtake.rollouts.interfaces import Predict
 from longtake.rollouts.plan import CanvasPlan, consecutive
 from longtake.rollouts.rollout import Rollout
 from longtake.rollouts.sliding_windows import inside_attention, token_windows, window_ends
-from networks.blocks import scaled_dot_product
+from networks.attention import scaled_dot_product
 from networks.interfaces import TokenGrid
 from networks.ranges import MaybeInfinite, Size
 

@@ -11,7 +11,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from networks.blocks import KeyValue, whole_groups
+from networks.attention import KeyValue
+from networks.blocks import whole_groups
 from networks.control import add_frames
 from networks.interfaces import Condition, ContextTokens, TextKeys, TokenGrid
 from networks.pretrained.backbone import PretrainedBackbone

@@ -11,7 +11,8 @@ from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn import functional as F
 
-from networks.blocks import KeyValue, Layout, whole_groups
+from networks.attention import KeyValue
+from networks.blocks import Layout, whole_groups
 from networks.condition import ContextCache
 from networks.control import add_frames
 from networks.interfaces import Condition, ContextTokens, TokenGrid

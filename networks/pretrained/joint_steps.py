@@ -12,7 +12,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from networks.blocks import Attend, KeyValue, Layout, add_gated, by_group, modulate, scaled_dot_product
+from networks.attention import Attend, KeyValue, scaled_dot_product
+from networks.blocks import Layout, add_gated, by_group, modulate
 from networks.pretrained.steps import all_keys, of_keys, rotate_pairs
 from networks.rope import Rotation
 

@@ -13,7 +13,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from networks.blocks import Attend, KeyValue, Layout, add_gated, by_group, modulate, scaled_dot_product
+from networks.attention import Attend, KeyValue, scaled_dot_product
+from networks.blocks import Layout, add_gated, by_group, modulate
 from networks.rope import Rotation
 
 

@@ -7,7 +7,8 @@ import torch
 from builders import awake
 from torch.nn import functional as F
 
-from networks.blocks import DiTBlock, Layout, by_group, scaled_dot_product
+from networks.attention import scaled_dot_product
+from networks.blocks import DiTBlock, Layout, by_group
 from networks.rope import RotaryEmbedding3D
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -39,7 +40,7 @@ def test_a_block_compiles_in_one_graph(precision):
 
 
 def fusing():
-    return patch("networks.blocks.F.scaled_dot_product_attention", wraps=F.scaled_dot_product_attention)
+    return patch("networks.attention.F.scaled_dot_product_attention", wraps=F.scaled_dot_product_attention)
 
 
 @pytest.mark.parametrize("masked", [False, True])

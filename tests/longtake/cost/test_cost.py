@@ -243,7 +243,7 @@ def test_memory_of_sampling_is_that_of_the_tensors_alive(overrides, frames):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("overrides", [("network=dit",), ("network=vin",)], ids=["dit", "vin"])
 def test_memory_of_training_is_that_of_the_tensors_alive(overrides, dtype, monkeypatch):
-    monkeypatch.setattr("networks.blocks.PLAIN_KEYS", 0)  # fused attention, as on a GPU
+    monkeypatch.setattr("networks.attention.PLAIN_KEYS", 0)  # fused attention, as on a GPU
     network, _ = built(*overrides, "backbone.width=128")
     for parameter in network.requires_grad_(True).parameters():
         parameter.grad = torch.zeros_like(parameter)

@@ -20,7 +20,7 @@ def real(value):
 @pytest.fixture
 def trained(monkeypatch):
     """A network with its gradients, a row of segments, and what is there before a step."""
-    monkeypatch.setattr("networks.blocks.PLAIN_KEYS", 0)  # fused attention, as on a GPU
+    monkeypatch.setattr("networks.attention.PLAIN_KEYS", 0)  # fused attention, as on a GPU
     network, _ = built(*LOVIC, "backbone.width=128", "compressor.decoder_depth=1")
     for parameter in network.train().requires_grad_(True).parameters():
         parameter.grad = torch.zeros_like(parameter)

@@ -19,7 +19,8 @@ from longtake.cost.sampling import VideoSize
 from longtake.cost.segments import segment_costs
 from longtake.generation import generate
 from longtake.rollouts.plan import CanvasPlan, RememberedSegment, consecutive
-from networks.blocks import Layout, scaled_dot_product
+from networks.attention import scaled_dot_product
+from networks.blocks import Layout
 from networks.interfaces import Condition, ContextCache, VideoBatch
 from networks.lovic import LoViCNetwork
 from networks.pretrained.learnt import refuse_other_base
