@@ -13,13 +13,15 @@ from einops import repeat
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from networks.chunks import Windows, call_sizes, cut, cut_rows, paste, plan_windows, spans_of, windows_of
+from networks.chunks import Windows, cut, cut_rows, paste, plan_windows, spans_of
 from networks.control import NAME, add_frames, embed_control
+from networks.fusion import sampling_weights, training_weights
 from networks.interfaces import Backbone, Condition, ContextTokens, Prediction, VideoNetwork
 from networks.parts import Parts, shares_of
 from networks.processes import ALONE, Processes
 from networks.ranges import Count, Interval, Share, Size
 from networks.video_interface import PlanHead, VideoInterface
+from networks.window_calls import sampling_calls, training_calls
 
 Fusion = Literal["none", "early", "mid", "late", "all"]
 
@@ -86,14 +88,10 @@ class VideoInterfaceNetwork(VideoNetwork):
             ValueError: if fusion names no part, context is longer than a chunk, or windows_per_call is negative.
         """
         super().__init__()
-        for name, value in (("train_local_frames", train_local_frames), ("local_frames", local_frames)):
+        local = {"train_local_frames": train_local_frames, "local_frames": local_frames}
+        for name, value in {"chunk_frames": chunk_frames, **local}.items():
             if not 0 <= value <= chunk_frames:
                 raise ValueError(f"network.{name}={value} must lie between 0 and network.chunk_frames={chunk_frames}")
-        for name, value in (
-            ("chunk_frames", chunk_frames),
-            ("train_local_frames", train_local_frames),
-            ("local_frames", local_frames),
-        ):
             if value % backbone.frame_patch:
                 raise ValueError(
                     f"network.{name}={value} must be a multiple of {backbone.frame_patch}, the latent frames of a token"
@@ -243,8 +241,14 @@ class VideoInterfaceNetwork(VideoNetwork):
         num_frames, first = (noisy.shape[2], 0) if parts is None else (parts.num_frames, parts.own.first)
         plan = plan_windows(num_frames, self.chunk_frames, local_frames, noisy.device)
         most = self.train_windows_per_call if self.training else self.windows_per_call
-        for windows, has_context, counts in self._calls(plan, processes, most):
-            weights = self._weights(windows, time, condition.events.get("next_chunk_owns_overlap"))
+        if self.training:
+            calls = training_calls(plan, processes, most, in_step=self.in_step)
+            blend = partial(training_weights, next_owns=condition.events.get("next_chunk_owns_overlap"))
+        else:
+            calls = sampling_calls(plan, processes, most)
+            blend = partial(sampling_weights, fused_times=self.fusion_times.get(self.fusion))
+        for windows, has_context, counts in calls:
+            weights = blend(windows, time)
             windows = windows._replace(frames=windows.frames - first)
             denoise = partial(self._denoise_windows, windows, noisy, time, condition, tokens, has_context)
             prediction = self._call(denoise, again=self.training and most > 0)
@@ -253,67 +257,12 @@ class VideoInterfaceNetwork(VideoNetwork):
             return parts.add_up(canvas)
         return processes.sum_and_back(canvas) if self.training else processes.sum(canvas)[0]
 
-    def _calls(self, plan: tuple[Windows, ...], processes: Processes, most: int) -> list[tuple[Windows, bool, bool]]:
-        """The windows of this process call by call, whether they have context, and whether they count.
-
-        Args:
-            plan: plan of the canvas.
-            processes: among which the windows are shared out.
-            most: windows of a call, 0 for all.
-
-        Returns:
-            Each call; one that does not count is made to be in step with the other processes.
-
-        Raises:
-            ValueError: if training would leave a process without windows.
-        """
-        count = sum(len(windows.frames) for windows in plan)
-        if self.training and processes.size > count:
-            raise ValueError(
-                f"trainer.strategy.chunks={processes.size} leaves processes without a window, since a canvas of "
-                f"training has {count}: use {count} or fewer, or longer clips"
-            )
-        calls = []
-        for place, windows in enumerate(windows_of(plan, processes.share(count))):
-            sizes = call_sizes(len(windows.frames), most)
-            parts = zip(*(x.split(sizes) for x in windows), strict=True)
-            calls += [(Windows(*slots), place > 0, True) for slots in parts]
-        if self.training and self.in_step:
-            shares = (Processes(rank, processes.size).share(count) for rank in range(processes.size))
-            numbers = [
-                sum(len(call_sizes(len(part.frames), most)) for part in windows_of(plan, share)) for share in shares
-            ]
-            windows, has_context, _ = calls[-1]
-            idle = Windows(*(x[:1] for x in windows))
-            calls += [(idle, has_context, False)] * (max(numbers) - len(calls))
-        return calls
-
     @staticmethod
     def _call(denoise: Callable[[], Tensor], again: bool) -> Tensor:
         if not again:
             return denoise()
         made: Tensor = checkpoint(denoise, use_reentrant=False, preserve_rng_state=False)  # nothing is drawn in there
         return made
-
-    def _weights(self, windows: Windows, time: Tensor, next_owns: Tensor | None) -> Tensor:
-        """Weight of every slot of every window: owner's prediction or cross-fade, decided by each video's time.
-
-        b k j, or 1 k j where videos share their time. A clean context frame does not count: the canvas's time is that
-        of its noisiest frame. next_owns: b, whose overlaps the following chunk alone is scored on, in training.
-        """
-        own = windows.own.float().expand(time.shape[0], -1, -1)
-        if self.training:
-            if next_owns is None:
-                return own
-            follows = (windows.fused > 0) & ~windows.own
-            yielded = windows.own & (windows.fused < 1)
-            return torch.where(next_owns[:, None, None], torch.where(follows, 1.0, torch.where(yielded, 0.0, own)), own)
-        if self.fusion == "none":
-            return own
-        lowest, highest = self.fusion_times[self.fusion]
-        canvas_time = time.amax(dim=1)
-        fuse = (canvas_time > lowest) & (canvas_time <= highest)
-        return torch.where(fuse[:, None, None], windows.fused, own)
 
     def _denoise_windows(
         self,
