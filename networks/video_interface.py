@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from networks.attention import Attend, Attention
 from networks.blocks import GELU, PlainLayerNorm, feed_forward
+from networks.condition import Condition
 from networks.embeddings import TextEmbedding, sinusoid
 from networks.processes import ALONE, Processes
 from networks.ranges import Positive, Size
@@ -161,7 +162,7 @@ class PlanHead(nn.Module):
 
     def __init__(self, *, width: Size, num_heads: Size, channels: Size, latent_fps: Positive) -> None:
         super().__init__()
-        self.latent_fps = latent_fps
+        self.latent_fps, self.channels = latent_fps, channels
         self.cells = nn.Parameter(0.02 * torch.randn(self.CELLS**2, width))
         self.place = nn.Linear(self.FEATURES, width)
         self.attention = Attention(width=width, num_heads=num_heads)
@@ -181,3 +182,31 @@ class PlanHead(nn.Module):
         frames = rearrange(clean_keyframes, "b c f h w -> (b f) c h w")
         pooled = nn.functional.adaptive_avg_pool2d(frames, self.CELLS)
         return rearrange(pooled, "(b f) c p q -> b c f p q", f=num_frames)
+
+
+class PlanGuide(nn.Module):
+    """Tells the DiT's windows what the global tokens plan of each frame, beside the frames' control.
+
+    A DiT that was trained without global tokens has to find out how to read them; a plan that is added to a frame's
+    tokens needs no finding. It begins at zero. Source: our choice, beyond the paper.
+    """
+
+    def __init__(self, *, channels: int, width: int) -> None:
+        """Builds the layer.
+
+        Args:
+            channels: channels of the latents.
+            width: features of the DiT's tokens.
+        """
+        super().__init__()
+        self.out = nn.Linear(channels * PlanHead.CELLS**2, width)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, plan: Tensor, condition: Condition) -> Condition:
+        """The condition of the frames of a plan b c f 2 2, which videos without global tokens do not hear of."""
+        told = self.out(rearrange(plan, "b c f p q -> b f (c p q)"))
+        dropped = condition.events.get("global_tokens_dropped")
+        told = told if dropped is None else told * ~dropped[:, None, None]
+        frames = condition.frame_embedding
+        return condition._replace(frame_embedding=told if frames is None else frames + told)

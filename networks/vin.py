@@ -20,7 +20,7 @@ from networks.interfaces import Backbone, Condition, ContextTokens, Prediction, 
 from networks.parts import Parts, shares_of
 from networks.processes import ALONE, Processes
 from networks.ranges import Count, Interval, Share, Size
-from networks.video_interface import PlanHead, VideoInterface
+from networks.video_interface import PlanGuide, PlanHead, VideoInterface
 from networks.window_calls import sampling_calls, training_calls
 
 Fusion = Literal["none", "early", "mid", "late", "all"]
@@ -64,6 +64,7 @@ class VideoInterfaceNetwork(VideoNetwork):
         context_loss_rate: Share,
         windows_per_call: Count,
         train_windows_per_call: Count = 0,
+        plan_guidance: bool = False,
     ) -> None:
         """Puts a DiT and an interface together.
 
@@ -83,9 +84,11 @@ class VideoInterfaceNetwork(VideoNetwork):
             windows_per_call: how many windows the DiT denoises at once in sampling, which bounds memory; 0 for all.
             train_windows_per_call: how many windows the DiT denoises at once in training. Activations of one call at a
                 time are held, and computed again for the backward pass; 0 for all windows, with nothing computed twice.
+            plan_guidance: tells each window what the tokens plan of its frames. Our choice, beyond the paper.
 
         Raises:
-            ValueError: if fusion names no part, context is longer than a chunk, or windows_per_call is negative.
+            ValueError: if fusion names no part, context is longer than a chunk, windows_per_call is negative, or
+                plan_guidance has no plan.
         """
         super().__init__()
         local = {"train_local_frames": train_local_frames, "local_frames": local_frames}
@@ -112,6 +115,9 @@ class VideoInterfaceNetwork(VideoNetwork):
         if self.pool is not None:
             nn.init.zeros_(self.pool.weight)
             nn.init.zeros_(self.pool.bias)
+        if plan_guidance and plan is None:
+            raise ValueError("network.plan_guidance=true needs a plan: take network=vin_guided")
+        self.guide = PlanGuide(channels=plan.channels, width=backbone.width) if plan and plan_guidance else None
         self.chunk_frames = chunk_frames
         self.train_local_frames = train_local_frames
         self.local_frames = local_frames
@@ -222,6 +228,10 @@ class VideoInterfaceNetwork(VideoNetwork):
         if "global_tokens" in condition.left_out:
             return Prediction(self._denoise_chunks(noisy, time, condition, None))
         tokens, plan = self.read(noisy, time, condition)
+        if self.guide is not None and self.plan is not None:
+            first = 0 if condition.part is None else condition.part.parts.own.first
+            places = first + torch.arange(noisy.shape[2], device=noisy.device)
+            condition = self.guide(self.plan(tokens, places), condition)
         losses = {} if plan is None else {"plan": partial(self._plan_loss, plan)}
         return Prediction(self._denoise_chunks(noisy, time, condition, tokens), losses)
 

@@ -10,6 +10,7 @@ from networks.chunks import call_sizes, cut, paste, plan_windows
 from networks.interfaces import Condition, ContextTokens
 from networks.vin import GlobalTokens
 
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 CPU = torch.device("cpu")
 
 
@@ -239,3 +240,34 @@ def test_plan_is_pooled_clean_keyframes():
     torch.testing.assert_close(target[0, 0, 0], torch.tensor([[2.5, 4.5], [10.5, 12.5]]))
     network.read = lambda *_: GlobalTokens(torch.zeros(2, 5, 32), target[:, :, :4])
     assert network.predict(noisy, time, condition).losses["plan"](clean) == 0
+
+
+def test_windows_are_told_the_plan_of_their_frames_and_of_no_others():
+    guided, plain = awake(tiny_vin(plan=True, plan_guidance=True)).eval(), tiny_vin(plan=True).eval()
+    plain.load_state_dict({name: x for name, x in guided.state_dict().items() if not name.startswith("guide.")})
+    noisy, time, condition = example(8)
+    told = guided(noisy, time, condition)
+    assert not torch.allclose(told, plain(noisy, time, condition), atol=1e-3)
+    silent = condition.without("global_tokens")
+    torch.testing.assert_close(guided(noisy, time, silent), plain(noisy, time, silent))
+    torch.nn.init.zeros_(guided.guide.out.weight)
+    torch.nn.init.zeros_(guided.guide.out.bias)
+    torch.testing.assert_close(guided(noisy, time, condition), plain(noisy, time, condition))  # as it begins
+
+
+def test_a_video_without_tokens_is_told_no_plan_and_a_plan_is_added_to_control():
+    network = awake(tiny_vin(plan=True, plan_guidance=True)).train()
+    noisy, time, condition = example(8)
+    steered = condition._replace(frame_embedding=torch.randn(2, 8, 32))
+    first = {"global_tokens_dropped": torch.tensor([True, False])}
+    dropped = network(noisy, time, steered._replace(events=first))
+    torch.testing.assert_close(dropped[:1], network(noisy, time, steered.without("global_tokens"))[:1], **CLOSE)
+    torch.testing.assert_close(dropped[1:], network(noisy, time, steered)[1:], **CLOSE)
+    plan = torch.randn(2, 4, 8, 2, 2)
+    told = network.guide(plan, condition).frame_embedding
+    torch.testing.assert_close(network.guide(plan, steered).frame_embedding, told + steered.frame_embedding)
+
+
+def test_a_guide_without_a_plan_is_refused():
+    with pytest.raises(ValueError, match="plan_guidance=true needs a plan: take network=vin_guided"):
+        tiny_vin(plan_guidance=True)
