@@ -17,12 +17,12 @@ from composing import ROOT, composed
 from torch import multiprocessing
 
 from longtake.cli import evaluate
-from longtake.cli.making import alone_in
 from longtake.cli.manifests import Manifest
-from longtake.cli.processes import Started, check_launcher, processes_of
+from longtake.cli.processes import Started, alone_in, check_launcher, processes_of
 from longtake.cli.take import make_videos
 from longtake.parallel import Mesh, make_mesh
 from longtake.video import write_video
+from networks.files import CLAIM
 from networks.processes import Processes
 
 VIN = ROOT / "weights" / "vin_freedoom_64"
@@ -166,7 +166,7 @@ def test_machines_that_could_not_find_one_another_are_refused(monkeypatch):
 
 def test_two_calls_do_not_make_videos_in_one_folder(tmp_path):
     code = (
-        "import sys, pathlib\nfrom longtake.cli.making import alone_in\nfrom longtake.parallel import Mesh\n"
+        "import sys, pathlib\nfrom longtake.cli.processes import alone_in\nfrom longtake.parallel import Mesh\n"
         "with alone_in(pathlib.Path(sys.argv[1]), Mesh()): pass"
     )
     with alone_in(tmp_path, Mesh()):
@@ -177,6 +177,21 @@ def test_two_calls_do_not_make_videos_in_one_folder(tmp_path):
             pass  # another process of the same call
     assert forked.run(["-c", code, str(tmp_path)], cwd=ROOT).returncode == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_two_calls_do_not_score_in_one_folder(videos, tmp_path):
+    output = tmp_path / "scores"
+    both = f"videos=[{videos},{videos.parent / 'again'}]"
+    shutil.copytree(videos, videos.parent / "again", dirs_exist_ok=True)
+    with alone_in(output, Mesh()):
+        for asked in (f"videos={videos}", both):
+            second = forked.run([ROOT / "evaluate.py", asked, f"output={output}"], cwd=tmp_path)
+            assert second.returncode == 2
+            assert second.stderr.strip() == (
+                f"error: {output} is in use by another run that is still going: wait for it, or give output=… another "
+                "folder"
+            )
+        assert [path.name for path in output.iterdir()] == [CLAIM]
 
 
 def started(output, *changes):
