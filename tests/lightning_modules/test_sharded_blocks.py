@@ -10,6 +10,7 @@ import torch.distributed as dist
 from builders import awake, context, example, tiny_dit, tiny_lovic, tiny_vin
 from composing import composed
 from lightning import LightningModule
+from lightning.pytorch.strategies import FSDPStrategy
 from safetensors.torch import load_file
 from tiny_runs import config, losses, run_together
 from torch import multiprocessing
@@ -155,7 +156,7 @@ def test_a_policy_keeps_less_and_changes_nothing():
         torch.testing.assert_close(value, kept["all"], rtol=1e-5, atol=1e-7)
 
 
-def test_unknown_policies_and_meshes_are_refused_in_one_sentence(tmp_path):
+def test_unknown_policies_and_meshes_are_refused_in_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="kept=some must be one of all, products, half, none"):
         keep_activations(tiny_dit(), "some")
     strategy = ShardedBlocks(replicas=3)
@@ -171,6 +172,11 @@ def test_unknown_policies_and_meshes_are_refused_in_one_sentence(tmp_path):
         refuse_other_pieces(tmp_path, SimpleNamespace())
     with pytest.raises(ValueError, match=r"is one file, and trainer=fsdp2 goes on from .* pretrained="):
         refuse_other_pieces(tmp_path / "last.ckpt", strategy)
+    for is_ours, other in ((True, FSDPStrategy()), (False, strategy)):
+        monkeypatch.setattr("longtake.releases.sharded.holds", lambda *_, found=is_ours: found)
+        with pytest.raises(ValueError, match=r"is in pieces that another strategy than .* wrote: .* pretrained="):
+            refuse_other_pieces(tmp_path, other)
+    monkeypatch.setattr("longtake.releases.sharded.holds", lambda *_: True)
     refuse_other_pieces(tmp_path, strategy)
 
 
