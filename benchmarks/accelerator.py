@@ -10,7 +10,7 @@
 | steps | time, FLOP/s, MFU and peak memory of a sampling step of each network in bfloat16, 65 to 2,049 frames |
 | training | MFU of a training step of dit_xl at 8k tokens, as written and compiled |
 | peers | benchmarks/peers.py in bfloat16 |
-| tests | tests/test_devices.py, and those of precisions and kernels |
+| tests | tests/test_on_device.py and test_devices.py, and those of precisions and kernels |
 | runs | train.py trainer=gpu for some steps, and generate.py precision=bf16-true with its weights |
 
 Each part may take what `SECONDS` says of the whole time, and what those before it left; one that is at work then is
@@ -202,7 +202,7 @@ PARTS: dict[str, Callable[..., Iterator[Record]]] = {
     "training": training,
     **PROGRAMS,
 }
-SECONDS = {"kernels": 30, "steps": 100, "training": 90, "peers": 110, "tests": 60, "runs": 70}
+SECONDS = {"kernels": 25, "steps": 95, "training": 90, "peers": 100, "tests": 85, "runs": 65}
 """What is kept free for each part while those before it run; what one leaves, the next may use."""
 
 

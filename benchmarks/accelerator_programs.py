@@ -81,10 +81,10 @@ def peers(told: Told, left: float) -> Iterator[Record]:
 
 def tests(told: Told, left: float) -> Iterator[Record]:
     """Those of devices, precisions and kernels."""
-    which = ["tests/test_devices.py", "tests/longtake/test_running.py", "tests/networks/test_masks.py"]
-    chosen = ["tests/networks/test_masks.py", "-k", "wait_is_seen"] if told.tiny else which
-    workers = "-n0" if told.tiny else f"-n{min(8, os.cpu_count() or 1)}"
-    record = called(told, left, "-m", "pytest", "-q", workers, "-p", "no:cacheprovider", *chosen)
+    which = ["tests/test_on_device.py", "tests/test_devices.py", "tests/longtake/test_running.py"]
+    chosen = ["tests/test_on_device.py", "-k", "gradients"] if told.tiny else which
+    workers = ["-n0"] if told.tiny else [f"-n{min(8, os.cpu_count() or 1)}", "--dist", "load"]
+    record = called(told, left, "-m", "pytest", "-q", *workers, "-p", "no:cacheprovider", *chosen)
     yield record
     _refuse_failed(record)
 
