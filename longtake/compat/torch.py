@@ -66,6 +66,12 @@ def next_number(key: str) -> int:
 
     torch.distributed keeps the store by which its processes met, and offers no public way to it.
 
+    Args:
+        key: what is counted.
+
+    Returns:
+        The number.
+
     Raises:
         LostProcess: if the process that keeps it has ended.
     """
