@@ -29,9 +29,8 @@ _ABOUT_ONE_ARGUMENT = re.compile(
     "Ambiguous value for argument|requires --multirun|group override must be|Could not override ''"
 )
 """Hydra's words where one argument is not as it should be."""
-_SECONDS = 5.0
-_LAUNCHER_SECONDS = 30.0
-"""How long other processes than the first wait to be ended, by it or by torchrun, which looks for its end."""
+_SECONDS, _LAUNCHER_SECONDS = 5.0, 30.0
+"""How long other processes than the first wait to be ended, by it, or by a launcher that looks for its end."""
 
 
 def start(main: Callable[[Any], Any], config: str) -> None:
@@ -84,10 +83,17 @@ def explain() -> Iterator[None]:
 
 
 def _speaks() -> bool:
-    """Of several processes that meet an error, or its echo, the one that asks first says it.
+    """Of several processes that meet an error, or its echo, whether this one says it.
 
-    Before they know of one another the first one says it, and the others wait for it or their launcher to end them.
+    The first process ends those that it started itself before it speaks, so they wait for that. Where a launcher
+    started them, whoever asks first says it; before they know of one another the first does, and others wait to be
+    ended.
     """
+    launched = "TORCHELASTIC_RUN_ID" in os.environ or os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"
+    if not launched:
+        if place() == 0:
+            return True
+        time.sleep(_SECONDS)
     distributed: Any = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         from longtake.compat.torch import next_number
@@ -97,8 +103,8 @@ def _speaks() -> bool:
             return next_number("said what is wrong") == 0
         except LostProcess:  # who keeps the numbers: the first of these processes, or torchrun
             return place() <= 1
-    if place():
-        time.sleep(_LAUNCHER_SECONDS if "TORCHELASTIC_RUN_ID" in os.environ else _SECONDS)
+    if launched and place():
+        time.sleep(_LAUNCHER_SECONDS)
     return True
 
 

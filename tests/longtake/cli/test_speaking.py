@@ -14,7 +14,7 @@ from longtake.cli.stopped import place
 from longtake.compat.torch import next_number
 from networks.processes import LostProcess, Processes
 
-LAUNCHERS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "TORCHELASTIC_RUN_ID")
+LAUNCHERS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "TORCHELASTIC_RUN_ID")
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_the_first_of_all_processes_speaks(told, number, monkeypatch):
 
 def meets(rank, world, folder, waits):
     """A process that meets an error; those in `waits` meet it after the others."""
-    os.environ["LOCAL_RANK"] = str(rank)
+    os.environ.update(RANK=str(rank), TORCHELASTIC_RUN_ID="a run")
     sys.stderr = Path(folder, f"{rank}.txt").open("w")  # noqa: SIM115 - until the process ends
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
     everyone = Processes(rank, world, dist.group.WORLD)
@@ -56,7 +56,7 @@ def meets(rank, world, folder, waits):
     ("world", "waits", "said"),
     [(2, (1,), "error: rank 0 refuses"), (2, (0,), "error: rank 1 refuses"), (3, (0, 2), "error: rank 1 refuses")],
 )
-def test_what_all_meet_is_said_by_whoever_meets_it_first(world, waits, said, tmp_path):
+def test_under_a_launcher_what_all_meet_is_said_by_whoever_meets_it_first(world, waits, said, tmp_path):
     started = multiprocessing.start_processes(
         meets, args=(world, str(tmp_path), waits), nprocs=world, start_method="fork", join=False
     )
@@ -70,7 +70,13 @@ def test_what_all_meet_is_said_by_whoever_meets_it_first(world, waits, said, tmp
 def test_before_they_know_of_one_another_the_first_speaks_and_others_wait(monkeypatch):
     waited = []
     monkeypatch.setattr(user_errors.time, "sleep", waited.append)
-    for told, seconds in (({}, []), ({"LOCAL_RANK": "1"}, [5.0]), ({"RANK": "1", "TORCHELASTIC_RUN_ID": "a"}, [30.0])):
+    cases = [
+        ({}, []),
+        ({"LOCAL_RANK": "1"}, [5.0]),  # started by the first, which ends it
+        ({"RANK": "1", "TORCHELASTIC_RUN_ID": "a"}, [30.0]),
+        ({"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}, [30.0]),
+    ]
+    for told, seconds in cases:
         waited.clear()
         with monkeypatch.context() as scene:
             for name, value in told.items():
@@ -88,6 +94,7 @@ def test_who_keeps_the_numbers_may_be_gone(monkeypatch):
     with pytest.raises(LostProcess, match="the process that keeps numbers has ended"):
         next_number("a key")
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(user_errors.time, "sleep", lambda _: None)
     for number, speaks in (("1", True), ("2", False)):
         monkeypatch.setenv("LOCAL_RANK", number)
         assert user_errors._speaks() is speaks
