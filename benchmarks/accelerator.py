@@ -10,25 +10,23 @@
 | steps | time, FLOP/s, MFU and peak memory of a sampling step of each network in bfloat16, 65 to 2,049 frames |
 | training | MFU of a training step of dit_xl at 8k tokens, as written and compiled |
 | peers | benchmarks/peers.py in bfloat16 |
-| tests | tests/test_devices.py, and those of precisions and kernels |
+| tests | tests/test_on_device.py and test_devices.py, and those of precisions and kernels |
 | runs | train.py trainer=gpu for some steps, and generate.py precision=bf16-true with its weights |
 
-A part that would begin after the time is up is left out, and named; one that is at work then is ended. Each record is
-written to benchmarks/results/accelerator_DEVICE.json as soon as it is made; a part that fails leaves its error there,
-and the next one goes on.
+Each part may take what `SECONDS` says of the whole time, and what those before it left; one that is at work then is
+ended, with what it started. Each record is written to benchmarks/results/accelerator_DEVICE.json as soon as it is made;
+a part that fails leaves its error there, and the next one goes on.
 """
 
 import argparse
 import json
-import os
 import platform
 import signal
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,7 +42,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks import ROOT
+from benchmarks.accelerator_programs import PROGRAMS, Record, Told
 from benchmarks.clock import in_turns
 from benchmarks.probes import Peak
 from benchmarks.setups import compose_config
@@ -62,14 +60,11 @@ NETWORKS = {
     "lovic": ("network=lovic", "compressor=flexformer"),
     "vin_lovic": ("network=vin_lovic", "compressor=flexformer"),
 }
-Record = dict[str, Any]
 
 
-class Sizes(argparse.Namespace):
-    """device, tiny: as told; seconds: of all parts together."""
+class Sizes(Told):
+    """seconds: of all parts together; the rest as in `Told`."""
 
-    device: str
-    tiny: bool
     seconds: float
 
     @property
@@ -96,7 +91,8 @@ class Sizes(argparse.Namespace):
 def build(sizes: Sizes, *overrides: str) -> nn.Module:
     """A network with fresh weights on the device, in float32."""
     cfg = compose_config((f"backbone={sizes.backbone}", "codec.channels=16", *overrides))
-    made: nn.Module = instantiate(cfg.network)
+    with torch.device(sizes.device):  # where weights of this size are drawn in no time
+        made: nn.Module = instantiate(cfg.network)
     return made.to(sizes.device)
 
 
@@ -150,9 +146,9 @@ def steps(sizes: Sizes) -> Iterator[Record]:
     """Each network at every length, shortest first."""
     for frames in sizes.frames:
         for name in NETWORKS:
-            peak = Peak(sizes.device)
             step = sampling_step(sizes, name, frames)
             flops = counted(step)
+            peak = Peak(sizes.device)
             times = in_turns({name: step}, repeats=3, most=10, device=sizes.device)[name]
             seconds = statistics.median(each.wall for each in times)
             yield {
@@ -193,82 +189,33 @@ def training(sizes: Sizes) -> Iterator[Record]:
                 loss = network(*given).float().square().mean()
             loss.backward()
 
-        peak = Peak(sizes.device)
         flops = counted(step)
+        peak = Peak(sizes.device)
         times = in_turns({"step": step}, repeats=3, most=10, device=sizes.device)["step"]
         seconds = statistics.median(each.wall for each in times)
         yield {"compiled": compiled, **rate(sizes, flops, seconds), "peak_mib": peak.result()["mib"]}
-
-
-def called(sizes: Sizes, left: float, *arguments: str) -> Record:
-    """A program of its own, its last lines, and how it ended."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    if sizes.device == "cuda":
-        environment.pop("OMP_NUM_THREADS")
-    began = time.perf_counter()
-    try:
-        done = subprocess.run(
-            [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=left
-        )
-    except subprocess.TimeoutExpired:
-        return {"command": list(arguments), "status": "time is up"}
-    said = (done.stdout + done.stderr).splitlines()[-15:]
-    return {
-        "command": list(arguments),
-        "status": done.returncode,
-        "seconds": time.perf_counter() - began,
-        "said": said,
-    }
-
-
-def peers(sizes: Sizes, left: float) -> Iterator[Record]:
-    """Ratios are in the program's own file."""
-    own = ["--width", "64", "--depth", "1", "--heads", "2", "--tokens", "64", "--repeats", "1", "--most", "1"]
-    large = ["--dtype", "bfloat16", "--width", "1152", "--depth", "8", "--heads", "16", "--tokens", "8100", "--compile"]
-    given = own if sizes.tiny else large
-    yield called(sizes, left, "benchmarks/peers.py", "--device", sizes.device, *given, "--output", str(sizes.output))
-
-
-def tests(sizes: Sizes, left: float) -> Iterator[Record]:
-    """Those of devices, precisions and kernels."""
-    which = ["tests/test_devices.py", "tests/longtake/test_running.py", "tests/networks/test_masks.py"]
-    chosen = ["tests/networks/test_masks.py", "-k", "wait_is_seen"] if sizes.tiny else which
-    yield called(sizes, left, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", *chosen)
-
-
-def runs(sizes: Sizes, left: float) -> Iterator[Record]:
-    """A training on rendered walks, and a video with its weights."""
-    folder = sizes.output / "accelerator_run"
-    count = 1 if sizes.tiny else 40
-    small = ["backbone.width=32", "backbone.num_heads=2", "backbone.depth=1", "interface.depth=1"] if sizes.tiny else []
-    trainer = "gpu" if sizes.device == "cuda" else "cpu"
-    told = [f"trainer={trainer}", f"trainer.max_steps={count}", f"trainer.val_check_interval={count}", *small]
-    began = time.perf_counter()
-    yield called(sizes, left, "train.py", *told, f"paths.run_dir={folder / 'run'}", "callbacks.samples=null")
-    left -= time.perf_counter() - began
-    video = ["num_frames=9" if sizes.tiny else "num_frames=257", "num_inference_steps=2", "precision=bf16-true"]
-    weights = [f"weights={folder / 'run'}", f"output={folder / 'video'}", "prompt=a marine in red walks"]
-    yield called(sizes, max(left, 1), "generate.py", *weights, *video)
 
 
 PARTS: dict[str, Callable[..., Iterator[Record]]] = {
     "kernels": kernels,
     "steps": steps,
     "training": training,
-    "peers": peers,
-    "tests": tests,
-    "runs": runs,
+    **PROGRAMS,
 }
-TIMED = ("peers", "tests", "runs")
-"""Parts that run other programs, and end these when time is up."""
+SECONDS = {"kernels": 25, "steps": 95, "training": 90, "peers": 100, "tests": 85, "runs": 65}
+"""What is kept free for each part while those before it run; what one leaves, the next may use."""
+
+
+class TimeIsUp(BaseException):
+    """No Exception, which a compiler would take for one of its own."""
 
 
 @contextmanager
 def ended_after(seconds: float) -> Iterator[None]:
-    """Raises TimeoutError in what takes longer, where the system has alarms."""
+    """Raises TimeIsUp in what takes longer, where the system has alarms."""
 
     def end(*_: object) -> None:
-        raise TimeoutError("time is up")
+        raise TimeIsUp
 
     if not hasattr(signal, "setitimer"):
         yield
@@ -282,6 +229,22 @@ def ended_after(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def run_part(name: str, sizes: Sizes, left: float, found: Record, saved: Callable[[], None]) -> None:
+    """One part, whose records go into `found`, and are saved, one by one."""
+    found |= {"seconds": 0.0, "records": []}
+    began = time.perf_counter()
+    try:
+        with nullcontext() if name in PROGRAMS else ended_after(left):
+            for record in PARTS[name](sizes, left) if name in PROGRAMS else PARTS[name](sizes):
+                found["records"].append(record)
+                found["seconds"] = time.perf_counter() - began
+                saved()
+    except TimeIsUp:
+        found["failed"] = "time is up"
+    except Exception as error:  # the other parts are worth having
+        found["failed"] = f"{type(error).__name__}: {error}"
+
+
 def run_parts(sizes: Sizes, wanted: list[str], path: Path) -> Record:
     """Each part in its turn; what is there from before stays, but for the parts that run now."""
     began = time.perf_counter()
@@ -292,22 +255,18 @@ def run_parts(sizes: Sizes, wanted: list[str], path: Path) -> Record:
         "torch": torch.__version__,
         "rehearsal": sizes.tiny,
     }
-    for name in wanted:
-        left = sizes.seconds - (time.perf_counter() - began)
-        if left <= 0:
-            found[name] = {"left out": f"the {sizes.seconds:g} seconds were up"}
+    share = sizes.seconds / sum(SECONDS[name] for name in wanted)
+    for place, name in enumerate(wanted):
+        later = share * sum(SECONDS[each] for each in wanted[place + 1 :])
+        left = sizes.seconds - (time.perf_counter() - began) - later
+        found[name] = {}
+        if left > 0:
+            run_part(name, sizes, left, found[name], lambda: keep(found, path))
         else:
-            started = time.perf_counter()
-            found[name] = {"seconds": 0.0, "records": []}
-            try:
-                with ended_after(left):
-                    for record in PARTS[name](sizes, left) if name in TIMED else PARTS[name](sizes):
-                        found[name]["records"].append(record)
-                        found[name]["seconds"] = time.perf_counter() - started
-                        keep(found, path)
-            except Exception as error:  # the other parts are worth having
-                found[name]["failed"] = f"{type(error).__name__}: {error}"
-        print(f"{name}: {found[name].get('failed') or next(iter(found[name]))}", flush=True)
+            found[name] = {"left out": f"the {sizes.seconds:g} seconds were up"}
+        print(
+            f"{name}: {found[name].get('failed') or found[name].get('left out') or found[name]['seconds']}", flush=True
+        )
         keep(found, path)
     return found
 
@@ -325,7 +284,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="sizes of a rehearsal")
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--seconds", type=float, default=460, help="after which no part begins")
+    parser.add_argument("--seconds", type=float, default=460, help="of all parts together")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results", help="folder")
     sizes = parser.parse_args(namespace=Sizes())
     sizes.output = sizes.output.absolute()

@@ -4,8 +4,9 @@
     python benchmarks/process_memory.py --parts counted
 
 counted: VIN on dit_xl in bfloat16 at 480 x 832, two steps of sampling as one process of several, on tensors without
-values. measured: a thin VIN, whose canvas outweighs its windows, sampled by 1, 2 and 3 processes; resident memory above
-what each held before.
+values; and what FLOPs and exchanged bytes let expect of a step's time, at an assumed speed of devices and links
+(`--peak-tflops`, `--efficiency`, `--node-gb`, `--link-gb`). measured: a thin VIN, whose canvas outweighs its windows,
+sampled by 1, 2 and 3 processes; resident memory above what each held before.
 
 "own frames" is what sampling does: a process holds the frames of its windows. "whole canvas" is what it does where a
 sampler draws noise or frames are given: all processes hold all frames. Writes benchmarks/results/process_memory.json.
@@ -34,6 +35,7 @@ from rich.console import Console
 from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
+from benchmarks.planning import ASSUMPTIONS
 from benchmarks.probes import Peak
 from benchmarks.report import Sheet, save, show
 from benchmarks.setups import CHANNELS, PAPER, SMALL, Setup, build_network, num_latents
@@ -56,6 +58,7 @@ THIN = SMALL._replace(
 )
 WAYS = {"own frames": True, "whole canvas": False}
 Record = dict[str, Any]
+ASSUMED = ("peak_tflops", "efficiency", "node_gb", "link_gb")
 
 
 class OneOfMany(Processes):
@@ -126,14 +129,16 @@ def counted(lengths: list[int], sizes: list[int]) -> list[Record]:
             network.windows_per_call = at_once
             for size in sizes:
                 for way, own_frames in list(WAYS.items())[: None if size > 1 else 1]:
-                    fullest, most = 0, 0
+                    fullest, most, flops = 0, 0, 0
                     for rank in {0, size // 2, size - 1}:
                         one = OneOfMany(rank, size) if size > 1 else ALONE
                         with patch("longtake.generation.check_finite"), Counting(known, network) as counting:
                             sample(network, AT_480P, frames, one, own_frames)
                         fullest, most = max(fullest, counting.peak), max(most, getattr(one, "given", 0))
+                        flops = max(flops, counting.flops)
                     found = {"frames": frames, "processes": size, "windows_per_call": at_once, "holds": way}
                     sizes_of = {"canvas": canvas, "weights": weights, "tensors": fullest, "given_a_step": most // STEPS}
+                    sizes_of["flops_a_step"] = flops // STEPS
                     records.append({**found, **sizes_of})
     return records
 
@@ -166,6 +171,25 @@ def _join(rank: int, size: int, frames: int, own_frames: bool, folder: str) -> N
     dist.destroy_process_group()
 
 
+def predicted(counted: list[Record], assumed: Mapping[str, float]) -> list[Record]:
+    """How much faster a step is by several devices, as if exchange and arithmetic never overlapped.
+
+    assumed: peak_tflops and efficiency of a device; node_gb, link_gb: 10⁹ bytes a second that a process gives, within a
+    machine and between machines.
+    """
+    speed = assumed["peak_tflops"] * assumed["efficiency"] * 1e12
+    own = [each for each in counted if each["windows_per_call"] == 1 and each["holds"] == "own frames"]
+    alone = {each["frames"]: each["flops_a_step"] / speed for each in own if each["processes"] == 1}
+    made = []
+    for each in own:
+        arithmetic = each["flops_a_step"] / speed
+        record = {"frames": each["frames"], "processes": each["processes"], "seconds_a_step": arithmetic}
+        for name in ("node_gb", "link_gb"):
+            record[name] = alone[each["frames"]] / (arithmetic + each["given_a_step"] / (assumed[name] * 1e9))
+        made.append(record)
+    return made
+
+
 def sheets_of(found: Mapping[str, Any]) -> list[Sheet]:
     """A table of each part."""
     made = []
@@ -182,6 +206,22 @@ def sheets_of(found: Mapping[str, Any]) -> list[Sheet]:
         heads = ["frames", "windows at once", "processes", "holds", "weights, GiB", "tensors, GiB", "gives a step, MiB"]
         notes = ["Tensors at the fullest moment of the fullest process, noise and finished video among them."]
         made.append(Sheet("VIN on dit_xl at 480 x 832, counted", notes, heads, rows))
+        assumed = found["assumed"]
+        rows = [
+            [
+                *(str(each[name]) for name in ("frames", "processes")),
+                f"{each['seconds_a_step']:.2f}",
+                *(f"{each[name]:.2f}" for name in ("node_gb", "link_gb")),
+            ]
+            for each in found["predicted"]
+        ]
+        links = [f"times as fast, {assumed[name]:g} GB/s" for name in ("node_gb", "link_gb")]
+        notes = [
+            f"Devices at {assumed['efficiency']:.0%} of {assumed['peak_tflops']:g} TFLOP/s; arithmetic of the process "
+            "with most of it, then what it gives to others, as if the two never overlapped."
+        ]
+        heads = ["frames", "processes", "arithmetic of a step, s", *links]
+        made.append(Sheet("VIN on dit_xl at 480 x 832 by several devices, predicted", notes, heads, rows))
     if "measured" in found:
         rows = [
             [
@@ -204,6 +244,9 @@ def main() -> None:
     parser.add_argument("--measured-frames", type=int, default=2049)
     parser.add_argument("--processes", nargs="+", type=int, default=[1, 2, 4, 8], help="that are counted")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
+    for name in ASSUMED:
+        about = ASSUMPTIONS[name]
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=about.value, help=about.meaning)
     options = parser.parse_args()
     path = options.output / "process_memory.json"
     found: Record = json.loads(path.read_text()) if path.is_file() else {}
@@ -212,6 +255,8 @@ def main() -> None:
         found["measured"] = measured(options.measured_frames, [1, 2, 3])
     if "counted" in options.parts:
         found["counted"] = counted(options.frames, options.processes)
+        found["assumed"] = {name: getattr(options, name) for name in ASSUMED}
+        found["predicted"] = predicted(found["counted"], found["assumed"])
     sheets = sheets_of(found)
     for sheet in sheets:
         show(sheet, Console())

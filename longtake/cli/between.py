@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from longtake.cli.dry_run import print_plan
-from longtake.cli.making import alone_in, make
+from longtake.cli.making import make
+from longtake.cli.processes import alone_in
 from longtake.cli.request import Request, told_by
 from longtake.cli.storyboard import make_storyboard_video
 from longtake.cli.take import order_of

@@ -92,16 +92,19 @@ def _processes(cfg: DictConfig) -> "Iterator[tuple[Mesh, str]]":
 
 def _score_folder(cfg: DictConfig, mesh: "Mesh", device: str) -> "ReportCard":
     """The share of this process, and the report, which all of them know."""
+    from longtake.cli.processes import alone_in
     from longtake.reports.report_card import score_folder
     from longtake.reports.report_files import write_report
 
     (videos,) = folders_of(cfg).values()
     files, scoring, output = _beside(cfg, videos), _scoring(cfg, device), Path(cfg.output)
-    _share_out(mesh, scoring, [(videos, files)])
-    card = score_folder(scoring.scorer, videos, files, scoring.references)  # of what is kept, if several have scored
-    if mesh.world.rank == 0:
-        write_report(card, output, metrics=scoring.metrics, settings=scoring.settings, videos=videos)
-        show(card, scoring.metrics, output)
+    with alone_in(output, mesh):
+        _share_out(mesh, scoring, [(videos, files)])
+        # Of what is kept, if several have scored.
+        card = score_folder(scoring.scorer, videos, files, scoring.references)
+        if mesh.world.rank == 0:
+            write_report(card, output, metrics=scoring.metrics, settings=scoring.settings, videos=videos)
+            show(card, scoring.metrics, output)
     return card
 
 
@@ -129,6 +132,7 @@ def compare_folders_of(cfg: DictConfig) -> "Comparison":
 
 
 def _compare_folders(cfg: DictConfig, mesh: "Mesh", device: str) -> "Comparison":
+    from longtake.cli.processes import alone_in
     from longtake.reports.comparison import compare
     from longtake.reports.comparison_page import write_comparison
     from longtake.reports.report_card import score_folder
@@ -136,14 +140,15 @@ def _compare_folders(cfg: DictConfig, mesh: "Mesh", device: str) -> "Comparison"
     folders, output = folders_of(cfg), Path(cfg.output)
     files = {name: _beside(cfg, videos) for name, videos in folders.items()}
     scoring = _scoring(cfg, device)
-    _share_out(mesh, scoring, [(videos, files[name]) for name, videos in folders.items()])
-    cards = {}
-    for name, videos in folders.items():
-        cards[name] = score_folder(scoring.scorer, videos, files[name], scoring.references)
-    found = compare(cards, files)
-    if mesh.world.rank == 0:
-        write_comparison(found, output, folders=folders, metrics=scoring.metrics, settings=scoring.settings)
-        show_comparison(found, scoring.metrics, output)
+    with alone_in(output, mesh):
+        _share_out(mesh, scoring, [(videos, files[name]) for name, videos in folders.items()])
+        cards = {}
+        for name, videos in folders.items():
+            cards[name] = score_folder(scoring.scorer, videos, files[name], scoring.references)
+        found = compare(cards, files)
+        if mesh.world.rank == 0:
+            write_comparison(found, output, folders=folders, metrics=scoring.metrics, settings=scoring.settings)
+            show_comparison(found, scoring.metrics, output)
     return found
 
 

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from longtake.parallel import Mesh, shared_out
 from longtake.process import peak_resident_gib
 from longtake.rollouts.plan import chunk_boundaries
 from longtake.rollouts.window_cache import WindowCache
-from networks.files import claimed, remove_unfinished
+from networks.files import remove_unfinished
 
 log = logging.getLogger("longtake")
 
@@ -35,22 +34,6 @@ class Order(NamedTuple):
     wanted: tuple[Wanted, ...]
     told: Mapping[str, Any]
     weights: str
-
-
-def alone_in(output: Path, mesh: Mesh) -> AbstractContextManager[None]:
-    """While it lasts, no other call makes videos in a folder; the first process of this one asks for it.
-
-    Args:
-        output: the folder.
-        mesh: this process's place among several.
-
-    Returns:
-        A context, which raises ValueError where another call is at work there.
-    """
-    if mesh.world.rank > 0:
-        return nullcontext()
-    advice = "wait for it, or give output=… another folder"
-    return claimed(output, advice=advice, leaves_no_file=True)
 
 
 def make(

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from longtake.parallel import Mesh, check_sizes, make_mesh
+from networks.files import claimed
 from networks.processes import LostProcess
 
 _SECONDS = 5.0
@@ -152,6 +153,22 @@ def several_processes(cfg: DictConfig, program: str, *, on_cpu: bool = False) ->
     except BaseException:
         _end_others(fabric)
         raise
+
+
+def alone_in(output: Path, mesh: Mesh) -> AbstractContextManager[None]:
+    """While it lasts, no other call works in a folder; the first process of this one asks for it.
+
+    Args:
+        output: the folder.
+        mesh: this process's place among several.
+
+    Returns:
+        A context, which raises ValueError where another call is at work there.
+    """
+    if mesh.world.rank > 0:
+        return nullcontext()
+    advice = "wait for it, or give output=… another folder"
+    return claimed(output, advice=advice, leaves_no_file=True)
 
 
 def _launched(found: Started, program: str, on_cpu: bool) -> Any:

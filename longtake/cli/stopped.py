@@ -25,7 +25,7 @@ _KEPT = {
 def say_kept(program: str, cfg: Any, stopped: Stopped) -> None:
     """Tells the user what a stopped program leaves in its folder `output`; a training says by itself what it saved."""
     kept = _KEPT.get(program)
-    if kept is None or stopped.told or not _is_first():
+    if kept is None or stopped.told or place():
         return
     stopped.told = True
     name = signal.Signals(stopped.number).name
@@ -38,14 +38,15 @@ def say_kept(program: str, cfg: Any, stopped: Stopped) -> None:
 
 def say_early(stopped: Stopped) -> None:
     """Tells the user about a signal that came before the program had read its settings, or after its work was done."""
-    if not stopped.told and _is_first():
+    if not stopped.told and not place():
         stopped.told = True
         sys.stderr.write(f"stopped by {signal.Signals(stopped.number).name}; nothing is half written\n")
 
 
-def _is_first() -> bool:
-    """Whether this process speaks for those that a launcher started beside it."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+def place() -> int:
+    """Which of the processes this is that torchrun, srun or the program itself started: 0 speaks for all."""
+    told = (os.environ.get(name, "") for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return max((int(number) for number in told if number.isdecimal()), default=0)
 
 
 def typed() -> list[str]:

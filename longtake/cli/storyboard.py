@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.progress import Progress
 
-from longtake.cli.making import alone_in
+from longtake.cli.processes import alone_in
 from longtake.cli.request import Request, told_by
 from longtake.cli.weights import Take
 from longtake.cost.sampling import TEXT_TOKENS, VideoSize

@@ -7,7 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from longtake.cli.making import Order, alone_in, make
+from longtake.cli.making import Order, make
+from longtake.cli.processes import alone_in
 from longtake.cli.request import Request, told_by
 from longtake.cli.weights import Take
 from longtake.parallel import Mesh

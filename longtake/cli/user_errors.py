@@ -17,7 +17,7 @@ from hydra.errors import OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from longtake.arguments import KEY, argument, as_typed
-from longtake.cli.stopped import say_early, say_kept
+from longtake.cli.stopped import place, say_early, say_kept
 from longtake.compat import quantisers
 from longtake.configs import CONF, weights_folder
 from longtake.failures import explain_failure
@@ -29,7 +29,8 @@ _ABOUT_ONE_ARGUMENT = re.compile(
     "Ambiguous value for argument|requires --multirun|group override must be|Could not override ''"
 )
 """Hydra's words where one argument is not as it should be."""
-_SECONDS = 5.0
+_SECONDS, _LAUNCHER_SECONDS = 5.0, 30.0
+"""How long other processes than the first wait to be ended, by it, or by a launcher that looks for its end."""
 
 
 def start(main: Callable[[Any], Any], config: str) -> None:
@@ -39,6 +40,7 @@ def start(main: Callable[[Any], Any], config: str) -> None:
     ours keeps that line and its trace.
     """
     settle()  # before torch loads; see docs/troubleshooting.md
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a lost connection is said in a sentence, not by its stack
     quantisers.quiet()
     os.environ.setdefault("LONGTAKE_WEIGHTS", str(weights_folder()))  # read by conf/paths, here and in child processes
 
@@ -72,18 +74,38 @@ def explain() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        _let_the_first_speak()
-        cause = sentence(error)
+        speaks, cause = _speaks(), sentence(error)
         if cause is None:
             raise
-        sys.stderr.write(f"error: {cause}\n")
+        if speaks:
+            sys.stderr.write(f"error: {cause}\n")
         sys.exit(2)
 
 
-def _let_the_first_speak() -> None:
-    """Of several processes that meet the same error the first says it, and ends the others meanwhile."""
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+def _speaks() -> bool:
+    """Of several processes that meet an error, or its echo, whether this one says it.
+
+    The first process ends those that it started itself before it speaks, so they wait for that. Where a launcher
+    started them, whoever asks first says it; before they know of one another the first does, and others wait to be
+    ended.
+    """
+    launched = "TORCHELASTIC_RUN_ID" in os.environ or os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"
+    if not launched:
+        if place() == 0:
+            return True
         time.sleep(_SECONDS)
+    distributed: Any = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        from longtake.compat.torch import next_number
+        from networks.processes import LostProcess
+
+        try:
+            return next_number("said what is wrong") == 0
+        except LostProcess:  # who keeps the numbers: the first of these processes, or torchrun
+            return place() <= 1
+    if launched and place():
+        time.sleep(_LAUNCHER_SECONDS)
+    return True
 
 
 def sentence(error: BaseException) -> str | None:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from networks.processes import LostProcess
+
 Shape = Sequence[int]
 
 
@@ -63,5 +65,18 @@ def next_number(key: str) -> int:
     """A whole number from 0 on that no other process of the run has been given for this key.
 
     torch.distributed keeps the store by which its processes met, and offers no public way to it.
+
+    Args:
+        key: what is counted.
+
+    Returns:
+        The number.
+
+    Raises:
+        LostProcess: if the process that keeps it has ended.
     """
-    return int(torch.distributed.distributed_c10d._get_default_store().add(key, 1)) - 1
+    store = torch.distributed.distributed_c10d._get_default_store()
+    try:
+        return int(store.add(key, 1)) - 1
+    except RuntimeError as error:
+        raise LostProcess(f"the process that keeps numbers has ended ({' '.join(str(error).split())[:120]})") from error

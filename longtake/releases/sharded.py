@@ -212,7 +212,8 @@ def refuse_other_pieces(resume: Path | None, strategy: Any) -> None:
         strategy: strategy of the trainer.
 
     Raises:
-        ValueError: if the checkpoint is in pieces and the strategy knows whole weights alone, or the other way round.
+        ValueError: if the checkpoint is in pieces and the strategy knows whole weights alone, or the other way round,
+            or if the pieces are those of another strategy.
     """
     if resume is None:
         return
@@ -224,6 +225,13 @@ def refuse_other_pieces(resume: Path | None, strategy: Any) -> None:
     if isinstance(strategy, ShardedBlocks) and not resume.is_dir():
         raise ValueError(
             f"resume={resume} is one file, and trainer=fsdp2 goes on from checkpoints in pieces alone: use the trainer "
+            f"that wrote it, or begin anew from its weights, pretrained={resume}"
+        )
+
+    # FSDP of Lightning keeps weights under another name.
+    if resume.is_dir() and isinstance(strategy, FSDPStrategy) == (holds(resume, TRAINED) or holds(resume, AVERAGE)):
+        raise ValueError(
+            f"resume={resume} is in pieces that another strategy than {type(strategy).__name__} wrote: use the trainer "
             f"that wrote it, or begin anew from its weights, pretrained={resume}"
         )
 

@@ -3,10 +3,12 @@
 import json
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from benchmarks import accelerator, peers, planning
+from benchmarks.accelerator_programs import called
 from benchmarks.setups import SMALL
 
 
@@ -90,12 +92,30 @@ def test_a_part_that_takes_too_long_is_ended_and_what_it_has_made_is_kept(tmp_pa
         time.sleep(60)
 
     monkeypatch.setitem(accelerator.PARTS, "kernels", slow)
+    monkeypatch.setitem(accelerator.PARTS, "steps", lambda _: [{"second": 2}])
+    began = time.monotonic()
     with pytest.raises(SystemExit):
-        rehearse(tmp_path, monkeypatch, "--parts", "kernels", "steps", "--seconds", "0.5")
+        rehearse(tmp_path, monkeypatch, "--parts", "kernels", "steps", "--seconds", "2")
+    assert time.monotonic() - began < 30
     found = json.loads((tmp_path / "accelerator_cpu.json").read_text())
     assert found["kernels"]["records"] == [{"first": 1}]
-    assert found["kernels"]["failed"] == "TimeoutError: time is up"
-    assert found["steps"] == {"left out": "the 0.5 seconds were up"}
+    assert found["kernels"]["failed"] == "time is up"
+    assert found["steps"]["records"] == [{"second": 2}]
+
+
+def test_a_program_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path):
+    told = accelerator.Sizes(device="cpu", tiny=True, output=tmp_path)
+    code = "import subprocess, time; print(subprocess.Popen(['sleep', '600']).pid, flush=True); time.sleep(600)"
+    record = called(told, 1.0, "-c", code)
+    assert record["status"] == "time is up"
+    (pid,) = record["said"]
+    state = Path(f"/proc/{pid}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_parts_together_fit_in_the_whole_time():
+    assert accelerator.SECONDS.keys() == accelerator.PARTS.keys()
+    assert sum(accelerator.SECONDS.values()) <= 480
 
 
 def test_a_part_that_fails_is_named_and_the_next_goes_on(tmp_path, monkeypatch):

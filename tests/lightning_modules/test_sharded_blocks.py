@@ -10,6 +10,7 @@ import torch.distributed as dist
 from builders import awake, context, example, tiny_dit, tiny_lovic, tiny_vin
 from composing import composed
 from lightning import LightningModule
+from lightning.pytorch.strategies import FSDPStrategy
 from safetensors.torch import load_file
 from tiny_runs import config, losses, run_together
 from torch import multiprocessing
@@ -20,6 +21,7 @@ from lightning_modules.callbacks.averaging import WarmAverage
 from lightning_modules.optimization import parameter_groups
 from longtake.cli.checks import refuse_sharded
 from longtake.cli.training import train
+from longtake.pipeline import Pipeline
 from longtake.releases.sharded import ShardedBlocks, refuse_other_pieces
 from networks.checkpointing import keep_activations
 from networks.sharding import is_sharded, local, run_whole, shard, whole_outside_blocks
@@ -155,7 +157,7 @@ def test_a_policy_keeps_less_and_changes_nothing():
         torch.testing.assert_close(value, kept["all"], rtol=1e-5, atol=1e-7)
 
 
-def test_unknown_policies_and_meshes_are_refused_in_one_sentence(tmp_path):
+def test_unknown_policies_and_meshes_are_refused_in_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="kept=some must be one of all, products, half, none"):
         keep_activations(tiny_dit(), "some")
     strategy = ShardedBlocks(replicas=3)
@@ -171,6 +173,11 @@ def test_unknown_policies_and_meshes_are_refused_in_one_sentence(tmp_path):
         refuse_other_pieces(tmp_path, SimpleNamespace())
     with pytest.raises(ValueError, match=r"is one file, and trainer=fsdp2 goes on from .* pretrained="):
         refuse_other_pieces(tmp_path / "last.ckpt", strategy)
+    for is_ours, other in ((True, FSDPStrategy()), (False, strategy)):
+        monkeypatch.setattr("longtake.releases.sharded.holds", lambda *_, found=is_ours: found)
+        with pytest.raises(ValueError, match=r"is in pieces that another strategy than .* wrote: .* pretrained="):
+            refuse_other_pieces(tmp_path, other)
+    monkeypatch.setattr("longtake.releases.sharded.holds", lambda *_: True)
     refuse_other_pieces(tmp_path, strategy)
 
 
@@ -188,6 +195,13 @@ def test_a_run_in_pieces_goes_on_with_other_processes_and_is_released(videos, tm
     last = tmp_path / "pieces" / "checkpoints" / "last.ckpt"
     assert last.is_dir()
     assert list((tmp_path / "pieces" / "samples").rglob("*.mp4"))
+    other, one = tmp_path / "other", tmp_path / "one" / "checkpoints" / "last.ckpt"
+    with pytest.raises(ValueError, match="is in pieces, as trainer=fsdp2 writes it, which SingleDeviceStrategy cannot"):
+        train(config(videos, other, *BATCH, f"resume={last}"))
+    with pytest.raises(ValueError, match="is one file, and trainer=fsdp2 goes on from checkpoints in pieces alone"):
+        train(config(videos, other, *two, f"resume={one}", "trainer.max_steps=12"))
+    train(config(videos, other, *BATCH, f"pretrained={last}", "trainer.max_steps=1", "~callbacks.samples"))
+    assert Pipeline.from_pretrained(last).module.network.backbone.depth == 2
     run_together(3, videos, tmp_path / "pieces", *two, f"resume={last}", "scheduler.total_steps=6")
     alone, together = losses(tmp_path / "one"), losses(tmp_path / "pieces")
     assert len(alone) == 6

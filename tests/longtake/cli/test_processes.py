@@ -17,12 +17,12 @@ from composing import ROOT, composed
 from torch import multiprocessing
 
 from longtake.cli import evaluate
-from longtake.cli.making import alone_in
 from longtake.cli.manifests import Manifest
-from longtake.cli.processes import Started, check_launcher, processes_of
+from longtake.cli.processes import Started, alone_in, check_launcher, processes_of
 from longtake.cli.take import make_videos
 from longtake.parallel import Mesh, make_mesh
 from longtake.video import write_video
+from networks.files import CLAIM
 from networks.processes import Processes
 
 VIN = ROOT / "weights" / "vin_freedoom_64"
@@ -166,7 +166,7 @@ def test_machines_that_could_not_find_one_another_are_refused(monkeypatch):
 
 def test_two_calls_do_not_make_videos_in_one_folder(tmp_path):
     code = (
-        "import sys, pathlib\nfrom longtake.cli.making import alone_in\nfrom longtake.parallel import Mesh\n"
+        "import sys, pathlib\nfrom longtake.cli.processes import alone_in\nfrom longtake.parallel import Mesh\n"
         "with alone_in(pathlib.Path(sys.argv[1]), Mesh()): pass"
     )
     with alone_in(tmp_path, Mesh()):
@@ -179,36 +179,76 @@ def test_two_calls_do_not_make_videos_in_one_folder(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def started(output, *changes):
-    command = [sys.executable, "generate.py", f"weights={VIN}", f"output={output}", "devices=2", *changes]
+def test_two_calls_do_not_score_in_one_folder(videos, tmp_path):
+    output = tmp_path / "scores"
+    both = f"videos=[{videos},{videos.parent / 'again'}]"
+    shutil.copytree(videos, videos.parent / "again", dirs_exist_ok=True)
+    with alone_in(output, Mesh()):
+        for asked in (f"videos={videos}", both):
+            second = forked.run([ROOT / "evaluate.py", asked, f"output={output}"], cwd=tmp_path)
+            assert second.returncode == 2
+            assert second.stderr.strip() == (
+                f"error: {output} is in use by another run that is still going: wait for it, or give output=… another "
+                "folder"
+            )
+        assert [path.name for path in output.iterdir()] == [CLAIM]
+
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def started(output, *changes, launcher=()):
+    own = [] if launcher else ["devices=2"]
+    command = [sys.executable, *launcher, "generate.py", f"weights={VIN}", f"output={output}", *own, *changes]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
 
 
-def children(pid):
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def ranks(process, launcher):
+    """The processes of a call by rank."""
+    children = [int(each) for each in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    if not launcher:
+        return dict(enumerate([process.pid, *children]))
+    told = {pid: Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in children}
+    return {rank: pid for pid, said in told.items() for rank in (0, 1) if f"LOCAL_RANK={rank}".encode() in said}
+
+
+def alive(pid):
+    path = Path(f"/proc/{pid}/stat")
+    return path.exists() and path.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("chunks", [1, 2])
-def test_where_a_process_dies_the_others_say_it_once_and_end(chunks, tmp_path):
-    process = started(tmp_path, f"parallel.chunks={chunks}", "num_frames=257", "num_videos=40", "num_inference_steps=9")
+@pytest.mark.parametrize(
+    ("launcher", "killed", "chunks"), [((), 1, 1), ((), 1, 2), ((), 0, 1), (TORCHRUN, 0, 2), (TORCHRUN, 1, 1)]
+)
+def test_where_a_process_dies_the_others_say_it_once_and_end(launcher, killed, chunks, tmp_path):
+    long = ("num_frames=257", "num_videos=40", "num_inference_steps=9")
+    process = started(tmp_path, f"parallel.chunks={chunks}", *long, launcher=launcher)
     try:
         until = time.monotonic() + 200
         while not list(tmp_path.glob("manifest*.jsonl")) and process.poll() is None and time.monotonic() < until:
             time.sleep(0.2)
-        (other,) = children(process.pid)
-        os.kill(other, signal.SIGKILL)
-        _, said = process.communicate(timeout=90)
+        those = ranks(process, launcher)
+        assert those.keys() == {0, 1}
+        os.kill(those[killed], signal.SIGKILL)
+        out, said = process.communicate(timeout=90)  # all of them have closed it
     finally:
         process.kill()
-    assert said.count("another process of this run was ended from outside") == 1
-    assert "Traceback" not in said
     assert process.returncode != 0
-    assert not Path(f"/proc/{other}").exists()
+    assert not alive(those[1 - killed])
+    if launcher:  # which ends all that are left, and reports how each ended
+        assert "Signal 9 (SIGKILL)" in said
+        assert said.count("another process of this run was ended from outside") <= 1
+        assert said.count("Traceback") == 1
+        assert killed == 0 or f"finished videos, windows and segments are kept in {tmp_path}" in out
+    else:
+        assert said.count("another process of this run was ended from outside") == 1
+        assert "Traceback" not in said
+        assert "c10" not in said
 
 
 @pytest.mark.slow
