@@ -32,7 +32,7 @@ video { width: 100%; image-rendering: pixelated; border-radius: .3rem; }
 .walk polyline { fill: none; stroke-width: 3; stroke-linecap: round; } figure.video .map { grid-column: 1 / -1; }
 .named polyline { fill: none; stroke-width: 2; } .key { display: inline-block; width: .8em; height: .8em;
   border-radius: .2em; margin: 0 .35em 0 0; } p > span { margin-right: 1rem; } 
-td s, small { opacity: .75; }
+small { opacity: .75; } td .better { color: #2b8a3e; } td .worse { color: #c2255c; }
 .beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem; }
 .beside figure { margin: .5rem 0; } button { font: inherit; }
 pre { overflow-x: auto; font-size: .85em; } .quiet { opacity: .7; }
@@ -150,7 +150,7 @@ def _videos(card: ReportCard, folder: Path | None) -> list[str]:
         file = str(row["file"])
         size = f"{row['frames']} frames of {row['height']} × {row['width']} at {number(row['fps'])} a second"
         image = f'<img alt="" src="data:image/jpeg;base64,{card.strips[file]}">' if card.strips.get(file) else ""
-        caption = f"<figcaption>{html.escape(file)}: {size}</figcaption>"
+        caption = f"<figcaption>{html.escape(file)}: {size}{_prompt(card, file)}</figcaption>"
         player = "" if folder is None else players.player(folder / file, file)
         kind = " class=video" if player else ""
         walk = f"<div class=map>{card.maps[file]}</div>" if file in card.maps else ""
@@ -158,6 +158,10 @@ def _videos(card: ReportCard, folder: Path | None) -> list[str]:
     parts.append(remark(players))
     rest = len(card.rows) - MOST_STRIPS
     return [*parts, f"<p>{rest} more videos are not shown.</p>"] if rest > 0 else parts
+
+
+def _prompt(card: ReportCard, file: str) -> str:
+    return f"<br>“{html.escape(card.prompts[file])}”" if file in card.prompts else ""
 
 
 def _rows(card: ReportCard) -> str:

@@ -1,0 +1,83 @@
+"""Commands of README and docs that end within seconds, once they are shortened, are typed one after the other.
+
+All others are composed and checked as far as one process can: tests/longtake/cli/test_configs.py.
+"""
+
+import json
+import os
+import re
+import shlex
+
+import forked
+import pytest
+from composing import ROOT, documented_commands
+
+pytestmark = pytest.mark.slow
+
+NOT_HERE = {
+    r"devices=|parallel\.|torchrun|srun": "several processes: tests/longtake/test_parallel.py and cli/test_processes.py",
+    r"compile=|features\.name=|backbone=(?!dit_s)": "minutes, or models that are not here",
+    r"weights=RUN|runs/|\bDIR\b|FOLDER|POSES": "what a reader has: tests/longtake/cli/test_programs.py, test_between.py",
+    r"^longtake (vbench|cost|generate)$": "a name, in prose",
+}
+"""What is not run, by its words, and why."""
+SHORT = {
+    "generate": ["num_inference_steps=1", "num_videos=1"],
+    "evaluate": [],
+}
+TYPED = """
+import json, runpy, sys
+from pathlib import Path
+
+for program, *words in json.loads(Path(sys.argv[1]).read_text()):
+    print(program, *words, flush=True)
+    sys.argv[:] = [program, *words]
+    if program == "longtake":
+        runpy.run_module("longtake", run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(program, run_name="__main__")
+"""
+"""What a shell does with commands, in a process that has the libraries already."""
+
+
+def commands(program):
+    """Those of a program that are run, in order, each once."""
+    found = [line.partition(" #")[0].strip() for line, each in documented_commands().items() if each.program == program]
+    return [line for line in dict.fromkeys(found) if not any(re.search(words, line) for words in NOT_HERE)]
+
+
+def shortened(line):
+    """The words of a command, at a size of seconds."""
+    words = shlex.split(line)
+    words = words[1:] if words[0] == "python" else words
+    if words[0] == "generate.py":
+        frames = [] if "storyboard=" in line else ["num_frames=41"] if "lovic" in line else ["num_frames=17"]
+        return [*words, *SHORT["generate"], *frames]
+    return words if "cost" not in line else [*words, "num_frames=17", "measured_tflops=0.1"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder that looks like the repository, in which commands leave what they make."""
+    folder = tmp_path_factory.mktemp("typed")
+    for name in ("weights", "storyboards", "conf", *(path.name for path in ROOT.glob("*.py"))):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+def run(place, lines):
+    (place / "typed.json").write_text(json.dumps([shortened(line) for line in lines]))
+    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "LONGTAKE_WEIGHTS": str(place / "weights")}
+    ended = forked.run(["-c", TYPED, place / "typed.json"], cwd=place, env={**os.environ, **own})
+    assert ended.returncode == 0, ended.stdout[-1500:] + ended.stderr[-3000:]
+    return ended.stdout
+
+
+def outputs(lines):
+    return {found for line in lines if "dry_run" not in line for found in re.findall(r"output=(\S+)", line)}
+
+
+def test_what_makes_videos_and_what_judges_them(place):
+    made = commands("generate")
+    run(place, made)
+    assert [each for each in outputs(made) if not (place / each / "000.mp4").is_file()] == []
