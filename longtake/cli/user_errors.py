@@ -18,7 +18,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from longtake.arguments import KEY, argument, as_typed
 from longtake.cli.stopped import say_early, say_kept
-from longtake.compat import quantisers
 from longtake.configs import CONF, weights_folder
 from longtake.failures import explain_failure
 from longtake.process import settle
@@ -39,7 +38,6 @@ def start(main: Callable[[Any], Any], config: str) -> None:
     ours keeps that line and its trace.
     """
     settle()  # before torch loads; see docs/troubleshooting.md
-    quantisers.quiet()
     os.environ.setdefault("LONGTAKE_WEIGHTS", str(weights_folder()))  # read by conf/paths, here and in child processes
 
     @functools.wraps(main)

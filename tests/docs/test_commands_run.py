@@ -7,26 +7,26 @@ import json
 import os
 import re
 import shlex
+import shutil
 
 import forked
 import pytest
 from composing import ROOT, documented_commands
+from tiny_runs import TINY
 
 pytestmark = pytest.mark.slow
 
 NOT_HERE = {
-    r"devices=|parallel\.|torchrun|srun": "several processes: tests/longtake/test_parallel.py and cli/test_processes.py",
+    r"devices=|parallel\.|torchrun|srun": "several processes: test_parallel.py and test_processes.py run these",
     r"compile=|features\.name=|backbone=(?!dit_s)": "minutes, or models that are not here",
-    r"weights=RUN|runs/|\bDIR\b|FOLDER|POSES": "what a reader has: tests/longtake/cli/test_programs.py, test_between.py",
+    r"weights=RUN|runs/|\bDIR\b|FOLDER|POSES": "what a reader has: test_programs.py and test_between.py run these",
     r"^longtake (vbench|cost|generate)$": "a name, in prose",
 }
 """What is not run, by its words, and why."""
-SHORT = {
-    "generate": ["num_inference_steps=1", "num_videos=1"],
-    "evaluate": [],
-}
+TRAINING = [each for each in TINY if not each.startswith(("datamodule=", "datamodule.height", "datamodule.width", "~"))]
+SMALL = ["datamodule.height=32", "datamodule.width=32"]
 TYPED = """
-import json, runpy, sys
+import json, runpy, sys, time
 from pathlib import Path
 
 for program, *words in json.loads(Path(sys.argv[1]).read_text()):
@@ -36,14 +36,20 @@ for program, *words in json.loads(Path(sys.argv[1]).read_text()):
         runpy.run_module("longtake", run_name="__main__", alter_sys=True)
     else:
         runpy.run_path(program, run_name="__main__")
+    print("CPU", time.process_time(), flush=True)
 """
 """What a shell does with commands, in a process that has the libraries already."""
 
 
-def commands(program):
-    """Those of a program that are run, in order, each once."""
+def documented(program):
+    """A program's commands in their order, each once, without comments."""
     found = [line.partition(" #")[0].strip() for line, each in documented_commands().items() if each.program == program]
-    return [line for line in dict.fromkeys(found) if not any(re.search(words, line) for words in NOT_HERE)]
+    return list(dict.fromkeys(found))
+
+
+def commands(program):
+    """Those of a program that are run."""
+    return [line for line in documented(program) if not any(re.search(words, line) for words in NOT_HERE)]
 
 
 def shortened(line):
@@ -52,7 +58,10 @@ def shortened(line):
     words = words[1:] if words[0] == "python" else words
     if words[0] == "generate.py":
         frames = [] if "storyboard=" in line else ["num_frames=41"] if "lovic" in line else ["num_frames=17"]
-        return [*words, *SHORT["generate"], *frames]
+        return [*words, "num_inference_steps=1", "num_videos=1", *frames]
+    if words[0] == "train.py":
+        few = [] if "debug=fast" in words else ["trainer.max_steps=1", "trainer.val_check_interval=1"]
+        return [*words, *TRAINING, *([] if "sizes" in line else SMALL), *few]
     return words if "cost" not in line else [*words, "num_frames=17", "measured_tflops=0.1"]
 
 
@@ -78,6 +87,19 @@ def outputs(lines):
 
 
 def test_what_makes_videos_and_what_judges_them(place):
-    made = commands("generate")
+    made, judged = commands("generate"), commands("evaluate")
     run(place, made)
     assert [each for each in outputs(made) if not (place / each / "000.mp4").is_file()] == []
+    shutil.copytree(place / "outputs" / "c", place / "outputs" / "b")  # by weights that a reader has trained
+    print(run(place, judged))
+    assert [each for each in outputs(judged) if not any((place / each).iterdir())] == []
+    assert len(made) > 15
+    assert len(judged) > 6
+
+
+def test_trainings_on_videos_of_ones_own(place, videos):
+    (place / "videos.csv").write_text("path,caption\n" + "".join(f"{videos}/{n}.mp4,square {n}\n" for n in range(6)))
+    lines = [line for line in documented("train") if re.search(r"datamodule=(folder|table|sets)\b", line)]
+    lines = [line for line in lines if "experiment=" not in line]
+    print(run(place, [re.sub(r"\b(DIR|OTHER|films)\b", str(videos), line) for line in lines]))
+    assert len(list(place.glob("runs/vin/*/checkpoints/last.ckpt"))) == len(lines) > 4

@@ -161,10 +161,11 @@ def test_a_refused_training_leaves_no_folder(tmp_path):
 
 def test_a_run_that_begins_keeps_its_folder_though_another_one_there_is_refused(tmp_path):
     (tmp_path / "config").mkdir()
-    script = "import pathlib, sys; from networks.files import claimed\nwith claimed(pathlib.Path(sys.argv[1])): print(flush=True); input()"
+    script = "from pathlib import Path; from networks.files import claimed\n"
+    script += f"with claimed(Path({str(tmp_path)!r})): print(flush=True); input()"
     own = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", script, tmp_path], env=own, **pipes) as other:
+    with subprocess.Popen([sys.executable, "-c", script], env=own, **pipes) as other:
         other.stdout.readline()
         remove_unused(tmp_path)
         assert (tmp_path / "config").is_dir()

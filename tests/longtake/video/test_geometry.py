@@ -184,10 +184,7 @@ def test_white_of_hdr_is_white(tmp_path, name, transfer, level, codec):
 @pytest.mark.skipif(int(av.__version__.split(".")[0]) < 16, reason="FFmpeg before 8.0 maps no tones")
 def test_films_of_one_size_and_one_kind_of_hdr_share_a_table(tmp_path):
     """It takes seconds to compute; films of both kinds come in turn here."""
-    films = [
-        hdr(tmp_path / f"{number}.mp4", transfer, level)
-        for number, (transfer, level) in enumerate([(16, 0.58), (18, 0.75)])
-    ]
+    films = [hdr(tmp_path / "pq.mp4", 16, 0.58), hdr(tmp_path / "hlg.mp4", 18, 0.75)]
     first = [read(film) for film in films]
     begun = time.process_time()
     again = [read(film) for film in films]
