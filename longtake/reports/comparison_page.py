@@ -17,7 +17,7 @@ MOST_SHOWN = 24
 MOST_ROWS = 400
 """Rows of scores that the page shows; report.csv has all."""
 HOW = """A difference is that folder's score minus the first folder's, over videos of the same name. In brackets are
-95 % intervals, from drawing prompts again. Where the interval leaves 0 out, the folder is called better or worse. A
+95 % intervals, by bootstrap over prompts. Where the interval leaves 0 out, the folder is called better or worse. A
 metric without an arrow only describes. Of twenty comparisons one seems clear by chance."""
 
 
@@ -114,9 +114,13 @@ def told(found: Estimate | None, *, signed: bool = False) -> str:
     """A mean with its interval, such as "0.739 (0.712 to 0.770)"; a dash for nothing."""
     if found is None:
         return "–"
-    sign = "+" if signed else ""
-    mean = f"{found.mean:{sign}.3g}"
-    return mean if found.low is None else f"{mean} ({found.low:{sign}.3g} to {found.high:{sign}.3g})"
+
+    def said(value: float) -> str:
+        return f"{value:{'+' if signed and value else ''}.3g}"
+
+    if found.low is None or found.high is None:
+        return said(found.mean)
+    return f"{said(found.mean)} ({said(found.low)} to {said(found.high)})"
 
 
 def _scores(found: Comparison, abouts: Mapping[str, Any]) -> str:
