@@ -10,7 +10,7 @@ from longtake.reports.comparison import Comparison, Estimate
 from longtake.reports.players import PLAY_ALL, Players, remark
 from longtake.reports.plots import colour_of, mean_curve, plot_named
 from longtake.reports.report_files import as_csv, write_whole
-from longtake.reports.report_page import arrow, number, remark_list, whole_page
+from longtake.reports.report_page import arrow, number, remark_list, settings_list, whole_page
 
 MOST_SHOWN = 24
 """Pairs of videos that the page shows."""
@@ -100,7 +100,7 @@ def comparison_page(
         PLAY_ALL,
         "<h2>Every score</h2>",
         _rows(found),
-        f"<h2>Settings</h2><pre>{html.escape(json.dumps(dict(settings), indent=1, ensure_ascii=False))}</pre>",
+        settings_list(settings),
     ]
     return whole_page(f"Comparison: {title}", parts)
 
