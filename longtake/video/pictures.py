@@ -123,9 +123,11 @@ def _tone_mapper(
     FFmpeg's numbers, which the frames bring themselves.
     """
     import av.filter
+    from av.video.format import VideoFormat
 
     graph = av.filter.Graph()
-    source = graph.add_buffer(width=from_width, height=from_height, format=kind, time_base=Fraction(1, 1000))
+    shape = VideoFormat(kind, from_width, from_height)
+    source = graph.add_buffer(width=from_width, height=from_height, format=shape, time_base=Fraction(1, 1000))
     mapped = "flags=area:out_transfer=bt709:out_primaries=bt709:out_color_matrix=bt709"
     scale = graph.add("scale", f"w={width}:h={height}:{mapped}")
     graph.link_nodes(source, scale, graph.add("format", "rgb24"), graph.add("buffersink")).configure()
