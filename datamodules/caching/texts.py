@@ -72,11 +72,7 @@ class TextCache:
 
 
 def _stored(features: Tensor, caption: str) -> Tensor:
-    """Features l e in half precision.
-
-    Raises:
-        ValueError: if a number is too large for that.
-    """
+    """Features l e in half precision; a ValueError if a number is too large for that."""
     half = features.half()
     if not bool(half.isfinite().all()):
         raise ValueError(f"text: features of the caption {caption[:60]!r} are beyond float16, in which they are cached")
