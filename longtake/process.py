@@ -4,7 +4,10 @@ import ctypes
 import os
 import resource
 import sys
+import warnings
 from pathlib import Path
+
+from longtake.compat import quantisers
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _KEPT_BYTES, _LARGEST_KEPT = 1 << 30, 1 << 25  # 32 MiB is the most that glibc before 2.35 takes
@@ -15,10 +18,15 @@ _OWN_SETTINGS = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESH
 def settle() -> None:
     """Sets OpenMP's waiting and glibc's memory limits; call it before torch loads. Set environment variables stay.
 
+    It also hides what libraries say of themselves when they load, which no user can mend.
+
     OpenMP's threads spin for a short while only, since whatever else runs on the machine waits for them. And blocks of
     up to 32 MiB that were freed stay with the process, at least up to 1 GiB at the end of its heap: glibc would hand
     them back after a layer and have every page of the next layer mapped again, a tenth of the time of sampling.
     """
+    quantisers.quiet()
+    # Of tqdm in a notebook: its bars are then plain text.
+    warnings.filterwarnings("ignore", message="IProgress not found")
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     if sys.platform != "linux" or any(name in os.environ for name in _OWN_SETTINGS):

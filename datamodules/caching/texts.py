@@ -40,7 +40,7 @@ class TextCache:
                     features, mask = encode(group)
                     for caption, row, real in zip(group, features, mask, strict=True):
                         with writer.member(text_key(caption)) as add:
-                            add(row[real].half())
+                            add(_stored(row[real], caption))
         finally:
             writer.close()
         self.shards.refresh()
@@ -55,14 +55,28 @@ class TextCache:
             Features l e.
 
         Raises:
-            ValueError: if it is not there.
+            ValueError: if it is not there, or holds NaN or infinity, as an earlier version may have stored it.
         """
         number = self.shards.number(text_key(caption))
         if number is None:
             raise ValueError(
                 f"{self.folder} lacks the features of the caption {caption[:60]!r}: start again, and they are made"
             )
-        return self.shards.read(number)
+        features = self.shards.read(number)
+        if not bool(features.isfinite().all()):
+            raise ValueError(
+                f"{self.shards.place(number)}, which holds the features of the caption {caption[:60]!r}, holds NaN or "
+                "infinite values: remove it, and the next start makes it again"
+            )
+        return features
+
+
+def _stored(features: Tensor, caption: str) -> Tensor:
+    """Features l e in half precision; a ValueError if a number is too large for that."""
+    half = features.half()
+    if not bool(half.isfinite().all()):
+        raise ValueError(f"text: features of the caption {caption[:60]!r} are beyond float16, in which they are cached")
+    return half
 
 
 def text_key(caption: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from longtake.arguments import argument, command
 from longtake.cli.user_errors import start
@@ -34,7 +34,7 @@ def run(cfg: DictConfig) -> None:
     bases = {part: cfg[part].pretrained for part in ("text", "codec", "backbone") if cfg[part].pretrained is not None}
     release(cfg.run, folder, getattr(torch, cfg.dtype), decoder=cfg.decoder, bases=bases)
     log.info(f"released in {folder}{', where an earlier release was replaced' if replaced else ''}")
-    log.info(f"next: {next_command(config, folder)}")
+    log.info(f"next: {next_command(config, folder, length_of(cfg.run))}")
 
 
 def _export_adapters(cfg: DictConfig) -> None:
@@ -56,13 +56,29 @@ def _export_adapters(cfg: DictConfig) -> None:
         log.info(f"merged in {adapters.save_merged(Path(cfg.output))}, beside the other parts of the pipeline")
 
 
-def next_command(config: Mapping[str, Any], folder: Path) -> str:
-    """The command that uses a release: train.py for a codec or a compressor, generate.py for all else."""
+def length_of(run: str) -> int | None:
+    """Pixel frames of a run's own sample videos, which suit what it trained; None where its folder does not say.
+
+    run: a run folder, or a checkpoint in one.
+    """
+    for folder in (Path(run), Path(run).parent.parent):
+        if (file := folder / "config" / "config.yaml").is_file():
+            frames = OmegaConf.select(OmegaConf.load(file), "callbacks.samples.num_frames")
+            return frames if isinstance(frames, int) else None
+    return None
+
+
+def next_command(config: Mapping[str, Any], folder: Path, num_frames: int | None = None) -> str:
+    """The command that uses a release: train.py for a codec or a compressor, generate.py for all else.
+
+    num_frames: pixel frames of a video that suits it; None: as many as generate.py makes by default.
+    """
     if config.get("network") is None:
         return command("train.py", [argument("codec.folder", folder), f"codec.channels={config['codec']['channels']}"])
     if config.get("sampler") is None:
         return command("train.py", ["experiment=lovic_freedoom", argument("pretrained.compressor", folder)])
-    return command("generate.py", [argument("weights", folder), argument("output", f"outputs/{folder.name}")])
+    frames = [] if num_frames is None else [argument("num_frames", num_frames)]
+    return command("generate.py", [argument("weights", folder), *frames, argument("output", f"outputs/{folder.name}")])
 
 
 def main() -> None:

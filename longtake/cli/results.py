@@ -94,7 +94,20 @@ def next_command(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> str:
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     prompt = argument("prompt", data.validation_captions()[0])
     output = argument("output", f"outputs/{cfg.name}")
-    return command("generate.py", [argument("weights", run_dir), "num_frames=257", output, prompt])
+    return command("generate.py", [argument("weights", run_dir), argument("num_frames", length(cfg)), output, prompt])
+
+
+def length(cfg: DictConfig) -> int:
+    """Pixel frames of a video that suits what was trained: those of its own sample videos, or of its longest clip.
+
+    Args:
+        cfg: the config of the run.
+
+    Returns:
+        Their number, which the run's codec and windows are known to take.
+    """
+    samples = (cfg.get("callbacks") or {}).get("samples")
+    return int(max(cfg.datamodule.num_frames) if samples is None else samples.num_frames)
 
 
 def say_stopped(number: int, newest: Path | None) -> None:

@@ -1,5 +1,6 @@
 """Does the end of a video still look like its start? Axes: c f h w."""
 
+import re
 from typing import Annotated, Any
 
 import torch
@@ -131,7 +132,8 @@ class ScoreDrift(PerVideoMean):
                 "take another metric"
             )
         self.metric = metric
-        self.about = f"difference of {type(metric).__name__} between the first and the last {share:.0%}; 0 is none"  # type: ignore[misc]
+        score = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(metric).__name__).lower()
+        self.about = f"difference of {score} between the first and the last {share:.0%}; 0 is none"  # type: ignore[misc]
         self.needs = metric.needs  # type: ignore[misc] # of this object, as the metric wants
         self.share = share
 

@@ -10,15 +10,15 @@ from longtake.reports.comparison import Comparison, Estimate
 from longtake.reports.players import PLAY_ALL, Players, remark
 from longtake.reports.plots import colour_of, mean_curve, plot_named
 from longtake.reports.report_files import as_csv, write_whole
-from longtake.reports.report_page import arrow, number, remark_list, whole_page
+from longtake.reports.report_page import arrow, number, remark_list, settings_list, whole_page
 
 MOST_SHOWN = 24
 """Pairs of videos that the page shows."""
 MOST_ROWS = 400
 """Rows of scores that the page shows; report.csv has all."""
 HOW = """A difference is that folder's score minus the first folder's, over videos of the same name. In brackets are
-95 % intervals, from drawing prompts again. Bold: the interval leaves 0 out, and the folder is better; struck through:
-it is worse. A metric without an arrow only describes. Of twenty comparisons one seems clear by chance."""
+95 % intervals, by bootstrap over prompts. Where the interval leaves 0 out, the folder is called better or worse. A
+metric without an arrow only describes. Of twenty comparisons one seems clear by chance."""
 
 
 def write_comparison(
@@ -100,7 +100,7 @@ def comparison_page(
         PLAY_ALL,
         "<h2>Every score</h2>",
         _rows(found),
-        f"<h2>Settings</h2><pre>{html.escape(json.dumps(dict(settings), indent=1, ensure_ascii=False))}</pre>",
+        settings_list(settings),
     ]
     return whole_page(f"Comparison: {title}", parts)
 
@@ -114,9 +114,13 @@ def told(found: Estimate | None, *, signed: bool = False) -> str:
     """A mean with its interval, such as "0.739 (0.712 to 0.770)"; a dash for nothing."""
     if found is None:
         return "–"
-    sign = "+" if signed else ""
-    mean = f"{found.mean:{sign}.3g}"
-    return mean if found.low is None else f"{mean} ({found.low:{sign}.3g} to {found.high:{sign}.3g})"
+
+    def said(value: float) -> str:
+        return f"{value:{'+' if signed and value else ''}.3g}"
+
+    if found.low is None or found.high is None:
+        return said(found.mean)
+    return f"{said(found.mean)} ({said(found.low)} to {said(found.high)})"
 
 
 def _scores(found: Comparison, abouts: Mapping[str, Any]) -> str:
@@ -127,16 +131,16 @@ def _scores(found: Comparison, abouts: Mapping[str, Any]) -> str:
     for metric, means in found.means.items():
         cells = [f"<td class=n>{_small(told(means.get(name)))}</td>" for name in names]
         cells += [_difference(found.differences[metric].get(name), abouts[metric]) for name in names[1:]]
-        about = html.escape(abouts[metric].about, quote=True)
-        lines.append(f'<tr><td title="{about}">{html.escape(metric)} {arrow(abouts[metric])}</td>{"".join(cells)}</tr>')
+        name = f"{html.escape(metric)} {arrow(abouts[metric])}<br><small>{html.escape(abouts[metric].about)}</small>"
+        lines.append(f"<tr><td>{name}</td>{''.join(cells)}</tr>")
     return f"<div class=wide><table><tr><th>metric</th>{head}</tr>{''.join(lines)}</table></div>"
 
 
 def _difference(found: Estimate | None, metric: Any) -> str:
     text = _small(told(found, signed=True))
     if found is not None and found.is_clear and metric.higher_is_better is not None:
-        tag = "b" if (found.mean > 0) == metric.higher_is_better else "s"
-        text = f"<{tag}>{text}</{tag}>"
+        word = "better" if (found.mean > 0) == metric.higher_is_better else "worse"
+        text = f"<b class={word}>{text}<br>{word}</b>"
     return f"<td class=n>{text}</td>"
 
 
@@ -191,11 +195,18 @@ def _videos(found: Comparison, folders: Mapping[str, Path]) -> list[str]:
             shown = player or f'<img alt="" src="data:image/jpeg;base64,{strip}">'
             figures.append(f"<figure>{shown}<figcaption>{_key(names, name)}</figcaption></figure>")
         button = "<button onclick='playTogether(this)'>Play together, or pause</button>"
-        parts.append(
-            f"<section><h3>{html.escape(file)}</h3>{button}<div class=beside>{''.join(figures)}</div></section>"
-        )
+        beside = f"{button}<div class=beside>{''.join(figures)}</div>"
+        parts.append(f"<section><h3>{html.escape(file)}</h3>{_prompt(found, file)}{beside}</section>")
     rest = len(files) - MOST_SHOWN
     return [*parts, f"<p>{rest} more are not shown.</p>" if rest > 0 else "", remark(players)]
+
+
+def _prompt(found: Comparison, file: str) -> str:
+    """What the videos of a name were asked for: once, or by folder where folders differ."""
+    asked = {name: card.prompts[file] for name, card in found.cards.items() if file in card.prompts}
+    if len(set(asked.values())) > 1:
+        return "".join(f"<p>{html.escape(name)}: “{html.escape(text)}”</p>" for name, text in asked.items())
+    return f"<p>“{html.escape(next(iter(asked.values())))}”</p>" if asked else ""
 
 
 def _rows(found: Comparison) -> str:

@@ -40,6 +40,7 @@ class ReportCard(NamedTuple):
         no video could.
     notes: what a reader should know before comparing figures.
     maps: per file with poses beside it, the walk as SVG.
+    prompts: per file with a prompt beside it, that text.
     """
 
     rows: list[dict[str, Cell]]
@@ -50,6 +51,7 @@ class ReportCard(NamedTuple):
     skipped: list[Skipped]
     notes: list[str]
     maps: Mapping[str, str] = {}
+    prompts: Mapping[str, str] = {}
 
 
 def score_folder(scorer: Scorer, videos: Path, files: Mapping[str, Beside], references: Sequence[Path]) -> ReportCard:
@@ -92,6 +94,7 @@ def score_folder(scorer: Scorer, videos: Path, files: Mapping[str, Beside], refe
         skipped=skipped,
         notes=_notes(rows, files, distances, bool(references)),
         maps={name: drawn for name in found if (drawn := _map(files[name]))},
+        prompts={name: prompt for name in found if (prompt := files[name].prompt)},
     )
 
 

@@ -18,6 +18,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; } p, li { max-width: 48rem; }
 table { border-collapse: collapse; } .wide { overflow-x: auto; }
 th, td { padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+td.name { white-space: nowrap; }
 td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: currentColor; opacity: .7; }
 .axes line { stroke: var(--line); } polyline { fill: none; }
@@ -32,7 +33,7 @@ video { width: 100%; image-rendering: pixelated; border-radius: .3rem; }
 .walk polyline { fill: none; stroke-width: 3; stroke-linecap: round; } figure.video .map { grid-column: 1 / -1; }
 .named polyline { fill: none; stroke-width: 2; } .key { display: inline-block; width: .8em; height: .8em;
   border-radius: .2em; margin: 0 .35em 0 0; } p > span { margin-right: 1rem; } 
-td s, small { opacity: .75; }
+small { opacity: .75; } td .better { color: #2b8a3e; } td .worse { color: #c2255c; }
 .beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem; }
 .beside figure { margin: .5rem 0; } button { font: inherit; }
 pre { overflow-x: auto; font-size: .85em; } .quiet { opacity: .7; }
@@ -66,9 +67,9 @@ def report_page(
         *_curves(card, abouts),
         "<h2>Videos</h2><p>Frames are evenly spread, the first and the last among them.</p>",
         *_videos(card, videos),
-        "<h2>Every score</h2>",
+        "<h2>Every score</h2><p class=quiet>report.csv has the same table.</p>",
         _rows(card),
-        f"<h2>Settings</h2><pre>{html.escape(json.dumps(dict(settings), indent=1, ensure_ascii=False))}</pre>",
+        settings_list(settings),
     ]
     return whole_page(f"Report: {folder}", parts)
 
@@ -100,6 +101,14 @@ def remark_list(remarks: Sequence[str]) -> str:
     return f"<h2>Before you compare</h2><ul>{items}</ul>" if items else ""
 
 
+def settings_list(settings: Mapping[str, Any]) -> str:
+    """Whatever made the figures, folded away."""
+    words = html.escape(json.dumps(dict(settings), indent=1, ensure_ascii=False))
+    return (
+        f"<h2>Settings</h2><details><summary>All settings that made these figures</summary><pre>{words}</pre></details>"
+    )
+
+
 def arrow(metric: Any) -> str:
     """Which way is better."""
     return {True: "↑", False: "↓"}.get(metric.higher_is_better, "")
@@ -116,7 +125,7 @@ def _summary(card: ReportCard, abouts: Mapping[str, Any]) -> str:
         by = f" <span class=quiet>By {html.escape(model)}.</span>" if model else ""
         what = f"{html.escape(abouts[name].about)}.{by}"
         numbers = "".join(f"<td class=n>{number(figures[key])}</td>" for key in ("mean", "std", "videos"))
-        lines.append(f"<tr><td>{html.escape(name)} {arrow(abouts[name])}</td>{numbers}<td>{what}</td></tr>")
+        lines.append(f"<tr><td class=name>{html.escape(name)} {arrow(abouts[name])}</td>{numbers}<td>{what}</td></tr>")
     head = "<tr><th>metric</th><th class=n>mean</th><th class=n>spread</th><th class=n>videos</th><th></th></tr>"
     without = f"<p class=quiet>Without any score here: {html.escape('; '.join(empty))}.</p>" if empty else ""
     return f"<div class=wide><table>{head}{''.join(lines)}</table></div>{without}"
@@ -150,7 +159,7 @@ def _videos(card: ReportCard, folder: Path | None) -> list[str]:
         file = str(row["file"])
         size = f"{row['frames']} frames of {row['height']} × {row['width']} at {number(row['fps'])} a second"
         image = f'<img alt="" src="data:image/jpeg;base64,{card.strips[file]}">' if card.strips.get(file) else ""
-        caption = f"<figcaption>{html.escape(file)}: {size}</figcaption>"
+        caption = f"<figcaption>{html.escape(file)}: {size}{_prompt(card, file)}</figcaption>"
         player = "" if folder is None else players.player(folder / file, file)
         kind = " class=video" if player else ""
         walk = f"<div class=map>{card.maps[file]}</div>" if file in card.maps else ""
@@ -158,6 +167,10 @@ def _videos(card: ReportCard, folder: Path | None) -> list[str]:
     parts.append(remark(players))
     rest = len(card.rows) - MOST_STRIPS
     return [*parts, f"<p>{rest} more videos are not shown.</p>"] if rest > 0 else parts
+
+
+def _prompt(card: ReportCard, file: str) -> str:
+    return f"<br>“{html.escape(card.prompts[file])}”" if file in card.prompts else ""
 
 
 def _rows(card: ReportCard) -> str:

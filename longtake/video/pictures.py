@@ -3,7 +3,9 @@
 Axes: h height, w width, c channels (RGB); uint8 in [0, 255].
 """
 
+import threading
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +15,7 @@ Frames: TypeAlias = npt.NDArray[Any]
 
 HDR = (16, 18)
 """The transfer functions of HDR in FFmpeg's numbers: PQ (SMPTE ST 2084) and HLG (ARIB STD-B67)."""
+_MAPPING = threading.Lock()
 MOST_PIXEL_WIDTH = 16.0
 """Of a coded pixel over its height, or the inverse; what is wider was never meant."""
 MOST_SCALED = 64
@@ -51,7 +54,6 @@ class Pictures:
 
         self.height, self.width, self.crop_place, self.pixel_width = height, width, crop_place, pixel_width
         self._reformat: Any = VideoReformatter().reformat
-        self._graphs: dict[tuple[Any, ...], Any] = {}
         self.is_hdr, self.shows_hdr_grey = is_hdr, False
 
     def __call__(self, frame: Any) -> Frames:
@@ -100,25 +102,36 @@ class Pictures:
         return scaled.to_ndarray()
 
     def _tone_mapped(self, frame: Any, height: int, width: int) -> Frames:
-        """HDR to BT.709 by FFmpeg's `scale`: white of 203 cd/m² becomes white, and what is brighter is cut off there.
+        colours = (frame.colorspace, frame.color_trc, frame.color_primaries, frame.color_range)
+        with _MAPPING:  # threads may decode films side by side
+            mapper = _tone_mapper(frame.width, frame.height, frame.format.name, height, width, colours)
+            mapper.vpush(frame)
+            return mapper.vpull().to_ndarray()
 
-        Source: ITU-R BT.2408 for the white; our choice to cut, so that faces and walls keep the brightness that they
-        have in ordinary films.
-        """
-        import av.filter
 
-        key = (frame.width, frame.height, frame.format.name, height, width)
-        if key not in self._graphs:
-            graph = av.filter.Graph()
-            source = graph.add_buffer(
-                width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
-            )
-            mapped = "flags=area:out_transfer=bt709:out_primaries=bt709:out_color_matrix=bt709"
-            scale = graph.add("scale", f"w={width}:h={height}:{mapped}")
-            graph.link_nodes(source, scale, graph.add("format", "rgb24"), graph.add("buffersink")).configure()
-            self._graphs[key] = graph
-        self._graphs[key].vpush(frame)
-        return self._graphs[key].vpull().to_ndarray()
+@lru_cache(maxsize=8)
+def _tone_mapper(
+    from_width: int, from_height: int, kind: str, height: int, width: int, colours: tuple[int, ...]
+) -> Any:
+    """HDR to BT.709 by FFmpeg's `scale`: white of 203 cd/m² becomes white, and what is brighter is cut off there.
+
+    Its first frame computes a table for seconds, so films of one size and one transfer function share it. Source: ITU-R
+    BT.2408 for the white; our choice to cut, so that faces and walls keep the brightness that they have in ordinary
+    films.
+
+    kind: of the frames; height, width: of what is made; colours: matrix, transfer function, primaries and range, in
+    FFmpeg's numbers, which the frames bring themselves.
+    """
+    import av.filter
+    from av.video.format import VideoFormat
+
+    graph = av.filter.Graph()
+    shape = VideoFormat(kind, from_width, from_height)
+    source = graph.add_buffer(width=from_width, height=from_height, format=shape, time_base=Fraction(1, 1000))
+    mapped = "flags=area:out_transfer=bt709:out_primaries=bt709:out_color_matrix=bt709"
+    scale = graph.add("scale", f"w={width}:h={height}:{mapped}")
+    graph.link_nodes(source, scale, graph.add("format", "rgb24"), graph.add("buffersink")).configure()
+    return graph
 
 
 def _square(frame: Any, pixel_width: float) -> tuple[float, float]:

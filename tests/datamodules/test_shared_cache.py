@@ -202,6 +202,35 @@ def test_two_runs_add_to_one_text_cache_and_lose_nothing(tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in before}  # nothing is written anew
 
 
+class Unwell(Words):
+    """An encoder whose numbers are none, or too large for half precision."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def encode(self, captions):
+        features, mask = super().encode(captions)
+        return features * 0 + self.value, mask
+
+
+def test_features_that_are_no_numbers_are_refused_where_they_are_stored_and_where_they_are_read(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"features of the caption 'a place' are beyond float16") as caught:
+        TextCache(tmp_path, 2).fill(["a place"], Unwell(1e6).encode)
+    assert "\n" not in str(caught.value)
+    texts = TextCache(tmp_path, 2)
+    assert texts.missing(["a place"]) == ["a place"]  # nothing half is left behind
+    monkeypatch.setattr("datamodules.caching.texts._stored", lambda features, caption: features.half())
+    texts.fill(["a place"], Unwell(float("nan")).encode)  # as versions before did
+    with pytest.raises(ValueError, match=r"\.tar, which holds the features of .*: remove it, and the next") as caught:
+        texts.read("a place")
+    assert "\n" not in str(caught.value)
+    monkeypatch.undo()
+    Path(str(caught.value).split(",")[0]).unlink()
+    texts = TextCache(tmp_path, 2)
+    texts.fill(["a place"], Words().encode)
+    assert texts.read("a place").isfinite().all()
+
+
 KILLED = """
 import os, signal, sys
 sys.path[:0] = [{root!r}, {tests!r}, {tests!r} + "/datamodules"]

@@ -1,7 +1,10 @@
 """What users get wrong is answered with one sentence that says what would do, and nothing good is lost."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import forked
@@ -19,6 +22,7 @@ from torch.utils.data import DataLoader
 from longtake.arguments import argument
 from longtake.cli.checks import refuse_ddp_sweep
 from longtake.cli.take import prompts_of
+from longtake.cli.train import remove_unused
 from longtake.cli.training import accumulation, train
 from longtake.cli.user_errors import explain, sentence
 from longtake.releases.checkpoints import CONFIG_KEY, find_resume, read_checkpoint
@@ -142,6 +146,32 @@ def test_programs_end_with_the_sentence_and_code_two(arguments, answer, tmp_path
     assert ended.stderr.splitlines()[-1].startswith(answer)
     assert "Traceback" not in ended.stderr
     assert "Error executing job" not in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_refused_training_leaves_no_folder(tmp_path):
+    wrong = ["train.py", "global_batch_size=0", f"paths.run_dir={tmp_path / 'new'}"]
+    assert forked.run(wrong, cwd=ROOT).returncode == 2
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "mine").touch()
+    assert forked.run([*wrong, f"paths.run_dir={tmp_path / 'old'}"], cwd=ROOT).returncode == 2
+    assert (tmp_path / "old" / "mine").exists()
+
+
+def test_a_run_that_begins_keeps_its_folder_though_another_one_there_is_refused(tmp_path):
+    (tmp_path / "config").mkdir()
+    script = "from pathlib import Path; from networks.files import claimed\n"
+    script += f"with claimed(Path({str(tmp_path)!r})): print(flush=True); input()"
+    own = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", script], env=own, **pipes) as other:
+        other.stdout.readline()
+        remove_unused(tmp_path)
+        assert (tmp_path / "config").is_dir()
+        other.communicate(b"\n")
+    remove_unused(tmp_path)
+    assert not tmp_path.exists()
 
 
 # Sizes

@@ -3,6 +3,7 @@
 import logging
 import random
 import shlex
+from pathlib import Path
 
 import pytest
 from composing import composed
@@ -12,6 +13,7 @@ from tiny_runs import config
 
 from longtake.arguments import argument
 from longtake.cli import export
+from longtake.cli.results import length
 from longtake.cli.training import train
 
 pytestmark = pytest.mark.slow
@@ -80,10 +82,34 @@ def test_the_next_command_of_a_run_and_of_a_release_can_be_pasted(videos, tmp_pa
     assert said["checkpoint"] == str(run / "checkpoints" / "last.ckpt")
     following = pasted("generate", said["next"])
     assert (following.weights, following.output) == (str(run), f"outputs/{name}")
+    assert following.num_frames == 9  # as the run's own samples, which its windows and its codec are known to take
     assert shlex.split(said["curves"])[-1] == str(run)
     released = pasted("generate", export.next_command(cfg, run))
     assert released.weights == str(run)
     assert released.output == f"outputs/{name}"
+
+
+def test_a_release_proposes_the_length_that_its_run_made(tmp_path):
+    (tmp_path / "config").mkdir()
+    OmegaConf.save(composed("train", "experiment=vin_ltx", "datamodule.root=DIR"), tmp_path / "config" / "config.yaml")
+    for run in (tmp_path, tmp_path / "checkpoints" / "last.ckpt"):
+        assert export.length_of(str(run)) == 633
+    assert export.length_of("weights/vin_freedoom_64") is None
+    config = {"network": {}, "sampler": {}}
+    assert pasted("generate", export.next_command(config, Path("weights/mine"), 633)).num_frames == 633
+    assert pasted("generate", export.next_command(config, Path("weights/mine"))).num_frames == 257
+
+
+@pytest.mark.parametrize(
+    ("changes", "frames"),
+    [
+        (["experiment=vin_freedoom"], 77),
+        (["experiment=vin_wan", "datamodule.root=DIR"], 157),
+        (["experiment=vin_freedoom", "~callbacks.samples"], 157),
+    ],
+)
+def test_a_run_proposes_a_length_that_suits_its_windows(changes, frames):
+    assert length(composed("train", *changes)) == frames
 
 
 def test_a_folder_that_would_be_read_as_a_reference_is_refused_by_name(videos, tmp_path):

@@ -1,5 +1,6 @@
 """Pictures as players show them: upright, mirrored, with square pixels, over black, in ordinary colours."""
 
+import time
 from fractions import Fraction
 
 import av
@@ -177,6 +178,18 @@ def test_white_of_hdr_is_white(tmp_path, name, transfer, level, codec):
     frames = read(hdr(tmp_path / name, transfer, level, 0.0, codec=codec))
     assert frames[:5].mean() > 245
     assert frames[5:].mean() < 5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(int(av.__version__.split(".")[0]) < 16, reason="FFmpeg before 8.0 maps no tones")
+def test_films_of_one_size_and_one_kind_of_hdr_share_a_table(tmp_path):
+    """It takes seconds to compute; films of both kinds come in turn here."""
+    films = [hdr(tmp_path / "pq.mp4", 16, 0.58), hdr(tmp_path / "hlg.mp4", 18, 0.75)]
+    first = [read(film) for film in films]
+    begun = time.process_time()
+    again = [read(film) for film in films]
+    assert time.process_time() - begun < 1
+    assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
 
 
 def test_hdr_that_cannot_be_mapped_is_named(tmp_path, monkeypatch, caplog):
