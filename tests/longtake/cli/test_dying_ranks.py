@@ -2,11 +2,11 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from composing import ROOT
 from lightning import Callback
@@ -50,7 +50,7 @@ def started(tmp_path, videos, *changes):
     own = {"root": str(ROOT), "tests": str(ROOT / "tests"), "videos": str(videos), "run": str(tmp_path / "run")}
     file.write_text(SCRIPT.format(**own, overrides=[*changes, "~callbacks.samples", "clips_per_device=1"]))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, str(file)], env=environment, stderr=subprocess.PIPE, text=True)
+    return forked.Started([file], cwd=tmp_path, env=environment, alone=False)
 
 
 def alive(pid):

@@ -21,12 +21,6 @@ pytestmark = pytest.mark.slow
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def started(program, folder, *arguments):
-    command = [sys.executable, str(ROOT / program), *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, **pipes)
-
-
 def wait_for(condition, process, seconds=240):
     until = time.monotonic() + seconds
     while not condition():
@@ -39,7 +33,7 @@ def wait_for(condition, process, seconds=240):
 def test_a_generation_says_what_is_kept_and_how_to_go_on(tmp_path, number, code):
     arguments = ["output=my out", "num_frames=257", "rollout=autoregressive", "num_inference_steps=2", "prompt=a cave"]
     weights = f"weights={ROOT / 'weights' / 'vin_freedoom_64'}"
-    process = started("generate.py", tmp_path, weights, *arguments)
+    process = forked.Started([ROOT / "generate.py", weights, *arguments], cwd=tmp_path, env=ENVIRONMENT)
     wait_for(lambda: list(tmp_path.glob("my out/windows/*/*.safetensors")), process)
     process.send_signal(number)
     said, wrong = process.communicate(timeout=120)
@@ -146,7 +140,7 @@ def test_a_process_that_fails_speaks_alone_and_all_end_with_its_status(videos, t
     own = {"root": str(ROOT), "tests": str(ROOT / "tests"), "videos": str(videos), "run": str(tmp_path / "run")}
     file.write_text(SCRIPT.format(**own, overrides=overrides))
     begun = time.monotonic()
-    done = forked.run([file], cwd=tmp_path, env=ENVIRONMENT, timeout=400)
+    done = forked.run([file], cwd=tmp_path, env=ENVIRONMENT, timeout=400, alone=False)
     assert done.returncode == code, done.stderr[-3000:]
     told = [line for line in done.stderr.splitlines() if "refuses" in line and "Error" not in line.split("refuses")[0]]
     if kind == "user":

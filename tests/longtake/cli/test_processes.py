@@ -180,11 +180,8 @@ def test_two_calls_do_not_make_videos_in_one_folder(tmp_path):
 
 
 def started(output, *changes):
-    command = [sys.executable, "generate.py", f"weights={VIN}", f"output={output}", "devices=2", *changes]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    words = ["generate.py", f"weights={VIN}", f"output={output}", "devices=2", *changes]
+    return forked.Started(words, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, alone=False)
 
 
 def children(pid):

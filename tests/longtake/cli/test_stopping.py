@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from bombs import bomb
@@ -117,18 +118,17 @@ if __name__ == "__main__":
 
 
 def script(tmp_path, videos, run, *overrides):
+    """A file of a training's, to be started."""
     file = tmp_path / f"{time.monotonic_ns()}.py"
     own = {"root": str(ROOT), "tests": str(ROOT / "tests"), "videos": str(videos), "run": str(run)}
     file.write_text(SCRIPT.format(**own, overrides=overrides))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, str(file)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return file
 
 
 def test_a_second_signal_ends_at_once(videos, tmp_path):
     run = tmp_path / "run"
-    started = script(tmp_path, videos, run, *bomb(1, signal.SIGTERM, twice_after=1.5))
+    file = script(tmp_path, videos, run, *bomb(1, signal.SIGTERM, twice_after=1.5))
+    started = forked.Started([file], cwd=tmp_path)
     assert "asked\n" in iter(started.stdout.readline, "")
     begun = time.monotonic()
     assert started.wait(60) == -signal.SIGTERM
@@ -140,10 +140,13 @@ TWO = ("trainer=ddp_cpu", "trainer.max_steps=4", "trainer.val_check_interval=4",
 
 def two_processes(tmp_path, videos, run, *overrides):
     """Trains with two batches a step on each of two processes; the exit code of the one that started the other."""
-    started = script(tmp_path, videos, run, *TWO, "~callbacks.samples", *overrides)
-    _, said = started.communicate(timeout=200)
-    assert "Traceback" not in said, said[-2000:]
-    return started.returncode
+    file = script(tmp_path, videos, run, *TWO, "~callbacks.samples", *overrides)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [sys.executable, str(file)], env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert "Traceback" not in ended.stderr, ended.stderr[-2000:]
+    return ended.returncode
 
 
 def test_all_processes_save_at_the_same_step_and_go_on_from_it(videos, tmp_path):
