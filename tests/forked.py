@@ -8,12 +8,14 @@ import os
 import pickle
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from importlib import import_module
+from multiprocessing import forkserver, get_context
+from multiprocessing.connection import Connection, arbitrary_address
 from pathlib import Path
 from threading import Lock, Thread
 from types import SimpleNamespace
@@ -116,6 +118,29 @@ def run(
         process.kill()
         raise
     return subprocess.CompletedProcess(process.words, process.returncode, *said)
+
+
+def serve() -> None:
+    """Loads the libraries here, and forks the server from this process; else the first program starts one anew."""
+    for name in LIBRARIES:
+        import_module(name)
+    read, write = os.pipe()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address := arbitrary_address("AF_UNIX"))
+    listener.listen()
+    pid = os.fork()
+    if not pid:
+        try:
+            for number, mode in enumerate("rww"):  # pytest's own take what tests say
+                setattr(sys, ("stdin", "stdout", "stderr")[number], open(number, mode, closefd=False))
+            os.close(write)
+            forkserver.main(listener.fileno(), read, [])
+        finally:
+            os._exit(0)
+    os.close(read)
+    listener.close()
+    server = forkserver._forkserver
+    server._forkserver_address, server._forkserver_alive_fd, server._forkserver_pid = address, write, pid
 
 
 Told = tuple[list[str], str, dict[str, str]]
