@@ -16,7 +16,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import forked
 import pytest
 
-
 LONGEST = (
     *("test_cost.py", "test_notebooks.py", "test_extending.py", "test_cost_rollouts.py", "test_golden.py"),
     *(

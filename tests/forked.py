@@ -131,8 +131,7 @@ def serve() -> None:
     pid = os.fork()
     if not pid:
         try:
-            for number, mode in enumerate("rww"):  # pytest's own take what tests say
-                setattr(sys, ("stdin", "stdout", "stderr")[number], open(number, mode, closefd=False))
+            sys.stdin, sys.stdout, sys.stderr = map(os.fdopen, range(3), "rww")  # pytest's own take what tests say
             os.close(write)
             forkserver.main(listener.fileno(), read, [])
         finally:
