@@ -150,6 +150,7 @@ def _begin(told: Told, pipes: Sequence[Connection], alone: bool, leads: bool) ->
     for number, pipe in enumerate(pipes):
         os.dup2(pipe.fileno(), number)
         pipe.close()
+    sys.stdin = os.fdopen(0)  # which multiprocessing has closed
     if leads:
         os.setsid()
     words, cwd, env = told if alone else _with_another(told)

@@ -23,7 +23,7 @@ def untrained(overrides, path):
         key for key in TINY if not key.startswith(("network.", "datamodule", "interface.", "lightning_module."))
     ]
     if "experiment=flexformer_freedoom" in overrides:
-        settings = [key for key in settings if not key.startswith(("callbacks.samples", "sampler."))]
+        settings = [key for key in settings if not key.startswith(("callbacks.", "sampler."))]
     data = ["datamodule=folder_segments", "datamodule.root=unused", "datamodule.height=32", "datamodule.width=32"]
     small = [key for key in SEGMENTS if not key.startswith("datamodule")]
     return awake((*settings, *data, *small, *overrides), path)
