@@ -16,14 +16,13 @@ from lightning_modules.callbacks.sharded_clipping import ShardedClipping
 from lightning_modules.optimization import parameter_groups
 from longtake.cli.checks import refuse_sharded
 
-pytestmark = pytest.mark.slow
-
 
 def refuse(*changes):
     cfg = composed("train", *changes)
     refuse_sharded(cfg.trainer, cfg.callbacks, cfg.optimizer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "answer"),
     [
@@ -39,6 +38,7 @@ def test_what_needs_whole_weights_is_refused_in_one_sentence(changes, answer):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_its_own_callbacks_pass_and_other_trainers_keep_theirs():
     refuse("trainer=fsdp", "callbacks=fsdp")
     refuse("trainer=ddp", "optimizer=muon")
@@ -104,5 +104,6 @@ def work(rank, init):
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_sharded_networks_take_the_step_of_whole_ones(tmp_path):
     multiprocessing.start_processes(work, args=(str(tmp_path / "init"),), nprocs=2, start_method="fork")
