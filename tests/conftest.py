@@ -1,5 +1,8 @@
 """Before torch loads: threads that wait without spinning, and one each, so that tests do not fight for cores.
 
+A process that only hands out tests to others loads nothing. Each of the others loads the libraries and then forks the
+server of `forked.py`, which so need not load them again.
+
 Fixtures that several files use; helpers without state lie beside this file as modules.
 """
 
@@ -10,11 +13,8 @@ import subprocess
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import forked
 import pytest
-import torch
-
-torch.set_num_threads(1)  # fixtures of modules run before those of functions, and runs are compared to the bit
-
 
 LONGEST = (
     *("test_cost.py", "test_notebooks.py", "test_extending.py", "test_cost_rollouts.py", "test_golden.py"),
@@ -31,6 +31,15 @@ LONGEST = (
 """Files that begin first: each is one process's (`--dist loadfile`), and the last of them is not to be waited for."""
 
 
+def pytest_configure(config):
+    if hasattr(config, "workerinput"):
+        forked.serve()
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        import torch
+
+        torch.set_num_threads(1)  # fixtures of modules run before those of functions; runs are compared to the bit
+
+
 def pytest_collection_modifyitems(items):
     places = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))  # stable: others stay as they are
@@ -38,8 +47,10 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def seeded():
+    import torch
+
     torch.set_num_threads(1)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)  # half of a millisecond less than that of all devices
     yield
     torch.set_float32_matmul_precision("highest")  # a program may have set it
 
@@ -47,6 +58,8 @@ def seeded():
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory):
     """A folder of six videos of a coloured square that moves, with captions."""
+    import torch
+
     from longtake.video import write_video
 
     folder = tmp_path_factory.mktemp("videos")

@@ -1,63 +1,167 @@
 """Programs as they are typed, in processes in which libraries are loaded already: that takes longer than most runs.
 
 A server loads the libraries once and forks a process for each program, which loads all of ours anew. Tests of how a
-process begins, of signals, and one run of each program start Python itself.
+process begins, and one run of each program, start Python itself.
 """
 
 import os
+import pickle
 import runpy
+import signal
+import socket
 import subprocess
 import sys
-import tempfile
+import time
 from collections.abc import Mapping, Sequence
-from multiprocessing import get_context
+from importlib import import_module
+from multiprocessing import forkserver, get_context
+from multiprocessing.connection import Connection, arbitrary_address
 from pathlib import Path
+from threading import Lock, Thread
+from types import SimpleNamespace
 
 ROOT = Path(__file__).parents[1]
 LIBRARIES = ["pytest", "torch", "torch.distributed.checkpoint", "hydra.compose", "lightning", "timm", "diffusers", "av"]
 
 
-def run(
-    words: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 240
-) -> subprocess.CompletedProcess[str]:
-    """What `python WORDS…` ends with and says: a file, `-m` and a module, or `-c` and a text, and its arguments.
+class Started:
+    """`python WORDS…` in a process of its own: what tests ask of a subprocess.Popen with pipes.
 
     Args:
-        words: after `python`.
+        words: after `python`: a file, `-m` and a module, or `-c` and a text, and its arguments.
+        cwd: the folder in which it runs.
+        env: the whole environment; None: that of the tests.
+        alone: False: Lightning starts a second process as ever, and that one is forked too.
+        leads: whether it and its processes are a group of their own, to be killed together.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        alone: bool = True,
+        leads: bool = False,
+    ) -> None:
+        context = get_context("forkserver")
+        context.set_forkserver_preload(LIBRARIES)
+        (given, self.stdin), (out, said), (err, wrong) = (context.Pipe(duplex=False) for _ in range(3))
+        self.words, self.pipes = [str(word) for word in words], (out, err)
+        self.stdout, self.stderr = (os.fdopen(pipe.fileno(), closefd=False) for pipe in self.pipes)
+        told = (self.words, str(cwd), dict(os.environ if env is None else env))
+        self.process = context.Process(target=_begin, args=(told, (given, said, wrong), alone, leads))
+        self.process.start()
+        for pipe in (given, said, wrong):
+            pipe.close()
+        self.pid = self.process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self.process.exitcode
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        self.process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self.words, timeout)
+        return self.returncode
+
+    def communicate(self, timeout: float = 240) -> tuple[str, str]:
+        """What it and its processes say until the last of them is gone."""
+        said, until = {}, time.monotonic() + timeout
+        files = {"out": self.stdout, "err": self.stderr}
+        readers = [Thread(target=lambda k=k: said.update({k: files[k].read()}), daemon=True) for k in files]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join(max(0.0, until - time.monotonic()))
+            if reader.is_alive():
+                raise subprocess.TimeoutExpired(self.words, timeout)
+        self.wait(timeout)
+        return said["out"], said["err"]
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def run(
+    words: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 240,
+    alone: bool = True,
+) -> subprocess.CompletedProcess[str]:
+    """What `python WORDS…` ends with and says.
+
+    Args:
+        words: as `Started` has them; so are cwd, env and alone.
         cwd: the folder in which it runs.
         env: the whole environment; None: that of the tests.
         timeout: seconds.
+        alone: whether it starts no second process.
 
     Raises:
         subprocess.TimeoutExpired: if it takes longer; it is killed.
     """
-    context = get_context("forkserver")
-    context.set_forkserver_preload(LIBRARIES)
-    words = [str(word) for word in words]
-    with tempfile.TemporaryDirectory() as folder:
-        said = [Path(folder, name) for name in ("out", "err")]
-        told = (words, str(cwd), dict(os.environ if env is None else env), *map(str, said))
-        process = context.Process(target=_begin, args=told)
-        process.start()
-        process.join(timeout)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(words, timeout)
-        return subprocess.CompletedProcess(words, process.exitcode, *(path.read_text() for path in said))
+    process = Started(words, cwd=cwd, env=env, alone=alone)
+    try:
+        said = process.communicate(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return subprocess.CompletedProcess(process.words, process.returncode, *said)
 
 
-def _begin(words: list[str], cwd: str, env: dict[str, str], out: str, err: str) -> None:
-    for number, path in ((1, out), (2, err)):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(file, number)
-        os.close(file)
+def serve() -> None:
+    """Loads the libraries here, and forks the server from this process; else the first program starts one anew."""
+    for name in LIBRARIES:
+        import_module(name)
+    read, write = os.pipe()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address := arbitrary_address("AF_UNIX"))
+    listener.listen()
+    pid = os.fork()
+    if not pid:
+        try:
+            sys.stdin, sys.stdout, sys.stderr = map(os.fdopen, range(3), "rww")  # pytest's own take what tests say
+            os.close(write)
+            forkserver.main(listener.fileno(), read, [])
+        finally:
+            os._exit(0)
+    os.close(read)
+    listener.close()
+    server = forkserver._forkserver
+    server._forkserver_address, server._forkserver_alive_fd, server._forkserver_pid = address, write, pid
+
+
+Told = tuple[list[str], str, dict[str, str]]
+"""Words, folder and environment."""
+
+
+def _begin(told: Told, pipes: Sequence[Connection], alone: bool, leads: bool) -> None:
+    for number, pipe in enumerate(pipes):
+        os.dup2(pipe.fileno(), number)
+        pipe.close()
+    sys.stdin = os.fdopen(0)  # which multiprocessing has closed
+    if leads:
+        os.setsid()
+    words, cwd, env = told if alone else _with_another(told)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
     import torch
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
 
     torch.set_num_threads(int(env.get("OMP_NUM_THREADS", "1")))
+    rank_zero_only.rank = int(env.get("RANK", env.get("LOCAL_RANK", "0")))  # which Lightning read as it was loaded
     own = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
     begin = "" if words[0] in ("-c", "-m") else str(Path(words[0]).resolve().parent)
     libraries = [path for path in sys.path if path and ROOT not in (Path(path), *Path(path).parents)]
@@ -71,3 +175,49 @@ def _begin(words: list[str], cwd: str, env: dict[str, str], out: str, err: str) 
     else:
         sys.argv[:] = words
         runpy.run_path(words[0], run_name="__main__")
+
+
+def _with_another(told: Told) -> Told:
+    """Goes on in two processes: the first as it is told, the second as Lightning tells the one that it starts."""
+    from lightning.fabric.strategies.launchers import subprocess_script as of_fabric
+    from lightning.pytorch.strategies.launchers import subprocess_script as of_trainers
+
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(read)
+        launched = SimpleNamespace(Popen=_Other(pid, write).begin)
+        of_fabric.subprocess = of_trainers.subprocess = launched
+        return told
+    os.close(write)
+    with open(read, "rb") as pipe:
+        later = pipe.read()
+    if not later:  # the first has ended, and started none
+        os._exit(0)
+    return pickle.loads(later)
+
+
+class _Other:
+    """A process that waits for what it is told: what Lightning asks of a subprocess.Popen."""
+
+    def __init__(self, pid: int, write: int) -> None:
+        self.pid, self.write, self.returncode, self.lock = pid, write, None, Lock()
+
+    def begin(self, command: Sequence[str], env: Mapping[str, str], cwd: str | None) -> "_Other":
+        with open(self.write, "wb") as pipe:
+            pickle.dump((list(command[1:]), cwd or os.getcwd(), dict(env)), pipe)
+        return self
+
+    def poll(self) -> int | None:
+        with self.lock:
+            if self.returncode is None:
+                ended, status = os.waitpid(self.pid, os.WNOHANG)
+                self.returncode = os.waitstatus_to_exitcode(status) if ended else None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)

@@ -17,8 +17,6 @@ from longtake.generation import generate
 from longtake.objectives.objective import SampledTime
 from networks.interfaces import Condition, VideoBatch
 
-pytestmark = pytest.mark.slow
-
 DEVICE = "cuda"
 CONF = ROOT / "conf"
 FRAMES = 25  # more than a window of every rollout
@@ -74,17 +72,20 @@ def test_two_devices_are_told_apart():
         torch.ones(2, device=DEVICE) + torch.ones(2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rollout", [name for name in options_of("rollout") if name != "segmentwise"])
 def test_rollouts_sample_on_their_device(rollout):
     assert sampled(f"rollout={rollout}").device.type == DEVICE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guidance", options_of("guidance"))
 @pytest.mark.parametrize("sampler", ["euler", "ddim"])  # the others look at numbers of the host, which are none here
 def test_samplers_and_guidance_stay_on_their_device(sampler, guidance):
     assert sampled(f"sampler={sampler}", f"guidance={guidance}").device.type == DEVICE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 def test_networks_predict_in_training_on_their_device(network):
     cfg = config(f"network={network}")
@@ -96,6 +97,7 @@ def test_networks_predict_in_training_on_their_device(network):
     assert module(batch.video, time, condition).device.type == DEVICE
 
 
+@pytest.mark.slow
 def test_training_and_validation_stay_on_their_device():
     cfg = config("network=vin_plan")
     module = move(instantiate(cfg.lightning_module)).train()
@@ -112,6 +114,7 @@ def test_training_and_validation_stay_on_their_device():
     assert {value.device.type for value in logged.values()} == {DEVICE}
 
 
+@pytest.mark.slow
 def test_the_codec_streams_on_its_device():
     codec = move(instantiate(composed("train", "codec=causal").codec).eval())
     latents = torch.randn(1, codec.channels, 9, 8, 8, device=DEVICE)

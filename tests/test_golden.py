@@ -41,6 +41,7 @@ SMALL = [
     "trainer.max_steps=3",
     "trainer.val_check_interval=3",
     "trainer.log_every_n_steps=1",
+    "+trainer.limit_val_batches=0",
     "matmul_precision=highest",
     "~callbacks.progress",
     "~callbacks.samples",

@@ -10,8 +10,6 @@ import pytest
 from composing import ROOT
 from nbclient import NotebookClient
 
-pytestmark = pytest.mark.slow
-
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CELLS = """
 import json, sys
@@ -39,6 +37,7 @@ def cells(path):
     return [re.sub(r"STEPS = (.*)12$", r"STEPS = \g<1>2", source, flags=re.MULTILINE) for source in found]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_its_cells_run(path, tmp_path):
     (tmp_path / "cells.json").write_text(json.dumps(cells(path)))
@@ -47,6 +46,7 @@ def test_its_cells_run(path, tmp_path):
     assert ended.returncode == 0, ended.stdout[-1000:] + ended.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_a_kernel_runs_it():
     """The one that takes least; what a kernel adds to cells is the same for all."""
     path = NOTEBOOKS[-1]

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 
 import pytest
@@ -19,9 +20,23 @@ def run(monkeypatch, output, *arguments):
     return json.loads((output / "at_size.json").read_text())
 
 
+LIBRARIES = [
+    *("diffusers.pipelines.wan.pipeline_wan", "transformers.models.umt5.modeling_umt5", "peft"),
+    *("longtake.cli.training", "longtake.cli.take", *(["bitsandbytes"] if CHANGES else [])),
+]
+
+
+@pytest.fixture
+def loaded():
+    """What the steps, which are forked from this process, would load one by one."""
+    for name in LIBRARIES:
+        import_module(name)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("loaded")
 def test_the_whole_chain_runs_on_a_tiny_model(monkeypatch, tmp_path):
-    """A minute and a half: eight programs, each a process of its own, as a user starts them."""
+    """Eight programs, each a process of its own."""
     found = run(monkeypatch, tmp_path, "--size", "tiny", "--change", *CHANGES)
     assert found["changes"] == CHANGES
     assert [*found["steps"]] == [*at_size.steps_of(at_size.SIZES["tiny"], tmp_path, ())]

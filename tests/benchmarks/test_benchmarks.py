@@ -10,9 +10,8 @@ from benchmarks import clock, probes, report, sheets, vin_cost
 from benchmarks.setups import PAPER, SMALL, build_network, count_flops, example, num_latents
 from longtake.compat.torch import flop_counter
 
-pytestmark = pytest.mark.slow
 
-
+@pytest.mark.slow
 def test_full_attention_costs_what_the_formula_says():
     d, depth, frames, text = 192, 6, num_latents(65), 1 + SMALL.text_tokens
     n, times = frames * 16, 1  # one for all frames
@@ -24,6 +23,7 @@ def test_full_attention_costs_what_the_formula_says():
     assert flops.total - flops.attention == 2 * (once + depth * block)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["vin", "dit"])
 def test_counts_on_meta_are_those_of_the_kernels_that_run(network):
     module = build_network(SMALL, network, "cpu")
@@ -32,6 +32,7 @@ def test_counts_on_meta_are_those_of_the_kernels_that_run(network):
     assert count_flops(SMALL, network, 65).total == counter.get_total_flops()
 
 
+@pytest.mark.slow
 def test_vin_scales_with_length_and_full_attention_faster():
     vin = [count_flops(SMALL, "vin", n).total for n in (317, 637)]
     full = [count_flops(SMALL, "dit", n).total for n in (317, 637)]
@@ -39,6 +40,7 @@ def test_vin_scales_with_length_and_full_attention_faster():
     assert full[1] / full[0] > 2.5
 
 
+@pytest.mark.slow
 def test_the_papers_setting_is_the_papers():
     module = build_network(PAPER, "vin", "meta")
     assert (module.backbone.width, len(module.backbone.blocks), module.chunk_frames) == (1152, 28, 20)
@@ -70,6 +72,7 @@ def test_time_is_split_by_kind():
     assert spent.attention == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not probes.CLEAR_REFS.exists(), reason="the high-water mark can be set back on Linux only")
 def test_peak_sees_what_was_freed():
     before = torch.ones(40 * probes.MIB)  # 160 MiB: a higher mark, from before
@@ -80,11 +83,13 @@ def test_peak_sees_what_was_freed():
     assert peak.result()["above_mib"] == pytest.approx(64, abs=6)
 
 
+@pytest.mark.slow
 def test_memory_of_a_step_holds_its_widest_layer():
     peak = probes.in_fresh_process("step", "dit_tiny", "dit", 257, "cpu")
     assert peak["above_mib"] > 65 * 16 * 768 * 4 / probes.MIB  # the MLP's hidden features, in float32
 
 
+@pytest.mark.slow
 def test_the_program_measures_and_saves(tmp_path, monkeypatch):
     monkeypatch.setattr(vin_cost, "MOST_TURNS", 1)
     arguments = ["--parts", "steps", "split", "--presets", "dit_tiny", "--frames", "5", "65", "--repeats", "1"]
@@ -97,6 +102,7 @@ def test_the_program_measures_and_saves(tmp_path, monkeypatch):
     assert "VIN costs more FLOPs than full attention at 5, 65 frames" in (tmp_path / "vin_cost_cpu.md").read_text()
 
 
+@pytest.mark.slow
 def test_steps_take_one_thread_and_cores_all_of_them_and_medium_other_products(monkeypatch, tmp_path):
     monkeypatch.setattr(torch, "get_num_threads", lambda: taken[-1])
     monkeypatch.setattr(torch, "set_num_threads", lambda count: taken.append(count))
@@ -116,6 +122,7 @@ def test_steps_take_one_thread_and_cores_all_of_them_and_medium_other_products(m
         assert (tables, taken[-1], torch.get_float32_matmul_precision()) == (titles, cores, "highest")
 
 
+@pytest.mark.slow
 def test_lengths_that_break_the_codecs_rule_are_refused(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["vin_cost.py", "--frames", "66"])
     with pytest.raises(SystemExit):
@@ -123,6 +130,7 @@ def test_lengths_that_break_the_codecs_rule_are_refused(monkeypatch, capsys):
     assert "4n + 1: use 65" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_verdicts_follow_the_limits():
     records = {"mib": [100, 126], "above_mib": [10, 36], "ratio": 1.26, "above_ratio": 3.6, "frames": [257, 1025]}
     assert "NOT met" in report.markdown(sheets.sampling(records, "CPU"))

@@ -22,8 +22,6 @@ from longtake.releases.reading import read_run
 from longtake.reports.scorer import Scorer
 from longtake.video import read_frames, write_video
 
-pytestmark = pytest.mark.slow
-
 VIN = ROOT / "weights" / "vin_freedoom_64"
 SIZE = Size(157, 20)
 WALKS = ["real", "real_decoded", "real_blurred"]
@@ -58,6 +56,7 @@ def merged(name, releases):
     return COMPOSED[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(METHODS))
 def test_every_method_composes_and_its_parts_are_built(name, releases):
     cfg, config = merged(name, releases)
@@ -73,6 +72,7 @@ def test_every_method_composes_and_its_parts_are_built(name, releases):
     assert 0 < cost.video_tflop(cfg) < 2
 
 
+@pytest.mark.slow
 def test_what_is_shipped_is_what_the_names_say(releases):
     network = merged("vin", releases)[1]["network"]
     assert (network["fusion"], network["local_frames"], network["chunk_frames"]) == ("early", 6, 10)
@@ -93,6 +93,7 @@ def test_names_are_chosen_or_refused():
         choose("vin,vim")
 
 
+@pytest.mark.slow
 def test_flops_of_a_video_without_tokens_are_fewer():
     shared = [f"weights={VIN}", "num_frames=77", "output=none"]
     whole, without = (
@@ -121,6 +122,7 @@ def fake_videos(calls):
     return make
 
 
+@pytest.mark.slow
 def test_finished_videos_are_not_made_again(tmp_path, monkeypatch, releases):
     calls = []
     monkeypatch.setattr(videos, "make_videos", fake_videos(calls))
@@ -146,6 +148,7 @@ def walks_in(folder, count):
     return found
 
 
+@pytest.mark.slow
 def test_scores_are_rows_by_seed_and_prompt(tmp_path, monkeypatch):
     from longtake.cli.videos import read_clip
 
@@ -163,6 +166,7 @@ def test_scores_are_rows_by_seed_and_prompt(tmp_path, monkeypatch):
     assert (tmp_path / "real" / "000.mp4").stat().st_mtime_ns == stamp
 
 
+@pytest.mark.slow
 def test_a_walk_that_is_too_short_is_read_as_far_as_it_goes(tmp_path, caplog):
     walks = walks_in(tmp_path, 1)  # of 12 frames, of which 9 are whole latents
     with caplog.at_level("WARNING", logger="longtake"):
@@ -207,6 +211,7 @@ def comparing(tmp_path, monkeypatch):
     return run, calls
 
 
+@pytest.mark.slow
 def test_runs_add_to_what_is_there(comparing, capsys):
     run, calls = comparing
     first = run("methods=vin,lovic")
@@ -231,6 +236,7 @@ def test_runs_add_to_what_is_there(comparing, capsys):
     assert "vin: MAWE" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_further_walk_says_what_nearness_can_be_had(comparing, tmp_path, monkeypatch):
     walks = walks_in(tmp_path, 5)
     pairs = [walk._replace(other=walks[(number + 2) % 5].entry) for number, walk in enumerate(walks)]
@@ -242,6 +248,7 @@ def test_a_further_walk_says_what_nearness_can_be_had(comparing, tmp_path, monke
     assert folders == sorted([*WALKS, "real_beside", "scores", "vin"])
 
 
+@pytest.mark.slow
 def test_other_lengths_are_refused_and_other_weights_dropped(comparing, tmp_path):
     run, _ = comparing
     run("methods=vin,full")
@@ -254,6 +261,7 @@ def test_other_lengths_are_refused_and_other_weights_dropped(comparing, tmp_path
     assert [record["method"] for record in run("methods=vin", vin=other)["methods"]] == [*WALKS, "vin"]
 
 
+@pytest.mark.slow
 def test_short_captions_are_asked_for_and_kept_apart(comparing, tmp_path, monkeypatch):
     walks = walks_in(tmp_path, 5)
     run, calls = comparing
@@ -277,6 +285,7 @@ def test_wrong_numbers_are_refused(argument):
         claims.read_options([argument])
 
 
+@pytest.mark.slow
 def test_tables_have_a_cell_for_every_head(comparing):
     results = comparing[0]("methods=vin,full")
     for sheet in (method_sheet(results), claim_sheet(results)):

@@ -14,8 +14,6 @@ from longtake.releases.building import build
 from longtake.releases.reading import load_run
 from networks.interfaces import Reconstruction, SegmentBatch, VideoBatch
 
-pytestmark = pytest.mark.slow
-
 
 def untrained(overrides, path):
     """A checkpoint that load_run reads, of weights that nothing has trained."""
@@ -23,7 +21,7 @@ def untrained(overrides, path):
         key for key in TINY if not key.startswith(("network.", "datamodule", "interface.", "lightning_module."))
     ]
     if "experiment=flexformer_freedoom" in overrides:
-        settings = [key for key in settings if not key.startswith(("callbacks.samples", "sampler."))]
+        settings = [key for key in settings if not key.startswith(("callbacks.", "sampler."))]
     data = ["datamodule=folder_segments", "datamodule.root=unused", "datamodule.height=32", "datamodule.width=32"]
     small = [key for key in SEGMENTS if not key.startswith("datamodule")]
     return awake((*settings, *data, *small, *overrides), path)
@@ -87,6 +85,7 @@ def test_cell_means_lose_nothing_at_rate_one_and_of_what_is_constant_and_more_th
     assert [each.tokens for each in made] == [32, 16, 4]
 
 
+@pytest.mark.slow
 def test_a_perfect_compressor_scores_perfectly_and_the_mean_scores_one():
     video, text = torch.randn(4, 4, 4, 8, 8), torch.randn(4, 5, 6)
     segments = VideoBatch(video, torch.zeros(4, 4), text, torch.ones(4, 5, dtype=torch.bool))
@@ -100,6 +99,7 @@ def test_a_perfect_compressor_scores_perfectly_and_the_mean_scores_one():
     assert found["text_cosine"] == pytest.approx([-1, -1])
 
 
+@pytest.mark.slow
 def test_seeds_of_one_model_are_averaged_and_each_is_kept(monkeypatch):
     video, text = torch.randn(4, 4, 4, 8, 8), torch.randn(4, 5, 6)
     segments = VideoBatch(video, torch.zeros(4, 4), text, torch.ones(4, 5, dtype=torch.bool))
@@ -122,6 +122,7 @@ def test_seeds_of_one_model_are_averaged_and_each_is_kept(monkeypatch):
     assert "; seeds 15.5, 15.0" in compression.with_seeds(found, "psnr", 1)
 
 
+@pytest.mark.slow
 def test_compression_by_rate(walks, flexformer, lovic, tmp_path, monkeypatch):
     kind = "FlexFormer joint uniform centre"
     rates, both = "rates=2,4,8", (f"weights={flexformer}", f"weights={lovic}")
@@ -177,6 +178,7 @@ def test_scenes_are_seen_along_the_shot_or_along_the_take():
     assert [(piece.start, piece.cuts) for piece in seen] == [(-20, 0), (-10, -1)]
 
 
+@pytest.mark.slow
 def test_memory_tells_a_return_what_the_window_cannot(lovic):
     config, module = load_run(lovic)
     rollout, guidance = build(config["rollout"]), build(config["guidance"])
@@ -192,6 +194,7 @@ def test_memory_tells_a_return_what_the_window_cannot(lovic):
             assert one[2].shape == (2, 4, 2, 4, 4)
 
 
+@pytest.mark.slow
 def test_poses_say_when_a_view_was_last_seen(walks):
     alike = revisits.views_alike(revisits.read_poses(walks / "videos" / "E1M1" / "0.mp4"), revisits.Near(1.0, 5.0))
     assert revisits.last_seen(alike, range(13, 21), [range(13)]) == [11, 10, 9, 8, 7, 6, 5, 4]
@@ -207,6 +210,7 @@ def test_poses_say_when_a_view_was_last_seen(walks):
         revisits.read_poses(walks / "videos" / "E1M1" / "9.mp4")
 
 
+@pytest.mark.slow
 def test_recall(walks, lovic, tmp_path, monkeypatch):
     small = ("takes=3", "walks=2", "seeds=1", "steps=2", "rate=2", "least_age=4", "distance=5")
     found = run(recall, monkeypatch, walks, tmp_path, f"weights={lovic}", *small)[str(lovic)]
@@ -225,6 +229,7 @@ def test_recall(walks, lovic, tmp_path, monkeypatch):
         assert all(r["earlier frame"] > r["memory"] for r in seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["prediction", "gap_retrodiction"])
 def test_the_clean_canvas_holds_what_is_known_and_the_target(lovic, name):
     _, module = load_run(lovic)
@@ -252,12 +257,14 @@ def segments(rows=2, slots=5):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", [memory_gain, recall])
 def test_weights_without_a_memory_are_refused(program, walks, flexformer, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="were not trained with a memory: give those of lovic or vin_lovic"):
         run(program, monkeypatch, walks, tmp_path, f"weights={flexformer}")
 
 
+@pytest.mark.slow
 def test_the_hybrid_is_measured_alike(walks, tmp_path, monkeypatch):
     chunks = ["network.window.chunk_frames=2", "network.window.train_local_frames=1", "network.window.local_frames=1"]
     small = ["interface.num_tokens=4", "interface.depth=1", "experiment=vin_lovic_freedoom"]
@@ -273,6 +280,7 @@ def test_the_hybrid_is_measured_alike(walks, tmp_path, monkeypatch):
     assert any(record["memory"] != record["window only"] for record in made["revisits, prediction"])
 
 
+@pytest.mark.slow
 def test_memory_gain(walks, lovic, tmp_path, monkeypatch):
     tasks = "tasks=prediction,windowless_retrodiction,gap_prediction"
     small = (tasks, "walks=3", "rates=1,4", "times=0.5,0.9", "seeds=2")

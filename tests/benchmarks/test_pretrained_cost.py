@@ -82,6 +82,7 @@ def test_chunks_pay_from_where_their_line_crosses_the_parabola():
     assert pays_from(dear, "vin 6+2") is None
 
 
+@pytest.mark.slow
 def test_what_was_stopped_goes_on_and_only_whole_records_are_shown(monkeypatch):
     asked = []
 

@@ -174,6 +174,7 @@ def test_a_failing_walk_is_skipped_unless_all_fail(tmp_path, monkeypatch, caplog
         render_corpus(root=tmp_path, **SETTINGS)
 
 
+@pytest.mark.slow
 def test_larger_pictures_show_the_same_walk(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     common = {"level": "map04", "number": 1, "seed": 3, "frames": 9, "tics_per_frame": 4}

@@ -77,6 +77,7 @@ def test_a_backtrack_shows_the_same_pictures_again(tmp_path):
     assert json.loads((tmp_path / plan.row).read_text())["turn_frame"] == 16
 
 
+@pytest.mark.slow
 def test_larger_pictures_show_the_same_walk(tmp_path):
     frames = []
     for size in (62, 124):
@@ -88,6 +89,7 @@ def test_larger_pictures_show_the_same_walk(tmp_path):
     assert np.abs(halved - frames[0]).mean() < 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patterned", [True, False])
 def test_the_game_shows_the_hues_that_were_chosen(tmp_path, patterned):
     # The palette of the game is replaced; the picture must hold the wall's own two lights.
@@ -239,6 +241,7 @@ def test_a_maze_that_the_game_refuses_costs_its_walks_alone(tmp_path):
     assert [row["maze"] for row in read_table(tmp_path / "corpus" / "table.csv")] == ["00000", "00002", "00003"]
 
 
+@pytest.mark.slow
 def test_silent_walks_have_no_captions(tmp_path):
     settings = {**SETTINGS, "mazes": 1, "frames_per_walk": 2, "size": 16}
     rows = read_table(render_corpus(root=tmp_path, silent_share=1.0, **settings))

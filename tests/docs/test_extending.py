@@ -17,8 +17,6 @@ import pytest
 from builders import tiny_codec
 from composing import ROOT
 
-pytestmark = pytest.mark.slow
-
 PAGES = sorted((ROOT / "docs" / "extending").glob("*.md"))
 COSTS = {"README": 0, "condition": 3}  # files; all others 2
 BLOCK = re.compile(r"^```(python|yaml|)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -94,6 +92,7 @@ def shortened(command, videos):
     return [program, *changes, *own]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_part_of_ones_own_costs_the_files_that_its_page_names(page, checkout, videos):
     files, python, commands = blocks(page)
@@ -115,6 +114,7 @@ def test_every_part_has_a_page():
     assert linked == {page.stem for page in PAGES} - {"README"}
 
 
+@pytest.mark.slow
 def test_examples_are_as_tidy_as_the_code():
     for page in PAGES:
         for place, text in blocks(page)[0].items():

@@ -1,16 +1,20 @@
 """trainer=fsdp as far as CPUs show it: what is refused, and two processes that share out the weights of one network."""
 
-import os
-import subprocess
-import sys
+from types import SimpleNamespace
 
 import pytest
-from composing import ROOT, composed
+import torch
+from builders import awake, context, example, tiny_lovic, tiny_vin
+from composing import composed
+from lightning import LightningModule
 from lightning.pytorch.plugins.precision import FSDPPrecision
+from lightning.pytorch.strategies.strategy import _ForwardRedirection
+from torch import distributed, multiprocessing
+from torch.distributed.fsdp import FullyShardedDataParallel
 
+from lightning_modules.callbacks.sharded_clipping import ShardedClipping
+from lightning_modules.optimization import parameter_groups
 from longtake.cli.checks import refuse_sharded
-
-pytestmark = pytest.mark.slow
 
 
 def refuse(*changes):
@@ -18,6 +22,7 @@ def refuse(*changes):
     refuse_sharded(cfg.trainer, cfg.callbacks, cfg.optimizer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "answer"),
     [
@@ -33,6 +38,7 @@ def test_what_needs_whole_weights_is_refused_in_one_sentence(changes, answer):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_its_own_callbacks_pass_and_other_trainers_keep_theirs():
     refuse("trainer=fsdp", "callbacks=fsdp")
     refuse("trainer=ddp", "optimizer=muon")
@@ -44,19 +50,6 @@ def test_lightning_still_cannot_clip_shards():
         FSDPPrecision("bf16-mixed").clip_grad_by_norm()
 
 
-SCRIPT = """
-import sys
-sys.path[:0] = [{root!r}, {tests!r}]
-from types import SimpleNamespace
-import torch
-from builders import awake, context, example, tiny_lovic, tiny_vin
-from lightning import LightningModule
-from lightning.pytorch.strategies.strategy import _ForwardRedirection
-from torch import distributed
-from torch.distributed.fsdp import FullyShardedDataParallel
-from lightning_modules.callbacks.sharded_clipping import ShardedClipping
-from lightning_modules.optimization import parameter_groups
-
 class Module(LightningModule):
     def __init__(self, network):
         super().__init__()
@@ -65,14 +58,17 @@ class Module(LightningModule):
     def training_step(self, noisy, time, condition):
         return self.network(noisy, time, condition).square().mean()
 
+
 def build(kind):
     torch.manual_seed(0)
     network = awake(tiny_vin(plan=False, token_dropout=0.0) if kind == "vin" else tiny_lovic())
     return Module(network.train())
 
+
 def names(module, group):
-    members = {{id(p) for p in group["params"]}}
-    return {{name for name, p in module.named_parameters() if id(p) in members}}
+    members = {id(p) for p in group["params"]}
+    return {name for name, p in module.named_parameters() if id(p) in members}
+
 
 def step(module, inputs, sharded=None):
     optimizer = torch.optim.SGD(parameter_groups(module), lr=10.0)
@@ -85,6 +81,7 @@ def step(module, inputs, sharded=None):
         ShardedClipping(max_norm=0.1).on_before_optimizer_step(SimpleNamespace(model=sharded), module, optimizer)
     optimizer.step()
 
+
 def work(rank, init):
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method="file://" + init, rank=rank, world_size=2)
@@ -94,7 +91,7 @@ def work(rank, init):
             condition = condition._replace(shot=torch.zeros(2, dtype=torch.long), context=(context([0, 8]),))
         whole, module = build(kind), build(kind)
         expected = [names(whole, group) for group in parameter_groups(whole)]
-        before = {{name: p.detach().clone() for name, p in whole.named_parameters()}}
+        before = {name: p.detach().clone() for name, p in whole.named_parameters()}
         sharded = FullyShardedDataParallel(module, use_orig_params=True, device_id=torch.device("cpu"))
         assert max(p.ndim for p in module.parameters()) == 1
         assert [names(module, group) for group in parameter_groups(module)] == expected
@@ -106,14 +103,7 @@ def work(rank, init):
         assert any(not torch.equal(p, before[name]) for name, p in whole.named_parameters())
     distributed.destroy_process_group()
 
-if __name__ == "__main__":
-    torch.multiprocessing.spawn(work, ({init!r},), nprocs=2)
-"""
 
-
+@pytest.mark.slow
 def test_sharded_networks_take_the_step_of_whole_ones(tmp_path):
-    script = tmp_path / "sharded.py"
-    script.write_text(SCRIPT.format(root=str(ROOT), tests=str(ROOT / "tests"), init=str(tmp_path / "init")))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, str(script)], env=environment, timeout=200, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    multiprocessing.start_processes(work, args=(str(tmp_path / "init"),), nprocs=2, start_method="fork")

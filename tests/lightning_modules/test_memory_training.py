@@ -32,7 +32,7 @@ def header(run):
 def compressed(videos, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "flexformer"
     rates = "lightning_module.validation_rates=[2,4,8]"
-    drop = ("callbacks.samples", "sampler.")
+    drop = ("callbacks.", "sampler.")
     assert np.isfinite(train(config(videos, run, "experiment=flexformer_freedoom", rates, drop=drop)))
     return run
 
@@ -236,7 +236,7 @@ def test_a_rate_without_a_memory_is_refused(lovic, tmp_path):
 
 
 def test_a_first_stage_without_a_compressor_is_refused(videos, tmp_path):
-    drop = ("callbacks.samples", "sampler.", "compressor.")
+    drop = ("callbacks.", "sampler.", "compressor.")
     cfg = config(videos, tmp_path, "experiment=flexformer_freedoom", "compressor=none", drop=drop)
     with pytest.raises(InstantiationException, match="none is chosen: add compressor=flexformer"):
         train(cfg)

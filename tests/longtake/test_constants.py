@@ -57,7 +57,7 @@ def test_keys_of_a_text_are_made_once_a_pass_of_guidance(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("batch", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_they_change_no_video(name, batch, monkeypatch):
     network = awake(NETWORKS[name]()).eval()
     for rollout in (None, GenLVideo(window_frames=6, overlap_frames=3, profile="uniform", windows_per_call=2)):

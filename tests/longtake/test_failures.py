@@ -24,8 +24,6 @@ from longtake.cost.advice import out_of_memory
 from longtake.failures import explain_failure
 from networks.codecs.causal import CausalVideoAutoencoder
 
-pytestmark = pytest.mark.slow
-
 MEMORY = "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000000 bytes. Error code 12"  # noqa: E501
 
 
@@ -77,6 +75,7 @@ class Ends(Dataset):
         raise ValueError("a.safetensors holds NaN: remove it")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("killed", "words"), [(True, "was ended from outside"), (False, "a.safetensors holds NaN")])
 def test_a_loaders_process_is_answered_for(killed, words):
     with pytest.raises(Exception) as caught:  # noqa: PT011 - of another kind each
@@ -87,6 +86,7 @@ def test_a_loaders_process_is_answered_for(killed, words):
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_out_of_memory_names_two_settings_with_figures(videos, tmp_path, monkeypatch):
     run, step = tmp_path / "run", DenoisingModule.training_step
 
@@ -105,6 +105,7 @@ def test_out_of_memory_names_two_settings_with_figures(videos, tmp_path, monkeyp
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "clips", "settings"),
     [
@@ -137,6 +138,7 @@ def shard_of_films(cache):
     return index, [json.loads(line) for line in index.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_films_whose_places_make_no_sense_are_made_again(videos, tmp_path):
     """Each line of the index is broken in a way of its own, and so often that each way has its turn."""
     cache, own = tmp_path / "cache", [f"datamodule.cache_dir={tmp_path / 'cache'}", "trainer.max_steps=1"]
@@ -155,6 +157,7 @@ def test_films_whose_places_make_no_sense_are_made_again(videos, tmp_path):
         assert sum(len(path.read_text().splitlines()) for path in before - {index}) == len(lines)
 
 
+@pytest.mark.slow
 def test_cached_films_of_nan_are_named_by_file(videos, tmp_path):
     cache, own = tmp_path / "cache", [f"datamodule.cache_dir={tmp_path / 'cache'}"]
     train(config(videos, tmp_path / "first", *own, "trainer.max_steps=1"))
@@ -170,6 +173,7 @@ def test_cached_films_of_nan_are_named_by_file(videos, tmp_path):
     assert "optimizer.lr" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_cache_that_vanishes_is_named_and_the_last_state_is_kept(videos, tmp_path, monkeypatch, workers):
     cache, run, step = tmp_path / "cache", tmp_path / "run", DenoisingModule.training_step
@@ -194,6 +198,7 @@ def test_a_cache_that_vanishes_is_named_and_the_last_state_is_kept(videos, tmp_p
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 9
 
 
+@pytest.mark.slow
 def test_a_codec_that_gives_no_numbers_skips_the_video_by_name(videos, tmp_path, monkeypatch):
     original, cache, calls = CausalVideoAutoencoder.encode_stream, tmp_path / "cache", []
 

@@ -91,6 +91,7 @@ def test_weights_that_make_no_videos_are_refused(name):
         longtake.Pipeline.from_pretrained(ROOT / "weights" / name)
 
 
+@pytest.mark.slow
 def test_a_folder_is_scored(pipe, tmp_path):
     longtake.write_video(tmp_path / "v" / "a.mp4", pipe.stream("a", num_frames=17), fps=pipe.fps)
     card = longtake.score(tmp_path / "v", output=tmp_path / "report")

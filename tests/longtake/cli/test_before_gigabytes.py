@@ -1,6 +1,7 @@
 """What does not go together is refused before a base or a text encoder of gigabytes is read."""
 
 import pytest
+from composing import ROOT
 from tiny_runs import config, generate_config
 
 from longtake.cli.generate import make
@@ -10,6 +11,7 @@ from longtake.releases.bases import look_at_bases
 from networks.text import NullText
 from networks.vin import VideoInterfaceNetwork
 
+VIN = ROOT / "weights" / "vin_freedoom_64"
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 
 
@@ -24,10 +26,10 @@ def test_a_size_of_train_py(videos, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("change", "sentence"), [("height=40", "height=40 must"), ("num_frames=18", "num_frames=18 ")])
-def test_a_size_of_generate_py(trained, tmp_path, monkeypatch, change, sentence):
+def test_a_size_of_generate_py(tmp_path, monkeypatch, change, sentence):
     monkeypatch.setattr(VideoInterfaceNetwork, "__init__", never)
     with pytest.raises(ValueError, match=f"^{sentence}"):
-        make(generate_config(trained, tmp_path / "videos", change))
+        make(generate_config(VIN, tmp_path / "videos", change))
     assert not (tmp_path / "videos").exists()
 
 

@@ -64,6 +64,7 @@ def test_it_begins_from_a_picture_and_another_one_is_another_video(own, picture,
     assert blue[2, 0].mean() > blue[0, 0].mean() + 0.5
 
 
+@pytest.mark.slow
 def test_between_two_it_ends_with_the_second(own, picture, tmp_path, caplog):
     video, line = made(tmp_path, f"given={own}", f"given_end={picture}", "given_frames=9")
     assert (line["given"], line["given_end"]) == ("own.mp4", "red.png")

@@ -16,8 +16,6 @@ from longtake.cli import export
 from longtake.cli.results import length
 from longtake.cli.training import train
 
-pytestmark = pytest.mark.slow
-
 SIGNS = "ab 5.'\"\\$${}[](),=:#日é|&;<>*?!~@%^\n\t-+/_"
 PLAIN = (
     "5",
@@ -46,6 +44,7 @@ def as_pasted(typed: str) -> object:
     return OmegaConf.create({"value": value}).value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_any_name_comes_back_as_it_was(seed):
     rng = random.Random(seed)
@@ -66,6 +65,7 @@ def pasted(program: str, line: str):
     return composed(program, *arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a b", "[x], 'y' \"z\"", "日本=é,1", "$(no) \\ $HOME", "#1; ls"])
 def test_the_next_command_of_a_run_and_of_a_release_can_be_pasted(videos, tmp_path, caplog, name):
     run, (videos_key, run_key) = tmp_path / name, (argument("name", name), argument("paths.run_dir", tmp_path / name))
@@ -112,12 +112,14 @@ def test_a_run_proposes_a_length_that_suits_its_windows(changes, frames):
     assert length(composed("train", *changes)) == frames
 
 
+@pytest.mark.slow
 def test_a_folder_that_would_be_read_as_a_reference_is_refused_by_name(videos, tmp_path):
     key = shlex.split(argument("paths.run_dir", tmp_path / "${no}"))[0]
     with pytest.raises(ValueError, match=r"paths\.run_dir=.*\$\{no\}: what follows .* is read as a reference"):
         train(config(videos, tmp_path, key))
 
 
+@pytest.mark.slow
 def test_no_checkpoint_is_named_that_is_not_there(videos, tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="longtake")
     run = tmp_path / "run"

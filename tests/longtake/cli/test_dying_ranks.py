@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from composing import ROOT
 from lightning import Callback
@@ -53,6 +54,8 @@ def started(tmp_path, videos, *changes, launcher=()):
     own = {"root": str(ROOT), "tests": str(ROOT / "tests"), "videos": str(videos), "run": str(tmp_path / "run")}
     file.write_text(SCRIPT.format(**own, overrides=[*changes, "~callbacks.samples", "clips_per_device=1"]))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if not launcher:
+        return forked.Started([file], cwd=tmp_path, env=environment, alone=False)
     return subprocess.Popen([sys.executable, *launcher, str(file)], env=environment, stderr=subprocess.PIPE, text=True)
 
 

@@ -16,15 +16,7 @@ from longtake.stopping import Stopped
 from networks.files import remove_unfinished, scratch
 from networks.saving import WEIGHTS
 
-pytestmark = pytest.mark.slow
-
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-
-
-def started(program, folder, *arguments):
-    command = [sys.executable, str(ROOT / program), *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, **pipes)
 
 
 def wait_for(condition, process, seconds=240):
@@ -35,11 +27,12 @@ def wait_for(condition, process, seconds=240):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_generation_says_what_is_kept_and_how_to_go_on(tmp_path, number, code):
     arguments = ["output=my out", "num_frames=257", "rollout=autoregressive", "num_inference_steps=2", "prompt=a cave"]
     weights = f"weights={ROOT / 'weights' / 'vin_freedoom_64'}"
-    process = started("generate.py", tmp_path, weights, *arguments)
+    process = forked.Started([ROOT / "generate.py", weights, *arguments], cwd=tmp_path, env=ENVIRONMENT)
     wait_for(lambda: list(tmp_path.glob("my out/windows/*/*.safetensors")), process)
     process.send_signal(number)
     said, wrong = process.communicate(timeout=120)
@@ -70,6 +63,7 @@ longtake.cli.export.main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_an_export_ends_with_the_old_release_whole(tmp_path, number, code):
     """The signal comes when the weights are written and have not taken their name."""
@@ -87,6 +81,7 @@ def test_an_export_ends_with_the_old_release_whole(tmp_path, number, code):
     assert sorted(path for path in release.rglob("*") if path.is_file()) == sorted(old)
 
 
+@pytest.mark.slow
 def test_a_signal_before_all_is_said_too(tmp_path):
     code = (
         "import os, signal, sys; sys.argv = ['evaluate.py', 'cost=true']\n"
@@ -104,6 +99,7 @@ def test_a_stop_is_told_once():
     assert Stopped(signal.SIGTERM, code=0).told  # another process says it
 
 
+@pytest.mark.slow
 def test_a_wrong_output_makes_no_folder(tmp_path):
     ended = forked.run([ROOT / "generate.py", "output=5"], cwd=tmp_path, env=ENVIRONMENT)
     assert ended.returncode == 2
@@ -135,6 +131,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rank", "kind", "code", "speaker"), [(1, "user", 2, 1), (0, "user", 2, 0), (-1, "user", 2, 0), (1, "ours", 1, 1)]
 )
@@ -146,7 +143,7 @@ def test_a_process_that_fails_speaks_alone_and_all_end_with_its_status(videos, t
     own = {"root": str(ROOT), "tests": str(ROOT / "tests"), "videos": str(videos), "run": str(tmp_path / "run")}
     file.write_text(SCRIPT.format(**own, overrides=overrides))
     begun = time.monotonic()
-    done = forked.run([file], cwd=tmp_path, env=ENVIRONMENT, timeout=400)
+    done = forked.run([file], cwd=tmp_path, env=ENVIRONMENT, timeout=400, alone=False)
     assert done.returncode == code, done.stderr[-3000:]
     told = [line for line in done.stderr.splitlines() if "refuses" in line and "Error" not in line.split("refuses")[0]]
     if kind == "user":
@@ -158,6 +155,7 @@ def test_a_process_that_fails_speaks_alone_and_all_end_with_its_status(videos, t
     assert time.monotonic() - begun < 300
 
 
+@pytest.mark.slow
 def test_a_scratch_folder_of_a_killed_process_is_removed_by_the_next(tmp_path):
     code = (
         f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"

@@ -13,7 +13,6 @@ from typed import SHORT
 from datamodules.caching.texts import TextCache
 from networks.saving import WEIGHTS
 
-pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 LOVIC = f"weights={ROOT / 'weights' / 'lovic_freedoom_64'}"
 
@@ -33,6 +32,7 @@ def check(ended, disk):
     assert [path.name for path in disk.rglob("*.part")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kib", "arguments"),
     [
@@ -49,6 +49,7 @@ def test_generation(small_disk, tmp_path, kib, arguments):
     assert list(disk.rglob("*.mp4")) == []
 
 
+@pytest.mark.slow
 def test_a_predicted_cost(small_disk, tmp_path):
     disk = small_disk(4)
     (disk / "cost.json").write_text("old")
@@ -57,6 +58,7 @@ def test_a_predicted_cost(small_disk, tmp_path):
     assert (disk / "cost.json").read_text() == "old"
 
 
+@pytest.mark.slow
 def test_an_export(small_disk, tmp_path):
     disk = small_disk(2000)
     old = [disk / "release" / name for name in ("config.yaml", "network/config.json", f"network/{WEIGHTS}")]
@@ -68,12 +70,14 @@ def test_an_export(small_disk, tmp_path):
     assert [path.read_text() for path in old] == ["old"] * 3
 
 
+@pytest.mark.slow
 def test_a_report(small_disk, tmp_path):
     disk = small_disk(12)
     shutil.copytree(ROOT / "storyboards", tmp_path / "videos", ignore=shutil.ignore_patterns("*.yaml"))
     check(run("evaluate.py", f"videos={tmp_path / 'videos'}", f"output={disk / 'report'}", cwd=tmp_path), disk)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kib", "place"), [(40, "data"), (300, "runs")], ids=["clips", "checkpoints"])
 def test_a_training(small_disk, tmp_path, kib, place):
     disk = small_disk(kib)
@@ -87,6 +91,7 @@ def test_a_training(small_disk, tmp_path, kib, place):
     check(run("train.py", *own, *short, cwd=tmp_path, **folders), disk)
 
 
+@pytest.mark.slow
 def test_a_folder_for_vbench(small_disk, tmp_path):
     disk = small_disk(60)
     (tmp_path / "videos").mkdir()
@@ -96,6 +101,7 @@ def test_a_folder_for_vbench(small_disk, tmp_path):
     check(run("evaluate.py", *arguments, cwd=tmp_path), disk)
 
 
+@pytest.mark.slow
 def test_a_manifest(small_disk, tmp_path):
     """A prompt that is longer than what the disk has room for, once the video is there."""
     disk = small_disk(48)

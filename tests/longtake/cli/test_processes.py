@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import forked
@@ -164,18 +165,19 @@ def test_machines_that_could_not_find_one_another_are_refused(monkeypatch):
     check_launcher(2)
 
 
+def made_in(folder):
+    with alone_in(folder, Mesh()):
+        pass
+
+
 def test_two_calls_do_not_make_videos_in_one_folder(tmp_path):
-    code = (
-        "import sys, pathlib\nfrom longtake.cli.processes import alone_in\nfrom longtake.parallel import Mesh\n"
-        "with alone_in(pathlib.Path(sys.argv[1]), Mesh()): pass"
-    )
-    with alone_in(tmp_path, Mesh()):
-        second = forked.run(["-c", code, str(tmp_path)], cwd=ROOT)
-        assert second.returncode != 0
-        assert f"{tmp_path} is in use by another run that is still going: wait for it, or give output=" in second.stderr
+    with alone_in(tmp_path, Mesh()), ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as second:
+        with pytest.raises(ValueError, match=r" is in use by another run that is still going: wait for it, or give ou"):
+            second.submit(made_in, tmp_path).result()
         with alone_in(tmp_path, Mesh(world=Processes(1, 2))):
             pass  # another process of the same call
-    assert forked.run(["-c", code, str(tmp_path)], cwd=ROOT).returncode == 0
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as second:
+        second.submit(made_in, tmp_path).result()
     assert not list(tmp_path.iterdir())
 
 
@@ -198,12 +200,14 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 
 def started(output, *changes, launcher=()):
-    own = [] if launcher else ["devices=2"]
-    command = [sys.executable, *launcher, "generate.py", f"weights={VIN}", f"output={output}", *own, *changes]
+    words = ["generate.py", f"weights={VIN}", f"output={output}", *changes]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if not launcher:
+        return forked.Started([*words, "devices=2"], cwd=ROOT, env=environment, alone=False)
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+        [sys.executable, *launcher, *words],
+        cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
 def ranks(process, launcher):

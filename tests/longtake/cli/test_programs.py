@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from composing import ROOT, composed, documented_commands, documented_pages
@@ -16,16 +17,18 @@ from typed import SHORT
 from longtake.cli import generate
 from longtake.video import read_frames
 
-pytestmark = pytest.mark.slow
 
+def run(folder: Path, program: str, *changes: str, name: str = "", again: bool = False) -> str:
+    """Starts a program in the repository, with its data, and its run under a name, in a folder; what it printed.
 
-def run(folder: Path, program: str, *changes: str, name: str = "") -> str:
-    """Starts a program in the repository, with its data, and its run under a name, in a folder; what it printed."""
+    again: whether Python itself has started it before.
+    """
     own = {"OMP_NUM_THREADS": "1", "LONGTAKE_DATA": str(folder / "data"), "RUN_DIR": str(folder / "runs" / name)}
-    command = [sys.executable, program, *SHORT[program], *changes]
-    ended = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **own}, capture_output=True, text=True, timeout=240, check=False
-    )
+    words, there = [program, *SHORT[program], *changes], {"cwd": ROOT, "env": {**os.environ, **own}, "timeout": 240}
+    if again:
+        ended = forked.run(words, **there)
+    else:
+        ended = subprocess.run([sys.executable, *words], **there, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-2000:]
     return ended.stdout + ended.stderr
 
@@ -37,12 +40,13 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_train_renders_caches_fits_and_goes_on(folder):
     data = folder / "data"
     assert len(list((data / "freedoom_64" / "videos").rglob("*.mp4"))) == 2
     assert sum(len(path.read_text().splitlines()) for path in (data / "cache").rglob("*.jsonl")) >= 5
     first = torch.load(folder / "runs/first/checkpoints/last.ckpt", weights_only=True)
-    said = run(folder, "train.py", "resume=last", "trainer.max_steps=3", name="second")
+    said = run(folder, "train.py", "resume=last", "trainer.max_steps=3", name="second", again=True)
     assert f"resuming from {folder / 'runs/first/checkpoints/last.ckpt'}" in said
     assert "val/loss" in said
     assert "without global tokens" in said
@@ -51,6 +55,7 @@ def test_train_renders_caches_fits_and_goes_on(folder):
     assert any(not torch.equal(value, second["state_dict"][name]) for name, value in first["state_dict"].items())
 
 
+@pytest.mark.slow
 def test_what_was_trained_generates_is_scored_and_is_exported(folder):
     trained = folder / "runs" / "first"
     run(folder, "generate.py", f"weights={trained}", f"output={folder / 'out'}")
@@ -75,6 +80,7 @@ def benchmark_commands() -> list[str]:
     return sorted({" ".join(command.split()) for command in found})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", benchmark_commands())
 def test_the_benchmarks_that_are_named_exist_and_know_their_options(command):
     _, program, *arguments = shlex.split(command, comments=True)

@@ -17,8 +17,6 @@ from lightning_modules.optimization import warmup_cosine
 from longtake.cli.training import keep_curves, train
 from networks.saving import read_config
 
-pytestmark = pytest.mark.slow
-
 TAUGHT = ("scheduler.warmup_steps=2", "scheduler.total_steps=6", "callbacks.finite_loss.every_n_steps=1")
 RATES = "+callbacks.rates._target_=test_resuming.Rates"
 
@@ -48,6 +46,7 @@ def first(videos, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_the_advice_after_a_nan_works(videos, first, tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="longtake")
     with pytest.raises(ValueError, match=r"stopped being .*resume=\S+/last\.ckpt optimizer\.lr=\S+$") as caught:
@@ -66,6 +65,7 @@ def test_the_advice_after_a_nan_works(videos, first, tmp_path, caplog):
     assert any("the learning rate goes on at" in line and "step 3" in line for line in caplog.messages)
 
 
+@pytest.mark.slow
 def test_nothing_changed_changes_nothing(videos, first, tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="longtake")
     train(config(videos, tmp_path / "on", f"resume={first}", RATES, *TAUGHT))
@@ -76,6 +76,7 @@ def test_nothing_changed_changes_nothing(videos, first, tmp_path, caplog):
     assert not any(line.startswith("resume:") for line in caplog.messages)
 
 
+@pytest.mark.slow
 def test_extending_a_run_says_how_its_rate_changes(videos, first, tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="longtake")
     more = ["trainer.max_steps=5", "scheduler.total_steps=12", "optimizer.weight_decay=0.3"]
@@ -88,6 +89,7 @@ def test_extending_a_run_says_how_its_rate_changes(videos, first, tmp_path, capl
     assert Rates.seen[3] == pytest.approx(1e-3 * shape.lr_lambdas[0](3))
 
 
+@pytest.mark.slow
 def test_another_kind_of_schedule_takes_effect(videos, first, tmp_path):
     other = ["scheduler._target_=torch.optim.lr_scheduler.StepLR", "+scheduler.step_size=2", "+scheduler.gamma=0.5"]
     gone = ["~scheduler.warmup_steps", "~scheduler.total_steps", "~scheduler.min_lr_ratio"]
@@ -116,11 +118,13 @@ def test_a_schedule_that_goes_by_its_own_state_is_where_it_would_be():
             each.step()
 
 
+@pytest.mark.slow
 def test_another_optimizer_is_refused_by_name(videos, first, tmp_path):
     with pytest.raises(ValueError, match=r"trained by torch\.optim\.AdamW, and timm\.optim\.Muon cannot use"):
         train(config(videos, tmp_path / "on", f"resume={first}", "optimizer=muon", *TAUGHT))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [3, 2])
 def test_a_finished_run_says_so_and_trains_nothing(videos, first, tmp_path, caplog, steps):
     caplog.set_level(logging.INFO, logger="longtake")
@@ -132,6 +136,7 @@ def test_a_finished_run_says_so_and_trains_nothing(videos, first, tmp_path, capl
     assert not (run / "checkpoints").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "answer"),
     [
@@ -148,6 +153,7 @@ def test_settings_that_would_do_nothing_are_refused(videos, tmp_path, change, an
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
+@pytest.mark.slow
 def test_an_untrained_codec_is_refused_in_a_training_of_a_network(videos, tmp_path):
     cfg = config(videos, tmp_path / "run")
     sizes = {key: value for key, value in read_config(tiny_codec()).items() if not key.startswith("_")}
@@ -156,6 +162,7 @@ def test_an_untrained_codec_is_refused_in_a_training_of_a_network(videos, tmp_pa
         train(cfg)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize(
     ("word", "key"),
@@ -183,6 +190,7 @@ def test_runs_have_folders_of_their_own():
     assert "%S-%f" in text  # microseconds; tests/longtake/releases/test_checkpoints.py has what happens in the same one
 
 
+@pytest.mark.slow
 def test_last_is_written_by_the_clock(videos, tmp_path):
     run = tmp_path / "run"
     clock = ["callbacks.checkpoint.every_minutes=1e-9", "trainer.val_check_interval=6"]

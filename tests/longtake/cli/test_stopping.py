@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from bombs import bomb
@@ -18,8 +19,6 @@ from tiny_runs import config, exit_codes, run_together
 from datamodules.caching.films import FilmEncoder
 from longtake.cli.training import train
 from longtake.stopping import SIGNALS, asked, save_first, stopping_tidily
-
-pytestmark = pytest.mark.slow
 
 CODES = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGINT: 130}
 TWICE = ("clips_per_device=2", "network=vin_plan")
@@ -54,6 +53,7 @@ def whole(videos, tmp_path_factory):
     return state(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "batch"), [*((number, 2) for number in SIGNALS), (SIGNALS[0], 3)])
 def test_a_signal_saves_at_the_end_of_its_step(videos, whole, tmp_path, caplog, number, batch):
     run = tmp_path / "run"
@@ -70,6 +70,7 @@ def test_a_signal_saves_at_the_end_of_its_step(videos, whole, tmp_path, caplog, 
     assert_same(whole, state(run))
 
 
+@pytest.mark.slow
 def test_a_signal_in_validation_ends_at_once_since_its_step_is_saved(videos, whole, tmp_path):
     run = tmp_path / "run"
     with pytest.raises(SystemExit) as caught:
@@ -81,6 +82,7 @@ def test_a_signal_in_validation_ends_at_once_since_its_step_is_saved(videos, who
     assert_same(whole, state(run))
 
 
+@pytest.mark.slow
 def test_a_signal_while_clips_are_cached_leaves_nothing_half_written(videos, tmp_path, monkeypatch, caplog):
     made = []
 
@@ -117,18 +119,18 @@ if __name__ == "__main__":
 
 
 def script(tmp_path, videos, run, *overrides):
+    """A file of a training's, to be started."""
     file = tmp_path / f"{time.monotonic_ns()}.py"
     own = {"root": str(ROOT), "tests": str(ROOT / "tests"), "videos": str(videos), "run": str(run)}
     file.write_text(SCRIPT.format(**own, overrides=overrides))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, str(file)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return file
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once(videos, tmp_path):
     run = tmp_path / "run"
-    started = script(tmp_path, videos, run, *bomb(1, signal.SIGTERM, twice_after=1.5))
+    file = script(tmp_path, videos, run, *bomb(1, signal.SIGTERM, twice_after=1.5))
+    started = forked.Started([file], cwd=tmp_path)
     assert "asked\n" in iter(started.stdout.readline, "")
     begun = time.monotonic()
     assert started.wait(60) == -signal.SIGTERM
@@ -140,12 +142,16 @@ TWO = ("trainer=ddp_cpu", "trainer.max_steps=4", "trainer.val_check_interval=4",
 
 def two_processes(tmp_path, videos, run, *overrides):
     """Trains with two batches a step on each of two processes; the exit code of the one that started the other."""
-    started = script(tmp_path, videos, run, *TWO, "~callbacks.samples", *overrides)
-    _, said = started.communicate(timeout=200)
-    assert "Traceback" not in said, said[-2000:]
-    return started.returncode
+    file = script(tmp_path, videos, run, *TWO, "~callbacks.samples", *overrides)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [sys.executable, str(file)], env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert "Traceback" not in ended.stderr, ended.stderr[-2000:]
+    return ended.returncode
 
 
+@pytest.mark.slow
 def test_all_processes_save_at_the_same_step_and_go_on_from_it(videos, tmp_path):
     own = [*TWO, "~callbacks.samples"]
     run_together(2, videos, tmp_path / "whole", *own)
@@ -155,6 +161,7 @@ def test_all_processes_save_at_the_same_step_and_go_on_from_it(videos, tmp_path)
     assert_same(state(tmp_path / "whole"), state(tmp_path / "again"))
 
 
+@pytest.mark.slow
 def test_under_a_launcher_each_process_ends_as_the_one_that_was_asked(videos, tmp_path, monkeypatch):
     for name, value in {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "2"}.items():  # as torchrun has it
         monkeypatch.setenv(name, value)
@@ -162,6 +169,7 @@ def test_under_a_launcher_each_process_ends_as_the_one_that_was_asked(videos, tm
     assert state(tmp_path / "run")["global_step"] == 2
 
 
+@pytest.mark.slow
 def test_a_signal_to_any_process_ends_all(videos, tmp_path):
     assert two_processes(tmp_path, videos, tmp_path / "run", *bomb(2, signal.SIGUSR1, rank=1)) == 143
     assert state(tmp_path / "run")["global_step"] == 2
@@ -176,6 +184,7 @@ def test_only_the_first_of_repeated_signals_counts():
     assert asked() == 0
 
 
+@pytest.mark.slow
 def test_the_next_program_does_not_run_after_a_signal(tmp_path):
     """As a shell sees it: `train.py && export.py`."""
     waiting = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nimport time\n"

@@ -31,6 +31,7 @@ def test_a_run_leaves_checkpoint_samples_and_both_validation_losses(trained):
 
 def test_blocks_compiled_in_training_learn_the_same_weights(videos, trained, tmp_path):
     overrides = ["callbacks=compiled", "callbacks.compiled_blocks.backend=aot_eager"]
+    overrides += ["callbacks.throughput.count_flops=true"]  # of blocks that are compiled
     train(config(videos, tmp_path / "compiled", "network=vin_plan", *overrides))
     for name, value in weights(tmp_path / "compiled").items():
         torch.testing.assert_close(value, weights(trained)[name], atol=1e-5, rtol=1e-4)

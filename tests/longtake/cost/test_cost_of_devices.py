@@ -40,6 +40,7 @@ def test_one_device_holds_what_a_training_step_does(network):
     assert of(network, average=True).host == 2 * found.weights
 
 
+@pytest.mark.slow
 def test_precisions_change_what_they_say(network):
     full, mixed, half = (of(network, precision=each) for each in ("32-true", "bf16-mixed", "bf16-true"))
     assert mixed.weights == full.weights == 2 * half.weights
@@ -65,6 +66,7 @@ def test_pieces_are_shares_and_copies_are_whole(network):
     assert two.weights == of(network, devices=2, average=True, strategy="fsdp2").weights
 
 
+@pytest.mark.slow
 def test_windows_that_are_shared_out_hold_less(network):
     alone = of(network)
     shares = [of(network, devices=devices, strategy="chunks").activations for devices in (2, 3, 5)]
@@ -74,6 +76,7 @@ def test_windows_that_are_shared_out_hold_less(network):
     assert of(network).activations == alone.activations  # nothing is left changed
 
 
+@pytest.mark.slow
 def test_frozen_weights_have_no_gradients(network):
     frozen = on_meta(network)
     frozen.backbone.requires_grad_(False)

@@ -56,7 +56,10 @@ def all_blocks(monkeypatch):
         monkeypatch.setattr(Repeats, name, lambda self: None)
 
 
-@pytest.mark.parametrize("name", CASES)
+QUICK = ("dit", "lovic", "wan")
+
+
+@pytest.mark.parametrize("name", [x if x in QUICK else pytest.param(x, marks=pytest.mark.slow) for x in CASES])
 def test_the_figures_are_those_of_every_block(name, monkeypatch):
     make, rollout = CASES[name]
     network = make()

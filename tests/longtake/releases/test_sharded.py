@@ -3,11 +3,10 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from torch.distributed import checkpoint as pieces
@@ -64,19 +63,13 @@ def test_two_processes_that_are_killed_while_they_save_leave_a_whole_checkpoint(
     script.write_text(SCRIPT.format(root=str(ROOT), folder=str(tmp_path)))
     for kill in range(3):
         (tmp_path / "init").unlink(missing_ok=True)
-        started = subprocess.Popen(
-            [sys.executable, str(script)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            start_new_session=True,
-        )
+        started = forked.Started([script], cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, leads=True)
         for _ in range(1 + kill):
             last = int(started.stdout.readline())
         time.sleep(dice.uniform(0, 0.3))
         os.killpg(started.pid, signal.SIGKILL)
         started.stdout.read()  # until the last of them is gone
-        started.wait()
+        started.wait(60)
         left = [path for path in (tmp_path / "last.ckpt", tmp_path / "last.old.ckpt") if path.is_dir()]
         assert left
         assert max(map(read, left)) >= last

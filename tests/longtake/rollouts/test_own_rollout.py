@@ -2,9 +2,9 @@
 
 import json
 import os
-import subprocess
 import sys
 
+import forked
 import pytest
 from hydra import compose, initialize_config_dir
 
@@ -78,9 +78,9 @@ def test_a_dry_run_says_its_canvases_and_needs_no_output(own, caplog, tmp_path, 
 @pytest.mark.slow
 def test_its_cost_is_predicted_beside_the_others_and_nothing_lists_it(own, tmp_path):
     settings = ["cost=true", "network=dit", "num_frames=37", f"output={tmp_path}", "peak_tflops=100"]
-    command = [sys.executable, str(ROOT / "evaluate.py"), "--config-dir", str(tmp_path / "conf"), *settings]
+    words = [ROOT / "evaluate.py", "--config-dir", tmp_path / "conf", *settings]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    ended = forked.run(words, cwd=ROOT, env=environment)
     assert ended.returncode == 0, ended.stderr
     rows = {row["rollout"]: row for row in json.loads((tmp_path / "cost.json").read_text())["rollouts"]}
     assert rows["ends_first"]["network_calls"] == 2 * 30

@@ -56,6 +56,7 @@ def scored(testbed, predictions, **changes):
 # Measures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(3, 16, 16), (50, 40, 24)])
 def test_ssim_is_that_of_torchmetrics_on_values_of_0_to_255(shape):
     rng = np.random.default_rng(0)

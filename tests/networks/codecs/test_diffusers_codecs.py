@@ -20,7 +20,9 @@ KINDS = {
 OVER_FRAMES = ("AutoencoderKLHunyuanVideo", "AutoencoderKLCogVideoX")  # whose group norms average over frames
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(
+    params=["wan", "ltx", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("cogvideox", "hunyuan"))]
+)
 def case(request, tmp_path):
     builder, factors, mean, std = KINDS[request.param]
     torch.manual_seed(0)

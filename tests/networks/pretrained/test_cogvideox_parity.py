@@ -169,6 +169,7 @@ def test_another_schedule_is_said_in_a_sentence(tmp_path):
         PretrainedScheduler(pretrained=str(tmp_path / "eps"), **settings)
 
 
+@pytest.mark.slow
 def test_an_odd_number_of_latents_is_refused_before_anything_is_sampled(tmp_path):
     pipeline_of(tmp_path, "1.5", "CogVideoXDDIMScheduler")
     with pytest.raises(ValueError, match=r"num_frames=9 .* tokens of 2 latent frames: use 5 or 13"):

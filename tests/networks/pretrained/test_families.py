@@ -32,8 +32,13 @@ def family(request):
     return FAMILIES[request.param]
 
 
-@pytest.mark.parametrize("attention", ["joined", "gated"])
-@pytest.mark.parametrize("rank", [0, 4])
+@pytest.mark.parametrize(
+    ("rank", "attention"),
+    [
+        *((0, "joined"), (4, "gated")),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((4, "joined"), (0, "gated"))),
+    ],
+)
 @torch.no_grad()
 def test_with_one_time_it_is_the_loaded_model(family, rank, attention):
     noisy, time, condition = family.inputs(None, 6)

@@ -82,6 +82,7 @@ def picture(frames=1, seed=0):
     return torch.rand(3, frames, 32, 64, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_from_an_image_it_is_the_video_of_diffusers_after_20_steps(ti2v):
     theirs, ours = ti2v
