@@ -49,7 +49,7 @@ class Rules:
 @pytest.mark.parametrize(
     ("change", "answers"),
     [
-        ("network=vim", ["network/vim", "dit lovic vin vin_lovic vin_plan"]),
+        ("network=vim", ["network/vim", "dit lovic vin vin_guided vin_lovic vin_plan"]),
         ("experiment=vin", ["experiment/vin", "flexformer_freedoom frames_freedoom lovic_freedoom"]),
         ("network.fusoin=mid", ["network.fusoin is not a setting", "did you mean fusion?", "chunk_frames"]),
         ("trainer.max_step=3", ["did you mean max_steps?"]),
