@@ -138,6 +138,7 @@ class Recorder(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("accumulate", "num_workers"), [(1, 0), (2, 0), (1, 2)])
 def test_a_trainer_that_stops_midway_goes_on_with_the_batches_that_were_left(folder, accumulate, num_workers):
     """Also where the loader's workers had drawn ahead of what was trained on."""

@@ -130,6 +130,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_render_that_is_killed_leaves_whole_files_only(tmp_path):
     (tmp_path / "endless.py").write_text(ENDLESS)
     own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

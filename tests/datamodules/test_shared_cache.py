@@ -265,6 +265,7 @@ class Killer(Mean):
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_killed_cache_is_made_on_and_equals_one_that_was_not(folder):
     for number in range(6):  # of many pieces, so that the third is half written
         make(folder / f"{number}.mp4", 200 + number, height=16, width=16)
@@ -413,6 +414,7 @@ class Quiet(SimpleHTTPRequestHandler):
         self.wfile.write(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_remote_cache_gives_the_same_batches_and_is_never_written_to(folder, num_workers):
     pytest.importorskip("aiohttp")

@@ -30,6 +30,7 @@ def test_every_key_of_the_configuration_has_a_meaning(site):
     assert site.without_meaning() == [], "say it in a comment beside the key, or in docs/tools/meanings.yaml"
 
 
+@pytest.mark.slow
 def test_the_reference_has_a_page_a_group_and_every_key_of_it(site, tmp_path):
     site.configuration(tmp_path / "reference")
     pages = {page.stem for page in (tmp_path / "reference").glob("*.md")}

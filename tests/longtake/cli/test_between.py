@@ -99,6 +99,7 @@ def test_what_cannot_be_is_said_in_a_sentence(own, trained, tmp_path):
         assert not list(tmp_path.glob("out/*.mp4"))
 
 
+@pytest.mark.slow
 def test_a_dry_run_reads_what_is_given_and_makes_nothing(own, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     generate(ask(tmp_path, f"given={own}", "dry_run=true"))

@@ -181,6 +181,7 @@ def test_two_calls_do_not_make_videos_in_one_folder(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_two_calls_do_not_score_in_one_folder(videos, tmp_path):
     output = tmp_path / "scores"
     both = f"videos=[{videos},{videos.parent / 'again'}]"

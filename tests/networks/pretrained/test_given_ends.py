@@ -98,6 +98,7 @@ def test_from_an_image_it_is_the_video_of_diffusers_after_20_steps(ti2v):
     assert (video - plain).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_given_ends_stay_as_they_are(ti2v):
     ours = ti2v[1]

@@ -123,6 +123,7 @@ def test_bfloat16_rounds_no_more_than_in_diffusers(pipeline):
     check_rounding("HunyuanVideo", exact, made.latents([PROMPT], num_frames=9, seed=3), theirs)
 
 
+@pytest.mark.slow
 def test_what_the_model_is_told_of_guidance_counts(pipeline):
     made = [ours(pipeline[1], **{"backbone.told_guidance": told}) for told in (1.0, 6.0)]
     one, other = (each.latents([PROMPT], num_frames=5, seed=3) for each in made)

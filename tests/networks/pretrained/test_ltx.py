@@ -163,6 +163,7 @@ def test_the_video_is_that_of_diffusers_after_20_steps(pipeline, scale, negative
     torch.testing.assert_close((frames + 1) / 2, pixels.transpose(0, 1), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_bfloat16_rounds_no_more_than_in_diffusers(pipeline):
     exactly, folder = pipeline
     noise = torch.randn(1, 4, 3, 4, 12, generator=torch.Generator().manual_seed(3))

@@ -359,6 +359,7 @@ def test_odd_latents_are_refused(backbone):
         backbone(noisy[..., :3], time, condition)
 
 
+@pytest.mark.slow
 def test_its_experiment_trains_and_samples(wan):
     """As it is composed, with a tiny transformer in place of the real one: two steps, then a video of two chunks."""
     tiny = {

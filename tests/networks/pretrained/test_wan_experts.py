@@ -102,6 +102,7 @@ def test_in_training_the_expert_that_does_not_learn_makes_no_memory(folder, monk
     assert not any(name.startswith("window.low.") for name in learnt)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", ["high", "low"])
 def test_one_learns_on_its_own_times(folder, trained):
     network = tiny_vin(backbone=experts_of(folder, trained=trained)).train()

@@ -115,6 +115,7 @@ def test_the_video_is_that_of_diffusers_after_20_steps(wan, scale, negative):
         assert (others - expected).norm() / expected.norm() > 1e-4
 
 
+@pytest.mark.slow
 def test_bfloat16_rounds_no_more_than_in_diffusers(wan):
     pipeline, folder = wan
     noise = torch.randn(1, 16, 3, 4, 6, generator=torch.Generator().manual_seed(3))
@@ -128,6 +129,7 @@ def test_bfloat16_rounds_no_more_than_in_diffusers(wan):
     check_rounding("Wan 2.1", exact, made.latents([PROMPT], num_frames=9, seed=3), theirs)
 
 
+@pytest.mark.slow
 def test_wan_22_ti2v_makes_the_video_of_diffusers(wan, tmp_path):
     """48 channels, an autoencoder of 16 x 16 pixels that folds patches, and a time for every token."""
     from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
