@@ -92,9 +92,12 @@ def next_command(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> str:
     if cfg.get("rollout") is None:  # a codec and a compressor make no videos
         return command("export.py", [argument("run", run_dir), argument("output", f"weights/{cfg.name}")])
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    prompt = argument("prompt", data.validation_captions()[0])
     output = argument("output", f"outputs/{cfg.name}")
-    return command("generate.py", [argument("weights", run_dir), argument("num_frames", length(cfg)), output, prompt])
+    made = [argument("weights", run_dir), argument("num_frames", length(cfg)), output]
+    entry = data.clips["validation"][0].entry
+    if cfg.get("control") is not None and entry.control is not None:  # steered as that video is
+        made.append(argument("control_file", entry.control))
+    return command("generate.py", [*made, argument("prompt", entry.caption)])
 
 
 def length(cfg: DictConfig) -> int:

@@ -1,6 +1,7 @@
 """Control from a batch to a video: training, release, and a file of poses."""
 
 import json
+import logging
 
 import pytest
 import torch
@@ -40,10 +41,13 @@ def make(run, output, *overrides):
     return make_videos(cfg, write_video)
 
 
-def test_control_is_trained_released_and_given_by_a_file(videos, table, tmp_path):
+def test_control_is_trained_released_and_given_by_a_file(videos, table, tmp_path, caplog):
     run, folder = tmp_path / "run", tmp_path / "release"
+    caplog.set_level(logging.INFO, logger="longtake")
     assert train(config(videos, run, table, "control=pose", "optimizer.lr=0.01")) is not None
     assert "val_without_control/loss" in (run / "csv" / "metrics.csv").read_text().splitlines()[0]
+    (following,) = (line for line in caplog.messages if line.startswith("next "))
+    assert f"control_file={tmp_path}" in following  # that of a video that was not trained on
     release(run, folder, torch.float32)
     walk = tmp_path / "walk.csv"
     walk.write_text("frame,x,y,angle\n" + "".join(f"{n},{n},0,{5 * n}\n" for n in range(9)))
