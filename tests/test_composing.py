@@ -18,6 +18,7 @@ def same(program, *changes):
     assert OmegaConf.is_struct(short) == OmegaConf.is_struct(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

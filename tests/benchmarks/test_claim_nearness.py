@@ -47,6 +47,7 @@ def test_kid_is_the_unbiased_formula():
     assert mean(kid_parts(one, other, LEVELS[:4])) == pytest.approx(mean(terms))
 
 
+@pytest.mark.slow
 def test_two_draws_of_one_source_are_0_apart_on_average():
     found = [mean(kid_parts(walks(2 * seed), walks(2 * seed + 1), LEVELS)) for seed in range(60)]
     error = torch.tensor(found).std() / len(found) ** 0.5

@@ -86,6 +86,7 @@ def test_a_rehearsal_measures_and_saves_part_by_part(tmp_path, monkeypatch):
     assert again["steps"] == found["steps"]
 
 
+@pytest.mark.slow
 def test_a_part_that_takes_too_long_is_ended_and_what_it_has_made_is_kept(tmp_path, monkeypatch):
     def slow(_):
         yield {"first": 1}
@@ -110,6 +111,7 @@ def alive(pid):
         return False
 
 
+@pytest.mark.slow
 def test_a_program_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path):
     told = accelerator.Sizes(device="cpu", tiny=True, output=tmp_path)
     code = "import subprocess, time; print(subprocess.Popen(['sleep', '600']).pid, flush=True); time.sleep(600)"

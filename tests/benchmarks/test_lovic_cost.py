@@ -26,6 +26,7 @@ def test_only_a_joint_step_trains_the_compressor(network):
         assert (network.adapter[1].weight.grad is not None) == trains
 
 
+@pytest.mark.slow
 def test_the_program_measures_and_saves(tmp_path, monkeypatch):
     monkeypatch.setattr(lovic_cost, "peak_mib", lambda name, count, kind: 1.0)  # fresh processes take seconds each
     monkeypatch.setattr("benchmarks.clock.LEAST_SECONDS", 0.0)

@@ -11,6 +11,7 @@ from longtake.objectives import CleanPrediction, LinearPath, NoWeight, Objective
 from networks.control import PoseControl
 
 
+@pytest.mark.slow
 def test_chunks_of_one_video_agree_and_chunks_of_others_do_not():
     generator = torch.Generator().manual_seed(0)
     one = torch.randn(12, 1, 3, generator=generator).expand(-1, 4, -1)

@@ -84,6 +84,7 @@ def test_the_marine_wears_the_colour_of_the_table(corpus):
     assert middle[2] > middle[:2].max() + 10
 
 
+@pytest.mark.slow
 def test_a_killed_render_continues_and_repeats_the_same_frames(corpus, monkeypatch):
     rows = read_table(corpus)
     lost, kept = (corpus.parent / row["path"] for row in rows)
@@ -98,6 +99,7 @@ def test_a_killed_render_continues_and_repeats_the_same_frames(corpus, monkeypat
     render_corpus(root=corpus.parent, **SETTINGS)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_file_in_any_memory(tmp_path, corpus, monkeypatch):
     # The encoder must not depend on what lay in memory before, nor on the process.
     monkeypatch.chdir(tmp_path)

@@ -22,6 +22,7 @@ def _elsewhere(tmp_path, monkeypatch):
 # Levels
 
 
+@pytest.mark.slow
 def test_a_level_is_a_game_file_whose_pieces_belong_together():
     for maze in mazes(6):
         pieces = dict(unpack(build_level(maze=maze, start=centre_of((0, 0)), angle=90.0)))
@@ -56,6 +57,7 @@ def test_what_is_no_game_file_is_refused(data, why):
     assert unpack(whole) == [("W000", b"abc")]
 
 
+@pytest.mark.slow
 def test_every_look_has_patterns():
     for name in WALLS:
         drawn = wall(hue="red", accent="blue", pattern=name, light=1.0)

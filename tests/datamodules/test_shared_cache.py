@@ -159,6 +159,7 @@ def fill_half(folder, rank, barrier):
     data.fill(Portion(rank, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("portions", [(0, 1), (0, 0)], ids=["shares", "the same"])
 def test_two_processes_fill_one_cache(folder, portions):
     """With shares each film once; and whatever they do, all that one would have made."""
@@ -184,6 +185,7 @@ def add_text(folder, caption, barrier):
     TextCache(folder, 2).fill([caption], Words().encode)
 
 
+@pytest.mark.slow
 def test_two_runs_add_to_one_text_cache_and_lose_nothing(tmp_path):
     old = [f"old {number}" for number in range(300)]
     TextCache(tmp_path, 2).fill(old, Words().encode)

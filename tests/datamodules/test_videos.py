@@ -20,6 +20,7 @@ def test_every_frame_in_order(tmp_path):
     assert levels(frames) == list(range(20))
 
 
+@pytest.mark.slow
 def test_the_same_frames_make_the_same_file(tmp_path):
     noise = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     wall = torch.nn.functional.interpolate(noise, size=(400, 400), mode="bicubic")[0] * 2 - 1

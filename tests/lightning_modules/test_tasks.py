@@ -84,6 +84,7 @@ def test_every_slot_is_a_target_and_every_number_of_segments_is_drawn(many):
     assert all(within(number, int(last.sum()), 1 / 4) for number in counts.values())
 
 
+@pytest.mark.slow
 def test_the_nearest_segment_is_withheld_as_often_as_configured(many):
     far = (many.name == P) & (many.target > 1)
     known = [row for row, chosen in zip(slots_of(many.context), far.tolist(), strict=True) if chosen]

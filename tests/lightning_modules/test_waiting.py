@@ -162,6 +162,7 @@ def test_a_training_step_without_padding_has_no_mask(name, generators):
     assert masked == 0
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_masked(generators):
     batch = rows(padded=True)
     assert masked_calls(lambda: step(module_of("flexformer", 0.0, META), batch))[0] > 0

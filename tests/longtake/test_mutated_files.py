@@ -91,6 +91,7 @@ def damaged(data: bytes, seed: int) -> bytes:
     return bytes(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, 120, 20))
 def test_damaged_videos(tmp_path, start):
     for seed in range(start, start + 20):
@@ -107,6 +108,7 @@ def test_damaged_videos(tmp_path, start):
                 assert one_sentence(error), seed  # noqa: PT017
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, 60, 20))
 def test_damaged_weights_and_configs(tmp_path, start):
     weights = (CODEC / "diffusion_pytorch_model.safetensors").read_bytes()

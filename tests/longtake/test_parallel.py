@@ -155,6 +155,7 @@ def counted(sizes):
     return calls
 
 
+@pytest.mark.slow
 def test_a_process_holds_and_reads_its_own_part_and_speaks_to_its_neighbours(tmp_path):
     found = start(counted, 3, tmp_path, {"chunks": 3})
     # Windows begin at 0, 1, 5, 9, 13 and 15, and end at 4, 8, 12, 16, 20 and 22.
@@ -173,6 +174,7 @@ def without_keyframe():
     return sampled(network, one_pass(), plain(), Euler(num_inference_steps=2))
 
 
+@pytest.mark.slow
 def test_a_process_without_a_keyframe_adds_nothing_to_the_tokens(tmp_path):
     alone = without_keyframe()
     for video in start(without_keyframe, 3, tmp_path):
@@ -188,6 +190,7 @@ def with_fresh_noise():
     return sampled(network, one_pass(), plain(), sampler, generator=torch.Generator().manual_seed(3))
 
 
+@pytest.mark.slow
 def test_a_sampler_that_draws_noise_makes_the_video_of_one_process(tmp_path):
     alone = with_fresh_noise()
     for video in start(with_fresh_noise, 2, tmp_path):

@@ -41,6 +41,7 @@ def test_a_call_makes_the_video_of_the_program(tmp_path):
     assert torch.equal(pipe("a cave", num_frames=17, seed=3), expected)
 
 
+@pytest.mark.slow
 def test_a_video_streams_into_a_file_and_back(pipe, tmp_path):
     steps = []
     pieces = pipe.stream("a cave", num_frames=17, seed=1, on_step=lambda *step: steps.append(step))
@@ -111,6 +112,7 @@ def lovic():
     return pipe
 
 
+@pytest.mark.slow
 def test_a_segment_beside_another_is_the_one_that_the_rollout_makes_there(lovic):
     first = torch.randn(1, 16, 10, 8, 8)
     second = torch.randn(first.shape, generator=torch.Generator().manual_seed(4))
@@ -123,6 +125,7 @@ def test_a_segment_beside_another_is_the_one_that_the_rollout_makes_there(lovic)
     torch.testing.assert_close(made, video[:, :, 10:], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_segment_depends_on_where_the_others_lie(lovic):
     draw = torch.Generator().manual_seed(0)
     one, two = (torch.randn(1, 16, 4, 8, 8, generator=draw) for _ in range(2))

@@ -185,6 +185,7 @@ def test_codec_and_text_are_read_in_a_variant_too(tmp_path):
         DiffusersCodec(class_name="AutoencoderKLWan", channels=4, pretrained=str(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_transformer_s_own_folder_is_read_and_known_by_its_hash(tmp_path):
     named = {"base_hash": backbone_of(base_in(tmp_path)).base_hash}
     changed(tmp_path / "transformer", brand_new=3)  # a key of a later version

@@ -78,6 +78,7 @@ def test_gradient_reaches_every_parameter(network, inputs):
         assert parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.slow
 def test_rows_of_a_batch_know_nothing_of_one_another(network, inputs):
     network.eval()
     noisy, time, condition = inputs(9, batch=3)

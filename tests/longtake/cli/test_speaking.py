@@ -52,6 +52,7 @@ def meets(rank, world, folder, waits):
         raise ValueError(f"rank {rank} refuses")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("world", "waits", "said"),
     [(2, (1,), "error: rank 0 refuses"), (2, (0,), "error: rank 1 refuses"), (3, (0, 2), "error: rank 1 refuses")],

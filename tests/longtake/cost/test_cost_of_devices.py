@@ -30,6 +30,7 @@ def of(network, **changes):
     return training_memory(network, VIDEO, **settings)
 
 
+@pytest.mark.slow
 def test_one_device_holds_what_a_training_step_does(network):
     found = of(network)
     weights = sum(p.numel() for p in network.parameters())

@@ -60,6 +60,7 @@ def test_short_side_and_centre_are_torchvisions():
     torch.testing.assert_close(fitted(frames, size=48, fit="centre"), expected)
 
 
+@pytest.mark.slow
 def test_a_folder_of_timms_is_read_and_dino_sees_whole_frames(tmp_path):
     import timm
     from safetensors.torch import save_file

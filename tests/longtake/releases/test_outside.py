@@ -26,6 +26,7 @@ def shipped():
     return yaml.safe_load((ROOT / "weights" / "vin_freedoom_64" / "config.yaml").read_text())
 
 
+@pytest.mark.slow
 def test_releases_are_read_as_before():
     assert len(RELEASES) == 5
     for folder in RELEASES:

@@ -407,6 +407,7 @@ def test_videos_are_shrunk_never_enlarged(tmp_path):
     assert floats(clip.video)[:, 2].mean() > 0.85
 
 
+@pytest.mark.slow
 def test_the_program_scores_with_its_own_config(folder, tmp_path):
     (folder / "manifest.jsonl").write_text('{"file": "more/fade.mp4", "boundaries": [5]}\n')
     config = composed(
@@ -458,6 +459,7 @@ def test_the_program_refuses_what_it_cannot_use(folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_poses_of_a_stranger_are_bounded(tmp_path):
     import gzip
 

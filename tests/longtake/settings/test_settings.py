@@ -204,6 +204,7 @@ TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 AWKWARD = st.lists(st.sampled_from([*"ab1 \\\"'${}[](),:=~!#%@\n\té", "${", "\\${", '\\"'])).map("".join)
 
 
+@pytest.mark.slow
 @limits(deadline=None, max_examples=300, derandomize=True)
 @given(TEXTS | AWKWARD)
 def test_any_text_is_read_back_as_it_was(text):

@@ -85,6 +85,7 @@ def put(values, place, value):
     return changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 @limits(max_examples=8 * DRAWN, **LIMITS)
 @given(data=st.data())
@@ -109,6 +110,7 @@ SEVERAL_KINDS = ("devices", "strategy", "precision", "peak_tflops", "pretrained"
 """Keys that take values of several kinds."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 @limits(max_examples=8 * DRAWN, **LIMITS)
 @given(data=st.data())

@@ -75,6 +75,7 @@ def test_some_methods_alone_can_be_asked_for():
         among(makers, ["window", "memory_9"])
 
 
+@pytest.mark.slow
 def test_every_method_answers_with_the_frames_that_are_asked_for_and_each_with_others(answerer, testbed):
     question = asked(testbed, "retrieval-16")
     methods = {method.name: method for method in methods_of([2, 4], [4])}

@@ -192,6 +192,7 @@ def test_curves_follow_the_frames(testbed, predictions):
     assert seen.psnr == sorted(seen.psnr, reverse=True)
 
 
+@pytest.mark.slow
 def test_the_page_stands_alone_and_the_files_agree(testbed, predictions, tmp_path):
     scores = scored(testbed, predictions)
     write_scores(scores, tmp_path, name=testbed.name, tolerance=0.2, settings={"seed": 0})
@@ -213,6 +214,7 @@ def test_the_page_stands_alone_and_the_files_agree(testbed, predictions, tmp_pat
     assert (again / "scores.json").read_bytes() == (tmp_path / "scores.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_program_in_the_docs_answers_with_the_nearest_pose(folder, testbed, tmp_path):
     (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/testbed.md").read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "answer.py").write_text(code)
@@ -297,6 +299,7 @@ def test_no_pickle_is_read(testbed, answers):
         scored(testbed, answers)
 
 
+@pytest.mark.slow
 def test_every_form_of_a_prediction_is_read(testbed, answers):
     for suffix, write in (
         (".mp4", video),

@@ -41,6 +41,7 @@ def test_no_rollout_of_conf_is_left_out():
     assert set(options_of("rollout")) <= {name.split()[0] for name in ROLLOUTS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CODECS)
 def test_every_codec_passes(name, tmp_path):
     # Hunyuan's group norms average over all frames, so that the first latents are nearly, but not quite, their own.
@@ -176,6 +177,7 @@ class Halves(Rollout):
         return made.flip(2) if self.fault == "order" else made
 
 
+@pytest.mark.slow
 def test_a_rollout_needs_a_plan_alone():
     check_rollout(Halves)
 

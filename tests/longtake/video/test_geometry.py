@@ -236,6 +236,7 @@ def test_a_warning_names_so_many_films_then_counts_on(caplog):
     assert "further films" in caplog.messages[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "tag"), [((720, 1280), 1), ((64, 64), 6)])
 def test_what_is_written_says_its_colours_and_keeps_them(tmp_path, size, tag):
     red = torch.tensor([1.0, -1, -1])[:, None, None, None].expand(3, 5, *size)

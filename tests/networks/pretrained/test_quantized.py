@@ -142,6 +142,7 @@ def test_a_state_with_its_base_is_loaded_upon_that_base_alone(family, dtype, tmp
         made.load_state_dict(other)
 
 
+@pytest.mark.slow
 @few_bits
 @torch.no_grad()
 def test_what_is_cast_for_sampling_stays_in_few_bits(family, dtype):

@@ -161,6 +161,7 @@ def videos(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_what_is_good_is_laid_out_and_the_rest_named(videos, tmp_path):
     out = tmp_path / "out"
     exported = export(videos, out, rules("long_custom"), read_length)
@@ -195,6 +196,7 @@ def test_what_is_good_is_laid_out_and_the_rest_named(videos, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_commands_are_those_of_each_mode(videos, tmp_path):
     exported = export(videos, tmp_path / "out dir", rules("custom", "motion_smoothness"), read_length)
     (command,) = exported.commands
@@ -208,6 +210,7 @@ def test_commands_are_those_of_each_mode(videos, tmp_path):
     assert "--prompt_file" not in exported.commands[0]  # VBench-Long would refuse it
 
 
+@pytest.mark.slow
 def test_the_program_lays_out_and_checks(videos, tmp_path, capsys):
     def run(*overrides):
         program.run(composed("evaluate", *overrides))
