@@ -71,7 +71,7 @@ class FromCanvas(Answerer):
         control = self.control(torch.cat([own.poses, self.poses(question.target)]))
         count, before = own.latents.shape[2], own.latents
         if memory != "own":
-            recent = count - self.pipeline.module.network.local_frames
+            recent = max(count - self.pipeline.module.network.local_frames, 0)
             before, control = before[:, :, recent:], control[:, recent:]
             past = self.history(question, memory, own)
             if past is not None:

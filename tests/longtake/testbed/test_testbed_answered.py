@@ -203,3 +203,16 @@ def test_a_wrong_history_stands_before_the_context_s_own_last_frames(parallel, t
     assert torch.equal(control[:, :4], parallel.control(other.poses)[:, :4])
     assert control.shape[1] == 5 + 4
     assert torch.equal(alone, own.latents[:, :, 4:])
+
+
+def test_a_context_shorter_than_a_window_s_overlap_is_its_own_last_frames(parallel, testbed, monkeypatch):
+    question = asked(testbed, "retrieval-16")
+    seen = []
+    monkeypatch.setattr(
+        parallel, "made", lambda before, control, **_: seen.append((before, control)) or before[:, :, :0]
+    )
+    monkeypatch.setattr(parallel.network, "local_frames", 7)  # of five frames
+    parallel.answer(question, network=parallel.network, memory="other_maze")
+    ((before, control),) = seen
+    assert torch.equal(before, parallel.walk(question.context).latents)
+    assert control.shape[1] == 5 + 4
