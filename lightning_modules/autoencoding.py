@@ -29,7 +29,8 @@ class AutoencodingModule(LightningModule):
     which a diffusion model's small errors need, and cannot be undone by growing the latents. Latents of half the
     size that decode to the video of half the size (as in EQ-VAE, arXiv 2502.09509) keep coarse content in coarse
     latents, which a diffusion model learns sooner. Both errors alone blur what is costly to place exactly; the error of
-    the detail, what a pixel differs from its four neighbours by, weighs edges more.
+    the detail, what a pixel differs from its four neighbours by, weighs edges more. That error too is least where
+    uncertain detail is drawn too weakly; the error of the detail's strength in each place asks for as much as there is.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class AutoencodingModule(LightningModule):
         latent_noise: NotNegative,
         squared_error_weight: NotNegative,
         detail_weight: NotNegative,
+        strength_weight: NotNegative,
         statistics_momentum: Share,
         halved_share: Share,
         train_encoder: bool,
@@ -56,6 +58,8 @@ class AutoencodingModule(LightningModule):
             latent_noise: standard deviation of the noise on the latents, in units of each channel's own, at least 0.
             squared_error_weight: weight of the squared error beside the mean absolute error.
             detail_weight: weight of the mean absolute error of the detail beside that of the pixels.
+            strength_weight: weight of the mean absolute error of the detail's strength, its root mean square over
+                squares of 8 pixels, beside that of the pixels.
             statistics_momentum: share of the newest batch in the stored mean and spread of the latents, in [0, 1].
             halved_share: share of a batch's clips, in [0, 1], that are reconstructed at half the size too.
             train_encoder: False trains the decoder alone, so that latents, and all that was trained on them, stay.
@@ -70,6 +74,7 @@ class AutoencodingModule(LightningModule):
         self.latent_noise = latent_noise
         self.squared_error_weight = squared_error_weight
         self.detail_weight = detail_weight
+        self.strength_weight = strength_weight
         self.statistics_momentum = statistics_momentum
         self.halved_share = halved_share
         self.train_encoder = train_encoder
@@ -102,7 +107,11 @@ class AutoencodingModule(LightningModule):
     def _error(self, reconstruction: Tensor, video: Tensor) -> Tensor:
         error = reconstruction - video
         loss = error.abs().mean() + self.squared_error_weight * error.square().mean()
-        return loss + self.detail_weight * detail(error).abs().mean() if self.detail_weight else loss
+        if self.detail_weight:
+            loss = loss + self.detail_weight * detail(error).abs().mean()
+        if self.strength_weight:
+            loss = loss + self.strength_weight * (strength(reconstruction) - strength(video)).abs().mean()
+        return loss
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """batch.video: b 3 f h w, pixels in [-1, 1]."""
@@ -154,6 +163,20 @@ def detail(video: Tensor) -> Tensor:
     """The Laplacian of every frame: four neighbours less four times the pixel; b c f h w to b c f h-2 w-2."""
     across = video[..., 1:-1, 2:] + video[..., 1:-1, :-2]
     return across + video[..., 2:, 1:-1] + video[..., :-2, 1:-1] - 4 * video[..., 1:-1, 1:-1]
+
+
+def strength(video: Tensor) -> Tensor:
+    """Root mean square of the detail over squares of 8 pixels that overlap by half.
+
+    Args:
+        video: b c f h w in [-1, 1].
+
+    Returns:
+        (b f) c h' w'; one grey level is added under the root, so that flat places have a finite gradient.
+    """
+    squares = rearrange(detail(video).square(), "b c f h w -> (b f) c h w")
+    side = min(8, *squares.shape[2:])
+    return (F.avg_pool2d(squares, side, stride=max(side // 2, 1)) + (2 / 255) ** 2).sqrt()
 
 
 def _sharpness(video: Tensor) -> float:

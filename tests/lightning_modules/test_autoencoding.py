@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lightning_modules.autoencoding import AutoencodingModule
+from lightning_modules.autoencoding import AutoencodingModule, detail, strength
 from longtake.releases.writing import release
 from networks.codecs.causal import CausalVideoAutoencoder
 from networks.codecs.growing import begin_from
@@ -23,7 +23,8 @@ def module(**changes):
     settings = {
         "codec": codec, "optimizer": partial(torch.optim.AdamW, lr=1e-2), "latent_noise": 0.1,
         "scheduler": partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda _: 1.0), "squared_error_weight": 1.0,
-        "detail_weight": 0.1, "statistics_momentum": 0.1, "halved_share": 0.5, "train_encoder": True, "seed": 0,
+        "detail_weight": 0.1, "strength_weight": 0.1, "statistics_momentum": 0.1, "halved_share": 0.5, "seed": 0,
+        "train_encoder": True,
         "begin_from": None,
     }  # fmt: skip
     part = AutoencodingModule(**{**settings, **changes})
@@ -48,6 +49,32 @@ def trained(part, steps=15):
         optimizer.step()
         losses.append(float(loss.detach()))
     return losses
+
+
+def test_the_strength_of_detail_asks_for_as_much_as_there_is_and_not_for_its_place():
+    noise = torch.randn(1, 3, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(strength(torch.zeros(1, 3, 2, 32, 32)), torch.tensor(2 / 255))  # flat
+    whole = strength(noise)
+    assert whole.shape == (2, 3, 6, 6)
+    expected = detail(noise)[0, 1, 1, 4:12, 12:20].square().mean().sqrt()
+    assert whole[1, 1, 1, 3] == pytest.approx(float(expected), rel=1e-3)
+    assert torch.allclose(strength(0.5 * noise), 0.5 * whole, rtol=1e-3)
+    moved = strength(noise.roll(1, dims=-1))
+    assert (moved - whole).abs().mean() < 0.2 * (0.5 * whole - whole).abs().mean()
+    assert torch.isfinite(
+        torch.autograd.grad(strength(flat := torch.zeros(1, 3, 1, 8, 8, requires_grad=True)).sum(), flat)[0]
+    ).all()
+
+
+def test_each_weight_adds_its_own_error():
+    part = module(detail_weight=0.0, strength_weight=0.0, squared_error_weight=0.0)
+    video = batch().video
+    made = 0.7 * video
+    plain = part._error(made, video)
+    part.strength_weight = 2.0
+    added = 2 * (strength(made) - strength(video)).abs().mean()
+    assert added > 0
+    assert part._error(made, video) == pytest.approx(float(plain + added))
 
 
 def test_everything_learns():
