@@ -5,10 +5,12 @@
 
 Wan and LTX-Video of diffusers are built with our width, depth, heads, feed-forward, tokens and text, with fresh
 weights: every transformer multiplies the same matrices. The floor multiplies these alone, on tensors of the same sizes,
-with the same attention kernel, and adds nothing. A sampling step is one call without gradients; a training step is a
-call and its backward pass. All are timed in turns within one run, and what is stated are ratios within a turn, so that
-a busy machine widens their range and moves no side. Writes benchmarks/results/peers_DEVICE.json and .md; in bfloat16
-peers_DEVICE_bfloat16.
+with the same attention kernel, and adds nothing. DFoT's and MilliVid's blocks, restated, read no text and multiply
+every token's condition instead, so that they have products of their own. Then each part of one of our blocks is timed
+beside its products: what a fused kernel could save is what is left above them. A sampling step is one call without
+gradients; a training step is a call and its backward pass. All are timed in turns within one run, and what is stated
+are ratios within a turn, so that a busy machine widens their range and moves no side. Writes
+benchmarks/results/peers_DEVICE.json and .md; in bfloat16 peers_DEVICE_bfloat16.
 """
 
 import argparse
@@ -29,173 +31,32 @@ settle()  # before torch loads; see docs/troubleshooting.md
 import torch
 from rich.console import Console
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from benchmarks.clock import Seconds, in_turns
+from benchmarks.peering.parts import parts
+from benchmarks.peering.sizes import FRAMES, Sizes
+from benchmarks.peering.transformers import FLOOR, OURS, SIDES, Call
 from benchmarks.report import Sheet, save, show
 from longtake.compat.torch import flop_counter
 from networks.compiling import compile_blocks
-from networks.dit import VideoDiT
-from networks.interfaces import Condition
 
-CHANNELS, FEATURES, FRAMES, PATCH = 16, 64, 4, 2
-OURS, FLOOR = "longtake", "products alone"
 Record = dict[str, Any]
 Steps = dict[str, Callable[[], object]]
 
 
-class Sizes(argparse.Namespace):
-    """What is the same for all: width, depth, heads, mlp_ratio, tokens of the video, text_tokens; device, dtype."""
-
-    width: int
-    depth: int
-    heads: int
-    mlp_ratio: int
-    tokens: int
-    text_tokens: int
-    device: str
-    dtype: str
-
-    @property
-    def side(self) -> int:
-        """Patches along a side of a frame."""
-        side = round((self.tokens / FRAMES) ** 0.5)
-        if FRAMES * side**2 != self.tokens:
-            fitting = FRAMES * max(side, 1) ** 2
-            raise SystemExit(f"--tokens {self.tokens} are not {FRAMES} square frames: use {fitting}")
-        return side
-
-    def empty(self, *sizes: int) -> Tensor:
-        """Noise of the type that is measured."""
-        return torch.randn(*sizes, device=self.device, dtype=getattr(torch, self.dtype))
-
-
-class Products(nn.Module):
-    """The matrix products of a DiT and its attention, and nothing between them."""
-
-    def __init__(self, sizes: Sizes) -> None:
-        super().__init__()
-        d, wide = sizes.width, sizes.mlp_ratio * sizes.width
-        shapes = {"qkv": (3 * d, d), "out": (d, d), "q": (d, d), "kv": (2 * d, d), "told": (d, d), "up": (wide, d)}
-        shapes["down"] = (d, wide)
-        self.blocks = nn.ModuleList(
-            nn.ParameterDict({name: nn.Parameter(0.02 * torch.randn(shape)) for name, shape in shapes.items()})
-            for _ in range(sizes.depth)
-        )
-        self.heads = sizes.heads
-
-    def forward(self, x: Tensor, text: Tensor) -> Tensor:
-        """x: b n d; text: b l d."""
-        for block in self.blocks:
-            query, key, value = self._split(F.linear(x, block["qkv"]), 3)
-            x = F.linear(self._attend(query, key, value), block["out"])
-            key, value = self._split(F.linear(text, block["kv"]), 2)
-            (query,) = self._split(F.linear(x, block["q"]), 1)
-            x = F.linear(self._attend(query, key, value), block["told"])
-            x = F.linear(F.linear(x, block["up"]), block["down"])
-        return x
-
-    def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """B n (parts d) as heads, b k n d/k each."""
-        return tuple(each.transpose(1, 2) for each in x.unflatten(-1, (parts, self.heads, -1)).unbind(2))
-
-    @staticmethod
-    def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
-
-
-def longtake(sizes: Sizes) -> tuple[nn.Module, Callable[[nn.Module], Tensor]]:
-    """Our DiT, and one call of it."""
-    network = VideoDiT(
-        channels=CHANNELS,
-        width=sizes.width,
-        depth=sizes.depth,
-        num_heads=sizes.heads,
-        mlp_ratio=sizes.mlp_ratio,
-        text_features=FEATURES,
-        latent_fps=4.0,
-        rope_theta=100.0,
-        checkpoint_activations=False,
-    )
-    noisy = sizes.empty(1, CHANNELS, FRAMES, PATCH * sizes.side, PATCH * sizes.side)
-    index = torch.arange(FRAMES, device=sizes.device, dtype=torch.float32).unsqueeze(0)
-    condition = Condition(index, sizes.empty(1, sizes.text_tokens - 1, FEATURES), None)  # and the null token
-    time = torch.full((1, 1), 0.7, device=sizes.device)
-
-    def call(network: nn.Module) -> Tensor:
-        told = network.encode_text(condition) if not torch.is_grad_enabled() else condition  # type: ignore[operator]
-        made: Tensor = network(noisy, time, told)
-        return made
-
-    return network, call
-
-
-def wan(sizes: Sizes) -> tuple[nn.Module, Callable[[nn.Module], Tensor]]:
-    """Wan's transformer of diffusers, and one call of it."""
-    from diffusers import WanTransformer3DModel
-
-    network = WanTransformer3DModel(
-        patch_size=(1, PATCH, PATCH),
-        num_attention_heads=sizes.heads,
-        attention_head_dim=sizes.width // sizes.heads,
-        in_channels=CHANNELS,
-        out_channels=CHANNELS,
-        text_dim=FEATURES,
-        ffn_dim=sizes.mlp_ratio * sizes.width,
-        num_layers=sizes.depth,
-    )
-    noisy = sizes.empty(1, CHANNELS, FRAMES, PATCH * sizes.side, PATCH * sizes.side)
-    text, time = sizes.empty(1, sizes.text_tokens, FEATURES), torch.full((1,), 700.0, device=sizes.device)
-    return network, lambda network: network(noisy, time, text, return_dict=False)[0]
-
-
-def ltx(sizes: Sizes) -> tuple[nn.Module, Callable[[nn.Module], Tensor]]:
-    """LTX-Video's transformer of diffusers, and one call of it; its feed-forward is four times its width."""
-    from diffusers import LTXVideoTransformer3DModel
-
-    channels = CHANNELS * PATCH**2
-    network = LTXVideoTransformer3DModel(
-        in_channels=channels,
-        out_channels=channels,
-        num_attention_heads=sizes.heads,
-        attention_head_dim=sizes.width // sizes.heads,
-        cross_attention_dim=sizes.width,
-        num_layers=sizes.depth,
-        caption_channels=FEATURES,
-    )
-    noisy, text = sizes.empty(1, sizes.tokens, channels), sizes.empty(1, sizes.text_tokens, FEATURES)
-    time, side = torch.full((1,), 700.0, device=sizes.device), sizes.side
-    grid = {"num_frames": FRAMES, "height": side, "width": side}
-
-    def call(network: nn.Module) -> Tensor:
-        made: Tensor = network(noisy, text, time, None, **grid, return_dict=False)[0]
-        return made
-
-    return network, call
-
-
-def products(sizes: Sizes) -> tuple[nn.Module, Callable[[nn.Module], Tensor]]:
-    """The floor, and one call of it."""
-    x, text = sizes.empty(1, sizes.tokens, sizes.width), sizes.empty(1, sizes.text_tokens, sizes.width)
-    return Products(sizes), lambda network: network(x.requires_grad_(torch.is_grad_enabled()), text)
-
-
-SIDES = {OURS: longtake, "diffusers Wan": wan, "diffusers LTX-Video": ltx, FLOOR: products}
-
-
-def sample(network: nn.Module, call: Callable[[nn.Module], Tensor]) -> None:
+def sample(network: nn.Module, call: Call) -> None:
     """One step of sampling."""
     with torch.inference_mode():
         call(network.eval())
 
 
-def train(network: nn.Module, call: Callable[[nn.Module], Tensor]) -> None:
+def train(network: nn.Module, call: Call) -> None:
     """One step of training, without the optimizer, which is the same for all."""
     network.zero_grad(set_to_none=True)
     call(network.train()).float().square().mean().backward()
 
 
-def build(sizes: Sizes, *, compiled: bool) -> dict[str, tuple[nn.Module, Callable[[nn.Module], Tensor]]]:
+def build(sizes: Sizes, *, compiled: bool) -> dict[str, tuple[nn.Module, Call]]:
     """Every side, with fresh weights; compiled: by blocks, as each library does it."""
     made = {}
     for name, side in SIDES.items():
@@ -210,14 +71,14 @@ def build(sizes: Sizes, *, compiled: bool) -> dict[str, tuple[nn.Module, Callabl
     return made
 
 
-def multiplied(network: nn.Module, call: Callable[[nn.Module], Tensor]) -> int:
+def multiplied(network: nn.Module, call: Call) -> int:
     """FLOPs of one call's matrix products and attention."""
     with torch.compiler.set_stance("force_eager"), torch.inference_mode(), flop_counter() as counter:
         call(network.eval())
     return counter.get_total_flops()
 
 
-STEPS: dict[str, Callable[[nn.Module, Callable[[nn.Module], Tensor]], None]] = {"sampling": sample, "training": train}
+STEPS: dict[str, Callable[[nn.Module, Call], None]] = {"sampling": sample, "training": train}
 
 
 def measure(sizes: Sizes, kind: str, *, compiled: bool, repeats: int, most: int) -> list[Record]:
@@ -238,6 +99,43 @@ def measure(sizes: Sizes, kind: str, *, compiled: bool, repeats: int, most: int)
         }
         for name, seconds in times.items()
     ]
+
+
+def measure_parts(sizes: Sizes, kind: str, *, compiled: bool, repeats: int, most: int) -> list[Record]:
+    """A record of each part of a block: its share of all parts' time, and its time over its products' in each turn."""
+    steps: Steps = {}
+    found = parts(sizes)
+    for name, part in found.items():
+        run = torch.compile(part.run, dynamic=False) if compiled else part.run
+        steps[name] = partial(PART_STEPS[kind], run)
+        if part.products is not None:
+            steps[f"products of {name}"] = partial(PART_STEPS[kind], part.products)
+    times = in_turns(steps, repeats=repeats, most=most, device=sizes.device)
+    seconds = {name: statistics.median(each.wall for each in times[name]) for name in found}
+    return [
+        {
+            "step": kind,
+            "compiled": compiled,
+            "part": name,
+            "milliseconds": 1e3 * seconds[name],
+            "over_products": over(times[name], times[f"products of {name}"]) if part.products is not None else None,
+        }
+        for name, part in found.items()
+    ]
+
+
+def sample_part(run: Callable[[], Tensor]) -> None:
+    """A part of a block in sampling."""
+    with torch.inference_mode():
+        run()
+
+
+def train_part(run: Callable[[], Tensor]) -> None:
+    """A part of a block in training; gradients are added to those of earlier turns."""
+    run().float().square().mean().backward()
+
+
+PART_STEPS: dict[str, Callable[[Callable[[], Tensor]], None]] = {"sampling": sample_part, "training": train_part}
 
 
 def over(seconds: list[Seconds], others: list[Seconds]) -> dict[str, float]:
@@ -269,7 +167,26 @@ def sheet_of(records: list[Record], sizes: Sizes) -> Sheet:
         "Ratios of times within a turn: the median, and half of all turns between the numbers in brackets.",
     ]
     heads = ["step", "of", "GFLOPs", "time over ours", "time over products alone"]
-    return Sheet("Our DiT beside diffusers' and bare products", notes, heads, rows)
+    return Sheet("Our DiT beside others and bare products", notes, heads, rows)
+
+
+def parts_sheet(records: list[Record]) -> Sheet:
+    """One table of the parts of a block."""
+    rows = [
+        [
+            f"{record['step']}{', compiled' if record['compiled'] else ''}",
+            record["part"],
+            f"{record['milliseconds']:.2f}",
+            "–" if (found := record["over_products"]) is None else f"{found['median']:.2f}",
+        ]
+        for record in records
+    ]
+    notes = [
+        "Each part alone, with its norm where it is the text's. A block has adaLN and gate twice.",
+        "Compiled: by torch.compile's inductor, which fuses what lies between the products.",
+    ]
+    heads = ["step", "part", "milliseconds", "over its products alone"]
+    return Sheet("Parts of one of our blocks", notes, heads, rows)
 
 
 def main() -> None:
@@ -298,12 +215,16 @@ def main() -> None:
     }
     kind = sizes.device if sizes.dtype == "float32" else f"{sizes.device}_{sizes.dtype}"
     records: list[Record] = []
+    of_parts: list[Record] = []
     for compiled in (False, True) if sizes.compile else (False,):
         for step in STEPS:
-            records += measure(sizes, step, compiled=compiled, repeats=sizes.repeats, most=sizes.most)
-            sheet = sheet_of(records, sizes)
-            save(sizes.output, f"peers_{kind}", {**results, "records": records}, [sheet])  # each part at once
-    show(sheet, Console())
+            told = {"compiled": compiled, "repeats": sizes.repeats, "most": sizes.most}
+            records += measure(sizes, step, **told)
+            of_parts += measure_parts(sizes, step, **told)
+            sheets = [sheet_of(records, sizes), parts_sheet(of_parts)]
+            save(sizes.output, f"peers_{kind}", {**results, "records": records, "parts": of_parts}, sheets)  # at once
+    for sheet in sheets:
+        show(sheet, Console())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What `benchmarks/peers.py` times beside one another."""
