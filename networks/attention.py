@@ -23,26 +23,11 @@ PLAIN_KEYS = 256
 
 Measured in bfloat16 with 2 threads, forward and backward: 16 keys 6x, 64 keys 3x, 160 keys 2x, 320 keys 1x.
 """
-PLAIN_KEYS_AT_MEDIUM = 384
-"""The same for float32 at matmul_precision=medium, in sampling too: oneDNN takes whole products, not small tiles.
-
-Measured with 2 threads, forward: 21 keys 4x, 256 keys 1.2x, 320 keys 1.2x, 512 keys 0.9x; with backward 4x, 1.7x, 1.5x
-and 1.1x.
-"""
 
 
 def _plain_keys(key: Tensor) -> int:
     """Up to how many keys attention is written out."""
-    if key.device.type != "cpu":
-        return 0
-    if key.dtype == torch.float32 and not torch.compiler.is_compiling() and _has_other_products():
-        return PLAIN_KEYS_AT_MEDIUM
-    return PLAIN_KEYS if torch.is_grad_enabled() else 0
-
-
-def _has_other_products() -> bool:
-    """Whether a CPU multiplies float32 matrices by oneDNN's kernels, which ask for AVX-512."""
-    return torch.get_float32_matmul_precision() == "medium" and "AVX512" in torch.backends.cpu.get_cpu_capability()
+    return PLAIN_KEYS if key.device.type == "cpu" and torch.is_grad_enabled() else 0
 
 
 def scaled_dot_product(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:

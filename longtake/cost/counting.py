@@ -33,7 +33,7 @@ class Counting:
 
     A product and a sum are two FLOPs; matrix products and convolutions alone are counted, as PyTorch's FlopCounterMode
     counts them: norms, rotations and activations are not. Attention is taken as fused, so that its matrix is never
-    whole; a CPU writes it out for few keys in training and at matmul_precision=medium (networks.attention.PLAIN_KEYS).
+    whole; a CPU writes it out for few keys in training (networks.attention.PLAIN_KEYS).
     A framework's own needs come on top: its libraries, scratch space of its kernels, and what its allocator leaves in
     gaps (of glibc half as much again and more; see benchmarks/README.md).
     """

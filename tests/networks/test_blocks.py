@@ -28,15 +28,13 @@ def test_a_block_without_gradients_is_the_one_of_training_and_leaves_its_input_a
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["highest", "medium"])
-def test_a_block_compiles_in_one_graph(precision):
-    torch.set_float32_matmul_precision(precision)
+def test_a_block_compiles_in_one_graph():
     block = awake(DiTBlock(width=16, num_heads=2, mlp_ratio=2.0))
     rotation = RotaryEmbedding3D(head_width=8, theta=256.0)(torch.randn(2, 8, 3))
     rest = (Layout(2, 4), torch.randn(2, 2, 6, 16), rotation, None, torch.randn(2, 3, 16), torch.ones(2, 3) > 0)
     tokens = torch.randn(2, 8, 16)
     made = torch.compile(block, fullgraph=True, backend="eager")(tokens, *rest)
-    torch.testing.assert_close(made, block(tokens, *rest), rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(made, block(tokens, *rest), **CLOSE)
 
 
 def fusing():
@@ -44,17 +42,15 @@ def fusing():
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_attention_in_training_and_at_medium_precision_is_the_fused_one(masked):
+def test_attention_that_is_written_out_in_training_is_the_fused_one(masked):
     query, key, value = (torch.randn(2, 3, n, 8) for n in (5, 9, 9))
     mask = (torch.arange(9) < 6).expand(2, 1, 1, 9) if masked else None
-    with torch.no_grad():
+    with torch.no_grad(), fusing() as made:
         fused = scaled_dot_product(query, key, value, mask)
-    torch.testing.assert_close(scaled_dot_product(query, key, value, mask), fused)
-    torch.set_float32_matmul_precision("medium")  # where sampling writes it out too, if the CPU has the kernels
-    for capability, calls in (("AVX512", 0), ("AVX2", 1)):
-        with patch("torch.backends.cpu.get_cpu_capability", return_value=capability), torch.no_grad(), fusing() as made:
-            torch.testing.assert_close(scaled_dot_product(query, key, value, mask), fused, rtol=2e-2, atol=2e-2)
-        assert made.call_count == calls
+    assert made.call_count == 1
+    with fusing() as made:
+        torch.testing.assert_close(scaled_dot_product(query, key, value, mask), fused)
+    assert made.call_count == 0
     other = value.index_fill(2, torch.arange(6, 9), 7.0)  # of the keys that a mask hides
     unchanged = torch.equal(scaled_dot_product(query, key, other, mask), scaled_dot_product(query, key, value, mask))
     assert unchanged == masked
