@@ -1,6 +1,5 @@
 """Composed configs as the rest of longtake takes them: plain values. Hydra and OmegaConf stay in this package."""
 
-import re
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -8,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from longtake.settings import check
-from longtake.settings.check import Tree
+from longtake.settings.check import Tree, names_in
 
 
 def plain(cfg: Any) -> Any:
@@ -35,7 +34,7 @@ def tree_of(cfg: DictConfig) -> Tree:
     def resolve(key: str) -> Any:
         node: Any = cfg
         try:
-            for name in re.findall(r"[^.\[\]]+", key):
+            for name in names_in(key):
                 node = node[int(name)] if OmegaConf.is_list(node) else node[name]
         except OmegaConfBaseException as error:
             raise LookupError(" ".join(str(error).split("full_key")[0].split())) from error

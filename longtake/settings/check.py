@@ -105,7 +105,7 @@ class _Roots:
     def at(self, key: str) -> Any:
         """What stands at a key, with its `${…}`; None where nothing does."""
         node = self.plain
-        for name in re.findall(r"[^.\[\]]+", key):
+        for name in names_in(key):
             if isinstance(node, Mapping):
                 node = node.get(name)
             elif isinstance(node, list):
@@ -162,6 +162,16 @@ def _child(node: Any, key: Any, hint: Any, name: str, roots: _Roots) -> Iterator
         yield from _value(value, hint, origin, roots, used_as=name if origin != name else "")
 
 
+def names_in(key: str) -> list[str]:
+    """The names that lead to a key, such as "a.b[3][c.d]"."""
+    return [within or alone for within, alone in re.findall(r"\[([^\]]*)\]|([^.\[\]]+)", key)]
+
+
+def _inside(name: str, key: str) -> str:
+    """The name of what stands at a key of a mapping; one with dots is told from several keys by brackets."""
+    return f"{name}[{key}]" if "." in key else f"{name}.{key}"
+
+
 def _value(value: Any, hint: Any, name: str, roots: _Roots, used_as: str = "") -> Iterator[str]:
     """A number, word or text, a list, or keys with values."""
     options = list(members(hint))
@@ -179,7 +189,7 @@ def _value(value: Any, hint: Any, name: str, roots: _Roots, used_as: str = "") -
                     yield f"{name}: {shown(key)} is no name: quote it"
                 else:
                     inner = (*get_args(found[0]), Any, Any)[1]
-                    yield from _child(value, key, inner, f"{name}.{key}", roots)
+                    yield from _child(value, key, inner, _inside(name, key), roots)
     elif isinstance(value, list):
         found = next(((each, beside) for each, beside in options if is_sequence(each)), None)
         if found is None:

@@ -91,6 +91,11 @@ def test_a_key_of_ones_own_that_others_refer_to_is_no_mistake():
         ("train datamodule.crop=left", "datamodule.crop=left must be one of centre, random"),
         ("train pretrained=[a,b]", "pretrained=[a, b] must be a text, not empty, or names with values in braces"),
         ("train pretrained={window:5}", "pretrained.window=5 must be a text"),
+        ("train pretrained={window.backbone:5}", "pretrained[window.backbone]=5 must be a text"),
+        (
+            "train pretrained={window.backbone:'${nope}'}",
+            "pretrained[window.backbone]=${nope} refers to what is not there",
+        ),
         ("train resume=true", "for this very text type 'resume=\"true\"'"),
         ("train name=${nope}", r"""name=${nope} refers to what is not there"""),
         ("train interface.depth=???", "interface.depth is missing: give interface.depth=…"),
