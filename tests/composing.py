@@ -3,6 +3,7 @@
 import pickle
 import re
 import shlex
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -179,25 +180,27 @@ def documented_pages() -> list[Path]:
     return sorted(path for path in found if "extending" not in path.parts)
 
 
+@cache
 def documented_commands() -> dict[str, Typed]:
     """Every command of README, docs and cards that starts a program of ours, as it is written.
 
     `longtake cost …` is `evaluate cost=true …`. What is left open by `…` is left out.
     """
-    found = {}
+    found: dict[str, Typed] = {}
+    for line, is_whole in documented_lines():
+        if (started := _started(line)) is not None and line not in found:
+            found[line] = Typed(*started, is_whole and "…" not in line)
+    return found
+
+
+def documented_lines() -> Iterator[tuple[str, bool]]:
+    """Lines of a shell on these pages, and commands in their prose, with whether each stands in a block."""
     for path in documented_pages():
         text = path.read_text()
-        lines = [
-            line.strip()
-            for language, block in BLOCK.findall(text)
-            if language in ("", "bash", "sh")
-            for line in block.replace("\\\n", " ").splitlines()
-        ]
-        inline = [" ".join(command.split()) for command in INLINE.findall(BLOCK.sub("", text))]
-        for line, is_whole in [*((line, True) for line in lines), *((line, False) for line in inline)]:
-            if (started := _started(line)) is not None and line not in found:
-                found[line] = Typed(*started, is_whole and "…" not in line)
-    return found
+        for language, block in BLOCK.findall(text):
+            if language in ("", "bash", "sh"):
+                yield from ((line.strip(), True) for line in block.replace("\\\n", " ").splitlines())
+        yield from ((" ".join(command.split()), False) for command in INLINE.findall(BLOCK.sub("", text)))
 
 
 def _started(line: str) -> tuple[str, tuple[str, ...]] | None:

@@ -1,110 +1,138 @@
-"""Commands of README and docs that end within seconds, once they are shortened, are typed one after the other.
+"""Commands of README, docs and cards are typed one after the other, shortened to seconds, or say why they are not."""
 
-All others are composed and checked as far as one process can: tests/longtake/cli/test_configs.py.
-"""
-
-import json
-import os
 import re
-import shlex
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+from importlib.util import find_spec
 
-import forked
 import numpy as np
 import pytest
-from composing import ROOT, documented_commands
-from tiny_runs import TINY
+from composing import ROOT, documented_commands, documented_lines
+from documented import COMPOSED, begin, commands, documented, run, shortened, why_not
+from untrained import awake
 from video_files import textured
 
-pytestmark = pytest.mark.slow
-
-NOT_HERE = {
-    r"devices=|parallel\.|torchrun|srun": "several processes: test_parallel.py and test_processes.py run these",
-    r"compile=|features\.name=|backbone=(?!dit_s)": "minutes, or models that are not here",
-    r"weights=RUN|runs/|\bDIR\b|FOLDER|POSES": "what a reader has: test_programs.py and test_between.py run these",
-    r"vbench=": "asks for videos as VBench names them: tests/longtake/reports/vbench",
-    r"^longtake (vbench|cost|generate)$": "a name, in prose",
-}
-"""What is not run, by its words, and why."""
-TRAINING = [each for each in TINY if not each.startswith(("datamodule=", "datamodule.height", "datamodule.width", "~"))]
-SMALL = ["datamodule.height=32", "datamodule.width=32"]
-TYPED = """
-import json, runpy, sys
-from pathlib import Path
-
-for program, *words in json.loads(Path(sys.argv[1]).read_text()):
-    print(program, *words, flush=True)
-    sys.argv[:] = [program, *words]
-    if program == "longtake":
-        runpy.run_module("longtake", run_name="__main__", alter_sys=True)
-    else:
-        runpy.run_path(program, run_name="__main__")
-"""
-"""What a shell does with commands, in a process that has the libraries already."""
-
-
-def documented(program):
-    """A program's commands in their order, each once, without comments."""
-    found = [line.partition(" #")[0].strip() for line, each in documented_commands().items() if each.program == program]
-    return list(dict.fromkeys(found))
-
-
-def commands(program):
-    """Those of a program that are run."""
-    return [line for line in documented(program) if not any(re.search(words, line) for words in NOT_HERE)]
-
-
-def shortened(line):
-    """The words of a command, at a size of seconds."""
-    words = shlex.split(line)
-    words = words[1:] if words[0] == "python" else words
-    if words[0] == "generate.py":
-        frames = [] if "storyboard=" in line else ["num_frames=41"] if "lovic" in line else ["num_frames=17"]
-        return [*words, "num_inference_steps=1", "num_videos=1", *frames]
-    if words[0] == "train.py":
-        few = [] if "debug=fast" in words else ["trainer.max_steps=1", "trainer.val_check_interval=1"]
-        return [*words, *TRAINING, *([] if "sizes" in line else SMALL), *few]
-    return words if "cost" not in line else [*words, "num_frames=17", "measured_tflops=0.1"]
+TINY = ["text=null_text", "backbone.width=32", "backbone.depth=1", "backbone.num_heads=2"]
+OURS = re.compile(r"(longtake|python -m longtake|python (train|generate|evaluate|export)\.py) ")
 
 
 @pytest.fixture
-def place(tmp_path):
-    """A folder that looks like the repository, in which commands leave what they make."""
-    for name in ("weights", "storyboards", "conf", *(path.name for path in ROOT.glob("*.py"))):
+def place(tmp_path, videos):
+    """A folder that looks like the repository, in which commands leave what they make; DIR has somebody's videos."""
+    (tmp_path / "weights").mkdir()  # commands write beside what is there
+    weights = [f"weights/{path.name}" for path in (ROOT / "weights").iterdir()]
+    for name in ("storyboards", "conf", *(path.name for path in ROOT.glob("*.py")), *weights):
         (tmp_path / name).symlink_to(ROOT / name)
+    for name in ("DIR", "OTHER", "films"):
+        (tmp_path / name).symlink_to(videos)
     return tmp_path
 
 
-def run(place, lines):
-    (place / "typed.json").write_text(json.dumps([shortened(line) for line in lines]))
-    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "LONGTAKE_WEIGHTS": str(place / "weights")}
-    ended = forked.run(["-c", TYPED, place / "typed.json"], cwd=place, env={**os.environ, **own}, timeout=280)
-    assert ended.returncode == 0, ended.stdout[-1500:] + ended.stderr[-3000:]
-    return ended.stdout
+def a_run(folder, *overrides):
+    """The folder of a run that has trained nothing."""
+    (folder / "checkpoints").mkdir(parents=True)
+    awake(overrides, folder / "checkpoints" / "last.ckpt")
+    return folder
 
 
 def outputs(lines):
     return {found for line in lines if "dry_run" not in line for found in re.findall(r"output=(\S+)", line)}
 
 
+def test_each_is_run_or_has_a_reason_why_not():
+    found = documented_commands()
+    assert {each.program for each in found.values()} == COMPOSED.keys()
+    for program, reasons in COMPOSED.items():
+        unneeded = [words for words in reasons if not any(re.search(words, line) for line in documented(program))]
+        assert unneeded == [], program
+    assert sum(why_not(each.program, line) is None for line, each in found.items()) > 50
+
+
+def test_each_that_names_a_program_of_ours_is_known():
+    known = documented_commands()
+    assert [line for line, _ in documented_lines() if OURS.match(line) and line not in known] == []
+
+
+@pytest.mark.slow
 def test_what_makes_videos(place):
+    run(place, "generate")
     lines = commands("generate")
-    run(place, lines)
     assert [each for each in outputs(lines) if not (place / each / "000.mp4").is_file()] == []
     assert len(lines) > 15
 
 
+@pytest.mark.slow
 def test_what_judges_videos_and_says_what_they_cost(place):
     for folder in "abc":
         textured(place / "outputs" / folder / "000.mp4", np.linspace(50, 150, 9))
+    run(place, "evaluate")
     lines = commands("evaluate")
-    run(place, lines)
     assert [each for each in outputs(lines) if not any((place / each).iterdir())] == []
     assert len(lines) > 6
 
 
+@pytest.mark.slow
 def test_trainings_on_videos_of_ones_own(place, videos):
     (place / "videos.csv").write_text("path,caption\n" + "".join(f"{videos}/{n}.mp4,square {n}\n" for n in range(6)))
-    lines = [line for line in documented("train") if re.search(r"datamodule=(folder|table|sets)\b", line)]
-    lines = [line for line in lines if "experiment=" not in line]
-    run(place, [re.sub(r"\b(DIR|OTHER|films)\b", str(videos), line) for line in lines])
-    assert len(list(place.glob("runs/vin/*/checkpoints/last.ckpt"))) == len(lines) > 4
+    run(place, "train")
+    assert len(list(place.glob("runs/vin/*/checkpoints/last.ckpt"))) == len(commands("train")) > 4
+
+
+@pytest.mark.slow
+def test_what_caches_and_what_releases_a_run(place):
+    for name, overrides in {
+        "vin/2026-01-31_12-00-00-000000": [*TINY, "interface.num_tokens=4", "interface.depth=1"],
+        "codec_freedoom/RUN": ["experiment=codec_freedoom"],
+        "codec_mazes/RUN": ["experiment=codec_mazes"],
+    }.items():
+        a_run(place / "runs" / name, *overrides)
+    (place / "RUN").symlink_to(place / "runs/vin/2026-01-31_12-00-00-000000")
+    for each in outputs(commands("export")):
+        (place / each).unlink(missing_ok=True)  # a link to the release of that name
+    run(place, "export")
+    assert [each for each in outputs(commands("export")) if not list((place / each).rglob("*.safetensors"))] == []
+    assert run(place, "cache").count("6 films are cached") == len(commands("cache")) == 2
+
+
+@pytest.mark.slow
+def test_a_testbed_is_made_answered_and_scored(place):
+    a_run(place / "runs/lovic_mazes/RUN", "experiment=lovic_mazes", *TINY)
+    for program in ("testbed_make", "testbed_answer", "testbed_score"):
+        run(place, program)
+    assert (place / "scores" / "index.html").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("gradio") is None, reason='no Gradio: pip install "longtake[studio]"')
+def test_the_studio_shows_its_page_until_it_is_stopped(place):
+    typed = [[*shortened("studio", line), f"port={free_port()}"] for line in commands("studio")]
+    process = begin(place, typed, 128 + signal.SIGINT)
+    try:
+        assert [looked_at(process, words[-1].partition("=")[2]) for words in typed] == [200, 200, 200, 200]
+        _, wrong = process.communicate(60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, wrong[-3000:]
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def looked_at(process, port):
+    """What the page of a studio answers with; Ctrl-C ends the studio then."""
+    address = f"http://127.0.0.1:{port}"
+    assert any(address in line for line in process.stdout), process.stderr.read()[-3000:]
+    for _ in range(300):
+        try:
+            with urllib.request.urlopen(address) as answer:
+                break
+        except urllib.error.URLError:  # it says where before it is there
+            time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    return answer.status

@@ -1,0 +1,145 @@
+"""Documented commands as tests type them: which are run and which are not, and why; what shortens them; a shell."""
+
+import json
+import os
+import re
+import shlex
+
+import forked
+from composing import ROOT, documented_commands
+from tiny_runs import TINY
+
+PROCESSES = r"devices=[2-9]|parallel\.|torchrun|srun|sbatch|hydra/launcher|trainer=(ddp|fsdp2|chunks)"
+NAME = r"^longtake \w+$"
+"""A program's name, in prose."""
+READERS = r"weights=RUN|=runs/|\bDIR\b|FOLDER|POSES"
+"""What a reader has."""
+BY_PROCESSES = "several processes or machines: test_parallel.py, test_processes.py and test_slurm_launcher.py run these"
+BY_NAME = "a name, in prose"
+COMPOSED = {
+    "train": {
+        NAME: BY_NAME,
+        PROCESSES: BY_PROCESSES,
+        r"experiment=vin_(wan|ltx|cogvid|hunyuan)": "bases to download: tests/networks/pretrained has tiny ones",
+        r"experiment=\w+_freedoom|network=dit": "minutes: test_golden.py and tests/networks train these, smaller",
+        r"experiment=\w+_mazes": "minutes: test_golden.py trains the same parts on Freedoom",
+        r"train\.py( \w+=(last|fast|mine)| -m \S+| network\.chunk.*)?$": "renders levels: test_programs.py trains",
+        r"control=": "needs poses: test_control_training.py trains these",
+        r"--help|train\.py …": "asks for help, or is any training",
+    },
+    "generate": {
+        NAME: BY_NAME,
+        PROCESSES: BY_PROCESSES,
+        r"compile=": "minutes of a compiler: test_running.py compiles",
+        READERS: "what a reader has: test_programs.py, test_between.py and test_control_training.py run these",
+    },
+    "evaluate": {
+        NAME: BY_NAME,
+        PROCESSES: BY_PROCESSES,
+        r"vbench=": "asks for videos as VBench names them: tests/longtake/reports/vbench",
+        r"features\.name=": "models that are not here",
+        r"backbone=(?!dit_s)|training_devices": "minutes: tests/longtake/cost prices these, smaller",
+        READERS: "what a reader has: tests/longtake/reports runs these",
+    },
+    "export": {r"^longtake export$": BY_NAME},
+    "cache": {
+        PROCESSES: "several processes: test_cache_program.py shares a cache out",
+        r"engine=ray": "a Ray cluster: test_ray_engine.py has one where Ray is there",
+        r"experiment=vin_wan": "a base to download: tests/networks/pretrained has tiny ones",
+    },
+    "studio": {},
+    "testbed_make": {r"longtake testbed( …)?$": BY_NAME},
+    "testbed_answer": {},
+    "testbed_score": {},
+}
+"""What is composed and not run (tests/longtake/cli/test_configs.py), by its words, and why; all else is run."""
+TRAINING = [each for each in TINY if not each.startswith(("datamodule=", "datamodule.height", "datamodule.width", "~"))]
+SMALL = ["datamodule.height=32", "datamodule.width=32"]
+CLIPS = ["datamodule=folder", "datamodule.root=DIR", "text=null_text", "datamodule.num_frames=[5]"]
+ADDED = {
+    "cache": [*CLIPS, "datamodule.hop_frames=5"],
+    "studio": ["browser=false"],
+    "testbed_make": ["output=testbed", "mazes=2", "frames=17", "lengths=[8]", "num_workers=1"],
+    "testbed_answer": ["testbed=testbed", "kinds=[retrieval]", "ratios=[4]", "ladders=[4]", "num_inference_steps=1"],
+    "testbed_score": ["testbed=testbed", "predictions=predictions", "output=scores", "kinds=[retrieval]"],
+}
+"""What makes a command one of seconds, and what one in prose leaves out."""
+OPEN = {
+    "experiment=…": "experiment=vin_freedoom",
+    "FOLDER output=FOLDER": "testbed output=others",
+    "answer …": "answer weights=runs/lovic_mazes/RUN output=predictions",
+    "score …": "score",
+    "…": "RUN",
+}
+"""What a reader fills in."""
+TYPED = """
+import json, runpy, sys
+from pathlib import Path
+
+file, *codes = sys.argv[1:]
+for program, *words in json.loads(Path(file).read_text()):
+    print(program, *words, flush=True)
+    sys.argv[:] = [program, *words]
+    try:
+        if program == "longtake":
+            runpy.run_module("longtake", run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(program, run_name="__main__")
+    except SystemExit as ended:
+        if str(ended.code or 0) not in ("0", *codes):
+            raise
+"""
+"""What a shell does with commands, in a process that has the libraries already; codes: of programs that may go on."""
+
+
+def documented(program):
+    """A program's commands in their order, each once, without comments."""
+    found = [line.partition(" #")[0].strip() for line, each in documented_commands().items() if each.program == program]
+    return list(dict.fromkeys(found))
+
+
+def why_not(program, line):
+    """Why a command is not run; None: it is."""
+    return next((reason for words, reason in COMPOSED[program].items() if re.search(words, line)), None)
+
+
+def commands(program):
+    """Those of a program that are run."""
+    return [line for line in documented(program) if why_not(program, line) is None]
+
+
+def shortened(program, line):
+    """The words of a command, at a size of seconds."""
+    for left, filled in OPEN.items():
+        line = line.replace(left, filled)
+    words = shlex.split(line)
+    words = words[1:] if words[0] == "python" else words
+    if program == "generate":
+        frames = [] if "storyboard=" in line else ["num_frames=41"] if "lovic" in line else ["num_frames=17"]
+        return [*words, "num_inference_steps=1", "num_videos=1", *frames]
+    if program == "train":
+        few = [] if "debug=fast" in words else ["trainer.max_steps=1", "trainer.val_check_interval=1"]
+        return [*words, *TRAINING, *([] if "sizes" in line else SMALL), *few]
+    if program == "evaluate" and "cost" in line:
+        return [*words, "num_frames=17", "measured_tflops=0.1"]
+    return [*words, *ADDED.get(program, [])]
+
+
+def begin(place, typed, *codes):
+    """Types commands in a folder, one after the other: lists of words; codes: with which they may end beside 0."""
+    (place / "typed.json").write_text(json.dumps(typed))
+    own = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"}
+    own |= {"LONGTAKE_WEIGHTS": str(place / "weights"), "LONGTAKE_DATA": str(place / "data")}
+    words = ["-c", TYPED, place / "typed.json", *map(str, codes)]
+    return forked.Started(words, cwd=place, env={**os.environ, **own})
+
+
+def run(place, program, *lines):
+    """What commands of a program say, all that are run if none is named."""
+    process = begin(place, [shortened(program, line) for line in lines or commands(program)])
+    try:
+        said, wrong = process.communicate(280)
+    finally:
+        process.kill()
+    assert process.returncode == 0, said[-1500:] + wrong[-3000:]
+    return said
