@@ -21,18 +21,23 @@ def run(cfg: DictConfig) -> None:
     check_settings(cfg, ExportSettings)
     import torch
 
+    from longtake.cli.processes import alone_in
+    from longtake.parallel import Mesh
     from longtake.releases.locating import NETWORK_FOLDER
     from longtake.releases.reading import read_run
     from longtake.releases.writing import release
     from networks.saving import WEIGHTS
 
+    folder = Path(cfg.output)
     if cfg.format != "release":
-        _export_adapters(cfg)
+        with alone_in(folder, Mesh()):
+            _export_adapters(cfg)
         return
-    config, folder = read_run(cfg.run, key="run")[0], Path(cfg.output)
+    config = read_run(cfg.run, key="run")[0]
     replaced = any((place / WEIGHTS).is_file() for place in (folder, folder / NETWORK_FOLDER))
     bases = {part: cfg[part].pretrained for part in ("text", "codec", "backbone") if cfg[part].pretrained is not None}
-    release(cfg.run, folder, getattr(torch, cfg.dtype), decoder=cfg.decoder, bases=bases)
+    with alone_in(folder, Mesh()):
+        release(cfg.run, folder, getattr(torch, cfg.dtype), decoder=cfg.decoder, bases=bases)
     log.info(f"released in {folder}{', where an earlier release was replaced' if replaced else ''}")
     log.info(f"next: {next_command(config, folder, length_of(cfg.run))}")
 

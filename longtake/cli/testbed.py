@@ -74,7 +74,7 @@ def make(cfg: DictConfig) -> None:
         _show_made(found, output)
         return
     rendered = output / RENDERED
-    with claimed(rendered):
+    with claimed(rendered, advice="wait for it, or give output=… another folder"):
         plans = plan_walks(root=rendered, **drawn)
         failed = [plan.walk_id for plan in render_walks(plans=plans, num_workers=cfg.num_workers)]
         if failed:
@@ -111,7 +111,9 @@ def answer(cfg: DictConfig) -> None:
     from rich.progress import track
 
     from longtake.cli.composed import check_settings
+    from longtake.cli.processes import alone_in
     from longtake.cli.schemas import AnswerTestbedSettings
+    from longtake.parallel import Mesh
     from longtake.pipeline import Pipeline
     from longtake.releases.disclosure import public_name
     from longtake.releases.reading import weights_hash
@@ -120,7 +122,7 @@ def answer(cfg: DictConfig) -> None:
     from longtake.testbed.from_canvas import FromCanvas
     from longtake.testbed.from_memory import FromMemory
     from longtake.testbed.questions import chosen
-    from networks.files import claimed, whole, write_text
+    from networks.files import whole, write_text
 
     check_settings(cfg, AnswerTestbedSettings)
     testbed = open_testbed(cfg.testbed)
@@ -132,7 +134,7 @@ def answer(cfg: DictConfig) -> None:
     output = Path(cfg.output)
     steps = pipeline.module.sampler.num_inference_steps
     source = {"testbed": testbed.name, "weights_hash": weights_hash(pipeline.module), "num_inference_steps": steps}
-    with claimed(output):
+    with alone_in(output, Mesh()):
         note = output / "answers.json"
         if note.is_file() and {**json.loads(note.read_text()), "weights": None} != {**source, "weights": None}:
             raise ValueError(f"{output} holds answers of other weights, steps or test set: take another folder")
@@ -155,7 +157,9 @@ def score(cfg: DictConfig) -> "Scores":
     from rich.progress import track
 
     from longtake.cli.composed import check_settings
+    from longtake.cli.processes import alone_in
     from longtake.cli.schemas import ScoreTestbedSettings
+    from longtake.parallel import Mesh
     from longtake.testbed.folder import open_testbed
     from longtake.testbed.results import write_scores
     from longtake.testbed.scoring import score_predictions
@@ -166,19 +170,20 @@ def score(cfg: DictConfig) -> "Scores":
     def progress(questions: Sequence["Question"]) -> Iterator["Question"]:
         yield from track(questions, description="questions", disable=not sys.stderr.isatty())
 
-    scores = score_predictions(
-        testbed,
-        Path(cfg.predictions),
-        floor=cfg.floor,
-        ceiling=cfg.ceiling,
-        controls=list(cfg.controls),
-        kinds=None if cfg.kinds is None else list(cfg.kinds),
-        seed=cfg.seed,
-        progress=progress,
-    )
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     output = Path(cfg.output)
-    write_scores(scores, output, name=testbed.name, tolerance=cfg.tolerance, settings=settings)
+    with alone_in(output, Mesh()):
+        scores = score_predictions(
+            testbed,
+            Path(cfg.predictions),
+            floor=cfg.floor,
+            ceiling=cfg.ceiling,
+            controls=list(cfg.controls),
+            kinds=None if cfg.kinds is None else list(cfg.kinds),
+            seed=cfg.seed,
+            progress=progress,
+        )
+        write_scores(scores, output, name=testbed.name, tolerance=cfg.tolerance, settings=settings)
     show(scores, tolerance=cfg.tolerance, output=output)
     return scores
 

@@ -15,11 +15,14 @@ def lay_out_for_vbench(cfg: DictConfig) -> None:
         cfg: composed config of evaluate.py.
 
     Raises:
-        ValueError: videos=… is missing, or the folder that was to be checked has a grave fault.
+        ValueError: videos=… is missing, the folder that was to be checked has a grave fault, or another call is at work
+            in the output.
     """
     from rich.console import Console
 
-    from longtake.reports.vbench.export import export
+    from longtake.cli.processes import alone_in
+    from longtake.parallel import Mesh
+    from longtake.reports.vbench.export import check_places, export
     from longtake.reports.vbench.preflight import machine_faults, preflight
     from longtake.reports.vbench.rules import make_rules
 
@@ -42,8 +45,11 @@ def lay_out_for_vbench(cfg: DictConfig) -> None:
             raise ValueError(f"{len(grave)} faults in '{videos}' would make VBench drop videos or stop")
         console.print(f"VBench can score '{videos}' as it is", markup=False)
         return
-    exported = export(videos, Path(cfg.output), rules, read_length)
+    output = Path(cfg.output)
+    check_places(videos, output)
+    with alone_in(output, Mesh()):
+        exported = export(videos, output, rules, read_length)
     show_faults([*exported.faults, *machine_faults(rules)])
-    console.print(f"{len(exported.copied)} videos in {Path(cfg.output, 'videos')}; then:", markup=False)
+    console.print(f"{len(exported.copied)} videos in {output / 'videos'}; then:", markup=False)
     for line in exported.commands:
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)

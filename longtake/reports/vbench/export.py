@@ -39,7 +39,7 @@ def export(videos: Path, output: Path, rules: Rules, length_of: Callable[[Path],
     Raises:
         ValueError: there is no video, `output` lies where it must not, holds videos already, or nothing would be left.
     """
-    _check_places(videos, output)
+    check_places(videos, output)
     files = [file.relative_to(videos).as_posix() for file in find_videos(videos)]
     faults = [fault for fault in length_faults(lengths_of(videos, files, length_of), rules) if fault.file]
     bad = {fault.file for fault in faults if fault.grave}
@@ -66,7 +66,16 @@ def export(videos: Path, output: Path, rules: Rules, length_of: Callable[[Path],
     return exported
 
 
-def _check_places(videos: Path, output: Path) -> None:
+def check_places(videos: Path, output: Path) -> None:
+    """Whether the copies can lie where they are asked for; it makes no folder.
+
+    Args:
+        videos: folder with videos.
+        output: as in `export`.
+
+    Raises:
+        ValueError: it lies among the videos, or holds videos already.
+    """
     if output.resolve().is_relative_to(videos.resolve()):
         raise ValueError(f"output={output} lies inside videos={videos}: the copies would be taken for videos next time")
     if (output / "videos").is_dir() and any((output / "videos").iterdir()):

@@ -182,13 +182,18 @@ def test_two_calls_do_not_make_videos_in_one_folder(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_calls_do_not_score_in_one_folder(videos, tmp_path):
+def test_two_calls_do_not_score_lay_out_or_export_in_one_folder(videos, tmp_path):
     output = tmp_path / "scores"
     both = f"videos=[{videos},{videos.parent / 'again'}]"
     shutil.copytree(videos, videos.parent / "again", dirs_exist_ok=True)
     with alone_in(output, Mesh()):
-        for asked in (f"videos={videos}", both):
-            second = forked.run([ROOT / "evaluate.py", asked, f"output={output}"], cwd=tmp_path)
+        for program, *asked in (
+            ("evaluate.py", f"videos={videos}"),
+            ("evaluate.py", both),
+            ("evaluate.py", f"videos={videos}", "vbench=long_custom"),
+            ("export.py", f"run={ROOT / 'weights' / 'vin_freedoom_64'}"),
+        ):
+            second = forked.run([ROOT / program, *asked, f"output={output}"], cwd=tmp_path)
             assert second.returncode == 2
             assert second.stderr.strip() == (
                 f"error: {output} is in use by another run that is still going: wait for it, or give output=… another "
