@@ -20,6 +20,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from networks.fingerprint import Setting, fingerprint_of
+from networks.interfaces import TextEncoder
 from networks.model_folder import check_pretrained, place_of, variant_of
 from networks.ranges import Dtype, Size, Text
 from networks.reading import WrongFileError, refused
@@ -72,6 +73,15 @@ class NullText(nn.Module):
     def fingerprint(self) -> str:
         """Short hash of the encoder's kind and width."""
         return fingerprint_of({"kind": "null", "features": self.features}, {})
+
+
+def reads_text(encoder: TextEncoder) -> bool:
+    """Whether a text encoder tells texts apart, so that a prompt is worth typing.
+
+    Args:
+        encoder: of trained weights, or of a training.
+    """
+    return not isinstance(encoder, NullText)
 
 
 class PretrainedText(nn.Module):

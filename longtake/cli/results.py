@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from omegaconf import DictConfig
 
 from longtake.arguments import argument, command
+from networks.text import reads_text
 
 log = logging.getLogger("longtake")
 
@@ -97,7 +98,9 @@ def next_command(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> str:
     entry = data.clips["validation"][0].entry
     if cfg.get("control") is not None and entry.control is not None:  # steered as that video is
         made.append(argument("control_file", entry.control))
-    return command("generate.py", [*made, argument("prompt", entry.caption)])
+    if entry.caption.strip() and reads_text(data.text_encoder):
+        made.append(argument("prompt", entry.caption))
+    return command("generate.py", made)
 
 
 def length(cfg: DictConfig) -> int:

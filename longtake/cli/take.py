@@ -13,16 +13,18 @@ from longtake.cli.request import Request, told_by
 from longtake.cli.weights import Take
 from longtake.parallel import Mesh
 from longtake.releases.disclosure import public_name, refuse_secrets
+from networks.text import reads_text
 
 log = logging.getLogger("longtake")
 
 
-def prompts_of(request: Request, config: Mapping[str, Any]) -> list[str]:
+def prompts_of(request: Request, config: Mapping[str, Any], *, reads_text: bool = True) -> list[str]:
     """The texts to make videos of, one a video.
 
     Args:
         request: the call, with its prompt and the number of videos.
         config: config of the weights, which may bring prompts.
+        reads_text: whether the weights take text at all.
 
     Returns:
         Texts, "" for none.
@@ -35,10 +37,13 @@ def prompts_of(request: Request, config: Mapping[str, Any]) -> list[str]:
     if request.prompt is None:
         own = list(config["prompts"])
         if not own:
-            log.info('these weights bring no prompts: making videos of no text; prompt="…" gives one')
+            if reads_text:
+                log.info('these weights bring no prompts: making videos of no text; prompt="…" gives one')
             own = [""]
         return [own[i % len(own)] for i in range(request.num_videos)]
     texts = [request.prompt] if isinstance(request.prompt, str) else request.prompt
+    if any(texts) and not reads_text:
+        log.warning("these weights take no text: the prompt changes nothing and can be left out")
     return [text for text in texts for _ in range(request.num_videos)]
 
 
@@ -84,7 +89,7 @@ def order_of(request: Request, take: Take) -> Order:
     Raises:
         ValueError: if there would be no video, or a text holds a secret, which the manifest would name.
     """
-    texts = prompts_of(request, take.config)
+    texts = prompts_of(request, take.config, reads_text=reads_text(take.text_encoder))
     refuse_secrets([*texts, request.negative_prompt or ""], "prompt")
     wanted = ((f"{number:03d}.mp4", prompt, request.seed + number) for number, prompt in enumerate(texts))
     told = {

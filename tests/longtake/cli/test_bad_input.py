@@ -211,6 +211,12 @@ def test_weights_without_prompts_make_videos_of_no_text():
     assert prompts_of(cfg, OmegaConf.create({"prompts": ["a"]})) == ["a", "a"]
 
 
+def test_a_prompt_that_nothing_reads_is_said_to_change_nothing(caplog):
+    cfg = OmegaConf.create({"prompt": "a", "num_videos": 1})
+    assert prompts_of(cfg, {"prompts": []}, reads_text=False) == ["a"]
+    assert "these weights take no text" in caplog.text
+
+
 @pytest.mark.parametrize("caption", ["a square", 'Walls, "red" (and 2: more) = it\'s', "", "50 % [x] {y} $z"])
 def test_a_caption_survives_shell_and_hydra(caption):
     assert composed("generate", *shlex.split(argument("prompt", caption))).prompt == caption

@@ -4,6 +4,7 @@ import logging
 import random
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from composing import composed
@@ -13,8 +14,9 @@ from tiny_runs import config
 
 from longtake.arguments import argument
 from longtake.cli import export
-from longtake.cli.results import length
+from longtake.cli.results import length, next_command
 from longtake.cli.training import train
+from networks.text import NullText
 
 SIGNS = "ab 5.'\"\\$${}[](),=:#日é|&;<>*?!~@%^\n\t-+/_"
 PLAIN = (
@@ -83,10 +85,21 @@ def test_the_next_command_of_a_run_and_of_a_release_can_be_pasted(videos, tmp_pa
     following = pasted("generate", said["next"])
     assert (following.weights, following.output) == (str(run), f"outputs/{name}")
     assert following.num_frames == 9  # as the run's own samples, which its windows and its codec are known to take
+    assert following.prompt is None  # these weights take no text
     assert shlex.split(said["curves"])[-1] == str(run)
     released = pasted("generate", export.next_command(cfg, run))
     assert released.weights == str(run)
     assert released.output == f"outputs/{name}"
+
+
+@pytest.mark.parametrize(
+    ("encoder", "caption", "prompt"), [(object(), "a, b", "a, b"), (object(), " ", None), (NullText(), "a", None)]
+)
+def test_a_prompt_is_proposed_where_there_is_one_and_it_is_read(encoder, caption, prompt):
+    entry = SimpleNamespace(caption=caption, control=None)
+    data = SimpleNamespace(text_encoder=encoder, clips={"validation": [SimpleNamespace(entry=entry)]})
+    cfg = composed("train")
+    assert pasted("generate", next_command(cfg, SimpleNamespace(datamodule=data), Path("runs/a"))).prompt == prompt
 
 
 def test_a_release_proposes_the_length_that_its_run_made(tmp_path):
