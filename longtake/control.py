@@ -39,7 +39,8 @@ def control_for(network: VideoNetwork, path: str | Path | None, num_frames: int)
     if path is None:
         if takes is not None:
             log.info(
-                f"these weights take control ({', '.join(takes.columns)}), and none is given: control_file=… gives it"
+                f"these weights can be steered ({', '.join(takes.columns)}), and nothing steers them: give "
+                "control_file=FILE"
             )
         return None
     if takes is None:

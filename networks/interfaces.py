@@ -107,7 +107,14 @@ class TextEncoder(Protocol):
     features: int
 
     def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Captions to (b l e float32, b l bool), l as long as the longest caption. "" is the null text."""
+        """Features of captions, and which of them are real.
+
+        Args:
+            captions: b texts; "" is the null text, of which nothing is real.
+
+        Returns:
+            Features b l e, float32, and their mask b l, True for a real token; l is that of the longest caption.
+        """
         ...
 
     @property

@@ -76,11 +76,7 @@ class NullText(nn.Module):
 
 
 def reads_text(encoder: TextEncoder) -> bool:
-    """Whether a text encoder tells texts apart, so that a prompt is worth typing.
-
-    Args:
-        encoder: of trained weights, or of a training.
-    """
+    """Whether a text encoder reads texts at all, so that a prompt is worth typing."""
     return not isinstance(encoder, NullText)
 
 

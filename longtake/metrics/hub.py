@@ -7,7 +7,14 @@ SECONDS = 10  # to wait for an answer
 
 
 def refusal(repository: str) -> str:
-    """Why `owner/model` cannot be fetched from the hub, in a few words; empty if it can."""
+    """Why a model cannot be fetched from the hub.
+
+    Args:
+        repository: name on the hub, `owner/model`.
+
+    Returns:
+        A few words; "" if it can be fetched, or if only trying will tell.
+    """
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:

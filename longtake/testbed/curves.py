@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -66,15 +66,23 @@ def style_of(place: int) -> tuple[str, str]:
     return COLOURS[place % len(COLOURS)], DASHES[place // len(COLOURS) % len(DASHES)]
 
 
-def draw(curves: Mapping[str, Curve], *, across: str, names: Mapping[float, str] | None = None) -> str:
+def draw(
+    curves: Mapping[str, Curve],
+    *,
+    across: str,
+    names: Mapping[float, str] | None = None,
+    beyond: Collection[str] = (),
+) -> str:
     """One line a method, in the order of the mapping, which gives its colour; its name shows under the pointer.
 
     Args:
         curves: curves by method.
         across: what the lower axis shows.
         names: names of the axis's places; None: round numbers.
+        beyond: methods whose lines may leave the picture, so that the others are not pressed together.
     """
-    values = [value for curve in curves.values() for value in curve.psnr]
+    framed = [curve for method, curve in curves.items() if method not in beyond] or list(curves.values())
+    values = [value for curve in framed for value in curve.psnr]
     places = [place for curve in curves.values() for place in curve.at]
     up = nice_ticks(min(values), max(values))
     low, high = up[0], up[-1]
@@ -94,6 +102,9 @@ def draw(curves: Mapping[str, Curve], *, across: str, names: Mapping[float, str]
     parts.append(f'<text x="{_LEFT}" y="12" text-anchor="middle">PSNR, dB</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 5}" text-anchor="middle">{html.escape(across)}</text>')
+    inside = f"{_LEFT - 4} {_TOP - 4} {_WIDTH - _LEFT - _RIGHT + 8} {_HEIGHT - _TOP - _BOTTOM + 8}"
+    at_x, at_y, wide, high_ = inside.split()
+    parts.append(f'<svg x="{at_x}" y="{at_y}" width="{wide}" height="{high_}" viewBox="{inside}">')
     for place, (method, curve) in enumerate(curves.items()):
         colour, dashes = style_of(place)
         points = [(x(at), y(value)) for at, value in zip(curve.at, curve.psnr, strict=True)]
@@ -101,4 +112,4 @@ def draw(curves: Mapping[str, Curve], *, across: str, names: Mapping[float, str]
         few = names is not None or len(points) == 1
         dots = "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>' for a, b in points) if few else ""
         parts.append(f'<g stroke="{colour}"><title>{html.escape(method)}</title>{line}{dots}</g>')
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(parts)}</svg>'
+    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(parts)}</svg></svg>'

@@ -7,7 +7,7 @@ from typing import Any
 
 from longtake.testbed.curves import EDGES, Curve, class_name, draw, from_seen, since_context, style_of
 from longtake.testbed.questions import KINDS, Question
-from longtake.testbed.scoring import BASELINES, Scores
+from longtake.testbed.scoring import BASELINES, CODEC, Scores
 from longtake.testbed.spans import RISES, Estimate, Row, verdict
 from longtake.testbed.strips import NUM_FRAMES, Strip
 
@@ -16,13 +16,14 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.8rem; } p, li { max-width: 52rem; }
 table { border-collapse: collapse; } .wide { overflow-x: auto; }
-td:first-child { white-space: nowrap; }
+td:first-child, td.figure { white-space: nowrap; }
 th, td { padding: .2rem 1rem .2rem 0; border-bottom: 1px solid var(--line); text-align: left; }
 td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 small, .quiet { opacity: .65; } .bad { color: #d9480f; } .key { display: inline-block; width: .8em; height: .8em;
 margin-right: .5em; border-radius: 2px; }
 .beside { display: grid; grid-template-columns: repeat(auto-fill, minmax(26rem, 1fr)); gap: 1rem; }
-svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: currentColor; opacity: .75; stroke: none; }
+figure > svg { width: 100%; height: auto; }
+svg text { font-size: 11px; fill: currentColor; opacity: .75; stroke: none; }
 svg line { stroke: var(--line); } polyline { fill: none; stroke-width: 1.8; } g:hover polyline { stroke-width: 3.5; }
 figure { margin: 1rem 0; } .strip { display: grid; grid-template-columns: 11rem 1fr; align-items: center; }
 .strip img { width: 100%; max-width: 60rem; image-rendering: pixelated; display: block; }
@@ -34,7 +35,9 @@ _READING = """<p>PSNR (dB) and SSIM say how near predictions come to the true fr
 over frames, then over mazes, with 95 % intervals over mazes. The share is how much of the way a method goes from the
 floor, a model that sees no history, to the ceiling, the same model with all of it in view.</p>
 <p>The baselines remember nothing: nearest_pose copies what was seen from the nearest pose, last_frame repeats the end
-of the context. Where nearest_pose is far ahead, a task is recall; where it falls behind, copying is no answer.</p>
+of the context. Where nearest_pose is far ahead, a task is recall; where it falls behind, copying is no answer. A
+codec's reconstruction of the true frames is a limit. Lines of these may leave the plots, which show what lies between
+floor and ceiling.</p>
 """
 
 
@@ -127,7 +130,7 @@ def _span(scores: Scores, rows: Mapping[str, Row]) -> str:
 
 def _best(scores: Scores, rows: Mapping[str, Row]) -> str:
     """Who closes most of the span, of methods that are no limit, control or baseline."""
-    apart = {scores.floor, scores.ceiling, *scores.controls, *BASELINES}
+    apart = {scores.floor, scores.ceiling, CODEC, *scores.controls, *BASELINES}
     shares = [(row.share, row.method) for row in rows.values() if row.method not in apart and row.share is not None]
     if not shares:
         return ""
@@ -145,7 +148,7 @@ def _findings(scores: Scores, tolerance: float) -> str:
     for task in tasks_of(scores):
         rows = rows_of(scores, task)
         cells = [task, *([_span(scores, rows), _best(scores, rows) or "–"] if spanned else [])]
-        line = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+        line = "".join(f"<td class=figure>{html.escape(cell)}</td>" for cell in cells)
         for method in scores.controls:
             told_ = verdict(rows[method], tolerance=tolerance)
             line += f"<td{' class=bad' if told_.startswith(RISES) else ''}>{html.escape(told_)}</td>"
@@ -177,6 +180,7 @@ def _label(scores: Scores, method: str) -> str:
     colour, _ = style_of(list(scores.measures).index(method))
     is_it = {"floor": method == scores.floor, "ceiling": method == scores.ceiling}
     is_it |= {"control": method in scores.controls, "baseline": method in BASELINES}
+    is_it |= {"limit": method == CODEC}
     part = next((name for name, holds in is_it.items() if holds), "")
     return f'<span class=key style="background:{colour}"></span>{html.escape(method)} <small>{part}</small>'
 
@@ -203,11 +207,12 @@ def _summary(scores: Scores) -> str:
 def _task(scores: Scores, task: str, curves: Mapping[str, Mapping[str, Curve]], tolerance: float) -> str:
     own = [question for question in scores.questions if question.task == task]
     far = {place for curve in curves["from_seen"].values() for place in curve.at}
-    plots = [draw(curves["since_context"], across="frames since the context's end")]
+    beyond = (CODEC, *BASELINES)
+    plots = [draw(curves["since_context"], across="frames since the context's end", beyond=beyond)]
     if len(far) > 1:
         names = {float(place): class_name(place) for place in range(len(EDGES) - 1)}
         across = "steps to the nearest pose that was seen (one: 11 map units or 4 degrees)"
-        plots.append(draw(curves["from_seen"], across=across, names=names))
+        plots.append(draw(curves["from_seen"], across=across, names=names, beyond=beyond))
     return "\n".join(
         [
             f"<h2>{html.escape(task)}</h2><p>{html.escape(KINDS[own[0].kind])} {_lengths(own)}</p>",
@@ -236,17 +241,24 @@ def _table(scores: Scores, rows: Sequence[Row], tolerance: float) -> str:
     for row in rows:
         values = [told(row.psnr, 2), told(row.ssim, 3), *([told(row.lpips, 3)] if has_lpips else [])]
         values += [told(row.share, 0, 100), told(row.above_floor, 2)]
-        said = verdict(row, tolerance=tolerance) if row.method in scores.controls else ""
-        kind = " class=bad" if "not the explanation" in said else ""
-        short = html.escape(said.partition(":")[2].strip() if kind else said.partition(":")[0])
-        lines.append(f"<tr><td>{_label(scores, row.method)}</td>{_cells(values)}<td{kind}>{short}</td></tr>")
+        holds = _holds(row, tolerance) if row.method in scores.controls else ""
+        lines.append(f"<tr><td>{_label(scores, row.method)}</td>{_cells(values)}{holds or '<td></td>'}</tr>")
     head = "".join(f"<th class=n>{each}</th>" for each in heads)
-    return f"<div class=wide><table><tr><th>method</th>{head}<th></th></tr>{''.join(lines)}</table></div>"
+    last = "<th>as a control</th>" if scores.controls else "<th></th>"
+    return f"<div class=wide><table><tr><th>method</th>{head}{last}</tr>{''.join(lines)}</table></div>"
+
+
+def _holds(row: Row, tolerance: float) -> str:
+    """Whether a control does what it must, in a word, as the last cell of a line."""
+    if verdict(row, tolerance=tolerance).startswith(RISES):
+        return "<td class=bad>rises above the floor</td>"
+    return f"<td>{'cannot be judged' if row.above_floor is None else 'holds'}</td>"
 
 
 def _strip(strip: Strip) -> str:
     rows = "".join(
-        f'<div>{html.escape(method)}</div><img alt="" src="{picture}">' for method, picture in strip.pictures.items()
+        f'<div>{html.escape(method).replace(".", ".<wbr>")}</div><img alt="" src="{picture}">'
+        for method, picture in strip.pictures.items()
     )
     words = f"{html.escape(strip.question)}: up to {NUM_FRAMES} frames of the target, evenly spread."
     return f"<figure><figcaption class=quiet>{words}</figcaption><div class=strip>{rows}</div></figure>"

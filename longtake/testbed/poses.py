@@ -78,7 +78,7 @@ def read_poses(path: Path) -> Poses:
             if isinstance(error, NotAsSaid):
                 raise
             raise NotAsSaid(
-                f"{place}: a value is missing or no number; every frame needs {', '.join(needed)}"
+                f"{place}: a value is missing or is no number; every frame needs {', '.join(needed)}"
             ) from error
         if not all(map(math.isfinite, values)):
             raise NotAsSaid(f"{place}: x, y or angle is NaN or infinite; every frame needs a place and an angle")

@@ -19,7 +19,8 @@ BASELINES: dict[str, Callable[[Testbed, Question], Pictures]] = {
     REPEATED: Testbed.repeated,
 }
 """Nobody's memory: what was seen from the nearest pose of the context; the context's last frame throughout."""
-FLOOR, CEILING = "window", "full_context"
+FLOOR, CEILING, CODEC = "window", "full_context", "codec"
+"""Names that carry meaning; the last is the true frames through a codec, beyond which no model of that codec gets."""
 _STRIPS = 2  # of each task
 
 

@@ -127,9 +127,22 @@ def context_example(
     height: int = 4,
     width: int = 4,
 ) -> tuple[Tensor, Tensor, Condition]:
-    """The same with finished segments: one before a cut, and one before and one behind at another rate.
+    """A noisy video beside three finished segments: one before a cut, at ratio 8, and two of its own shot, at ratio 4.
 
-    Each is noisy to its own level. The last row lacks one segment, and has one word less in another.
+    Of those two, one lies before the video and one behind it, from frame 16 on. Each has its own level of noise. The
+    last row lacks the one behind, and its text for the one before is a word shorter: so masks are tried too.
+
+    Args:
+        frames: latent frames of the video.
+        channels: of the latents.
+        text_features: width of a text token's features.
+        batch: rows.
+        seed: of all numbers; segments take the two seeds after it.
+        height: of the latents.
+        width: of the latents.
+
+    Returns:
+        noisy b c f h w, time b f, condition, whose context holds the segments.
     """
     sizes: dict[str, Any] = {
         "channels": channels,

@@ -264,7 +264,7 @@ POSES = "poses/00009-00.csv"
     ("file", "old", "new", "said"),
     [
         (POSES, "\n3,33.000", "\n3,nan", f"{POSES}, line 5: x, y or angle is NaN"),
-        (POSES, "\n3,33.000", "\n3,", f"{POSES}, line 5: a value is missing or no number"),
+        (POSES, "\n3,33.000", "\n3,", f"{POSES}, line 5: a value is missing or is no number"),
         (POSES, "\n3,33.000", "\n4,33.000", f"{POSES}, line 5: frame 4 where 3 comes next"),
         (POSES, "\n3,33.000,0.000,0.000,90.000,0,0;1", "", f"{POSES}, line 5: frame 4 where 3 comes next"),
         (POSES, "\n32,352.000,0.000,0.000,90.000,4,4;5", "", f"{POSES} has poses of 32 frames, its video has 33"),

@@ -13,7 +13,7 @@ import torch
 from made_testbed import LENGTHS, MAZES
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from longtake.testbed.curves import EDGES, from_seen, since_context
+from longtake.testbed.curves import EDGES, Curve, draw, from_seen, since_context
 from longtake.testbed.measures import Truth
 from longtake.testbed.page import findings, rows_of
 from longtake.testbed.results import write_scores
@@ -192,6 +192,19 @@ def test_curves_follow_the_frames(testbed, predictions):
     assert seen.psnr == sorted(seen.psnr, reverse=True)
 
 
+def test_a_codecs_reconstruction_is_a_limit_and_closes_nothing(testbed, predictions):
+    scores = scored(testbed, predictions)
+    assert "lovic closes" in " ".join(findings(scores, tolerance=0.2))
+    rows = [row._replace(method="codec") if row.method == "lovic" else row for row in scores.rows]
+    assert "closes" not in " ".join(findings(scores._replace(rows=rows), tolerance=0.2))
+
+
+def test_limits_and_baselines_may_leave_the_plot(testbed):
+    curves = {"window": Curve([0, 1], [10, 20]), "codec": Curve([0, 1], [80, 90])}
+    assert ">80<" in draw(curves, across="frames")
+    assert ">80<" not in draw(curves, across="frames", beyond=["codec"])
+
+
 @pytest.mark.slow
 def test_the_page_stands_alone_and_the_files_agree(testbed, predictions, tmp_path):
     scores = scored(testbed, predictions)
@@ -199,6 +212,8 @@ def test_the_page_stands_alone_and_the_files_agree(testbed, predictions, tmp_pat
     page = (tmp_path / "index.html").read_text()
     assert re.search("<td class=bad>rises above the floor.*?: memory does not explain a gain of this size</td>", page)
     assert re.search("<td>does not rise above the floor", page)
+    assert "<td class=bad>rises above the floor</td>" in page
+    assert "<td>holds</td>" in page
     assert "A control has the wrong memory, so it must not rise above the floor, which has none" in page
     assert testbed.info["fingerprint"] in page
     assert not re.search(r'(src|href)="(?!data:)', page)
