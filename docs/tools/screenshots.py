@@ -3,6 +3,7 @@
 make docs, then in the environment of the studio (CONTRIBUTING.md):
 python docs/tools/screenshots.py site            the README and three pages of the documentation, from build/site
 python docs/tools/screenshots.py report FILE     a page of evaluate.py, such as outputs/ab/report.html
+python docs/tools/screenshots.py testbed FILE    a page of longtake testbed score, such as scores/index.html
 python docs/tools/screenshots.py studio          the studio, which makes two takes of a storyboard for it
 """
 
@@ -94,6 +95,19 @@ def report(file: Path) -> None:
     browse(look, width=1100)
 
 
+def testbed(file: Path) -> None:
+    """The scores of a testbed, down to the first frames side by side."""
+
+    def look(page: Any) -> None:
+        page.goto(file.absolute().as_uri())
+        strip = page.locator(".strip").first.bounding_box()
+        height = strip["y"] + strip["height"] + 20
+        clip = {"x": 0, "y": 0, "width": 1100, "height": height}
+        save("testbed", page.screenshot(clip=clip, full_page=True, animations="disabled"))
+
+    browse(look, width=1100)
+
+
 def _storyboard(page: Any) -> None:
     page.wait_for_selector("#strip figure")
     page.wait_for_selector("#cost >> text=about")
@@ -179,7 +193,7 @@ def studio() -> None:
 
 if __name__ == "__main__":
     what = sys.argv[1] if len(sys.argv) > 1 else ""
-    if what == "report":
-        report(Path(sys.argv[2]))
+    if what in ("report", "testbed"):
+        {"report": report, "testbed": testbed}[what](Path(sys.argv[2]))
     else:
         {"site": site, "studio": studio}[what]()

@@ -9,7 +9,7 @@ from longtake.metrics.per_video import Curve
 _WIDTH, _HEIGHT = 720, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 10, 26
 MOST_CURVES = 60
-COLOURS = ("#0b6e99", "#d9480f", "#2b8a3e", "#9c36b5", "#c2255c", "#e67700", "#1864ab", "#5c940d", "#495057", "#087f5b")
+COLOURS = ("#0b6e99", "#d9480f", "#2b8a3e", "#9c36b5", "#c2255c", "#e67700", "#495057", "#5c940d", "#1864ab", "#087f5b")
 """Of lines that have a name; readable on light and on dark pages."""
 
 
