@@ -47,14 +47,19 @@ SMALL = [
     "~callbacks.samples",
     "logger=csv",
 ]
+UNCOUNTED = "callbacks.throughput.count_flops=false"
+"""Of experiments whose kind of training is counted in another one."""
 EXPERIMENTS = {
     "vin": ["datamodule=folder", "start=null"],  # where its DiT begins from nothing
-    "vin_freedoom": ["experiment=vin_freedoom", "datamodule.num_frames=[37,77]", "datamodule.hop_frames=20"],
-    "frames_freedoom": ["experiment=frames_freedoom"],
+    "vin_freedoom": [
+        *("experiment=vin_freedoom", "datamodule.num_frames=[37,77]", "datamodule.hop_frames=20"),
+        UNCOUNTED,
+    ],
+    "frames_freedoom": ["experiment=frames_freedoom", UNCOUNTED],
     "codec_freedoom": ["experiment=codec_freedoom"],
     "flexformer_freedoom": ["experiment=flexformer_freedoom"],
     "lovic_freedoom": ["experiment=lovic_freedoom"],
-    "vin_lovic_freedoom": ["experiment=vin_lovic_freedoom"],
+    "vin_lovic_freedoom": ["experiment=vin_lovic_freedoom", UNCOUNTED],
 }
 SEGMENTS = [
     *("datamodule.num_frames=[117]", "datamodule.hop_frames=117", "datamodule.segments_per_row=3"),

@@ -6,6 +6,7 @@ from pkgutil import resolve_name
 
 import pytest
 import yaml
+from composing import composed
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
@@ -100,11 +101,12 @@ def test_an_old_group_of_settings_answers_with_its_new_name():
 
 @pytest.mark.slow
 def test_new_settings_are_there():
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        for new in TYPED.values():
-            typed = new if "=" in new else f"{new}=0.25"
-            program = {"compression_ratio": "generate", "rollouts": "evaluate"}.get(new.partition(".")[0], "train")
-            compose(program, overrides=[*(["experiment=lovic_freedoom"] if program == "train" else []), typed])
+    for new in TYPED.values():
+        typed = new if "=" in new else f"{new}=0.25"
+        program = {"compression_ratio": "generate", "rollouts": "evaluate"}.get(new.partition(".")[0], "train")
+        composed(program, *(["experiment=lovic_freedoom"] if program == "train" else []), typed)
+    with pytest.raises(HydraException):
+        composed("train", "experiment=lovic_freedoom", "lightning_module.tasks.past_share=0.25")
 
 
 def test_released_weights_name_classes_that_are_there():
