@@ -127,8 +127,8 @@ def test_attention_kernels_agree(attention):
 
 
 MOST_GRAPHS = {"dit": 2, "vin": 5, "lovic": 3, "vin_lovic": 3}
-"""Of all lengths and rates, beside those of the networks before: a DiT's block with the text's mask or without, VIN's in
-one window or several, and the interface's, which reads keyframes and then the text with a mask or without; a
+"""Of all lengths and rates, beside those of the networks before it: a DiT's block with the text's mask or without,
+VIN's in one window or several, and the interface's, which reads keyframes and then the text with a mask or without; a
 compressor's block."""
 
 
