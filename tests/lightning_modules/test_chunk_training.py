@@ -132,6 +132,7 @@ def fullest(most):
     return live.peak
 
 
+@pytest.mark.slow
 def test_windows_of_one_call_at_a_time_hold_the_memory_of_one():
     assert fullest(most=1) < 0.4 * fullest(most=0)
 

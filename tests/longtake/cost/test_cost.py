@@ -307,7 +307,7 @@ def test_trained_weights_are_priced_as_they_were_trained(tmp_path):
 
 @pytest.mark.slow
 def test_a_measured_speed_gives_the_mfu_and_guidance_doubles_the_calls():
-    short = ("cost=true", "num_frames=77", WEIGHTS)
+    short = ("cost=true", "num_frames=77", "training_devices=[]", WEIGHTS)
     once = program.predict_cost(configured(*short, "measured_tflops=25", "peak_tflops=100"))
     unknown = ("guidance_passes=2", "dtype=bfloat16", "measure_speed=false")
     twice = program.predict_cost(configured(*short, *unknown))
@@ -348,7 +348,7 @@ def test_where_no_speed_is_given_one_is_measured(overrides, most, monkeypatch):
     monkeypatch.setattr(speed, "TOKENS", 64)
     monkeypatch.setattr(speed, "MOST_PARAMETERS", most)
     monkeypatch.setattr(speed, "PRODUCT_SIDE", {"cpu": 256})
-    short = ("codec=causal", "codec.channels=4", "cost=true", "num_frames=37")
+    short = ("codec=causal", "codec.channels=4", "cost=true", "num_frames=37", "training_devices=[]")
     record = program.predict_cost(configured(*TINY, *overrides, *short))
     found = record["speed"]
     assert found["source"].startswith("measured on cpu with ")
