@@ -12,7 +12,7 @@ from unittest.mock import patch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, base
 from omegaconf.errors import OmegaConfBaseException
 
 from longtake.cli import SHORT, schemas
@@ -28,6 +28,7 @@ OF_A_FOLDER = (
 """Options that need the place of videos."""
 CONF = ROOT / "conf"
 LOAD = OmegaConf.load
+base.parse = cache(base.parse)  # of references, the same few texts again and again: a quarter of what configs take
 KEY = re.compile(r"(?!hydra\b)[a-zA-Z_]\w*(\.\w+)*=")
 PROGRAMS = ("train", "generate", "evaluate", "export")
 YOURS = ("local",)  # git-ignored: whatever lies there is nobody's test

@@ -107,9 +107,39 @@ def shared(program, group, _):
     return program == "evaluate" and group in groups_of("train")
 
 
+APART = ("backbone", "callbacks", "codec", "compressor", "control", "guidance", "interface", "logger", "objective",
+         "optimizer", "prompts", "rollout", "sampler", "scheduler", "text", "trainer")  # fmt: skip
+"""Groups whose options say nothing of one another: one of each is composed at once, which takes as long as one alone."""
+
+
+def rows_of(choices):
+    """The choices, each once: the first options of all groups apart in a row, their second ones, and all others alone."""
+    rows = {}
+    for choice in choices:
+        program, group, option = choice
+        lone = changes_for(*choice) == (f"{group}={option}",) and group in APART
+        place = sum(group == other for row in rows.values() for _, other, _ in row) if lone else choice
+        rows.setdefault((program, place), []).append(choice)
+    return list(rows.values())
+
+
+def faults_of_row(row):
+    """What is wrong with each; where they do not go together, halves are looked at."""
+    program = row[0][0]
+    found = faults_of(program, *(change for choice in row for change in changes_for(*choice)))
+    if len(row) == 1 or not found:
+        return dict.fromkeys(row, found) if found else {}
+    half = len(row) // 2
+    return faults_of_row(row[:half]) | faults_of_row(row[half:])
+
+
 def faults_of_choices(choices):
-    found = {choice: faults_of(choice[0], *changes_for(*choice)) for choice in choices}
-    return {choice: each for choice, each in found.items() if each}
+    return {choice: each for row in rows_of(choices) for choice, each in faults_of_row(row).items()}
+
+
+def test_a_row_finds_the_option_that_is_wrong():
+    row = [("train", "trainer", "fsdp2"), ("train", "optimizer", "none_such"), ("train", "sampler", "euler")]
+    assert {choice: "none_such" in str(found) for choice, found in faults_of_row(row).items()} == {row[1]: True}
 
 
 @pytest.mark.slow
