@@ -109,11 +109,11 @@ def shared(program, group, _):
 
 APART = ("backbone", "callbacks", "codec", "compressor", "control", "guidance", "interface", "logger", "objective",
          "optimizer", "prompts", "rollout", "sampler", "scheduler", "text", "trainer")  # fmt: skip
-"""Groups whose options say nothing of one another: one of each is composed at once, which takes as long as one alone."""
+"""Groups whose options say nothing of one another: one of each is composed at once, in the time of one."""
 
 
 def rows_of(choices):
-    """The choices, each once: the first options of all groups apart in a row, their second ones, and all others alone."""
+    """The choices, each once: first options of all groups apart in a row, their second ones, and all others alone."""
     rows = {}
     for choice in choices:
         program, group, option = choice
