@@ -19,6 +19,7 @@ from composing import (
     documented_commands,
     groups_of,
     plain,
+    rows_of,
 )
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
@@ -105,22 +106,6 @@ def faults_of(program: str, *changes: str, given: Collection[str] = ()) -> list[
 def shared(program, group, _):
     """Whether evaluate.py has this group from train.py, for its forecast of costs."""
     return program == "evaluate" and group in groups_of("train")
-
-
-APART = ("backbone", "callbacks", "codec", "compressor", "control", "guidance", "interface", "logger", "objective",
-         "optimizer", "prompts", "rollout", "sampler", "scheduler", "text", "trainer")  # fmt: skip
-"""Groups whose options say nothing of one another: one of each is composed at once, in the time of one."""
-
-
-def rows_of(choices):
-    """The choices, each once: first options of all groups apart in a row, their second ones, and all others alone."""
-    rows = {}
-    for choice in choices:
-        program, group, option = choice
-        lone = changes_for(*choice) == (f"{group}={option}",) and group in APART
-        place = sum(group == other for row in rows.values() for _, other, _ in row) if lone else choice
-        rows.setdefault((program, place), []).append(choice)
-    return list(rows.values())
 
 
 def faults_of_row(row):
