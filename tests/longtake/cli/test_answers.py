@@ -86,7 +86,9 @@ def predicted(*sizes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sizes", [("num_frames=77",), ("backbone=dit_xl", "num_frames=257", "height=1024", "width=1024")])
+@pytest.mark.parametrize(
+    "sizes", [("num_frames=77",), ("backbone=dit_xl", "num_frames=257", "height=1024", "width=1024")]
+)
 @pytest.mark.parametrize("columns", ["40", "80", "200"])
 def test_the_table_of_costs_cuts_no_number(columns, sizes, tmp_path, capsys, monkeypatch):
     from longtake.cost.report import devices_table, table_of
