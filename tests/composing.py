@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, base
 from omegaconf.errors import OmegaConfBaseException
 
 from longtake.cli import SHORT, schemas
@@ -28,6 +27,7 @@ OF_A_FOLDER = (
 """Options that need the place of videos."""
 CONF = ROOT / "conf"
 LOAD = OmegaConf.load
+base.parse = cache(base.parse)  # of references, the same few texts again and again: a quarter of what configs take
 KEY = re.compile(r"(?!hydra\b)[a-zA-Z_]\w*(\.\w+)*=")
 PROGRAMS = ("train", "generate", "evaluate", "export")
 YOURS = ("local",)  # git-ignored: whatever lies there is nobody's test
@@ -97,15 +97,22 @@ def _value(change: str) -> Value | None:
 def _composed(program: str, *changes: str, **settings: Any) -> bytes:
     # The folder that a program is started in is known to a running Hydra only.
     root = [f"paths.root_dir={ROOT}"] if "paths" in groups_of(program) else []
-    once = patch.object(OmegaConf, "load", lambda file: pickle.loads(_read(file.name)))
-    with once, initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         return pickle.dumps(compose(program, overrides=[*root, *changes], **settings))
 
 
 @cache
 def _read(path: str) -> bytes:
-    """What a file of the configuration holds: reading them is half of Hydra's time."""
     return pickle.dumps(LOAD(path))
+
+
+def _load(file: Any) -> Any:
+    """What a file of the configuration holds: reading them is half of Hydra's time."""
+    path = Path(str(getattr(file, "name", file)))
+    return pickle.loads(_read(str(path))) if CONF in path.parents and path.parent.name not in YOURS else LOAD(file)
+
+
+OmegaConf.load = staticmethod(_load)
 
 
 @cache
@@ -144,6 +151,22 @@ def changes_for(program, group, option):
     asked = ["datamodule.root=DIR"] if option in OF_A_FOLDER else []
     asked += ["datamodule.table=videos.csv"] if option == "table" else []
     return (*with_it, chosen, *asked)
+
+
+APART = ("backbone", "callbacks", "codec", "compressor", "control", "guidance", "interface", "logger", "objective",
+         "optimizer", "prompts", "rollout", "sampler", "scheduler", "text", "trainer")  # fmt: skip
+"""Groups whose options say nothing of one another: one of each is composed at once, in the time of one."""
+
+
+def rows_of(choices):
+    """The choices, each once: first options of all groups apart in a row, their second ones, and all others alone."""
+    rows = {}
+    for choice in choices:
+        program, group, option = choice
+        lone = changes_for(*choice) == (f"{group}={option}",) and group in APART
+        place = sum(group == other for row in rows.values() for _, other, _ in row) if lone else choice
+        rows.setdefault((program, place), []).append(choice)
+    return list(rows.values())
 
 
 def check(program, *changes, needed=True):

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection, arbitrary_address
@@ -21,7 +21,11 @@ from threading import Lock, Thread
 from types import SimpleNamespace
 
 ROOT = Path(__file__).parents[1]
-LIBRARIES = ["pytest", "torch", "torch.distributed.checkpoint", "hydra.compose", "lightning", "timm", "diffusers", "av"]
+LIBRARIES = [
+    *("pytest", "torch", "torch.distributed.checkpoint", "torch.utils.tensorboard", "hydra.compose", "lightning"),
+    *("timm", "diffusers", "transformers.models.bert.modeling_bert", "av", "cv2"),
+]
+"""What most programs load."""
 
 
 class Started:
@@ -31,7 +35,7 @@ class Started:
         words: after `python`: a file, `-m` and a module, or `-c` and a text, and its arguments.
         cwd: the folder in which it runs.
         env: the whole environment; None: that of the tests.
-        alone: False: Lightning starts a second process as ever, and that one is forked too.
+        others: processes that Lightning or torchrun start in it as ever, which are forked too.
         leads: whether it and its processes are a group of their own, to be killed together.
     """
 
@@ -41,7 +45,7 @@ class Started:
         *,
         cwd: Path,
         env: Mapping[str, str] | None = None,
-        alone: bool = True,
+        others: int = 0,
         leads: bool = False,
     ) -> None:
         context = get_context("forkserver")
@@ -50,7 +54,7 @@ class Started:
         self.words, self.pipes = [str(word) for word in words], (out, err)
         self.stdout, self.stderr = (os.fdopen(pipe.fileno(), closefd=False) for pipe in self.pipes)
         told = (self.words, str(cwd), dict(os.environ if env is None else env))
-        self.process = context.Process(target=_begin, args=(told, (given, said, wrong), alone, leads))
+        self.process = context.Process(target=_begin, args=(told, (given, said, wrong), others, leads))
         self.process.start()
         for pipe in (given, said, wrong):
             pipe.close()
@@ -97,21 +101,21 @@ def run(
     cwd: Path,
     env: Mapping[str, str] | None = None,
     timeout: float = 240,
-    alone: bool = True,
+    others: int = 0,
 ) -> subprocess.CompletedProcess[str]:
     """What `python WORDS…` ends with and says.
 
     Args:
-        words: as `Started` has them; so are cwd, env and alone.
+        words: as `Started` has them; so are cwd, env and others.
         cwd: the folder in which it runs.
         env: the whole environment; None: that of the tests.
         timeout: seconds.
-        alone: whether it starts no second process.
+        others: processes that it starts.
 
     Raises:
         subprocess.TimeoutExpired: if it takes longer; it is killed.
     """
-    process = Started(words, cwd=cwd, env=env, alone=alone)
+    process = Started(words, cwd=cwd, env=env, others=others)
     try:
         said = process.communicate(timeout)
     except subprocess.TimeoutExpired:
@@ -122,6 +126,8 @@ def run(
 
 def serve() -> None:
     """Loads the libraries here, and forks the server from this process; else the first program starts one anew."""
+    quantisers = runpy.run_path(str(ROOT / "longtake" / "compat" / "quantisers.py"))  # and nothing else of ours
+    quantisers["quiet"]()
     for name in LIBRARIES:
         import_module(name)
     read, write = os.pipe()
@@ -146,14 +152,14 @@ Told = tuple[list[str], str, dict[str, str]]
 """Words, folder and environment."""
 
 
-def _begin(told: Told, pipes: Sequence[Connection], alone: bool, leads: bool) -> None:
+def _begin(told: Told, pipes: Sequence[Connection], others: int, leads: bool) -> None:
     for number, pipe in enumerate(pipes):
         os.dup2(pipe.fileno(), number)
         pipe.close()
     sys.stdin = os.fdopen(0)  # which multiprocessing has closed
     if leads:
         os.setsid()
-    words, cwd, env = told if alone else _with_another(told)
+    words, cwd, env = _with_others(told, others)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
@@ -177,35 +183,62 @@ def _begin(told: Told, pipes: Sequence[Connection], alone: bool, leads: bool) ->
         runpy.run_path(words[0], run_name="__main__")
 
 
-def _with_another(told: Told) -> Told:
-    """Goes on in two processes: the first as it is told, the second as Lightning tells the one that it starts."""
+def _with_others(told: Told, count: int) -> Told:
+    """Goes on in so many more processes: the first as it is told, each other as it is told when it would be started."""
+    waiting: list[_Other] = []
+    for _ in range(count):
+        read, write = os.pipe()
+        pid = os.fork()
+        if not pid:
+            for other in (*waiting, _Other(0, write)):
+                os.close(other.write)
+            return _told_later(read)
+        os.close(read)
+        waiting.append(_Other(pid, write))
+    if waiting:
+        _start_with(lambda *given, **more: waiting.pop(0).begin(*given, **more))
+    return told
+
+
+def _start_with(begin: Callable[..., "_Other"]) -> None:
+    """Has Lightning and torchrun start their processes by a function instead of subprocess.Popen."""
     from lightning.fabric.strategies.launchers import subprocess_script as of_fabric
     from lightning.pytorch.strategies.launchers import subprocess_script as of_trainers
+    from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler as of_torchrun
 
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(read)
-        launched = SimpleNamespace(Popen=_Other(pid, write).begin)
-        of_fabric.subprocess = of_trainers.subprocess = launched
-        return told
-    os.close(write)
+    of_fabric.subprocess = of_trainers.subprocess = SimpleNamespace(Popen=begin)
+    of_torchrun.Popen = begin
+
+
+def _told_later(read: int) -> Told:
+    """What a process is told that waits to be started."""
     with open(read, "rb") as pipe:
         later = pipe.read()
     if not later:  # the first has ended, and started none
         os._exit(0)
-    return pickle.loads(later)
+    told, leads = pickle.loads(later)
+    if leads:
+        os.setsid()
+    return told
 
 
 class _Other:
-    """A process that waits for what it is told: what Lightning asks of a subprocess.Popen."""
+    """A process that waits for what it is told: what Lightning and torchrun ask of a subprocess.Popen."""
 
     def __init__(self, pid: int, write: int) -> None:
         self.pid, self.write, self.returncode, self.lock = pid, write, None, Lock()
 
-    def begin(self, command: Sequence[str], env: Mapping[str, str], cwd: str | None) -> "_Other":
+    def begin(
+        self,
+        args: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str | None = None,
+        start_new_session: bool = False,
+        **_: None,
+    ) -> "_Other":
+        words = [word for word in args[1:] if word != "-u"]
         with open(self.write, "wb") as pipe:
-            pickle.dump((list(command[1:]), cwd or os.getcwd(), dict(env)), pipe)
+            pickle.dump(((words, cwd or os.getcwd(), dict(env)), start_new_session), pipe)
         return self
 
     def poll(self) -> int | None:
@@ -213,6 +246,14 @@ class _Other:
             if self.returncode is None:
                 ended, status = os.waitpid(self.pid, os.WNOHANG)
                 self.returncode = os.waitstatus_to_exitcode(status) if ended else None
+        return self.returncode
+
+    def wait(self, timeout: float = 300) -> int:
+        until = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired(["a process that was forked"], timeout)
+            time.sleep(0.05)
         return self.returncode
 
     def send_signal(self, number: int) -> None:

@@ -70,7 +70,8 @@ def learn(module, name, kept="all", replicas=1):
         assert is_sharded(module)
     average.on_fit_start(trainer, module)
     keep_activations(module, kept)
-    optimizer = torch.optim.AdamW(parameter_groups(module), lr=1e-2, weight_decay=0.1)
+    # Fused: PyTorch works out anew, in each process, what each operator does to pieces, which is most of the time here.
+    optimizer = torch.optim.AdamW(parameter_groups(module), lr=1e-2, weight_decay=0.1, fused=True)
     losses, norms = [], []
     for _ in range(2):
         loss = run_whole(module, lambda: module.training_step(*inputs(name)))
@@ -117,16 +118,14 @@ def start(world, folder, cases):
 @pytest.mark.parametrize(
     ("world", "cases"),
     [
-        (2, [("vin_lovic", "all")]),
         (
             2,
-            [(name, "all") for name in NETWORKS if name != "vin_lovic"]
-            + [("vin", kept) for kept in ("products", "half", "none")],
+            [*((name, "all") for name in NETWORKS), *(("dit", kept) for kept in ("products", "half")), ("vin", "none")],
         ),
-        (3, [("vin_lovic", "all")]),
-        (4, [("vin_lovic", "none", 2)]),
+        (3, [("vin", "all")]),
+        (4, [("dit", "none", 2)]),
     ],
-    ids=["two", "two, all networks", "three", "two copies of two pieces"],
+    ids=["two", "three", "two copies of two pieces"],
 )
 def test_pieces_learn_what_one_process_learns(world, cases, tmp_path):
     found = start(world, tmp_path, cases)
@@ -181,7 +180,7 @@ def test_unknown_policies_and_meshes_are_refused_in_one_sentence(tmp_path, monke
     refuse_other_pieces(tmp_path, strategy)
 
 
-BATCH = ["global_batch_size=6", "clips_per_device=6", "network.token_dropout=0.5"]
+BATCH = ["global_batch_size=6", "clips_per_device=6", "network.token_dropout=0.5", "+optimizer.fused=true"]
 
 
 @pytest.mark.slow

@@ -81,12 +81,14 @@ def test_a_missing_gpu_is_answered_with_trainers_that_need_none(monkeypatch):
 @cache
 def predicted(*sizes):
     """What evaluate.py predicts: once for all widths of a table."""
-    changes = ["cost=true", "network=vin", "num_frames=257", "measured_tflops=0.05", *sizes]
+    changes = ["cost=true", "network=vin", "measured_tflops=0.05", *sizes]
     return program("evaluate").predict_cost(composed("evaluate", *changes))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sizes", [(), ("backbone=dit_xl", "num_frames=1025", "height=512", "width=512")])
+@pytest.mark.parametrize(
+    "sizes", [("num_frames=77",), ("backbone=dit_xl", "num_frames=257", "height=1024", "width=1024")]
+)
 @pytest.mark.parametrize("columns", ["40", "80", "200"])
 def test_the_table_of_costs_cuts_no_number(columns, sizes, tmp_path, capsys, monkeypatch):
     from longtake.cost.report import devices_table, table_of

@@ -19,6 +19,7 @@ from composing import (
     documented_commands,
     groups_of,
     plain,
+    rows_of,
 )
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
@@ -107,9 +108,23 @@ def shared(program, group, _):
     return program == "evaluate" and group in groups_of("train")
 
 
+def faults_of_row(row):
+    """What is wrong with each; where they do not go together, halves are looked at."""
+    program = row[0][0]
+    found = faults_of(program, *(change for choice in row for change in changes_for(*choice)))
+    if len(row) == 1 or not found:
+        return dict.fromkeys(row, found) if found else {}
+    half = len(row) // 2
+    return faults_of_row(row[:half]) | faults_of_row(row[half:])
+
+
 def faults_of_choices(choices):
-    found = {choice: faults_of(choice[0], *changes_for(*choice)) for choice in choices}
-    return {choice: each for choice, each in found.items() if each}
+    return {choice: each for row in rows_of(choices) for choice, each in faults_of_row(row).items()}
+
+
+def test_a_row_finds_the_option_that_is_wrong():
+    row = [("train", "trainer", "fsdp2"), ("train", "optimizer", "none_such"), ("train", "sampler", "euler")]
+    assert {choice: "none_such" in str(found) for choice, found in faults_of_row(row).items()} == {row[1]: True}
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -50,13 +49,12 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 
 def started(tmp_path, videos, *changes, launcher=()):
+    """Two processes, forked as Lightning or torchrun starts them; test_processes.py has a torchrun that is not."""
     file = tmp_path / "script.py"
     own = {"root": str(ROOT), "tests": str(ROOT / "tests"), "videos": str(videos), "run": str(tmp_path / "run")}
     file.write_text(SCRIPT.format(**own, overrides=[*changes, "~callbacks.samples", "clips_per_device=1"]))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if not launcher:
-        return forked.Started([file], cwd=tmp_path, env=environment, alone=False)
-    return subprocess.Popen([sys.executable, *launcher, str(file)], env=environment, stderr=subprocess.PIPE, text=True)
+    return forked.Started([*launcher, file], cwd=tmp_path, env=environment, others=2 if launcher else 1)
 
 
 def alive(pid):
@@ -77,7 +75,10 @@ def alive(pid):
 def test_where_one_is_killed_all_end_and_what_was_saved_is_whole(videos, tmp_path, launcher, trainer, rank, moment):
     planted = {"_target_": "test_dying_ranks.Killer", "rank": rank, "moment": moment, "notes": tmp_path}
     changes = [f"trainer={trainer}", "trainer.max_steps=4", "trainer.val_check_interval=2"]
-    changes += ["callbacks.checkpoint.every_n_train_steps=1"]
+    changes += [
+        "callbacks.checkpoint.every_n_train_steps=1",
+        "+optimizer.fused=true",
+    ]  # whose first step on pieces is short
     changes += [f"+callbacks.killer.{key}={value}" for key, value in planted.items()]
     process = started(tmp_path, videos, *changes, launcher=launcher)
     began = time.monotonic()

@@ -143,7 +143,7 @@ def test_a_process_that_fails_speaks_alone_and_all_end_with_its_status(videos, t
     own = {"root": str(ROOT), "tests": str(ROOT / "tests"), "videos": str(videos), "run": str(tmp_path / "run")}
     file.write_text(SCRIPT.format(**own, overrides=overrides))
     begun = time.monotonic()
-    done = forked.run([file], cwd=tmp_path, env=ENVIRONMENT, timeout=400, alone=False)
+    done = forked.run([file], cwd=tmp_path, env=ENVIRONMENT, timeout=400, others=1)
     assert done.returncode == code, done.stderr[-3000:]
     told = [line for line in done.stderr.splitlines() if "refuses" in line and "Error" not in line.split("refuses")[0]]
     if kind == "user":

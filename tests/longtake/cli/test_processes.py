@@ -206,21 +206,23 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 
 def started(output, *changes, launcher=(), fresh=False):
-    words = ["generate.py", f"weights={VIN}", f"output={output}", *([] if launcher else ["devices=2"]), *changes]
+    words = [*launcher, "generate.py", f"weights={VIN}", f"output={output}", *([] if launcher else ["devices=2"])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if not launcher and not fresh:
-        return forked.Started(words, cwd=ROOT, env=environment, alone=False)
+    if not fresh:
+        return forked.Started([*words, *changes], cwd=ROOT, env=environment, others=2 if launcher else 1)
     return subprocess.Popen(
-        [sys.executable, *launcher, *words],
+        [sys.executable, *words, *changes],
         cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
-def ranks(process, launcher):
+def ranks(process, launcher, fresh):
     """The processes of a call by rank."""
     children = [int(each) for each in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
     if not launcher:
         return dict(enumerate([process.pid, *children]))
+    if not fresh:
+        return dict(enumerate(children))
     told = {pid: Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in children}
     return {rank: pid for pid, said in told.items() for rank in (0, 1) if f"LOCAL_RANK={rank}".encode() in said}
 
@@ -236,14 +238,14 @@ def alive(pid):
     ("launcher", "killed", "chunks"), [((), 1, 1), ((), 1, 2), ((), 0, 1), (TORCHRUN, 0, 2), (TORCHRUN, 1, 1)]
 )
 def test_where_a_process_dies_the_others_say_it_once_and_end(launcher, killed, chunks, tmp_path):
-    long = ("num_frames=257", "num_videos=40", "num_inference_steps=9")
+    long = ("num_frames=57", "num_videos=400", "num_inference_steps=4")
     fresh = killed == 0  # what torch's C++ says of a lost first process is settled as torch loads
     process = started(tmp_path, f"parallel.chunks={chunks}", *long, launcher=launcher, fresh=fresh)
     try:
         until = time.monotonic() + 200
         while not list(tmp_path.glob("manifest*.jsonl")) and process.poll() is None and time.monotonic() < until:
             time.sleep(0.2)
-        those = ranks(process, launcher)
+        those = ranks(process, launcher, fresh)
         assert those.keys() == {0, 1}
         os.kill(those[killed], signal.SIGKILL)
         out, said = process.communicate(timeout=90)  # all of them have closed it
@@ -310,10 +312,9 @@ def test_a_folder_is_scored_by_several_processes_as_by_one(videos, tmp_path, cap
 
 @pytest.mark.slow
 def test_evaluate_starts_its_processes(videos, tmp_path):
-    command = [sys.executable, "evaluate.py", f"videos={videos}", f"output={tmp_path}", "devices=2"]
+    words = ["evaluate.py", f"videos={videos}", f"output={tmp_path}", "devices=2"]
     slow = ("motion_smoothness", "motion_magnitude", "dynamic_degree", "mawe", "subject_consistency")
-    changes = [f"~metrics.{name}" for name in slow]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, *changes], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
+    words += [f"~metrics.{name}" for name in slow]
+    done = forked.run(words, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, others=1)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("6 videos scored") == 1

@@ -21,7 +21,8 @@ from longtake.video import read_frames
 def run(folder: Path, program: str, *changes: str, name: str = "", again: bool = False) -> str:
     """Starts a program in the repository, with its data, and its run under a name, in a folder; what it printed.
 
-    again: whether Python itself has started it before.
+    again: whether Python itself has started it before: generate.py in test_processes.py, evaluate.py in
+        test_report_card.py.
     """
     own = {"OMP_NUM_THREADS": "1", "LONGTAKE_DATA": str(folder / "data"), "RUN_DIR": str(folder / "runs" / name)}
     words, there = [program, *SHORT[program], *changes], {"cwd": ROOT, "env": {**os.environ, **own}, "timeout": 240}
@@ -58,9 +59,9 @@ def test_train_renders_caches_fits_and_goes_on(folder):
 @pytest.mark.slow
 def test_what_was_trained_generates_is_scored_and_is_exported(folder):
     trained = folder / "runs" / "first"
-    run(folder, "generate.py", f"weights={trained}", f"output={folder / 'out'}")
+    run(folder, "generate.py", f"weights={trained}", f"output={folder / 'out'}", again=True)
     assert read_frames(folder / "out" / "000.mp4", height=64, width=64, fps=0, crop_place=0.5).shape == (17, 64, 64, 3)
-    run(folder, "evaluate.py", f"videos={folder / 'out'}", f"output={folder / 'report'}")
+    run(folder, "evaluate.py", f"videos={folder / 'out'}", f"output={folder / 'report'}", again=True)
     assert "000.mp4" in (folder / "report" / "report.csv").read_text()
     assert json.loads((folder / "report" / "report.json").read_text())
     run(folder, "export.py", f"run={trained}", f"output={folder / 'weights'}")

@@ -2,9 +2,8 @@
 
 import os
 import signal
-import subprocess
-import sys
 
+import forked
 import pytest
 import torch
 from bombs import bomb
@@ -107,8 +106,7 @@ def test_a_preempted_job_saves_and_is_queued_by_slurm_itself(in_a_job, videos, t
 
 
 CLAIM = """
-import sys, time
-sys.path.insert(0, {root!r})
+import sys
 import hydra
 from pathlib import Path
 from longtake.configs import CONF
@@ -128,11 +126,11 @@ main()
 @pytest.mark.parametrize("same", [False, True])
 def test_eight_runs_that_are_started_at_once_have_eight_folders_or_one_owner(tmp_path, same):
     script = tmp_path / "run.py"
-    script.write_text(CLAIM.format(root=str(ROOT)))
-    command = [sys.executable, str(script), f"paths.root_dir={tmp_path}", "hydra.output_subdir=null"]
-    command += [f"paths.run_dir={tmp_path / 'one'}"] if same else []
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    runs = [subprocess.Popen(command, cwd=tmp_path, **pipes) for _ in range(8)]
+    script.write_text(CLAIM)
+    words = [script, f"paths.root_dir={tmp_path}", "hydra.output_subdir=null"]
+    words += [f"paths.run_dir={tmp_path / 'one'}"] if same else []
+    own = {**os.environ, "PYTHONPATH": str(ROOT)}
+    runs = [forked.Started(words, cwd=tmp_path, env=own) for _ in range(8)]
     try:
         folders = [run.stdout.readline().strip() for run in runs]  # all are there before the first one ends
     finally:

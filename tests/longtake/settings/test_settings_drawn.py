@@ -10,7 +10,7 @@ import os
 from functools import cache
 
 import pytest
-from composing import CHOICES, PROGRAMS, composed, groups_of
+from composing import CHOICES, PROGRAMS, composed, groups_of, rows_of
 from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
@@ -28,10 +28,12 @@ LIMITS = {"deadline": None, "derandomize": True, "suppress_health_check": [Healt
 ONCE = [
     (program, group, option)
     for program, group, option in CHOICES
-    if group != "experiment" and (program == "train" or group not in groups_of("train"))
+    if (program == "train" or group not in groups_of("train")) and group != "experiment"
 ]
-"""Every option of every group: those that other programs share with train.py pass the same check, and an experiment is
-a choice of them."""
+"""Every option of every group but experiments, which have no settings of their own: those that other programs share
+with train.py pass the same check."""
+ROWS = {choice: [f"{group}={option}" for _, group, option in row] for row in rows_of(ONCE) for choice in row}
+"""With each choice, the options that are composed at once."""
 DRAWN = int(os.environ.get("SETTINGS", 2))
 """Values of each option, and eight times as many of a whole config; more by SETTINGS=N, as in `.ci/run`."""
 NUMBERS = st.integers() | st.floats() | st.sampled_from([-1, 0, 1, 2, 1.5, -1.5, 1e30, 2**31, 2**63, 1e12, math.inf])
@@ -162,7 +164,8 @@ TensorBoardLogger any name is an argument of its writer."""
 @pytest.mark.slow
 @pytest.mark.parametrize(("program", "group", "option"), ONCE)
 def test_any_value_in_any_option_of_any_group_is_taken_or_answered(program, group, option):
-    cfg, _ = tree(program, f"{group}={option}", *(ASKED.get(group, []) if option in ("table",) else []))
+    chosen = ROWS[program, group, option]
+    cfg, _ = tree(program, *chosen, *(ASKED.get(group, []) if option in ("table",) else []))
     node = OmegaConf.to_container(cfg, resolve=False).get(group)
     if not isinstance(node, dict):
         return

@@ -1,11 +1,11 @@
 """What the studio does without a page: cards and files, plans and problems, work that goes on by itself."""
 
+import os
 import re
 import socket
-import subprocess
-import sys
 import threading
 
+import forked
 import pytest
 import yaml
 from composing import ROOT
@@ -237,9 +237,9 @@ def test_two_studios_do_not_share_a_folder(studio):
         "except ValueError as error: print(error)"
     )
     before = studio.folder.storyboard.read_text()
-    asked = subprocess.run(
-        [sys.executable, "-c", code, str(studio.folder.root)], capture_output=True, text=True, cwd=ROOT, check=True
-    )
+    own = {**os.environ, "PYTHONPATH": str(ROOT)}
+    asked = forked.run(["-c", code, studio.folder.root], cwd=ROOT, env=own)
+    assert asked.returncode == 0, asked.stderr
     assert "is in use by another run that is still going: use the page of that studio" in asked.stdout
     assert studio.folder.storyboard.read_text() == before
 

@@ -1,9 +1,9 @@
 """`longtake studio` as it is typed: what it refuses, in one sentence each."""
 
+import os
 import socket
-import subprocess
-import sys
 
+import forked
 import pytest
 from composing import ROOT, check
 from omegaconf import OmegaConf
@@ -58,12 +58,14 @@ def test_a_folder_or_a_port_that_is_taken_is_refused_before_weights_are_loaded(m
             studio.run(typed(f"port={port}", f"output={tmp_path}", "weights=nowhere"))
     hold = "import sys; from pathlib import Path; from longtake.studio.folder import Folder\n"
     hold += "with Folder(Path(sys.argv[1])).opened(): print('open', flush=True); sys.stdin.read()"
-    with subprocess.Popen(
-        [sys.executable, "-c", hold, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True
-    ) as other:
+    own = {**os.environ, "PYTHONPATH": str(ROOT)}
+    other = forked.Started(["-c", hold, tmp_path], cwd=ROOT, env=own)
+    try:
         assert other.stdout.readline() == "open\n"
         with pytest.raises(ValueError, match="is in use by another run that is still going"):
             studio.run(typed(f"output={tmp_path}", "weights=nowhere"))
+    finally:
         other.stdin.close()
+    assert other.wait(60) == 0
     with Folder(tmp_path).opened():
         pass
