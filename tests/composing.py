@@ -232,7 +232,8 @@ def _started(line: str) -> tuple[str, tuple[str, ...]] | None:
         return None
     wrapped = BY_PROCESSES.match(line.partition("#")[0].strip())
     line = STARTED_BY.sub("", wrapped[1] if wrapped else line)
-    words = [word for word in shlex.split(line, comments=True) if not re.search(r"(^|=|\.)…$", word)]
+    line = line.partition(" #")[0]  # shlex would end a word at a # inside
+    words = [word for word in shlex.split(line) if not re.search(r"(^|=|\.)…$", word)]
     words = [word.replace("…", "RUN") for word in words]  # the folder of a run, which the reader knows
     if not words:
         return None

@@ -7,39 +7,27 @@ import shlex
 
 import forked
 from composing import ROOT, documented_commands
-from tiny_runs import TINY
+from shrunk import of_training
 
 PROCESSES = r"devices=[2-9]|parallel\.|torchrun|srun|sbatch|hydra/launcher|trainer=(ddp|fsdp2|chunks)"
-NAME = r"^longtake \w+$"
-"""A program's name, in prose."""
-READERS = r"weights=RUN|=runs/|\bDIR\b|FOLDER|POSES"
-"""What a reader has."""
 BY_PROCESSES = "several processes or machines: test_parallel.py, test_processes.py and test_slurm_launcher.py run these"
 BY_NAME = "a name, in prose"
 COMPOSED = {
     "train": {
-        NAME: BY_NAME,
         PROCESSES: BY_PROCESSES,
         r"experiment=vin_(wan|ltx|cogvid|hunyuan)": "bases to download: tests/networks/pretrained has tiny ones",
-        r"experiment=\w+_freedoom|network=dit": "minutes: test_golden.py and tests/networks train these, smaller",
-        r"experiment=\w+_mazes": "minutes: test_golden.py trains the same parts on Freedoom",
-        r"train\.py( \w+=(last|fast|mine)| -m \S+| network\.chunk.*)?$": "renders levels: test_programs.py trains",
-        r"control=": "needs poses: test_control_training.py trains these",
-        r"--help|train\.py …": "asks for help, or is any training",
+        r"sampler=mine": "a file of the reader's: test_extending.py writes and trains with it",
+        r"train\.py …": "any training",
     },
     "generate": {
-        NAME: BY_NAME,
         PROCESSES: BY_PROCESSES,
-        r"compile=": "minutes of a compiler: test_running.py compiles",
-        READERS: "what a reader has: test_programs.py, test_between.py and test_control_training.py run these",
+        r"compile=": "a minute of a compiler: test_running.py compiles blocks",
     },
     "evaluate": {
-        NAME: BY_NAME,
+        r"^longtake vbench$": BY_NAME,
         PROCESSES: BY_PROCESSES,
         r"vbench=": "asks for videos as VBench names them: tests/longtake/reports/vbench",
         r"features\.name=": "models that are not here",
-        r"backbone=(?!dit_s)|training_devices": "minutes: tests/longtake/cost prices these, smaller",
-        READERS: "what a reader has: tests/longtake/reports runs these",
     },
     "export": {r"^longtake export$": BY_NAME},
     "cache": {
@@ -53,8 +41,6 @@ COMPOSED = {
     "testbed_score": {},
 }
 """What is composed and not run (tests/longtake/cli/test_configs.py), by its words, and why; all else is run."""
-TRAINING = [each for each in TINY if not each.startswith(("datamodule=", "datamodule.height", "datamodule.width", "~"))]
-SMALL = ["datamodule.height=32", "datamodule.width=32"]
 CLIPS = ["datamodule=folder", "datamodule.root=DIR", "text=null_text", "datamodule.num_frames=[5]"]
 ADDED = {
     "cache": [*CLIPS, "datamodule.hop_frames=5"],
@@ -65,6 +51,8 @@ ADDED = {
 }
 """What makes a command one of seconds, and what one in prose leaves out."""
 OPEN = {
+    " compressor=…": "",
+    " compressor.…": "",
     "experiment=…": "experiment=vin_freedoom",
     "FOLDER output=FOLDER": "testbed output=others",
     "answer …": "answer weights=runs/lovic_mazes/RUN output=predictions",
@@ -72,12 +60,16 @@ OPEN = {
     "…": "RUN",
 }
 """What a reader fills in."""
-TYPED = """
-import json, runpy, sys
+TYPED = r"""
+import json, re, runpy, sys
 from pathlib import Path
 
+def newest(found):
+    return str(max(Path("runs", found[1]).iterdir()))
+
 file, *codes = sys.argv[1:]
-for program, *words in json.loads(Path(file).read_text()):
+for typed in json.loads(Path(file).read_text()):
+    program, *words = (re.sub(r"runs/(\w+)/RUN", newest, word) for word in typed)
     print(program, *words, flush=True)
     sys.argv[:] = [program, *words]
     try:
@@ -104,24 +96,27 @@ def why_not(program, line):
 
 
 def commands(program):
-    """Those of a program that are run."""
-    return [line for line in documented(program) if why_not(program, line) is None]
+    """Those of a program that are run; last the one that begins from a run of which the documents speak later."""
+    found = [line for line in documented(program) if why_not(program, line) is None]
+    return sorted(found, key=lambda line: "runs/frames_freedoom/" in line)
 
 
 def shortened(program, line):
     """The words of a command, at a size of seconds."""
+    typed = line
     for left, filled in OPEN.items():
         line = line.replace(left, filled)
     words = shlex.split(line)
     words = words[1:] if words[0] == "python" else words
     if program == "generate":
         frames = [] if "storyboard=" in line else ["num_frames=41"] if "lovic" in line else ["num_frames=17"]
-        return [*words, "num_inference_steps=1", "num_videos=1", *frames]
+        named = re.search("output=outputs|dry_run", line)
+        folder = [] if named else [f"output=outputs/{documented(program).index(typed)}"]
+        return [*words, "num_inference_steps=1", "num_videos=1", *frames, *folder]
     if program == "train":
-        few = [] if "debug=fast" in words else ["trainer.max_steps=1", "trainer.val_check_interval=1"]
-        return [*words, *TRAINING, *([] if "sizes" in line else SMALL), *few]
+        return [*words, *of_training(line)]
     if program == "evaluate" and "cost" in line:
-        return [*words, "num_frames=17", "measured_tflops=0.1"]
+        return [*words, "num_frames=17", "measured_tflops=0.1", *(["height=64", "width=64"] if "height" in line else [])]
     return [*words, *ADDED.get(program, [])]
 
 

@@ -1,0 +1,16 @@
+"""The folder in which documented commands are typed."""
+
+import pytest
+from composing import ROOT
+
+
+@pytest.fixture
+def place(tmp_path, videos):
+    """A folder that looks like the repository, in which commands leave what they make; DIR has somebody's videos."""
+    (tmp_path / "weights").mkdir()  # commands write beside what is there
+    weights = [f"weights/{path.name}" for path in (ROOT / "weights").iterdir()]
+    for name in ("storyboards", "conf", *(path.name for path in ROOT.glob("*.py")), *weights):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for name in ("DIR", "OTHER", "films"):
+        (tmp_path / name).symlink_to(videos)
+    return tmp_path

@@ -1,0 +1,80 @@
+"""What makes a documented training one of a second: small parts, one step, and films in place of worlds to render."""
+
+import re
+
+from tiny_runs import MEMORY, SEGMENTS, TINY
+
+SIZES = ("backbone.", "codec.", "interface.", "compressor.")
+CLIPS = ["datamodule.num_frames=[9]", "datamodule.hop_frames=9"]
+ROWS = [each for each in SEGMENTS if not each.startswith("datamodule=")]
+LOVIC = [each for each in MEMORY if each != "~pretrained.window"]
+
+
+def _tiny(*left_out: str) -> list[str]:
+    """Small parts; left_out: beginnings of settings that an experiment does not have."""
+    return [x for x in TINY if not x.startswith(("datamodule", "trainer.", "global_", "clips_per_", *left_out))]
+
+
+WINDOW = _tiny("network.", "interface.", "lightning_module.")
+PARTS = {
+    "codec=freedoom": _tiny("callbacks.", "sampler.", "network.", "interface.", "lightning_module.", "backbone.") + CLIPS,
+    "experiment=codec_": [
+        *_tiny("callbacks.", "sampler.", "network.", "interface.", "lightning_module.", *SIZES),
+        *CLIPS,
+        "codec.channels=4",
+        "codec.fine_width=8",
+        "codec.coarse_width=8",
+    ],
+    "experiment=flexformer_": [
+        *_tiny("callbacks.", "sampler.", "network.", "interface.", "lightning_module."),
+        *ROWS,
+        "lightning_module.validation_rates=[4]",
+    ],
+    "experiment=lovic_freedoom": WINDOW + ROWS + LOVIC,
+    "experiment=lovic_mazes": [
+        *(WINDOW + ROWS + LOVIC),
+        "lightning_module.tasks.min_context=1",
+        "lightning_module.tasks.first_target=1",
+    ],
+    "experiment=vin_lovic_": [
+        *_tiny("network.", "lightning_module."),
+        *(ROWS + LOVIC),
+        "network.window.chunk_frames=2",
+        "network.window.train_local_frames=1",
+        "network.window.local_frames=1",
+    ],
+    "network=dit|experiment=frames_": _tiny("network.", "interface.") + CLIPS,
+    "": _tiny() + CLIPS,
+}
+"""By the first words that a command has: its parts, and its clips or rows of segments."""
+ALSO = {
+    "": [
+        "trainer.max_steps=1",
+        "trainer.val_check_interval=1",
+        "trainer.log_every_n_steps=1",
+        "global_batch_size=2",
+        "clips_per_device=2",
+        "datamodule.num_validation_clips=2",
+    ],
+    "resume=": ["trainer.max_steps=2"],
+    "debug=fast": ["trainer.max_steps=3", "trainer.val_check_interval=3"],
+    "trainer=gpu": ["trainer.accelerator=cpu"],
+    "callbacks=compiled": ["callbacks.compiled_blocks=null"],  # test_training.py trains with compiled blocks
+    "^((?!sizes).)*$": ["datamodule.height=32", "datamodule.width=32"],
+    "^((?!datamodule.root=(DIR|films)).)*$": ["datamodule.make=null", "datamodule.root=DIR", "datamodule.table=null"],
+    "control=|experiment=(vin|lovic)_mazes": ["datamodule.table=videos.csv"],  # which has poses
+    "^((?!pretrained).)*experiment=((vin_)?lovic_|vin_mazes)": ["pretrained=null"],  # what is shipped is larger
+}
+"""By each of the words that a command has."""
+
+
+def of_training(line: str) -> list[str]:
+    """The settings that go behind a documented training.
+
+    Args:
+        line: as it is documented; one that begins from shipped weights keeps the sizes of their parts.
+    """
+    parts = next(settings for words, settings in PARTS.items() if re.search(words, line))
+    if "weights/" in line:
+        parts = [setting for setting in parts if not setting.startswith(SIZES)]
+    return [*parts, *(setting for words, settings in ALSO.items() if re.search(words, line) for setting in settings)]
