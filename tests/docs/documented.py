@@ -50,6 +50,11 @@ ADDED = {
     "testbed_score": ["testbed=testbed", "predictions=predictions", "output=scores", "kinds=[retrieval]"],
 }
 """What makes a command one of seconds, and what one in prose leaves out."""
+WAN = [
+    *("backbone.pretrained=wan", "backbone.width=32", "backbone.num_heads=2", "backbone.lora_rank=4"),
+    *("codec=wan", "text=umt5", "interface.width=32", "interface.num_heads=2", "height=64", "width=64"),
+]
+"""A tiny one, which the folder `wan` describes."""
 OPEN = {
     " compressor=…": "",
     " compressor.…": "",
@@ -57,6 +62,7 @@ OPEN = {
     "FOLDER output=FOLDER": "testbed output=others",
     "answer …": "answer weights=runs/lovic_mazes/RUN output=predictions",
     "score …": "score",
+    "adamw_8bit …": "adamw_8bit",
     "…": "RUN",
 }
 """What a reader fills in."""
@@ -109,14 +115,15 @@ def shortened(program, line):
     words = shlex.split(line)
     words = words[1:] if words[0] == "python" else words
     if program == "generate":
-        frames = [] if "storyboard=" in line else ["num_frames=41"] if "lovic" in line else ["num_frames=17"]
+        count = 41 if "lovic" in line else 33 if "given=" in line else 17
+        frames = [] if "storyboard=" in line else [f"num_frames={count}"]
         named = re.search("output=outputs|dry_run", line)
         folder = [] if named else [f"output=outputs/{documented(program).index(typed)}"]
         return [*words, "num_inference_steps=1", "num_videos=1", *frames, *folder]
     if program == "train":
         return [*words, *of_training(line)]
     if program == "evaluate" and "cost" in line:
-        return [*words, "num_frames=17", "measured_tflops=0.1", *(["height=64", "width=64"] if "height" in line else [])]
+        return [*words, "num_frames=17", "measured_tflops=0.1", *(WAN if "backbone=wan" in line else [])]
     return [*words, *ADDED.get(program, [])]
 
 

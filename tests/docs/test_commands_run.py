@@ -48,7 +48,8 @@ def test_each_that_names_a_program_of_ours_is_known():
 @pytest.mark.slow
 def test_what_makes_videos(place, videos):
     film, small = ["datamodule.height=32", "datamodule.width=32"], ["interface.num_tokens=4", "interface.depth=1"]
-    a_run(place / "runs/vin/2026-01-31_12-00-00-000000", *TINY, *small, *film, "control=pose")
+    given = ["objective.context_rate=0.2", "objective.max_context_frames=4"]
+    a_run(place / "runs/vin/2026-01-31_12-00-00-000000", *TINY, *small, *film, "control=pose", *given)
     for name in ("RUN", "FOLDER"):
         (place / name).symlink_to(place / "runs/vin/2026-01-31_12-00-00-000000")
     for name, frames in {"walk.csv": 17, "POSES.csv": 41}.items():
@@ -64,8 +65,12 @@ def test_what_makes_videos(place, videos):
 
 @pytest.mark.slow
 def test_what_judges_videos_and_says_what_they_cost(place):
+    from diffusers import WanTransformer3DModel
+
     for folder in "abc":
         textured(place / "outputs" / folder / "000.mp4", np.linspace(50, 150, 9))
+    sizes = {"num_attention_heads": 2, "attention_head_dim": 16, "ffn_dim": 48, "num_layers": 2}
+    WanTransformer3DModel(**sizes).save_config(place / "wan" / "transformer")
     run(place, "evaluate")
     lines = commands("evaluate")
     assert [each for each in outputs(lines) if not any((place / each).iterdir())] == []
