@@ -25,6 +25,7 @@ LONGEST = (
         "test_claims.py",
         "test_full_disk.py",
         "test_configs.py",
+        "test_trainings_run.py",
     ),
     *("test_stopping.py", "test_processes.py", "test_running.py", "test_answers.py", "test_settings_drawn.py"),
 )

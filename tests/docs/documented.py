@@ -16,7 +16,7 @@ COMPOSED = {
     "train": {
         PROCESSES: BY_PROCESSES,
         r"experiment=vin_(wan|ltx|cogvid|hunyuan)": "bases to download: tests/networks/pretrained has tiny ones",
-        r"sampler=mine": "a file of the reader's: test_extending.py writes and trains with it",
+        r"sampler=mine": "a sketch, whose class does nothing: test_extending.py writes a sampler and uses it",
         r"train\.py …": "any training",
     },
     "generate": {

@@ -17,7 +17,8 @@ def _tiny(*left_out: str) -> list[str]:
 
 WINDOW = _tiny("network.", "interface.", "lightning_module.")
 PARTS = {
-    "codec=freedoom": _tiny("callbacks.", "sampler.", "network.", "interface.", "lightning_module.", "backbone.") + CLIPS,
+    "codec=freedoom": _tiny("callbacks.", "sampler.", "network.", "interface.", "lightning_module.", "backbone.")
+    + CLIPS,
     "experiment=codec_": [
         *_tiny("callbacks.", "sampler.", "network.", "interface.", "lightning_module.", *SIZES),
         *CLIPS,
