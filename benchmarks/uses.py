@@ -58,7 +58,7 @@ USES = {
         "command": ["train.py"],
         "cost": ["network=vin"],
         "rollout": "",
-        "precision": "medium",
+        "precision": "high",
     },
 }
 """Each as it is typed but for its output; what `evaluate.py cost=true` is told of it; and its matmul_precision."""
@@ -124,7 +124,7 @@ def print_rates() -> None:
     from longtake.compat.torch import flop_counter
 
     rates = {}
-    for precision in ("highest", "medium"):
+    for precision in ("highest", "high"):
         set_matmul_precision(precision)
         run = prepare(Job("dit_tiny", "vin", REFERENCE, ""), "cpu")
         with flop_counter() as counter:
