@@ -78,7 +78,7 @@ def joined(rank, world, folder, cases):
 
 
 def start(world, folder, cases):
-    multiprocessing.start_processes(joined, args=(world, str(folder), cases), nprocs=world, start_method="fork")
+    multiprocessing.start_processes(joined, args=(world, str(folder), cases), nprocs=world, start_method="forkserver")
     return [torch.load(f"{folder}/{rank}.pt") for rank in range(world)]
 
 

@@ -106,4 +106,4 @@ def work(rank, init):
 
 @pytest.mark.slow
 def test_sharded_networks_take_the_step_of_whole_ones(tmp_path):
-    multiprocessing.start_processes(work, args=(str(tmp_path / "init"),), nprocs=2, start_method="fork")
+    multiprocessing.start_processes(work, args=(str(tmp_path / "init"),), nprocs=2, start_method="forkserver")

@@ -110,7 +110,7 @@ def joined(rank, world, folder, cases):
 
 
 def start(world, folder, cases):
-    multiprocessing.start_processes(joined, args=(world, str(folder), cases), nprocs=world, start_method="fork")
+    multiprocessing.start_processes(joined, args=(world, str(folder), cases), nprocs=world, start_method="forkserver")
     return torch.load(folder / "found.pt")
 
 
