@@ -70,7 +70,7 @@ def test_the_compressor_starts_from_the_first_stage_and_learns_at_its_own_rate(l
     second = {k.removeprefix("network.compressor."): v for k, v in weights(lovic).items() if ".compressor." in k}
     assert first.keys() == second.keys()
     moved = max(float((first[name] - second[name]).abs().max()) for name in first)
-    assert 0 < moved < 0.01  # six steps at a fifth of 1e-3, and averaged
+    assert 0 < moved < 0.02  # six steps at a fifth of 1e-3, and averaged
 
 
 def test_a_long_take_at_a_rate_of_the_moment(lovic, tmp_path):
