@@ -147,7 +147,7 @@ def open_in_diffusers(base: Path, adapters: Path, merged: Path) -> dict[str, flo
     def made(folder: Path, lora: Path | None = None) -> torch.Tensor:
         pipeline = WanPipeline.from_pretrained(folder, torch_dtype=torch.bfloat16)
         if lora is not None:
-            pipeline.load_lora_weights(str(lora))
+            pipeline.load_lora_weights(str(lora), weight_name="pytorch_lora_weights.safetensors")
         pipeline.set_progress_bar_config(disable=True)
         latents = pipeline("a green marine walks", latents=noise.clone(), output_type="latent", **asked).frames
         return latents.float()
