@@ -45,6 +45,7 @@ from datamodules.mazes.walk_files import render_walk
 from datamodules.recording import COLOURS
 from datamodules.rendering import render_missing
 from longtake import Pipeline
+from longtake.cli.user_errors import explain
 from longtake.testbed.folder import Testbed
 from longtake.testbed.from_memory import FromMemory
 from longtake.testbed.questions import Question, Span
@@ -54,6 +55,8 @@ SEEN, SEGMENT = 161, 40
 """Frames that are given, and of a segment."""
 LENGTHS = {"colour": SEEN + 2 * SEGMENT, "things": 2 * SEEN - 1}
 WORLDS = tuple(COLOURS)
+INFO = {"settings": {"size": 64}}
+"""What a testbed says of its pictures."""
 LEAST_APART, LEAST_PIXELS = 24.0, 8
 """Grey levels by which two worlds differ in a pixel that counts, and pixels that a frame must have of these."""
 Record = dict[str, Any]
@@ -173,12 +176,13 @@ def sheet_of(records: Sequence[Record], mazes: Mapping[str, int]) -> Sheet:
 def measure(case: str, options: argparse.Namespace, pipeline: Pipeline) -> list[Record]:
     """A record of each method."""
     work = options.work
+    FromMemory(pipeline, Testbed(root=work, info=INFO, questions=[]))  # refuses weights before anything is rendered
     walks = worlds_of(case, work, options.mazes)
     for world in zip(*walks, strict=True):
         missing = [plan for plan in world if not plan.is_done()]
         render_missing(world=f"{case}, a world", plans=missing, render_walk=render_walk, num_workers=options.workers)
     questions = [asked(case, number, plans, work) for number, plans in enumerate(walks)]
-    testbed = Testbed(root=work, info={"settings": {"size": 64}}, questions=[question for question, _ in questions])
+    testbed = Testbed(root=work, info=INFO, questions=[question for question, _ in questions])
     answerer = FromMemory(pipeline, testbed)
     ways = answerer.ways(options.ratios, ())
     methods = {name: ways[name] for name in ("window", *(f"memory_{r:g}" for r in options.ratios), "full_context")}
@@ -240,4 +244,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with explain():
+        main()

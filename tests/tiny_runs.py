@@ -111,7 +111,9 @@ def exit_codes(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     arguments = (world, port, str(videos), str(run), (trainer, *changes), drop)
-    started = multiprocessing.start_processes(_member, args=arguments, nprocs=world, start_method="forkserver", join=False)
+    started = multiprocessing.start_processes(
+        _member, args=arguments, nprocs=world, start_method="forkserver", join=False
+    )
     for process in started.processes:
         process.join(280)
         process.kill()

@@ -2,13 +2,15 @@
 
 import csv
 import gzip
+from argparse import Namespace
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from benchmarks.maze_facts import SEEN, SEGMENT, WORLDS, Recoloured, counted, judged, worlds_of
+from benchmarks.maze_facts import SEEN, SEGMENT, WORLDS, Recoloured, counted, judged, measure, worlds_of
 from datamodules.mazes.looks import HUES
+from longtake import Pipeline
 from longtake.testbed.questions import Span
 
 
@@ -57,6 +59,15 @@ def test_a_thing_counts_when_it_comes_back_after_a_segment(tmp_path):
     # the cube was out of view for 16 frames, and then for 56
     assert np.flatnonzero(found).tolist() == [60, 61, 62]
     assert SEEN + 5 - 150 < SEGMENT < SEEN + 61 - (SEEN + 5)
+
+
+@pytest.mark.slow
+def test_weights_that_take_no_poses_are_refused_before_anything_is_rendered(tmp_path):
+    pipeline = Pipeline.from_pretrained("vin_freedoom_64")
+    told = Namespace(work=tmp_path, mazes=1, workers=1, ratios=[8.0])
+    with pytest.raises(ValueError, match="these weights take none: train with control=pose"):
+        measure("colour", told, pipeline)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_worlds_differ_in_one_fact_alone(tmp_path):
