@@ -110,7 +110,9 @@ def exit_codes(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    arguments = (world, port, str(videos), str(run), (trainer, *changes), drop)
+    told = {"WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    environment = {**os.environ, **{key: str(value) for key, value in told.items()}}  # the server keeps its own
+    arguments = (world, environment, str(videos), str(run), (trainer, *changes), drop)
     started = multiprocessing.start_processes(
         _member, args=arguments, nprocs=world, start_method="forkserver", join=False
     )
@@ -122,13 +124,19 @@ def exit_codes(
 
 
 def _member(
-    rank: int, world: int, port: int, videos: str, run: str, changes: tuple[str, ...], drop: tuple[str, ...]
+    rank: int,
+    world: int,
+    environment: dict[str, str],
+    videos: str,
+    run: str,
+    changes: tuple[str, ...],
+    drop: tuple[str, ...],
 ) -> None:
-    """One of them, as a launcher starts it."""
+    """One of them, as a launcher starts it, in the environment of the test that started it."""
     torch.set_num_threads(1)
-    told = {"LOCAL_RANK": rank, "RANK": rank, "NODE_RANK": 0, "GROUP_RANK": 0, "WORLD_SIZE": world}
-    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ.update({key: str(value) for key, value in told.items()})
+    places = {"LOCAL_RANK": rank, "RANK": rank, "NODE_RANK": 0, "GROUP_RANK": 0}
+    os.environ.clear()
+    os.environ.update({**environment, **{key: str(value) for key, value in places.items()}})
     rank_zero_only.rank = rank
     own = [x for x in TINY if x.startswith("trainer.")]  # that another trainer would leave out
     settings = (changes[0], *own, f"trainer.devices={world}", *changes[1:])
