@@ -130,7 +130,7 @@ def _header(table: Place, fields: list[str]) -> list[str]:
         names.pop()
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
-        raise ValueError(f"{table}: its header names {', '.join(twice)} twice; which one is meant?")
+        raise ValueError(f"{table}: its header names {', '.join(twice)} twice: leave one of each")
     return names
 
 

@@ -52,7 +52,10 @@ def report(cfg: DictConfig, trainer: Trainer, run_dir: Path) -> float | None:
         for name, without in losses_without(trainer).items():
             log.info(f"             {without:.4f} without {name}")
         if not math.isfinite(loss):
-            raise ValueError(f"the validation loss is {loss}; the last checkpoint is {checkpoint or 'none'}")
+            raise ValueError(
+                f"the validation loss is {loss}: begin anew with a smaller optimizer.lr; the last checkpoint is "
+                f"{checkpoint or 'none'}"
+            )
     if checkpoint is not None:
         log.info(f"next         {next_command(cfg, trainer, run_dir)}")
     return loss

@@ -109,7 +109,7 @@ def training_memory(
     if strategy not in get_args(Strategy):
         raise ValueError(f"strategy={strategy} is unknown: use {', '.join(get_args(Strategy))}")
     if strategy == "fsdp2" and devices % replicas:
-        raise ValueError(f"replicas={replicas} does not divide {devices} devices")
+        raise ValueError(f"replicas={replicas} does not divide {devices} devices: use a divisor of them")
     network = on_meta(network)
     mixed = precision.endswith("mixed")
     if precision in ("bf16-true", "16-true"):

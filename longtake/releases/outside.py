@@ -36,6 +36,7 @@ WITHOUT_A_FILE = (
 )
 """Classes that a release may build besides those that the files of conf/ name: parts of an objective."""
 
+ANEW = "take the weights anew"
 MOST_CONFIG_BYTES, MOST_NODES, MOST_DEPTH = 1 << 20, 20_000, 24
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
@@ -132,7 +133,7 @@ def checked_config(tree: Mapping[str, Any], where: str) -> dict[str, Any]:
             or the environment by `${…}`, or is beyond a bound.
     """
     if not isinstance(tree, Mapping):
-        raise ValueError(f"{where}: its config is no mapping but a {type(tree).__name__}: take the weights anew")
+        raise ValueError(f"{where}: its config is no mapping but a {type(tree).__name__}: {ANEW}")
     parts = {key: tree[key] for key in (*PARTS, *PLAIN) if key in tree}
     module = parts.get("lightning_module")
     if "network" not in parts and module is None:
@@ -146,7 +147,7 @@ def checked_config(tree: Mapping[str, Any], where: str) -> dict[str, Any]:
         if value is not None and not (isinstance(value, Mapping) and "_target_" in value):
             raise ValueError(
                 f"{where}: {key} in its config is {str(value)[:60]!r}, but must be a mapping whose _target_ says what "
-                "is built: take the weights anew"
+                f"is built: {ANEW}"
             )
     if module is not None:
         parts["lightning_module"] = {
@@ -172,7 +173,10 @@ class _Walk:
     def __call__(self, node: Any, key: str, depth: int) -> Any:
         self.count += 1
         if depth > MOST_DEPTH or self.count > MOST_NODES:
-            raise ValueError(f"{self.where}: its config has more than {MOST_DEPTH} levels or {MOST_NODES:,} values")
+            raise ValueError(
+                f"{self.where}: its config has more than {MOST_DEPTH} levels or {MOST_NODES:,} values, as no release: "
+                f"{ANEW}"
+            )
         if isinstance(node, Mapping):
             checked = {name: self(value, f"{key}.{name}", depth + 1) for name, value in self._entries(node, key)}
             return renamed_arguments(checked)
@@ -188,18 +192,20 @@ class _Walk:
         if isinstance(node, int | float) and not isinstance(node, bool):
             self._check_number(node, key)
         elif node is not None and not isinstance(node, bool):
-            raise ValueError(f"{self.where}: {key} in its config is a {type(node).__name__}, no number or text")
+            raise ValueError(f"{self.where}: {key} in its config is a {type(node).__name__}, no number or text: {ANEW}")
         return node
 
     def _entries(self, node: Mapping[Any, Any], key: str) -> Iterator[tuple[str, Any]]:
         for name, value in node.items():
             if not isinstance(name, str) or "${" in name:
-                raise ValueError(f"{self.where}: {key} in its config has the key {name!r}, which no release has")
+                raise ValueError(
+                    f"{self.where}: {key} in its config has the key {name!r}, which no release has: {ANEW}"
+                )
             if name == "_target_":
                 yield name, self._checked_target(value, key)
                 continue
             elif name.startswith("_") and (name != "_partial_" or not isinstance(value, bool)):
-                raise ValueError(f"{self.where}: {key} in its config has the key {name}, which no release has")
+                raise ValueError(f"{self.where}: {key} in its config has the key {name}, which no release has: {ANEW}")
             yield name, value
 
     def _checked_target(self, target: Any, key: str) -> str:

@@ -98,7 +98,10 @@ class _Plain(pickle.Unpickler):
         plain = isinstance(found, torch.dtype | torch.memory_format) or (module, name) in self._ALSO | self._OWN
         if plain or (module in self._KINDS and isinstance(found, type) and found.__module__ == module):
             return found
-        raise ValueError(f"a checkpoint in pieces names {module}.{name}, which is none of its parts: it is not read")
+        raise ValueError(
+            f"a checkpoint in pieces names {module}.{name}, which is none of its parts: it is not read; take one that "
+            "train.py wrote"
+        )
 
 
 def _contents(path: Path) -> dict[str, Any]:
@@ -117,4 +120,7 @@ def _contents(path: Path) -> dict[str, Any]:
         with (path / ".metadata").open("rb") as file:
             return dict(_Plain(file).load().state_dict_metadata)
     except (OSError, pickle.UnpicklingError, EOFError, AttributeError) as error:
-        raise ValueError(f"{path} is a checkpoint in pieces whose list of them cannot be read: {error}") from error
+        raise ValueError(
+            f"{path} is a checkpoint in pieces whose list of them cannot be read ({error}): take another, such as an "
+            "earlier step_*.ckpt"
+        ) from error

@@ -40,7 +40,7 @@ def find_videos(folder: Path) -> list[Path]:
         ValueError: the folder does not exist, or holds none.
     """
     if not folder.is_dir():
-        raise ValueError(f"there is no folder '{folder}'")
+        raise ValueError(f"there is no folder '{folder}': give one that holds videos")
     found = list_folder(folder)
     for note in found.notes:
         log.warning(note)
@@ -145,9 +145,11 @@ def read_poses(path: Path) -> Tensor:
         numbers = [int(row["frame"]) for row in rows]
         poses = [[float(row["x"]), float(row["y"]), float(row.get("z") or 0), float(row["angle"])] for row in rows]
     except (OSError, EOFError, zlib.error, csv.Error, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"poses '{path}' are no table with numbers under frame, x, y and angle") from error
+        raise ValueError(
+            f"poses '{path}' are no table with numbers under frame, x, y and angle: write one, or take the file away"
+        ) from error
     if numbers != list(range(len(rows))):
-        raise ValueError(f"poses '{path}' do not number their frames 0, 1, 2, …")
+        raise ValueError(f"poses '{path}' do not number their frames 0, 1, 2, …: give every frame its line")
     found = torch.tensor(poses).reshape(len(rows), 4)
     if not bool(torch.isfinite(found).all()):
         raise ValueError(f"poses '{path}' hold NaN or infinity: every frame needs a place and an angle")

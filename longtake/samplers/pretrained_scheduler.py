@@ -61,14 +61,17 @@ class PretrainedScheduler(DiffusersSolver):
         name, place = str(found.get("_class_name")), f"{pretrained}/{subfolder}"
         known = (*FLOW_SETTINGS, *SCHEDULED)
         if name not in known:
-            raise ValueError(f"sampler: '{place}' holds a {name}, but must hold one of {', '.join(known)}")
+            raise ValueError(
+                f"sampler: '{place}' holds a {name}, but must hold one of {', '.join(known)}: give that of the base"
+            )
         merged = {**found, **settings}
         expected = {"prediction_type": "v_prediction"} if name in SCHEDULED else FLOW_SETTINGS[name][1]
         for key, value in expected.items():
             if merged.get(key) != value:
                 wanted = "v" if name in SCHEDULED else "flows"
                 raise ValueError(
-                    f"sampler: '{place}' has {key}={merged.get(key)}, but only {wanted} ({value}) are sampled"
+                    f"sampler: '{place}' has {key}={merged.get(key)}, but only {wanted} ({value}) are sampled: "
+                    "give the scheduler of the base"
                 )
         flow = "UniPCMultistepScheduler" if name in SCHEDULED else name
         super().__init__(scheduler=flow, num_inference_steps=num_inference_steps, settings={})

@@ -15,6 +15,7 @@ from longtake.video import probe, read_frames
 VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 PICTURES = (".png",)
 ARRAYS = (".npz", ".npy")
+AGAIN = "predict it again in that size"
 
 Predictions = dict[str, dict[str, Path]]
 """By method and question, the file or folder of frames."""
@@ -32,7 +33,7 @@ def find_predictions(folder: Path, *, questions: Sequence[Question], asked: Sequ
         ValueError: there is no method, one has a file of no question, lacks a prediction, or has it twice.
     """
     if not folder.is_dir():
-        raise ValueError(f"predictions={folder}: there is no such folder; it holds a folder for each method")
+        raise ValueError(f"predictions={folder}: there is no such folder; give one that holds a folder for each method")
     methods = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not methods:
         raise ValueError(f"predictions={folder} holds no folder: predictions lie in {folder}/METHOD/{asked[0].id}.mp4")
@@ -105,10 +106,10 @@ def read_prediction(path: Path, *, shape: tuple[int, int, int]) -> Pictures:
 def _check(path: Path, found: tuple[int | None, int, int], shape: tuple[int, int, int]) -> None:
     if found[1:] != shape[1:]:
         raise ValueError(
-            f"{path} has frames of {found[1]} × {found[2]} pixels, the question asks {shape[1]} × {shape[2]}"
+            f"{path} has frames of {found[1]} × {found[2]} pixels, the question asks {shape[1]} × {shape[2]}: {AGAIN}"
         )
     if found[0] is not None and found[0] != shape[0]:
-        raise ValueError(f"{path} has {found[0]} frames, the question asks for {shape[0]}")
+        raise ValueError(f"{path} has {found[0]} frames, the question asks for {shape[0]}: {AGAIN}")
 
 
 def _read_pictures(path: Path, shape: tuple[int, int, int]) -> Pictures:
@@ -137,7 +138,9 @@ def _read_array(path: Path, shape: tuple[int, int, int]) -> Pictures:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
         raise ValueError(f"{path} is no .npz or .npy file of one array of numbers; write it again") from error
     if len(found) != 4 or found[3] != 3:
-        raise ValueError(f"{path} has an array of shape {found}, but frames are f h w 3: {(*shape, 3)}")
+        raise ValueError(
+            f"{path} has an array of shape {found}, but frames are f h w 3, here {(*shape, 3)}: write it again"
+        )
     _check(path, (found[0], found[1], found[2]), shape)
     if kind != np.uint8 and kind.kind != "f":
         raise ValueError(f"{path} has values of type {kind}; write uint8, or floats in [0, 1]")

@@ -201,7 +201,10 @@ class DiffusersCodec(nn.Module):
     def _raw(self, latents: Tensor) -> Tensor:
         """Latents as the model makes them, in its type."""
         if latents.shape[1] != self.channels:
-            raise ValueError(f"codec {self.class_name} has {self.channels} channels, the latents {latents.shape[1]}")
+            raise ValueError(
+                f"codec {self.class_name} has {self.channels} channels, the latents {latents.shape[1]}: take the codec "
+                "that made them"
+            )
         return (latents.float() * self.latents_std + self.latents_mean).to(self.model.dtype)
 
     def _fold(self, video: Tensor) -> Tensor:

@@ -25,7 +25,10 @@ def begin_from(codec: CausalVideoAutoencoder, folder: str | Path) -> None:
     trained = load_pretrained(folder=folder, channels=channels).state_dict()
     own = codec.state_dict()
     if channels > codec.channels or own.keys() != trained.keys():
-        raise ValueError(f"{folder} holds no codec of these blocks with at most {codec.channels} channels")
+        raise ValueError(
+            f"{folder} holds no codec of these blocks with at most {codec.channels} channels: give another folder, or "
+            "the codec the folder's widths and blocks"
+        )
     for name, value in own.items():
         begun = trained[name].to(value)
         if value.shape == begun.shape:
@@ -33,7 +36,10 @@ def begin_from(codec: CausalVideoAutoencoder, folder: str | Path) -> None:
             continue
         grown = 1 if name.startswith("decoder.") else 0  # channels come into the decoder and out of the encoder
         if value.narrow(grown, 0, channels).shape != begun.shape:
-            raise ValueError(f"{folder}: {name} is {tuple(begun.shape)}, but the codec's is {tuple(value.shape)}")
+            raise ValueError(
+                f"{folder}: {name} is {tuple(begun.shape)}, but the codec's is {tuple(value.shape)}: give the "
+                "codec the folder's widths"
+            )
         value.narrow(grown, 0, channels).copy_(begun)
         if grown:
             value.narrow(grown, channels, value.shape[grown] - channels).zero_()

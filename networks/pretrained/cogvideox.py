@@ -34,7 +34,8 @@ def _facts(place: str, config: Mapping[str, Any]) -> dict[str, Any]:
             )
     if config.get("patch_size_t") not in (None, 1, 2):
         raise WrongFileError(
-            f"backbone: '{place}' has tokens of {config['patch_size_t']} latent frames, but 1 or 2 are read"
+            f"backbone: '{place}' has tokens of {config['patch_size_t']} latent frames, but 1 or 2 are read: take a "
+            "model such as THUDM/CogVideoX-5b"
         )
     return {
         "channels": config["in_channels"],

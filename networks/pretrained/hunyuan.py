@@ -34,7 +34,8 @@ def _facts(place: str, config: Mapping[str, Any]) -> dict[str, Any]:
         )
     if config["patch_size_t"] != 1:
         raise WrongFileError(
-            f"backbone: '{place}' has tokens of {config['patch_size_t']} latent frames, but must have one"
+            f"backbone: '{place}' has tokens of {config['patch_size_t']} latent frames, but must have one: take a "
+            "model such as hunyuanvideo-community/HunyuanVideo"
         )
     return {
         "channels": config["in_channels"],

@@ -62,7 +62,8 @@ def _facts(place: str, config: Mapping[str, Any]) -> dict[str, Any]:
     sides = (config["patch_size_t"], config["patch_size"])
     if sides[0] != 1:
         raise WrongFileError(
-            f"backbone: '{place}' has patches of {sides[0]} latent frames, but must have patches of one"
+            f"backbone: '{place}' has patches of {sides[0]} latent frames, but must have patches of one: take "
+            "a model such as Lightricks/LTX-Video"
         )
     return {
         "channels": config["in_channels"] // sides[1] ** 2,

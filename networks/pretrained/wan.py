@@ -42,7 +42,8 @@ def _facts(place: str, config: Mapping[str, Any]) -> dict[str, Any]:
             )
     if tuple(config["patch_size"]) != (1, PATCH, PATCH):
         raise WrongFileError(
-            f"backbone: '{place}' has patches of {tuple(config['patch_size'])}, but must have (1, 2, 2)"
+            f"backbone: '{place}' has patches of {tuple(config['patch_size'])}, but must have (1, 2, 2): take a "
+            "model such as Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
         )
     return {
         "channels": config["in_channels"],

@@ -230,7 +230,7 @@ def preflight(
         ValueError: there is no such folder.
     """
     if not folder.is_dir():
-        raise ValueError(f"there is no folder '{folder}'")
+        raise ValueError(f"there is no folder '{folder}': give one that holds videos")
     entries = sorted(folder.iterdir())
     looks = {".mp4", ".gif", ".mkv", ".webm", ".mov", ".avi"}
     names = [entry.name for entry in entries if entry.is_file() and entry.suffix.lower() in looks]

@@ -111,7 +111,7 @@ def _read_info(path: Path) -> dict[str, tuple[str, ...]]:
                 found.setdefault(dimension, []).append(entry["prompt_en"])
     except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
         raise ValueError(
-            f"vbench_info={path} is no VBench_full_info.json: a list of prompt_en and dimension"
+            f"vbench_info={path} is no VBench_full_info.json, a list of prompt_en and dimension: give VBench's own"
         ) from error
     return {dimension: tuple(dict.fromkeys(prompts)) for dimension, prompts in found.items()}
 
