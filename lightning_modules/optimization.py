@@ -5,11 +5,15 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Any, Protocol
 
+import torch
 from lightning import LightningModule
+from timm.optim.muon import Muon
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from longtake.compat.timm import orthogonalise_in
+from longtake.process import has_slow_bfloat16
 from networks.ranges import Count, NotNegative, Share, Size
 
 
@@ -88,6 +92,12 @@ def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
 
 
 def configure(module: LightningModule, optimizer: OptimizerFactory, scheduler: SchedulerFactory) -> Any:
-    """What `configure_optimizers` returns for one optimizer whose schedule advances every step."""
+    """What `configure_optimizers` returns for one optimizer whose schedule advances every step.
+
+    Muon makes matrices orthogonal in bfloat16, and in float32 where this CPU would take many times as long for that.
+    """
     built = optimizer(parameter_groups(module))
+    if isinstance(built, Muon):
+        slow = module.device.type == "cpu" and has_slow_bfloat16()
+        orthogonalise_in(torch.float32 if slow else torch.bfloat16)
     return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler(built), "interval": "step"}}

@@ -1,14 +1,18 @@
 """What a host's runtime does by default and the programs should not pay for."""
 
 import ctypes
+import logging
 import os
 import resource
 import sys
+import time
 import warnings
+from functools import cache
 from pathlib import Path
 
 from longtake.compat import quantisers
 
+log = logging.getLogger("longtake")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _KEPT_BYTES, _LARGEST_KEPT = 1 << 30, 1 << 25  # 32 MiB is the most that glibc before 2.35 takes
 PRECISIONS = ("highest", "high", "medium")
@@ -70,6 +74,53 @@ def set_matmul_precision(precision: str) -> None:
     if precision not in PRECISIONS:
         raise ValueError(f"matmul_precision={precision} must be one of {', '.join(PRECISIONS)}")
     torch.set_float32_matmul_precision(precision)
+
+
+def bfloat16_slowness(size: int = 256, tries: int = 4) -> float:
+    """How many times as long as in float32 this CPU takes for a product of matrices in bfloat16, measured.
+
+    Below 1 where it has instructions for that (AMX, AVX-512 BF16). Elsewhere the numbers are converted one by one, and
+    larger products lose more than small ones.
+
+    Args:
+        size: rows and columns of the matrices.
+        tries: products in each type, of which the fastest counts.
+
+    Returns:
+        The ratio of the two times.
+    """
+    import torch
+
+    def fastest(dtype: torch.dtype) -> float:
+        matrix = torch.ones(size, size, dtype=dtype)
+        times = []
+        for _ in range(tries):
+            begun = time.perf_counter()
+            torch.nn.functional.linear(matrix, matrix)
+            times.append(time.perf_counter() - begun)
+        return min(times)
+
+    return fastest(torch.bfloat16) / fastest(torch.float32)
+
+
+@cache
+def has_slow_bfloat16() -> bool:
+    """Whether bfloat16 costs this CPU at least twice the time of float32, as measured once a process."""
+    return bfloat16_slowness() >= 2
+
+
+def warn_of_slow_bfloat16(setting: str, instead: str) -> None:
+    """Says so where a setting would take hours instead of minutes on this CPU.
+
+    Args:
+        setting: setting that asks for bfloat16, as it is typed.
+        instead: what to type for float32.
+    """
+    if has_slow_bfloat16():
+        log.warning(
+            f"{setting}: this CPU has no arithmetic of bfloat16, and takes many times as long as in float32: use "
+            f"{instead}"
+        )
 
 
 def peak_resident_gib() -> float:

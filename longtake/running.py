@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from longtake.process import warn_of_slow_bfloat16
 from longtake.settings.kinds import AttentionKernel, Compilation, Precision
 from networks.casting import cast
 from networks.compiling import compile_blocks
@@ -83,6 +84,8 @@ class Running:
                 f"precision={self.precision}: {_name(device)} has no arithmetic of {_name(dtype)}: use "
                 "precision=32-true, or another device"
             )
+        if self.precision in ("bf16-true", "bf16-mixed") and device.type == "cpu":
+            warn_of_slow_bfloat16(f"precision={self.precision}", "precision=32-true")
         if self.attention != "auto" and not _attends(device, dtype, _KERNELS[self.attention]):
             raise ValueError(
                 f"attention={self.attention}: {_name(device)} has no such kernel for {_name(dtype)}: use "

@@ -15,7 +15,7 @@ import pytest
 import torch
 from composing import composed
 
-from longtake.cli.request import Request, told_by
+from longtake.cli.request import requested
 from longtake.cli.take import Take
 from longtake.cli.training import train
 from longtake.video import write_video
@@ -96,7 +96,7 @@ def check(name: str, result: torch.Tensor) -> None:
 def test_a_take_is_the_same(weights, rollout, tmp_path):
     chosen = [] if rollout == "segmentwise" else [f"rollout={rollout}"]
     cfg = composed("generate", f"weights={ROOT / 'weights' / weights}", f"output={tmp_path}", *chosen, *SHORT)
-    take = Take(Request(**told_by(cfg)))
+    take = Take(requested(cfg))
     check(f"{weights} {rollout}", take.latents(cfg.prompt, cfg.seed, lambda *_: None))
 
 

@@ -19,6 +19,7 @@ from benchmarks.claiming.methods import compose_here
 from benchmarks.setups import TIME_FACTOR, compose_config
 from datamodules.splits import share_out
 from datamodules.tables import Entry, read_entries
+from longtake.cli.request import requested
 from longtake.cli.take import make_videos
 from longtake.metrics.frechet import FrechetFrameDistance
 from longtake.reports.beside import Beside, read_manifest
@@ -110,7 +111,7 @@ def make_once(cfg: DictConfig, folder: Path, request: dict[str, Any]) -> bool:
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     cfg.output = str(part)
-    make_videos(cfg, write_video)
+    make_videos(requested(cfg), write_video)
     _finish(part, folder, request)
     return True
 

@@ -8,13 +8,12 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from omegaconf import DictConfig
 from torch import Tensor
 
 from longtake.cli.dry_run import print_plan
 from longtake.cli.making import make
 from longtake.cli.processes import alone_in
-from longtake.cli.request import Request, told_by
+from longtake.cli.request import Request
 from longtake.cli.storyboard import make_storyboard_video
 from longtake.cli.take import order_of
 from longtake.cli.weights import Take
@@ -28,7 +27,7 @@ log = logging.getLogger("longtake")
 
 
 def make_given(
-    cfg: DictConfig,
+    request: Request,
     write_video: Callable[..., None],
     read_frames: ReadFrames,
     mesh: Mesh | None = None,
@@ -37,7 +36,7 @@ def make_given(
     """Writes videos whose first frames, last frames or both are given; weights with a memory use a storyboard for that.
 
     Args:
-        cfg: composed config of generate.py.
+        request: what is to be made, of which weights.
         write_video: function that writes a file.
         read_frames: function that reads pictures and videos.
         mesh: this process's place among several; None: it is alone.
@@ -46,7 +45,6 @@ def make_given(
     Raises:
         ValueError: if these weights never saw a clean frame among noisy ones, a file is no video, or sizes differ.
     """
-    request = Request(**told_by(cfg))
     take = Take(request, device)
     if take.network.takes_segments:
         if request.given_end is not None:
@@ -54,11 +52,11 @@ def make_given(
                 f"given_end={request.given_end} goes with weights without a memory: these make segments, so write a "
                 "storyboard with a video of role last"
             )
-        make_storyboard_video(cfg, write_video, read_frames, mesh, device, take=take)
+        make_storyboard_video(request, write_video, read_frames, mesh, device, take=take)
         return
     made = with_ends(request, take, read_frames)
     if request.dry_run:
-        print_plan(cfg)
+        print_plan(request)
         return
     mesh = mesh or Mesh()
     made.pipeline.spread(mesh, num_frames=request.num_frames)

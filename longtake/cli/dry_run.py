@@ -4,9 +4,8 @@ import logging
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 
-from longtake.cli.request import Request, told_by
+from longtake.cli.request import Request
 from longtake.cli.weights import Take
 from longtake.cost.counting import on_meta
 from longtake.cost.describe import describe_plan
@@ -16,9 +15,8 @@ from longtake.generation import part_of
 log = logging.getLogger("longtake")
 
 
-def print_plan(cfg: DictConfig) -> None:
+def print_plan(request: Request) -> None:
     """Says which canvases each video is made of, and what they cost; nothing is sampled."""
-    request = Request(**told_by(cfg))
     take = Take(request)
     side = take.codec.space_factor
     size = (take.codec.channels, take.height // side, take.width // side)

@@ -33,31 +33,30 @@ def make(cfg: DictConfig, mesh: Any = None, device: Any = None) -> None:
 
     mesh, device: see `several_processes`.
     """
-    from longtake.video import write_video
+    from longtake.cli.request import requested
+    from longtake.video import read_frames, write_video
 
     if mesh is not None and mesh.world.size > 1 and cfg.dry_run:
         raise ValueError(f"dry_run=true is of one process: leave devices={cfg.devices} and the launcher out")
-
-    if cfg.given is not None or cfg.given_end is not None:
+    request = requested(cfg)
+    if request.given is not None or request.given_end is not None:
         from longtake.cli.between import make_given
-        from longtake.video import read_frames
 
-        make_given(cfg, write_video, read_frames, mesh, device)
+        make_given(request, write_video, read_frames, mesh, device)
         return
-    if cfg.storyboard is not None:
+    if request.storyboard is not None:
         from longtake.cli.storyboard import make_storyboard_video
-        from longtake.video import read_frames
 
-        make_storyboard_video(cfg, write_video, read_frames, mesh, device)
+        make_storyboard_video(request, write_video, read_frames, mesh, device)
         return
-    if cfg.dry_run:
+    if request.dry_run:
         from longtake.cli.dry_run import print_plan
 
-        print_plan(cfg)
+        print_plan(request)
         return
     from longtake.cli.take import make_videos
 
-    make_videos(cfg, write_video, mesh, device)
+    make_videos(request, write_video, mesh, device)
 
 
 def main() -> None:

@@ -50,14 +50,14 @@ class Request:
     storyboard: str | None
 
 
-def told_by(cfg: DictConfig) -> dict[str, Any]:
-    """What a config asks for, as `Request` takes it; what cannot be is refused before weights are read.
+def requested(cfg: DictConfig) -> Request:
+    """What a config asks for; what cannot be is refused before weights are read.
 
     Args:
         cfg: composed config of generate.py, whose names, types and ranges `check_settings` has checked.
 
     Returns:
-        Values by the names of Request's fields, which hold nothing of the config.
+        The request, which holds nothing of the config.
 
     Raises:
         ValueError: for settings that exclude each other, or without an output.
@@ -72,11 +72,10 @@ def told_by(cfg: DictConfig) -> dict[str, Any]:
             f"{cfg.control_file}` into {cfg.storyboard}"
         )
     told: dict[str, Any] = {key: plain(cfg[key]) for key in AS_TOLD}
-    running = Running(**{key: cfg[key] for key in RUNNING})
-    return {
+    return Request(
         **told,
-        "changes": changes_of(cfg),
-        "running": running,
-        "output": Path(cfg.output),
-        "storyboard": storyboard,
-    }
+        changes=changes_of(cfg),
+        running=Running(**{key: cfg[key] for key in RUNNING}),
+        output=Path(cfg.output),
+        storyboard=storyboard,
+    )

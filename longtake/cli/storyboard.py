@@ -8,11 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
 from rich.progress import Progress
 
 from longtake.cli.processes import alone_in
-from longtake.cli.request import Request, told_by
+from longtake.cli.request import Request
 from longtake.cli.weights import Take
 from longtake.cost.sampling import TEXT_TOKENS, VideoSize
 from longtake.cost.segments import SegmentCost, segment_costs
@@ -74,7 +73,7 @@ def limits_of(take: Take, request: Request) -> ModelLimits:
 
 
 def make_storyboard_video(
-    cfg: DictConfig,
+    request: Request,
     write_video: Callable[..., None],
     read_frames: ReadFrames,
     mesh: Mesh | None = None,
@@ -85,12 +84,12 @@ def make_storyboard_video(
     """Writes output/000.mp4, its manifest and output/segments; with dry_run prints the plan and makes nothing.
 
     Args:
-        cfg: composed config of generate.py.
+        request: what is to be made, of which weights.
         write_video: writes the file.
         read_frames: reads given videos.
         mesh: this process's place among several, that make each segment together; None: it is alone.
         device: device to sample on; None: a GPU if there is one.
-        take: weights that are loaded already, as cfg has them.
+        take: weights that are loaded already, those of the request.
 
     Returns:
         The file, None where nothing was to be made.
@@ -98,7 +97,6 @@ def make_storyboard_video(
     Raises:
         ValueError: if the storyboard is wrong, before any work, naming its line.
     """
-    request = Request(**told_by(cfg))
     mesh = mesh or Mesh()
     take = take or Take(request, device)
     limits = limits_of(take, request)

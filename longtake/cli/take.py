@@ -5,11 +5,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from longtake.cli.making import Order, make
 from longtake.cli.processes import alone_in
-from longtake.cli.request import Request, told_by
+from longtake.cli.request import Request
 from longtake.cli.weights import Take
 from longtake.parallel import Mesh
 from longtake.releases.disclosure import public_name, refuse_secrets
@@ -48,7 +46,7 @@ def prompts_of(request: Request, config: Mapping[str, Any], *, reads_text: bool 
 
 
 def make_videos(
-    cfg: DictConfig,
+    request: Request,
     write_video: Callable[..., None],
     mesh: Mesh | None = None,
     device: Any = None,
@@ -59,7 +57,7 @@ def make_videos(
     nor are the finished windows of one that a kill cut short.
 
     Args:
-        cfg: composed config of generate.py.
+        request: what is to be made, of which weights.
         write_video: writes a file.
         mesh: this process's place among several, whose teams share the videos out; None: it is alone.
         device: device to sample on; None: a GPU if there is one.
@@ -67,7 +65,6 @@ def make_videos(
     Returns:
         The files, of all processes.
     """
-    request = Request(**told_by(cfg))
     mesh = mesh or Mesh()
     take = Take(request, device)
     take.pipeline.spread(mesh, num_frames=request.num_frames)

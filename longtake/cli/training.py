@@ -43,7 +43,7 @@ from longtake.compat.lightning import (
 )
 from longtake.cost.advice import out_of_memory
 from longtake.failures import is_lost_process, is_out_of_memory
-from longtake.process import set_matmul_precision
+from longtake.process import set_matmul_precision, warn_of_slow_bfloat16
 from longtake.releases.bases import look_at_bases
 from longtake.releases.checkpoint_files import WholeCheckpoints
 from longtake.releases.checkpoints import (
@@ -271,6 +271,8 @@ def fit(cfg: DictConfig, run_dir: Path, resume: Path | None) -> float | None:
     callbacks += [provenance, Recount(), Retune(changes=changes), EndOthers()]
     trainer, batch = build_trainer(cfg, callbacks)
     refuse_other_pieces(resume, trainer.strategy)
+    if trainer.strategy.root_device.type == "cpu" and trainer.precision.startswith("bf16"):
+        warn_of_slow_bfloat16(f"trainer.precision={trainer.precision}", "trainer.precision=32-true, as trainer=cpu has")
     datamodule: LightningDataModule = instantiate(
         cfg.datamodule,
         codec=codec,

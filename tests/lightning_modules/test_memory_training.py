@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from tiny_runs import MEMORY, generate_config, weights
 from tiny_runs import memory_config as config
 
+from longtake.cli.request import requested
 from longtake.cli.storyboard import make_storyboard_video
 from longtake.cli.take import make_videos
 from longtake.cli.training import train
@@ -75,7 +76,8 @@ def test_the_compressor_starts_from_the_first_stage_and_learns_at_its_own_rate(l
 
 def test_a_long_take_at_a_rate_of_the_moment(lovic, tmp_path):
     (path,) = make_videos(
-        generate_config(lovic, tmp_path, "num_frames=25", "compression_ratio=2", 'prompt="a square"'), write_video
+        requested(generate_config(lovic, tmp_path, "num_frames=25", "compression_ratio=2", 'prompt="a square"')),
+        write_video,
     )
     assert read_frames(path, height=32, width=32, fps=0, crop_place=0.5).shape == (25, 32, 32, 3)
     line = json.loads((tmp_path / "manifest.jsonl").read_text())
@@ -102,7 +104,9 @@ def test_a_release_makes_the_same_take(lovic, tmp_path):
     made = []
     for number, source in enumerate((lovic, tmp_path / "release")):
         torch.manual_seed(0)  # for the untrained codec
-        (path,) = make_videos(generate_config(source, tmp_path / str(number), "num_frames=17", "prompt=a"), write_video)
+        (path,) = make_videos(
+            requested(generate_config(source, tmp_path / str(number), "num_frames=17", "prompt=a")), write_video
+        )
         made.append(path.read_bytes())
     assert made[0] == made[1]
 
@@ -144,13 +148,15 @@ def test_a_storyboard_is_made_kept_and_rolled_again(lovic, tmp_path, caplog):
     cfg = generate_config(lovic, tmp_path / "out", f"storyboard={board}")
     with caplog.at_level("INFO", logger="longtake"):
         make_storyboard_video(
-            generate_config(lovic, tmp_path / "out", f"storyboard={board}", "dry_run=true"), write_video, read_frames
+            requested(generate_config(lovic, tmp_path / "out", f"storyboard={board}", "dry_run=true")),
+            write_video,
+            read_frames,
         )
     assert "TFLOPs" in caplog.text
     assert "keys and values" in caplog.text
     assert "two at ratio 2: 4 context tokens, effective ratio 2.00" in caplog.text
     assert not (tmp_path / "out" / "000.mp4").exists()
-    path = make_storyboard_video(cfg, write_video, read_frames)
+    path = make_storyboard_video(requested(cfg), write_video, read_frames)
     frames = read_frames(path, height=32, width=32, fps=0, crop_place=0.5)
     assert len(frames) == 5 + 8 + 8
     (line,) = [json.loads(text) for text in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
@@ -158,7 +164,7 @@ def test_a_storyboard_is_made_kept_and_rolled_again(lovic, tmp_path, caplog):
     board.write_text(STORYBOARD.replace("compression_ratio: 2}", "compression_ratio: 2, seed: 9}"))
     caplog.clear()
     with caplog.at_level("INFO", logger="longtake"):
-        make_storyboard_video(cfg, write_video, read_frames)
+        make_storyboard_video(requested(cfg), write_video, read_frames)
     assert "one: there already" in caplog.text
     assert "two: made" in caplog.text
     assert "back: made" in caplog.text  # it remembers the one that changed
@@ -176,7 +182,7 @@ def test_the_hybrid_learns_from_releases_and_rolls_out(videos, compressed, relea
     _, module = load_run(tmp_path / "run")
     assert module.network.window.chunk_frames == 2
     output = generate_config(tmp_path / "run", tmp_path / "out", "num_frames=33", "prompt=a")
-    (path,) = make_videos(output, write_video)
+    (path,) = make_videos(requested(output), write_video)
     assert len(read_frames(path, height=32, width=32, fps=0, crop_place=0.5)) == 33
 
 
@@ -210,7 +216,7 @@ def test_the_baseline_without_memory_learns_and_rolls_out(videos, trained, tmp_p
     release(run, tmp_path / "release", torch.float32)
     output = generate_config(tmp_path / "release", tmp_path / "out", "num_frames=17", "prompt=a")
     with caplog.at_level("WARNING", logger="longtake"):
-        (path,) = make_videos(output, write_video)
+        (path,) = make_videos(requested(output), write_video)
     assert "have no compressor: a segment sees the frames beside it, and no memory" in caplog.text
     assert read_frames(path, height=32, width=32, fps=0, crop_place=0.5).shape == (17, 32, 32, 3)
 
@@ -232,7 +238,9 @@ def test_parts_that_do_not_fit_are_refused_in_one_sentence(videos, compressed, t
 
 def test_a_rate_without_a_memory_is_refused(lovic, tmp_path):
     with pytest.raises(ValueError, match="compression_ratio=4 needs rollout=segmentwise"):
-        make_videos(generate_config(lovic, tmp_path, "rollout=single_pass", "compression_ratio=4"), write_video)
+        make_videos(
+            requested(generate_config(lovic, tmp_path, "rollout=single_pass", "compression_ratio=4")), write_video
+        )
 
 
 def test_a_first_stage_without_a_compressor_is_refused(videos, tmp_path):
@@ -244,4 +252,4 @@ def test_a_first_stage_without_a_compressor_is_refused(videos, tmp_path):
 
 def test_weights_of_a_compressor_make_no_video(compressed, tmp_path):
     with pytest.raises(ValueError, match="hold a compressor, which makes no videos"):
-        make_videos(generate_config(compressed, tmp_path), write_video)
+        make_videos(requested(generate_config(compressed, tmp_path)), write_video)

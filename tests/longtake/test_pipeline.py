@@ -8,7 +8,7 @@ import torch
 from composing import ROOT, composed
 
 import longtake
-from longtake.cli.request import Request, told_by
+from longtake.cli.request import requested
 from longtake.cli.take import Take
 from longtake.generation import generate
 from longtake.releases.reading import read_run
@@ -34,7 +34,7 @@ def test_weights_are_found_by_name_wherever_the_shell_stands(tmp_path, monkeypat
 
 def test_a_call_makes_the_video_of_the_program(tmp_path):
     settings = [f"weights={ROOT / 'weights' / 'vin_freedoom_64'}", f"output={tmp_path}", "num_frames=17"]
-    take = Take(Request(**told_by(composed("generate", *settings, "num_inference_steps=2"))))
+    take = Take(requested(composed("generate", *settings, "num_inference_steps=2")))
     expected = torch.cat(list(take.frames(take.latents("a cave", 3, lambda *_: None))), dim=1)
     pipe = longtake.Pipeline.from_pretrained(ROOT / "weights" / "vin_freedoom_64")
     pipe.module.sampler.num_inference_steps = 2

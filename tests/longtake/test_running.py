@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 import longtake
-from longtake.cli.request import Request, told_by
+from longtake.cli.request import requested
 from longtake.cli.take import Take, make_videos
 from longtake.generation import generate
 from longtake.objectives import FlowPrediction, LinearPath, NoWeight, Objective, Uniform
@@ -246,12 +246,12 @@ def settings(output, *changes):
 @pytest.mark.slow
 def test_a_video_in_another_precision_is_another_video_in_the_manifest(tmp_path):
     for changes in ([], ["precision=bf16-true"], ["precision=bf16-true"]):
-        make_videos(settings(tmp_path, *changes), write_video)
+        make_videos(requested(settings(tmp_path, *changes)), write_video)
         (line,) = [json.loads(each) for each in (tmp_path / "manifest.jsonl").read_text().splitlines()]
     assert line["precision"] == "bf16-true"
     usual, rounded = (
-        Take(Request(**told_by(settings(tmp_path)))),
-        Take(Request(**told_by(settings(tmp_path, "precision=bf16-true")))),
+        Take(requested(settings(tmp_path))),
+        Take(requested(settings(tmp_path, "precision=bf16-true"))),
     )
     assert usual.hash == rounded.hash == line["weights_hash"]
     assert line["settings"] == rounded.settings != usual.settings
@@ -268,4 +268,4 @@ def test_python_takes_the_same_words():
 
 def test_a_codec_without_tiles_says_so(tmp_path):
     with pytest.raises(ValueError, match=r"codec.tiling=true: the codec of these weights has no tiles"):
-        Take(Request(**told_by(settings(tmp_path, "codec.tiling=true"))))
+        Take(requested(settings(tmp_path, "codec.tiling=true")))

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from longtake.cli.loaded.one_video import OneVideo
 from longtake.cli.loaded.segments import Segments
-from longtake.cli.request import Request, told_by
+from longtake.cli.request import requested
 from longtake.cli.weights import Take
 from longtake.studio.session import Score
 from longtake.studio.weights import LoadedWeights
@@ -30,7 +30,7 @@ def open_weights(cfg: DictConfig, name: str, output: Path) -> LoadedWeights:
     """
     own = copy.deepcopy(cfg)
     own.weights, own.output, own.storyboard = name, str(output), str(output / "storyboard.yaml")
-    request = Request(**told_by(own))
+    request = requested(own)
     take = Take(request)
     if take.network.takes_segments and take.rollout.memory is not None:
         return Segments(request, take)

@@ -9,6 +9,7 @@ from composing import ROOT
 from hydra import compose, initialize_config_dir
 from tiny_runs import config
 
+from longtake.cli.request import requested
 from longtake.cli.take import make_videos
 from longtake.cli.training import train
 from longtake.releases.writing import release
@@ -38,7 +39,7 @@ def make(run, output, *overrides):
                 *overrides,
             ],
         )
-    return make_videos(cfg, write_video)
+    return make_videos(requested(cfg), write_video)
 
 
 def test_control_is_trained_released_and_given_by_a_file(videos, table, tmp_path, caplog):

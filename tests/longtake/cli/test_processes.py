@@ -20,6 +20,7 @@ from torch import multiprocessing
 from longtake.cli import evaluate
 from longtake.cli.manifests import Manifest
 from longtake.cli.processes import Started, alone_in, check_launcher, processes_of
+from longtake.cli.request import requested
 from longtake.cli.take import make_videos
 from longtake.parallel import Mesh, make_mesh
 from longtake.video import write_video
@@ -44,7 +45,7 @@ def make(rank, world, folder, chunks):
         made.append(path.name)
         write_video(path, *arguments, **more)
 
-    make_videos(settings(Path(folder) / "output"), write, mesh, "cpu")
+    make_videos(requested(settings(Path(folder) / "output")), write, mesh, "cpu")
     Path(folder, f"{rank}.json").write_text(json.dumps(made))
     dist.destroy_process_group()
 
@@ -63,7 +64,7 @@ def lines(folder):
 def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
     torch.set_num_threads(1)
-    make_videos(settings(folder), write_video)
+    make_videos(requested(settings(folder)), write_video)
     return folder
 
 

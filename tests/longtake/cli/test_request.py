@@ -6,7 +6,7 @@ import pytest
 from composing import composed
 from omegaconf import OmegaConf
 
-from longtake.cli.request import AS_TOLD, RUNNING, Request, told_by
+from longtake.cli.request import AS_TOLD, RUNNING, requested
 from longtake.cli.schemas import GenerateSettings
 
 CHANGED = {"network", "num_inference_steps", "guidance_scale", "compression_ratio", "text", "codec", "backbone"}
@@ -16,8 +16,8 @@ ELSEWHERE = {"devices", "parallel", "paths"}
 """What the processes of a call read, and what other settings refer to."""
 
 
-def requested(*changes):
-    return Request(**told_by(composed("generate", "weights=nowhere", "output=out", *changes)))
+def asked(*changes):
+    return requested(composed("generate", "weights=nowhere", "output=out", *changes))
 
 
 def test_every_setting_reaches_the_request():
@@ -33,7 +33,7 @@ def nodes(value):
 
 
 def test_nothing_of_the_config_is_in_the_request():
-    request = requested("rollout=segmentwise", "sampler=euler", "guidance=split", "prompt=[a,b]", "network.fusion=late")
+    request = asked("rollout=segmentwise", "sampler=euler", "guidance=split", "prompt=[a,b]", "network.fusion=late")
     found = list(nodes(asdict(request)))
     assert not any(OmegaConf.is_config(each) for each in found)
     assert {"late", "a", "b", "longtake.samplers.Euler"} <= {each for each in found if isinstance(each, str)}
@@ -41,7 +41,7 @@ def test_nothing_of_the_config_is_in_the_request():
 
 
 def test_what_is_changed_of_a_group_leaves_it_to_the_weights():
-    changes = requested("num_inference_steps=3", "guidance_scale=2.5").changes
+    changes = asked("num_inference_steps=3", "guidance_scale=2.5").changes
     assert changes.groups == {"sampler": {"num_inference_steps": 3}, "guidance": {"scale": 2.5}}
     assert changes.own == ()
 
@@ -57,4 +57,4 @@ def test_what_is_changed_of_a_group_leaves_it_to_the_weights():
 )
 def test_settings_that_exclude_each_other_are_refused_before_weights_are_looked_for(changes, words):
     with pytest.raises(ValueError, match=words):
-        requested(*changes)
+        asked(*changes)

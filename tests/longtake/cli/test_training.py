@@ -9,7 +9,7 @@ from composing import composed
 from omegaconf import OmegaConf
 from tiny_runs import config, generate_config, run_together, weights
 
-from longtake.cli.request import Request, told_by
+from longtake.cli.request import requested
 from longtake.cli.take import Take, make_videos
 from longtake.cli.training import train
 from longtake.releases.checkpoints import read_checkpoint
@@ -42,7 +42,7 @@ def test_an_unknown_precision_is_refused_by_both_programs(videos, tmp_path):
         train(config(videos, tmp_path / "run", "matmul_precision=exact"))
     cfg = composed("generate", "matmul_precision=exact", f"output={tmp_path}")
     with pytest.raises(ValueError, match=words):
-        Take(Request(**told_by(cfg)))
+        Take(requested(cfg))
 
 
 def test_sample_videos_play_in_tensorboard(videos, tmp_path):
@@ -95,7 +95,7 @@ def test_generate_writes_videos_and_manifest(trained, tmp_path, rollout):
     own = ["rollout.window_frames=4", "rollout.context_frames=1"] if rollout == "autoregressive" else []
     changes = ["prompt=[a square,another]", "num_frames=33", "network.fusion=none", "guidance_scale=2.0"]
     cfg = generate_config(trained, tmp_path, f"rollout={rollout}", *own, *changes)
-    paths = make_videos(cfg, write_video)
+    paths = make_videos(requested(cfg), write_video)
     lines = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
     assert [line["file"] for line in lines] == [path.name for path in paths] == ["000.mp4", "001.mp4"]
     assert lines[0]["num_frames"] == 33
@@ -109,7 +109,7 @@ def test_generate_writes_videos_and_manifest(trained, tmp_path, rollout):
 def test_a_take_without_tokens_stays_without_them(tmp_path):
     def latents(*overrides):
         few = ["num_frames=77", "num_inference_steps=1", f"output={tmp_path}"]
-        take = Take(Request(**told_by(composed("generate", *few, *overrides))))
+        take = Take(requested(composed("generate", *few, *overrides)))
         return take.latents("A corridor.", seed=0, on_step=lambda *_: None)
 
     whole = latents()

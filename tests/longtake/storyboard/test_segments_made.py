@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from lightning import LightningModule
 from writers import Writer
 
+from longtake.cli.request import requested
 from longtake.cli.take import make_videos
 from longtake.objectives.objective import Objective
 from longtake.objectives.paths import LinearPath
@@ -87,7 +88,7 @@ def test_the_manifest_names_where_pieces_meet(ask, tmp_path, kind, rollout, expe
         "gen_l_video": ("rollout.window_frames=2", "rollout.overlap_frames=1"),
         "segmentwise": ("rollout.segment_frames=2", "rollout.window_frames=1", "rollout.max_context=2"),
     }
-    make_videos(ask(kind, f"rollout={rollout}", *sizes.get(rollout, ()), "num_frames=13"), Writer())
+    make_videos(requested(ask(kind, f"rollout={rollout}", *sizes.get(rollout, ()), "num_frames=13")), Writer())
     (line,) = [json.loads(text) for text in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
     assert line["boundaries"] == expected
 

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import multiprocessing
 from writers import Writer, never
 
+from longtake.cli.request import requested
 from longtake.cli.storyboard import make_storyboard_video
 from longtake.parallel import Mesh, make_mesh, spread_storyboard
 from networks.processes import Processes
@@ -26,7 +27,7 @@ def make(rank, world, folder, cfg, sizes):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
     cfg.output, writer = f"{folder}/several", Writer()
     torch.manual_seed(0)  # for the untrained codec
-    make_storyboard_video(cfg, writer, never, make_mesh(**sizes), "cpu")
+    make_storyboard_video(requested(cfg), writer, never, make_mesh(**sizes), "cpu")
     assert list(writer.made) == (["000.mp4"] if rank == 0 else [])
     dist.destroy_process_group()
 
@@ -47,7 +48,7 @@ def test_segments_are_those_of_one_process(kind, sizes, ask, tmp_path):
         changes.append("network.fusion=all")  # the second segment's canvas has two windows
     world = prod(sizes.values())
     torch.manual_seed(0)
-    make_storyboard_video(ask(kind, *changes, board=BOARD), Writer(), never)
+    make_storyboard_video(requested(ask(kind, *changes, board=BOARD)), Writer(), never)
     alone = segments(tmp_path / "out")
     cfg = ask(kind, *changes, board=BOARD)
     for _ in range(2):  # and what is there already is not made again

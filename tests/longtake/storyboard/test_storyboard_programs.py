@@ -9,7 +9,7 @@ import torch
 from writers import BOARD, Writer, never
 
 from longtake import generation
-from longtake.cli.request import Request, told_by
+from longtake.cli.request import requested
 from longtake.cli.storyboard import limits_of, make_storyboard_video
 from longtake.cli.take import Take, make_videos
 from longtake.rollouts.segmentwise import Segmentwise
@@ -26,7 +26,7 @@ def said(caplog, level="INFO"):
 @pytest.mark.slow
 def test_what_changes_a_segment_changes_its_hash(ask):
     def fingerprint(kind, *overrides):
-        request = Request(**told_by(ask(kind, *overrides, board=BOARD)))
+        request = requested(ask(kind, *overrides, board=BOARD))
         return limits_of(Take(request), request).fingerprint
 
     usual = fingerprint("hybrid")
@@ -43,7 +43,7 @@ def test_a_take_without_memory_is_not_the_one_with_it(ask, caplog):
     for writer, changes in zip(writers, ((), ("without=memory",), ()), strict=True):
         caplog.clear()
         torch.manual_seed(0)  # for the untrained codec
-        make_storyboard_video(ask("lovic", *changes, board=BOARD), writer, never)
+        make_storyboard_video(requested(ask("lovic", *changes, board=BOARD)), writer, never)
         assert ("there already" in said(caplog)) == (writer is writers[2])
     first, without, again = (writer.made["000.mp4"] for writer in writers)
     assert without != first == again
@@ -52,17 +52,17 @@ def test_a_take_without_memory_is_not_the_one_with_it(ask, caplog):
 def test_a_killed_call_continues_with_the_missing_videos(ask, tmp_path):
     killed, rest, none, other = Writer(kill_at="002.mp4"), Writer(), Writer(), Writer()
     with pytest.raises(KeyboardInterrupt):
-        make_videos(ask("vin", "num_frames=9", "num_videos=4"), killed)
+        make_videos(requested(ask("vin", "num_frames=9", "num_videos=4")), killed)
     assert list(killed.made) == ["000.mp4", "001.mp4"]
-    make_videos(ask("vin", "num_frames=9", "num_videos=4"), rest)
+    make_videos(requested(ask("vin", "num_frames=9", "num_videos=4")), rest)
     assert list(rest.made) == ["002.mp4", "003.mp4"]
-    paths = make_videos(ask("vin", "num_frames=9", "num_videos=4"), none)
+    paths = make_videos(requested(ask("vin", "num_frames=9", "num_videos=4")), none)
     assert [path.name for path in paths] == [f"{n:03d}.mp4" for n in range(4)]
     assert none.made == {}
     lines = [json.loads(text) for text in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
     assert [(line["file"], line["seed"]) for line in lines] == [(f"{n:03d}.mp4", n) for n in range(4)]
     (tmp_path / "out" / "001.mp4").unlink()
-    make_videos(ask("vin", "num_frames=9", "num_videos=4"), other)
+    make_videos(requested(ask("vin", "num_frames=9", "num_videos=4")), other)
     assert list(other.made) == ["001.mp4"]
 
 
@@ -72,7 +72,7 @@ def test_a_killed_video_continues_with_the_window_that_was_cut_short(ask, tmp_pa
     wanted = ("num_frames=33", *ROLLOUT)  # nine latents: five windows
     torch.manual_seed(0)  # for the untrained codec
     whole = Writer()
-    make_videos(ask("lovic", *wanted), whole)
+    make_videos(requested(ask("lovic", *wanted)), whole)
     shutil.rmtree(tmp_path / "out")
     real, calls = generation.window_generator, []
 
@@ -90,14 +90,14 @@ def test_a_killed_video_continues_with_the_window_that_was_cut_short(ask, tmp_pa
     monkeypatch.setattr(generation, "window_generator", counted)
     torch.manual_seed(0)
     with pytest.raises(KeyboardInterrupt):
-        make_videos(ask("lovic", *wanted), Writer())
+        make_videos(requested(ask("lovic", *wanted)), Writer())
     kept = sorted((tmp_path / "out" / "windows").glob("*/*.safetensors"))
     assert len(kept) == 3
     if broken:
         kept[2].write_bytes(b"half")
     torch.manual_seed(0)
     rest = Writer()
-    make_videos(ask("lovic", *wanted), rest)
+    make_videos(requested(ask("lovic", *wanted)), rest)
     assert len(calls) == 4 + (3 if broken else 2)
     assert rest.made == whole.made
     assert not (tmp_path / "out" / "windows").exists()
@@ -110,10 +110,10 @@ def test_a_killed_video_continues_with_the_window_that_was_cut_short(ask, tmp_pa
      "guidance_scale=2", "rollout=full_attention", "height=64"],
 )  # fmt: skip
 def test_whatever_changes_a_video_has_it_made_again(ask, tmp_path, change):
-    make_videos(ask("vin", "num_frames=9"), Writer())
+    make_videos(requested(ask("vin", "num_frames=9")), Writer())
     key = change.split("=")[0]
     again = Writer()
-    make_videos(ask("vin", *(["num_frames=9"] if key != "num_frames" else []), change), again)
+    make_videos(requested(ask("vin", *(["num_frames=9"] if key != "num_frames" else []), change)), again)
     assert list(again.made) == ["000.mp4"]
     (line,) = [json.loads(text) for text in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
     assert line["seed"] == (1 if key == "seed" else 0)
@@ -124,7 +124,7 @@ def test_a_manifest_of_something_else_is_no_reason_to_leave_a_video_out(ask, tmp
     (tmp_path / "out" / "000.mp4").write_bytes(b"")
     (tmp_path / "out" / "manifest.jsonl").write_text('{"file": "000.mp4", "storyboard": "x"}\n[]\nno json\n')
     writer = Writer()
-    make_videos(ask("vin", "num_frames=9"), writer)
+    make_videos(requested(ask("vin", "num_frames=9")), writer)
     assert list(writer.made) == ["000.mp4"]
 
 
@@ -197,7 +197,7 @@ def test_what_cannot_be_is_refused_before_any_work(ask, monkeypatch, case):
     monkeypatch.setattr(SegmentMaker, "__call__", never)
     cfg = ask(kind, *overrides, board=board)
     with pytest.raises(ValueError, match=words):
-        make_storyboard_video(cfg, never, never) if board else make_videos(cfg, never)
+        make_storyboard_video(requested(cfg), never, never) if board else make_videos(requested(cfg), never)
 
 
 def test_a_rate_that_only_some_segments_use_is_said(ask, caplog):
@@ -207,7 +207,7 @@ def test_a_rate_that_only_some_segments_use_is_said(ask, caplog):
         "dry_run=true",
         board=BOARD.replace("name: one", "name: one, compression_ratio: 8"),
     )
-    make_storyboard_video(cfg, never, never)
+    make_storyboard_video(requested(cfg), never, never)
     assert "compression_ratio=2 does not count for one: board.yaml states their ratios itself" in said(
         caplog, "WARNING"
     )
@@ -215,7 +215,7 @@ def test_a_rate_that_only_some_segments_use_is_said(ask, caplog):
 
 def test_a_window_of_chunks_takes_longer_segments_and_says_so(ask, caplog):
     longer = (*ROLLOUT[:1], "rollout.segment_frames=4", *ROLLOUT[2:], "num_frames=17")
-    make_videos(ask("hybrid", *longer), Writer())
+    make_videos(requested(ask("hybrid", *longer)), Writer())
     assert "trained with segments of 2 latent frames, and their compressor has not seen longer" in said(caplog, "WARN")
 
 
@@ -239,7 +239,7 @@ def test_a_rate_above_the_most_is_no_rollout():
 )
 def test_a_dry_run_says_what_it_counts(ask, caplog, kind, changes):
     caplog.set_level("INFO", logger="longtake")
-    make_storyboard_video(ask(kind, *changes, "dry_run=true", board=BOARD), never, never)
+    make_storyboard_video(requested(ask(kind, *changes, "dry_run=true", board=BOARD)), never, never)
     text = said(caplog)
     assert "the compression of what is remembered" in text
     assert "memory, at least: weights" in text
@@ -253,7 +253,7 @@ def test_a_dry_run_says_what_it_counts(ask, caplog, kind, changes):
 
 
 def test_settings_of_chunks_reach_the_window_of_the_hybrid(ask):
-    take = Take(Request(**told_by(ask("hybrid", "network.fusion=late", "network.windows_per_call=1"))))
+    take = Take(requested(ask("hybrid", "network.fusion=late", "network.windows_per_call=1")))
     assert take.network.window.fusion == "late"
     assert take.network.window.windows_per_call == 1
-    assert Take(Request(**told_by(ask("vin", "network.fusion=late")))).network.fusion == "late"
+    assert Take(requested(ask("vin", "network.fusion=late"))).network.fusion == "late"

@@ -7,6 +7,7 @@ from composing import composed
 from torch import nn
 from writers import Writer, never
 
+from longtake.cli.request import requested
 from longtake.cli.storyboard import make_storyboard_video
 from longtake.rollouts.memory import MemoryPolicy
 from longtake.storyboard import maker
@@ -128,7 +129,7 @@ def test_released_weights_go_where_the_storyboard_says(tmp_path):
             "num_inference_steps=1",
         )  # fmt: skip
         writer = Writer()
-        make_storyboard_video(cfg, writer, never)
+        make_storyboard_video(requested(cfg), writer, never)
         return writer.made["000.mp4"]
 
     one, other = made("one", 0), made("other", 3)

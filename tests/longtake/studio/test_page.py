@@ -10,6 +10,7 @@ import shutil
 import pytest
 from composing import ROOT, composed
 
+from longtake.cli.request import requested
 from longtake.studio.session import Score
 from longtake.video import probe, write_video
 
@@ -127,7 +128,7 @@ def test_generate_py_goes_on_from_the_studios_folder(studio, page, caplog):
     before, folder = studio.folder.video.read_bytes(), studio.folder
     caplog.set_level("INFO", "longtake")
     own = (f"storyboard={folder.storyboard}", f"output={folder.root}", f"weights={name_of('lovic_freedoom_64')}")
-    make_storyboard_video(composed("generate", *own, "num_inference_steps=2"), write_video, read_frames)
+    make_storyboard_video(requested(composed("generate", *own, "num_inference_steps=2")), write_video, read_frames)
     assert caplog.text.count("there already") == 3
     assert folder.video.read_bytes() == before
     assert json.loads((folder.root / "manifest.jsonl").read_text())["storyboard"].endswith("storyboard.yaml")
