@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.denoising import DenoisingModule
-from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, parameter_groups
+from lightning_modules.optimization import OptimizerFactory, SchedulerFactory, built_on, parameter_groups
 from lightning_modules.previews import Part, Shown, given, some_times
 from lightning_modules.randomness import RowGenerators, draw_events, row_generators
 from lightning_modules.reconstruction import (
@@ -270,7 +270,7 @@ class MemoryModule(DenoisingModule):
                 members = [p for p in group["params"] if (id(p) in own) == slow]
                 if members:
                     groups.append({**group, "params": members, "slow": slow})
-        optimizer = self.optimizer(groups)
+        optimizer = built_on(self.optimizer, groups, self.device)
         for built in optimizer.param_groups:
             built["lr"] *= self.compressor_lr_scale if built["slow"] else 1.0
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "step"}}

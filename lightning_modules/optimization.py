@@ -91,13 +91,27 @@ def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
     return [{"params": decays}, {"params": spared, "weight_decay": 0.0}]
 
 
-def configure(module: LightningModule, optimizer: OptimizerFactory, scheduler: SchedulerFactory) -> Any:
-    """What `configure_optimizers` returns for one optimizer whose schedule advances every step.
+def built_on(optimizer: OptimizerFactory, groups: Iterable[Any], device: torch.device) -> Optimizer:
+    """An optimizer that is as fast as its device allows.
 
-    Muon makes matrices orthogonal in bfloat16, and in float32 where this CPU would take many times as long for that.
+    Muon makes matrices orthogonal in bfloat16, and in float32 on a CPU that takes many times as long for bfloat16.
+
+    Args:
+        optimizer: its factory.
+        groups: parameters or groups of them.
+        device: device of the parameters.
+
+    Returns:
+        The optimizer.
     """
-    built = optimizer(parameter_groups(module))
+    built = optimizer(groups)
     if isinstance(built, Muon):
-        slow = module.device.type == "cpu" and has_slow_bfloat16()
+        slow = device.type == "cpu" and has_slow_bfloat16()
         orthogonalise_in(torch.float32 if slow else torch.bfloat16)
+    return built
+
+
+def configure(module: LightningModule, optimizer: OptimizerFactory, scheduler: SchedulerFactory) -> Any:
+    """What `configure_optimizers` returns for one optimizer whose schedule advances every step."""
+    built = built_on(optimizer, parameter_groups(module), module.device)
     return {"optimizer": built, "lr_scheduler": {"scheduler": scheduler(built), "interval": "step"}}

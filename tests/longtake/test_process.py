@@ -4,12 +4,10 @@ from functools import partial
 
 import pytest
 import torch
-from lightning import LightningModule
 from timm.optim import Muon, muon
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
 
-from lightning_modules.optimization import configure
+from lightning_modules.optimization import built_on
 from longtake import process
 from longtake.compat.timm import orthogonalise_in
 from longtake.running import Running
@@ -52,9 +50,7 @@ def test_float32_is_not_measured(cpu, caplog):
 @pytest.mark.parametrize(("slowness", "dtype"), [(0.5, torch.bfloat16), (8.0, torch.float32)])
 def test_muon_takes_the_type_that_the_cpu_has(cpu, slowness, dtype):
     cpu(slowness)
-    module = LightningModule()
-    module.matrix = nn.Linear(4, 4)
-    configure(module, partial(Muon, lr=0.1), partial(LambdaLR, lr_lambda=lambda step: 1.0))
+    built_on(partial(Muon, lr=0.1), [nn.Parameter(torch.eye(4))], torch.device("cpu"))
     made = muon.zeropower_via_newtonschulz(torch.eye(4), 5, [(3.4, -4.8, 2.0)])
     orthogonalise_in(torch.bfloat16)  # as timm has it
     assert made.dtype == dtype
