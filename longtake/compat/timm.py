@@ -1,4 +1,4 @@
-"""timm, tested on 1.0.26 and 1.0.31: the type in which its Muon makes matrices orthogonal.
+"""timm, tested on 1.0.27 and 1.0.31: the type in which its Muon makes matrices orthogonal.
 
 timm has the type as an argument of its function, and no setting of the optimizer passes it on.
 """
