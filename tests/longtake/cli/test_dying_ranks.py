@@ -49,7 +49,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 
 def started(tmp_path, videos, *changes, launcher=()):
-    """Two processes, forked as Lightning or torchrun starts them; test_processes.py has a torchrun that is not."""
+    """Two processes, forked as Lightning or torchrun starts them."""
     file = tmp_path / "script.py"
     own = {"root": str(ROOT), "tests": str(ROOT / "tests"), "videos": str(videos), "run": str(tmp_path / "run")}
     file.write_text(SCRIPT.format(**own, overrides=[*changes, "~callbacks.samples", "clips_per_device=1"]))
@@ -88,7 +88,7 @@ def test_where_one_is_killed_all_end_and_what_was_saved_is_whole(videos, tmp_pat
         process.kill()
     pids = [int((tmp_path / str(number)).read_text()) for number in range(2)]
     while any(map(alive, pids)) and time.monotonic() - began < 300:
-        time.sleep(0.5)
+        time.sleep(0.05)
     assert not any(map(alive, pids))
     assert process.returncode not in (0, None)
     told = said.count("another process of this run was ended from outside")
