@@ -49,7 +49,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 
 def started(tmp_path, videos, *changes, launcher=()):
-    """Two processes, forked as Lightning or torchrun starts them."""
+    """Two processes, forked as Lightning or torchrun starts them; test_processes.py has a torchrun that is not."""
     file = tmp_path / "script.py"
     own = {"root": str(ROOT), "tests": str(ROOT / "tests"), "videos": str(videos), "run": str(tmp_path / "run")}
     file.write_text(SCRIPT.format(**own, overrides=[*changes, "~callbacks.samples", "clips_per_device=1"]))

@@ -271,6 +271,16 @@ def test_what_all_processes_would_refuse_is_said_once(tmp_path):
     assert process.returncode == 2
 
 
+@pytest.mark.slow
+def test_torchrun_itself_starts_them_and_what_they_refuse_is_said_once(tmp_path):
+    """The processes of other tests are forked."""
+    process = started(tmp_path, "devices=4", launcher=TORCHRUN, fresh=True)
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 1
+    assert said.count("error: devices=4, but a launcher started 2 processes on this machine") == 1
+    assert said.count("Traceback") == 1  # torchrun's own
+
+
 def scored(rank, world, folder, videos, clips):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
