@@ -6,6 +6,7 @@ server of `forked.py`, which so need not load them again.
 Fixtures that several files use; helpers without state lie beside this file as modules.
 """
 
+import gc
 import os
 import shutil
 import subprocess
@@ -17,22 +18,21 @@ import forked
 import pytest
 
 LONGEST = (
-    *("test_cost.py", "test_notebooks.py", "test_extending.py", "test_cost_rollouts.py", "test_golden.py"),
-    *(
-        "test_ended.py",
-        "test_failures.py",
-        "test_programs.py",
-        "test_claims.py",
-        "test_full_disk.py",
-        "test_configs.py",
-        "test_trainings_run.py",
-    ),
-    *("test_stopping.py", "test_processes.py", "test_running.py", "test_answers.py", "test_settings_drawn.py"),
+    *("test_cost.py", "test_processes.py", "test_notebooks.py", "test_extending.py", "test_dying_ranks.py"),
+    *("test_cost_rollouts.py", "test_golden.py", "test_stopping.py", "test_failures.py", "test_programs.py"),
+    *("test_ended.py", "test_claims.py", "test_full_disk.py", "test_sharded_blocks.py", "test_configs.py"),
+    *("test_trainings_run.py", "test_chunk_training.py", "test_running.py", "test_answers.py"),
+    "test_settings_drawn.py",
 )
-"""Files that begin first: each is one process's (`--dist loadfile`), and the last of them is not to be waited for."""
+"""Files that begin first: each is one process's (`--dist loadfile`), and the last of them is not to be waited for.
+
+Those whose processes wait for one another are apart, so that others compute meanwhile.
+"""
 
 
 def pytest_configure(config):
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        gc.disable()  # until tests begin: what is loaded before them stays
     if hasattr(config, "workerinput"):
         forked.serve()
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
@@ -44,6 +44,11 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     places = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))  # stable: others stay as they are
+
+
+def pytest_collection_finish():
+    gc.freeze()  # to look through millions of objects again and again is a fifteenth of what tests take
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ A server loads the libraries once and forks a process for each program, which lo
 process begins, and one run of each program, start Python itself.
 """
 
+import gc
 import os
 import pickle
 import runpy
@@ -134,9 +135,11 @@ def serve() -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address := arbitrary_address("AF_UNIX"))
     listener.listen()
+    gc.freeze()  # neither this process nor those that are forked look through the libraries for garbage
     pid = os.fork()
     if not pid:
         try:
+            gc.enable()
             sys.stdin, sys.stdout, sys.stderr = map(os.fdopen, range(3), "rww")  # pytest's own take what tests say
             os.close(write)
             forkserver.main(listener.fileno(), read, [])

@@ -6,6 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import forked
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -28,10 +29,7 @@ def installed(tmp_path_factory):
 def run(site, folder, *arguments):
     folder.mkdir(exist_ok=True)
     own = {"PYTHONPATH": str(site), "LONGTAKE_WEIGHTS": str(ROOT / "weights"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-P", "-m", "longtake", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env={**os.environ, **own}, capture_output=True, text=True, timeout=240, check=False
-    )
+    return forked.run(["-m", "longtake", *arguments], cwd=folder, env={**os.environ, **own})
 
 
 def test_the_wheel_holds_every_config_and_the_command(installed):

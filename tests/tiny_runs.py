@@ -112,9 +112,10 @@ def exit_codes(
         port = free.getsockname()[1]
     told = {"WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     environment = {**os.environ, **{key: str(value) for key, value in told.items()}}  # the server keeps its own
-    arguments = (world, environment, str(videos), str(run), (trainer, *changes), drop)
+    own = [x for x in TINY if x.startswith("trainer.")]  # that another trainer would leave out
+    cfg = config(videos, run, trainer, *own, f"trainer.devices={world}", *changes, drop=drop)
     started = multiprocessing.start_processes(
-        _member, args=arguments, nprocs=world, start_method="forkserver", join=False
+        _member, args=(environment, cfg), nprocs=world, start_method="forkserver", join=False
     )
     for process in started.processes:
         process.join(280)
@@ -123,24 +124,14 @@ def exit_codes(
     return [process.exitcode for process in started.processes]
 
 
-def _member(
-    rank: int,
-    world: int,
-    environment: dict[str, str],
-    videos: str,
-    run: str,
-    changes: tuple[str, ...],
-    drop: tuple[str, ...],
-) -> None:
+def _member(rank: int, environment: dict[str, str], cfg: DictConfig) -> None:
     """One of them, as a launcher starts it, in the environment of the test that started it."""
     torch.set_num_threads(1)
     places = {"LOCAL_RANK": rank, "RANK": rank, "NODE_RANK": 0, "GROUP_RANK": 0}
     os.environ.clear()
     os.environ.update({**environment, **{key: str(value) for key, value in places.items()}})
     rank_zero_only.rank = rank
-    own = [x for x in TINY if x.startswith("trainer.")]  # that another trainer would leave out
-    settings = (changes[0], *own, f"trainer.devices={world}", *changes[1:])
-    train(config(Path(videos), Path(run), *settings, drop=drop))
+    train(cfg)
 
 
 def losses(run: Path) -> dict[int, float]:

@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
+from longtake.cli.stopped import wait_to_be_ended
 from longtake.parallel import Mesh, check_sizes, make_mesh
 from networks.files import claimed
 from networks.processes import LostProcess
@@ -206,7 +206,7 @@ def _answer_lost(fabric: Any, rank: int, error: LostProcess) -> None:
     from longtake.compat.lightning import LOST, end_started, failed_started
 
     if rank > 0:
-        time.sleep(_SECONDS)  # the first ends this one meanwhile, if it still is
+        wait_to_be_ended(_SECONDS)  # by the first, if it still is
     status = failed_started(fabric)
     end_started(fabric)
     if 0 < status < 128 or rank > 1:

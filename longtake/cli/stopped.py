@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -15,6 +16,7 @@ from longtake.stopping import Stopped
 
 log = logging.getLogger("longtake")
 
+_STARTED_BY = os.getppid()
 _KEPT = {
     "generate": "finished videos, windows and segments are kept in {output}; the same command goes on from there",
     "evaluate": "videos that were scored are kept in {output}; the same command goes on from there",
@@ -47,6 +49,17 @@ def place() -> int:
     """Which of the processes this is that torchrun, srun or the program itself started: 0 speaks for all."""
     told = (os.environ.get(name, "") for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
     return max((int(number) for number in told if number.isdecimal()), default=0)
+
+
+def wait_to_be_ended(seconds: float) -> None:
+    """Gives the process that started this one time to end it; one that is gone is not waited for.
+
+    Args:
+        seconds: at most.
+    """
+    until = time.monotonic() + seconds
+    while os.getppid() == _STARTED_BY and time.monotonic() < until:
+        time.sleep(0.1)
 
 
 def typed() -> list[str]:

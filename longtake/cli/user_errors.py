@@ -4,7 +4,6 @@ import functools
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -17,7 +16,7 @@ from hydra.errors import OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from longtake.arguments import KEY, argument, as_typed
-from longtake.cli.stopped import place, say_early, say_kept
+from longtake.cli.stopped import place, say_early, say_kept, wait_to_be_ended
 from longtake.configs import CONF, weights_folder
 from longtake.failures import explain_failure
 from longtake.process import settle
@@ -91,7 +90,7 @@ def _speaks() -> bool:
     if not launched:
         if place() == 0:
             return True
-        time.sleep(_SECONDS)
+        wait_to_be_ended(_SECONDS)
     distributed: Any = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         from longtake.compat.torch import next_number
@@ -102,7 +101,7 @@ def _speaks() -> bool:
         except LostProcess:  # who keeps the numbers: the first of these processes, or torchrun
             return place() <= 1
     if launched and place():
-        time.sleep(_LAUNCHER_SECONDS)
+        wait_to_be_ended(_LAUNCHER_SECONDS)
     return True
 
 

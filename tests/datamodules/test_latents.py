@@ -3,12 +3,11 @@
 import itertools
 import os
 import signal
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import forked
 import pytest
 import torch
 from clips import Mean, Words, module, ready
@@ -50,7 +49,7 @@ module(Path({folder!r}), codec=Dies()).prepare_data()
 def test_a_killed_caching_keeps_what_it_had_and_ends_as_if_it_were_not(folder):
     script = KILLED.format(root=str(ROOT), tests=str(ROOT / "tests"), folder=str(folder))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, timeout=120)
+    ended = forked.run(["-c", script], cwd=folder, env=environment)
     assert ended.returncode == -signal.SIGKILL
     assert len(module(folder).cache.missing(module(folder).entries())) == 5
     (tar,) = (folder / "cache").glob("[0-9a-f]*/*.tar")

@@ -2,6 +2,7 @@
 of one process that holds all.
 """
 
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
@@ -93,6 +94,12 @@ def learn(module, name, kept="all", replicas=1):
             "sampled": sampled, "pieces": pieces}  # fmt: skip
 
 
+@cache
+def alone(name):
+    """What one process learns."""
+    return learn(build(name), name)
+
+
 def whole(module):
     return {
         name: (p.full_tensor() if isinstance(p, DTensor) else p).detach().clone()
@@ -130,16 +137,16 @@ def start(world, folder, cases):
 def test_pieces_learn_what_one_process_learns(world, cases, tmp_path):
     found = start(world, tmp_path, cases)
     for case in cases:
-        alone, together = learn(build(case[0]), case[0]), found[case]
-        assert together["losses"] == pytest.approx(alone["losses"], rel=1e-5)
-        assert together["norms"] == pytest.approx(alone["norms"], rel=1e-4)
+        one, together = alone(case[0]), found[case]
+        assert together["losses"] == pytest.approx(one["losses"], rel=1e-5)
+        assert together["norms"] == pytest.approx(one["norms"], rel=1e-4)
         for key in ("weights", "averaged"):
-            for name, value in alone[key].items():
+            for name, value in one[key].items():
                 torch.testing.assert_close(together[key][name], value, rtol=1e-3, atol=1e-4, msg=f"{key} {name}")
-        assert any(not torch.equal(alone["weights"][name], x) for name, x in alone["averaged"].items())
-        torch.testing.assert_close(together["sampled"], alone["sampled"], rtol=1e-3, atol=1e-3)
+        assert any(not torch.equal(one["weights"][name], x) for name, x in one["averaged"].items())
+        torch.testing.assert_close(together["sampled"], one["sampled"], rtol=1e-3, atol=1e-3)
         copies = case[2] if len(case) > 2 else 1
-        assert together["pieces"] < 1.1 * alone["pieces"] * copies / world
+        assert together["pieces"] < 1.1 * one["pieces"] * copies / world
 
 
 def test_a_policy_keeps_less_and_changes_nothing():

@@ -88,7 +88,7 @@ def test_where_one_is_killed_all_end_and_what_was_saved_is_whole(videos, tmp_pat
         process.kill()
     pids = [int((tmp_path / str(number)).read_text()) for number in range(2)]
     while any(map(alive, pids)) and time.monotonic() - began < 300:
-        time.sleep(0.5)
+        time.sleep(0.05)
     assert not any(map(alive, pids))
     assert process.returncode not in (0, None)
     told = said.count("another process of this run was ended from outside")

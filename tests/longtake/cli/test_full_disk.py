@@ -53,7 +53,14 @@ def test_generation(small_disk, tmp_path, kib, arguments):
 def test_a_predicted_cost(small_disk, tmp_path):
     disk = small_disk(4)
     (disk / "cost.json").write_text("old")
-    arguments = ("cost=true", "num_frames=77", "peak_tflops=1", f"output={disk}")
+    arguments = (
+        "cost=true",
+        "num_frames=17",
+        "backbone.depth=1",
+        "interface.depth=1",
+        "peak_tflops=1",
+        f"output={disk}",
+    )
     check(run("evaluate.py", *arguments, cwd=tmp_path), disk)
     assert (disk / "cost.json").read_text() == "old"
 

@@ -22,7 +22,7 @@ def run(folder: Path, program: str, *changes: str, name: str = "", again: bool =
     """Starts a program in the repository, with its data, and its run under a name, in a folder; what it printed.
 
     again: whether Python itself has started it before: generate.py in test_processes.py, evaluate.py in
-        test_report_card.py.
+        test_report_card.py, export.py below.
     """
     own = {"OMP_NUM_THREADS": "1", "LONGTAKE_DATA": str(folder / "data"), "RUN_DIR": str(folder / "runs" / name)}
     words, there = [program, *SHORT[program], *changes], {"cwd": ROOT, "env": {**os.environ, **own}, "timeout": 240}
@@ -64,11 +64,20 @@ def test_what_was_trained_generates_is_scored_and_is_exported(folder):
     run(folder, "evaluate.py", f"videos={folder / 'out'}", f"output={folder / 'report'}", again=True)
     assert "000.mp4" in (folder / "report" / "report.csv").read_text()
     assert json.loads((folder / "report" / "report.json").read_text())
-    run(folder, "export.py", f"run={trained}", f"output={folder / 'weights'}")
+    run(folder, "export.py", f"run={trained}", f"output={folder / 'weights'}", again=True)
     assert (folder / "weights" / "config.yaml").is_file()
     again = [f"weights={folder / 'weights'}", f"output={folder / 'again'}", *SHORT["generate.py"]]
     generate.make(composed("generate", *again))
     assert (folder / "again" / "000.mp4").is_file()
+
+
+@pytest.mark.slow
+def test_export_begins_and_asks_for_what_it_needs(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, ROOT / "export.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: run is missing")
 
 
 def benchmark_commands() -> list[str]:

@@ -1,9 +1,8 @@
 """Runs as jobs of SLURM by submitit, with a `sbatch` and a `srun` of our own that start a job at once, here."""
 
 import os
-import subprocess
-import sys
 
+import forked
 import pytest
 from composing import ROOT
 from hydra.errors import MissingConfigException
@@ -40,7 +39,7 @@ def queue(tmp_path):
 def test_a_run_is_a_job_that_saves_itself_before_its_end(queue, videos):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     command = [
-        sys.executable, str(ROOT / "train.py"), "-m", "hydra/launcher=slurm", "hydra.launcher.partition=small",
+        ROOT / "train.py", "-m", "hydra/launcher=slurm", "hydra.launcher.partition=small",
         "hydra.launcher.nodes=1", "datamodule=folder", f"datamodule.root={videos}", "datamodule.num_frames=[17]",
         "datamodule.height=32", "datamodule.width=32", "datamodule.num_validation_clips=1", "text=null_text",
         "backbone=dit_tiny", "trainer.max_steps=1", "trainer.val_check_interval=1", "clips_per_device=2",
@@ -51,9 +50,7 @@ def test_a_run_is_a_job_that_saves_itself_before_its_end(queue, videos):
         "QUEUE": str(queue),
         "LONGTAKE_DATA": str(queue / "data"),
     }
-    ended = subprocess.run(
-        command, cwd=queue, env={**os.environ, **own}, capture_output=True, text=True, timeout=240, check=False
-    )
+    ended = forked.run(command, cwd=queue, env={**os.environ, **own})  # the job itself starts Python
     assert ended.returncode == 0, ended.stderr[-2000:]
     script = (queue / "script.sh").read_text()
     for line in ("--signal=USR1@120", "--requeue", "--partition=small", "--nodes=1", "--gpus-per-node=1"):

@@ -9,7 +9,7 @@ import pytest
 import torch.distributed as dist
 from torch import multiprocessing
 
-from longtake.cli import user_errors
+from longtake.cli import stopped, user_errors
 from longtake.cli.stopped import place
 from longtake.compat.torch import next_number
 from networks.processes import LostProcess, Processes
@@ -70,7 +70,7 @@ def test_under_a_launcher_what_all_meet_is_said_by_whoever_meets_it_first(world,
 
 def test_before_they_know_of_one_another_the_first_speaks_and_others_wait(monkeypatch):
     waited = []
-    monkeypatch.setattr(user_errors.time, "sleep", waited.append)
+    monkeypatch.setattr(user_errors, "wait_to_be_ended", waited.append)
     cases = [
         ({}, []),
         ({"LOCAL_RANK": "1"}, [5.0]),  # started by the first, which ends it
@@ -86,6 +86,16 @@ def test_before_they_know_of_one_another_the_first_speaks_and_others_wait(monkey
         assert waited == seconds
 
 
+def test_a_process_that_is_gone_is_not_waited_for(monkeypatch):
+    began = time.monotonic()
+    stopped.wait_to_be_ended(0.3)
+    assert time.monotonic() - began >= 0.3
+    monkeypatch.setattr(os, "getppid", lambda: 1 + stopped._STARTED_BY)
+    began = time.monotonic()
+    stopped.wait_to_be_ended(60)
+    assert time.monotonic() - began < 30
+
+
 def test_who_keeps_the_numbers_may_be_gone(monkeypatch):
     class Gone:
         def add(self, *_):
@@ -95,7 +105,7 @@ def test_who_keeps_the_numbers_may_be_gone(monkeypatch):
     with pytest.raises(LostProcess, match="the process that keeps numbers has ended"):
         next_number("a key")
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
-    monkeypatch.setattr(user_errors.time, "sleep", lambda _: None)
+    monkeypatch.setattr(user_errors, "wait_to_be_ended", lambda _: None)
     for number, speaks in (("1", True), ("2", False)):
         monkeypatch.setenv("LOCAL_RANK", number)
         assert user_errors._speaks() is speaks

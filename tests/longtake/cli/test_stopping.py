@@ -25,11 +25,11 @@ TWICE = ("clips_per_device=2", "network=vin_plan")
 """Two batches a step."""
 
 
-def state(run):
-    """Everything that a run goes on from."""
+def state(run, *more):
+    """Everything that a run goes on from; more: other parts of its checkpoint."""
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     kept = ("global_step", "state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers")
-    return {key: checkpoint[key] for key in kept}
+    return {key: checkpoint[key] for key in (*kept, *more)}
 
 
 def assert_same(one, other, name=""):
@@ -53,9 +53,15 @@ def whole(videos, tmp_path_factory):
     return state(run)
 
 
+@pytest.fixture(scope="module")
+def saved():
+    """What the first of the runs below saved, once it has gone on from there to what the whole one has."""
+    return []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "batch"), [*((number, 2) for number in SIGNALS), (SIGNALS[0], 3)])
-def test_a_signal_saves_at_the_end_of_its_step(videos, whole, tmp_path, caplog, number, batch):
+def test_a_signal_saves_at_the_end_of_its_step(videos, whole, saved, tmp_path, caplog, number, batch):
     run = tmp_path / "run"
     caplog.set_level(logging.INFO, logger="longtake")
     with pytest.raises(SystemExit) as caught:
@@ -66,8 +72,13 @@ def test_a_signal_saves_at_the_end_of_its_step(videos, whole, tmp_path, caplog, 
     assert f"stopped by {signal.Signals(number).name}; all is saved in {last}; go on with" in caplog.messages
     assert shlex.split(caplog.messages[-1])[-1] == f"resume={last}"
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    found = state(run, "loops")
+    if saved:
+        assert_same(saved[0], found)
+        return
     train(config(videos, run, *TWICE, f"resume={last}"))
     assert_same(whole, state(run))
+    saved.append(found)
 
 
 @pytest.mark.slow
