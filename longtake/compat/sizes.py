@@ -44,8 +44,10 @@ class _Result(NamedTuple):
 
 
 _remembered: dict[Any, _Result | None] = {}
-_whole: set[Any] = set()
-"""Operators that are known not to be made of others."""
+_runs_always: dict[Any, bool] = {}
+"""Of operators that are known not to be made of others: whether they return views or change their inputs."""
+_UNKNOWN = object()
+_META = torch.device("meta")
 
 
 class _NotPlainError(Exception):
@@ -69,43 +71,45 @@ class CountedSizes(LiveBytes):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs an operator or remembers its result, and counts both."""
         kwargs = kwargs or {}
-        packet = func.overloadpacket
-        if packet in SIZELESS:
-            return NotImplemented
-        if func not in _whole and packet not in self._formulas and func is not torch.ops.prim.device.default:
-            with self:
-                made = func.decompose(*args, **kwargs)
-            if made is not NotImplemented:
-                return made
-            _whole.add(func)
-        if func._schema.is_mutable:
-            return self._count(packet, func(*args, **kwargs), args, kwargs)
-        try:
-            key = func, torch.get_default_dtype(), _kind_of(args), _kind_of(tuple(kwargs.items()))
-        except _NotPlainError:
-            return self._count(packet, func(*args, **kwargs), args, kwargs)
-        if key not in _remembered:
-            return self._first(key, packet, func, args, kwargs)
-        result = _remembered[key]
-        if result is None:
-            return self._count(packet, func(*args, **kwargs), args, kwargs)
-        self.flops += result.flops
-        out = [None if x is None else torch.empty_strided(*x[:2], dtype=x.dtype, device="meta") for x in result.made]
-        self.follow(out)
-        return out[0] if result.form is None else result.form(out)
+        if func not in _runs_always:
+            packet = func.overloadpacket
+            if packet in SIZELESS:
+                return NotImplemented
+            if packet not in self._formulas and func is not torch.ops.prim.device.default:
+                with self:
+                    made = func.decompose(*args, **kwargs)
+                if made is not NotImplemented:
+                    return made
+            views = any(each.alias_info is not None for each in func._schema.returns)
+            _runs_always[func] = views or func._schema.is_mutable
+        if _runs_always[func]:
+            return self._count(func, func(*args, **kwargs), args, kwargs)
+        # Sizes are asked for without the function modes that are on, each of which would be called for each question.
+        with torch._C.DisableTorchFunction():
+            key = _key_of(func, args, kwargs)
+            result = _remembered.get(key, _UNKNOWN) if key is not None else None
+            if isinstance(result, _Result):
+                self.flops += result.flops
+                out = [None if x is None else torch.empty_strided(*x[:2], dtype=x.dtype, device=_META) for x in result.made]
+                self.follow(out)
+                return out[0] if result.form is None else result.form(out)
+        if result is _UNKNOWN:
+            return self._first(key, func.overloadpacket, func, args, kwargs)
+        return self._count(func, func(*args, **kwargs), args, kwargs)
 
     def _first(self, key: Any, packet: Any, func: Any, args: Any, kwargs: Any) -> Any:
         before = self.flops
-        out = self._count(packet, func(*args, **kwargs), args, kwargs)
+        out = self._count(func, func(*args, **kwargs), args, kwargs)
         if len(_remembered) >= MOST_REMEMBERED:
             _remembered.clear()
         _remembered[key] = _result_of(self.flops - before, out, (args, tuple(kwargs.values())))
         return out
 
-    def _count(self, packet: Any, out: Any, args: Any, kwargs: Any) -> Any:
-        if packet in self._formulas:
-            self.flops += self._formulas[packet](*args, **kwargs, out_val=out)
-        self.follow(out if isinstance(out, list | tuple) else [out])
+    def _count(self, func: Any, out: Any, args: Any, kwargs: Any) -> Any:
+        with torch._C.DisableTorchFunction():
+            if formula := self._formulas.get(func.overloadpacket):
+                self.flops += formula(*args, **kwargs, out_val=out)
+            self.follow(out if isinstance(out, list | tuple) else [out])
         return out
 
 
@@ -129,6 +133,14 @@ def _result_of(flops: int, out: Any, inputs: Any) -> _Result | None:
         storages.add(storage._cdata)
         made.append(_Made(tuple(x.shape), x.stride(), x.dtype))
     return _Result(flops, form, made)
+
+
+def _key_of(func: Any, args: Any, kwargs: Any) -> Any:
+    """What tells an operator's result on meta; None where sizes and plain values do not."""
+    try:
+        return func, torch.get_default_dtype(), _kind_of(args), _kind_of(tuple(kwargs.items()))
+    except _NotPlainError:
+        return None
 
 
 def _kind_of(values: Any) -> Any:
