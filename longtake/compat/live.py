@@ -22,7 +22,7 @@ class _Followed(weakref.ref[torch.UntypedStorage]):
         return super().__new__(cls, storage, freed)
 
     def __init__(self, storage: torch.UntypedStorage, freed: Callable[[Any], None], key: int) -> None:
-        super().__init__(storage, freed)
+        super().__init__(storage, freed)  # type: ignore[call-arg]
         self.key = key
 
 

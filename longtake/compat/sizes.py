@@ -36,16 +36,20 @@ class _Made(NamedTuple):
 
 
 class _Result(NamedTuple):
-    """What an operator gives. flops: of it; form: the sequence's type, None for one tensor; made: its tensors."""
+    """What an operator gives. flops: of it; form: the sequence's type, None for one tensor; made: its tensors.
+
+    changed: whether it gives its first input, whose sizes stay as they are.
+    """
 
     flops: int
     form: type | None
     made: list[_Made | None]
+    changed: bool = False
 
 
 _remembered: dict[Any, _Result | None] = {}
-_runs_always: dict[Any, bool] = {}
-"""Of operators that are known not to be made of others: whether they return views or change their inputs."""
+_views: dict[Any, bool] = {}
+"""Of operators that are known not to be made of others: whether they run each time, since they return views."""
 _UNKNOWN = object()
 _META = torch.device("meta")
 
@@ -59,7 +63,8 @@ class CountedSizes(LiveBytes):
 
     FLOPs are those of `longtake.compat.torch.flop_counter`. An operator on tensors on meta runs for the first inputs of
     their sizes; later ones are given tensors of the same sizes. This is exact for operators whose results are new
-    tensors. Views, what changes its inputs, and what looks at values run each time.
+    tensors, and for those that change the values of their first input alone. Views, what changes other inputs or sizes,
+    and what looks at values run each time.
     """
 
     def __init__(self, known: Any = ()) -> None:
@@ -71,7 +76,7 @@ class CountedSizes(LiveBytes):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs an operator or remembers its result, and counts both."""
         kwargs = kwargs or {}
-        if func not in _runs_always:
+        if func not in _views:
             packet = func.overloadpacket
             if packet in SIZELESS:
                 return NotImplemented
@@ -80,9 +85,9 @@ class CountedSizes(LiveBytes):
                     made = func.decompose(*args, **kwargs)
                 if made is not NotImplemented:
                     return made
-            views = any(each.alias_info is not None for each in func._schema.returns)
-            _runs_always[func] = views or func._schema.is_mutable
-        if _runs_always[func]:
+            aliases = [each.alias_info for each in func._schema.returns]
+            _views[func] = any(each is not None and not each.is_write for each in aliases)
+        if _views[func]:
             return self._count(func, func(*args, **kwargs), args, kwargs)
         # Sizes are asked for without the function modes that are on, each of which would be called for each question.
         with torch._C.DisableTorchFunction():
@@ -90,7 +95,11 @@ class CountedSizes(LiveBytes):
             result = _remembered.get(key, _UNKNOWN) if key is not None else None
             if isinstance(result, _Result):
                 self.flops += result.flops
-                out = [None if x is None else torch.empty_strided(*x[:2], dtype=x.dtype, device=_META) for x in result.made]
+                if result.changed:
+                    return args[0]
+                out = [
+                    None if x is None else torch.empty_strided(*x[:2], dtype=x.dtype, device=_META) for x in result.made
+                ]
                 self.follow(out)
                 return out[0] if result.form is None else result.form(out)
         if result is _UNKNOWN:
@@ -102,7 +111,12 @@ class CountedSizes(LiveBytes):
         out = self._count(func, func(*args, **kwargs), args, kwargs)
         if len(_remembered) >= MOST_REMEMBERED:
             _remembered.clear()
-        _remembered[key] = _result_of(self.flops - before, out, (args, tuple(kwargs.values())))
+        flops = self.flops - before
+        if func._schema.is_mutable:
+            changed = out is args[0] and _written(func) == [0] and key == _key_of(func, args, kwargs)
+            _remembered[key] = _Result(flops, None, [], changed=True) if changed else None
+        else:
+            _remembered[key] = _result_of(flops, out, (args, tuple(kwargs.values())))
         return out
 
     def _count(self, func: Any, out: Any, args: Any, kwargs: Any) -> Any:
@@ -111,6 +125,12 @@ class CountedSizes(LiveBytes):
                 self.flops += formula(*args, **kwargs, out_val=out)
             self.follow(out if isinstance(out, list | tuple) else [out])
         return out
+
+
+def _written(func: Any) -> list[int]:
+    """Places of the arguments that an operator changes."""
+    aliases = [each.alias_info for each in func._schema.arguments]
+    return [place for place, each in enumerate(aliases) if each is not None and each.is_write]
 
 
 def _result_of(flops: int, out: Any, inputs: Any) -> _Result | None:

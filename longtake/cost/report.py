@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import torch
 
 from longtake.cost.codec import CodecSize
-from longtake.cost.counting import on_meta
+from longtake.cost.counting import Cost, on_meta
 from longtake.cost.devices import BYTES_8BIT, MOMENTS, DeviceMemory, Strategy, as_record, training_memory
 from longtake.cost.guests import Guests
-from longtake.cost.sampling import ADAM_BYTES, FULL, Payback, VideoSize, pays_from, sampling_cost
+from longtake.cost.sampling import ADAM_BYTES, FULL, Counters, Payback, VideoSize, pays_from, sampling_cost
 from longtake.cost.speed import TERA, UNKNOWN, Speed, given_speed, measure_speed
 from longtake.cost.training import training_cost
 from longtake.rollouts.checks import unfit
@@ -126,7 +126,9 @@ def predict(
     speed = _speed(settings, network, video)
     suited = {name: rollout for name, rollout in rollouts.items() if not unfit(rollout, network)}
     computes = on_meta(network).to(DTYPES[settings.dtype]).requires_grad_(False)
-    payback = pays_from(computes, video, DTYPES[settings.dtype])
+    counters = Counters(computes, DTYPES[settings.dtype])
+    payback = pays_from(computes, video, DTYPES[settings.dtype], counters)
+    training = training_cost(on_meta(network), video, DTYPES[settings.dtype])
     return {
         "settings": settings._asdict(),
         "latents": video.num_latents,
@@ -139,12 +141,12 @@ def predict(
         "speed": speed._asdict(),
         "pays_from": None if payback is None else _payback(payback, codec.time_factor),
         "rollouts": [
-            {"rollout": name, **_rollout(settings, computes, rollout, video, decode or 0, speed)}
+            {"rollout": name, **_rollout(settings, computes, rollout, video, decode or 0, speed, counters)}
             for name, rollout in suited.items()
         ],
         "left_out": [name for name in rollouts if name not in suited],
-        "training": _training(settings, on_meta(network), video),
-        "devices": as_record(devices_of(settings, network, video, guests_of(codec, video, text_bytes))),
+        "training": _training(settings, network, training),
+        "devices": as_record(devices_of(settings, network, video, guests_of(codec, video, text_bytes), training)),
     }
 
 
@@ -164,6 +166,7 @@ def _rollout(
     video: VideoSize,
     decode: int,
     speed: Speed,
+    counters: Counters,
 ) -> dict[str, Any]:
     calls = settings.num_inference_steps * settings.guidance_passes
     cost = sampling_cost(
@@ -173,6 +176,7 @@ def _rollout(
         calls_per_canvas=calls,
         dtype=DTYPES[settings.dtype],
         texts_per_canvas=settings.guidance_passes,
+        counters=counters,
     )
     total = cost.network + decode
     return {
@@ -204,7 +208,7 @@ def guests_of(codec: CodecSize, video: VideoSize, text: int | None) -> Guests:
 
 
 def devices_of(
-    settings: Settings, network: VideoNetwork, video: VideoSize, guests: Guests
+    settings: Settings, network: VideoNetwork, video: VideoSize, guests: Guests, training: Cost
 ) -> list[tuple[str, DeviceMemory]]:
     """What each device of a training on clips of this length holds, by precision, strategy and number of devices.
 
@@ -213,12 +217,14 @@ def devices_of(
         network: on meta.
         video: the clip.
         guests: codec and text encoder.
+        training: what a step costs on the whole clip, in the settings' type as `training_cost` takes it.
 
     Returns:
         A name and the figures of each; without chunk-parallel ones where a device would have no window.
     """
     found: list[tuple[str, DeviceMemory]] = []
-    counted: dict[tuple[Precision, int], int] = {}  # activations, by precision and parts of the clip
+    alike: Precision = "32-true" if settings.dtype == "float32" else "bf16-mixed"
+    counted: dict[tuple[Precision, int], int] = {(alike, 1): training.bytes}  # by precision and parts of the clip
     windows = network.num_windows(video.num_latents)
     for precision in settings.training_precisions:
         for devices in settings.training_devices:
@@ -244,9 +250,9 @@ def _payback(found: Payback, time_factor: int) -> dict[str, int]:
     }
 
 
-def _training(settings: Settings, network: VideoNetwork, video: VideoSize) -> dict[str, Any]:
+def _training(settings: Settings, network: VideoNetwork, cost: Cost) -> dict[str, Any]:
     """One clip of this length, the network on the whole canvas, Adam; below float32 in mixed precision."""
-    cost, element = training_cost(network, video, DTYPES[settings.dtype]), BYTES[settings.dtype]
+    element = BYTES[settings.dtype]
     weights = list(network.parameters())
     learning = sum(weight.numel() for weight in weights if weight.requires_grad)
     moments = MOMENTS * FULL if settings.training_optimizer == "adamw" else BYTES_8BIT
