@@ -39,7 +39,7 @@ class LiveBytes(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Nothing is compiled inside: PyTorch need not load its compiler, a second or two, to keep it away from here."""
+        """Nothing is compiled inside: PyTorch need not load its compiler, in a second or two, to keep it away."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -34,6 +34,10 @@ class _Made(NamedTuple):
     stride: tuple[int, ...]
     dtype: torch.dtype
 
+    def again(self) -> Tensor:
+        """A tensor like it."""
+        return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=_META)
+
 
 class _Result(NamedTuple):
     """What an operator gives. flops: of it; form: the sequence's type, None for one tensor; made: its tensors.

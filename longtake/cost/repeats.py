@@ -123,7 +123,7 @@ class Repeats:
 
 
 def _equal_blocks(network: nn.Module) -> Iterator[tuple[nn.Module, Hashable]]:
-    """Blocks in lists of layers that have their like, each with its kind, and parts that have layers, each by itself."""
+    """Blocks in lists of layers that have their like, each with its kind, and parts with layers, each by itself."""
     lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
     kinds = {block: _kind_of_block(block) for layers in lists for block in layers}
     numbers = {kind: number for number, kind in enumerate(dict.fromkeys(kinds.values()))}

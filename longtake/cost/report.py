@@ -9,7 +9,7 @@ from longtake.cost.codec import CodecSize
 from longtake.cost.counting import Cost, on_meta
 from longtake.cost.devices import BYTES_8BIT, MOMENTS, DeviceMemory, Strategy, as_record, training_memory
 from longtake.cost.guests import Guests
-from longtake.cost.sampling import ADAM_BYTES, FULL, Counters, Payback, VideoSize, pays_from, sampling_cost
+from longtake.cost.sampling import ADAM_BYTES, FULL, Counters, Payback, VideoSize
 from longtake.cost.speed import TERA, UNKNOWN, Speed, given_speed, measure_speed
 from longtake.cost.training import training_cost
 from longtake.rollouts.checks import unfit
@@ -126,22 +126,23 @@ def predict(
     speed = _speed(settings, network, video)
     suited = {name: rollout for name, rollout in rollouts.items() if not unfit(rollout, network)}
     computes = on_meta(network).to(DTYPES[settings.dtype]).requires_grad_(False)
+    weights = weight_bytes(computes)
     counters = Counters(computes, DTYPES[settings.dtype])
-    payback = pays_from(computes, video, DTYPES[settings.dtype], counters)
+    payback = counters.pays_from(video)
     training = training_cost(on_meta(network), video, DTYPES[settings.dtype])
     return {
         "settings": settings._asdict(),
         "latents": video.num_latents,
         "tokens": video.num_latents * video.per_frame(network.patch),
         "parameters": parameters,
-        "weight_bytes": weight_bytes(computes),
+        "weight_bytes": weights,
         "decode_flops": decode,
         "decode_bytes": codec.decode_bytes(video.num_latents, video.height * video.width),
         "codec_weight_bytes": codec.weight_bytes,
         "speed": speed._asdict(),
         "pays_from": None if payback is None else _payback(payback, codec.time_factor),
         "rollouts": [
-            {"rollout": name, **_rollout(settings, computes, rollout, video, decode or 0, speed, counters)}
+            {"rollout": name, **_rollout(settings, counters, rollout, video, decode or 0, speed, weights)}
             for name, rollout in suited.items()
         ],
         "left_out": [name for name in rollouts if name not in suited],
@@ -161,23 +162,15 @@ def _speed(settings: Settings, network: VideoNetwork, video: VideoSize) -> Speed
 
 def _rollout(
     settings: Settings,
-    network: VideoNetwork,
+    counters: Counters,
     rollout: Rollout,
     video: VideoSize,
     decode: int,
     speed: Speed,
-    counters: Counters,
+    weights: int,
 ) -> dict[str, Any]:
     calls = settings.num_inference_steps * settings.guidance_passes
-    cost = sampling_cost(
-        network,
-        rollout,
-        video,
-        calls_per_canvas=calls,
-        dtype=DTYPES[settings.dtype],
-        texts_per_canvas=settings.guidance_passes,
-        counters=counters,
-    )
+    cost = counters.sampling_cost(rollout, video, calls_per_canvas=calls, texts_per_canvas=settings.guidance_passes)
     total = cost.network + decode
     return {
         "step_flops": cost.step,
@@ -185,7 +178,7 @@ def _rollout(
         "memory_flops": cost.memory,
         "video_flops": total,
         "activation_bytes": cost.activations,
-        "peak_bytes": cost.activations + weight_bytes(network),
+        "peak_bytes": cost.activations + weights,
         "seconds": None if speed.tflops is None else total / (speed.tflops * TERA),
         "mfu": speed.mfu,
     }

@@ -221,30 +221,6 @@ class CanvasCounter:
         return Counting([*self.network.parameters(), *self.network.buffers(), *known, *more], self._repeats)
 
 
-class Counters:
-    """Counters of a network and of its parts: what is alike is counted once for all that is asked of them."""
-
-    def __init__(self, network: VideoNetwork, dtype: torch.dtype, without: Sequence[str] = ()) -> None:
-        """Nothing is counted yet.
-
-        Args:
-            network: the whole, on meta, in `dtype`; it stays as it is.
-            dtype: type that the network computes in.
-            without: names that every condition goes without.
-        """
-        self._repeats = Repeats(network.eval())
-        self._dtype, self._without = dtype, without
-        self._counters: dict[tuple[VideoNetwork, bool], CanvasCounter] = {}
-
-    def of(self, part: VideoNetwork, *, texts: bool = True) -> CanvasCounter:
-        """The counter of the network or of one of its parts; texts: as of CanvasCounter."""
-        key = part, texts
-        if key not in self._counters:
-            own: Any = {"texts": texts, "repeats": self._repeats}
-            self._counters[key] = CanvasCounter(part, self._dtype, self._without, **own)
-        return self._counters[key]
-
-
 def _bytes_of(layers: Sequence[tuple[Tensor, Tensor]]) -> int:
     return sum(x.numel() * x.element_size() for layer in layers for x in layer)
 
@@ -258,6 +234,67 @@ def _kind_of(context: Sequence[Context]) -> Any:
     return tuple((each.segments.video.shape, each.rate) for each in context)
 
 
+WHOLE_CHUNKS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""Lengths that are tried, in chunks. Source: our choice; between two of them less than a doubling is missed."""
+
+
+class Payback(NamedTuple):
+    """The length from which chunks cost less than full attention.
+
+    num_latents: latent frames; step, full_step: FLOPs of one step at that length, in chunks and with full attention.
+    """
+
+    num_latents: int
+    step: int
+    full_step: int
+
+
+class Counters:
+    """Counters of a network and of its parts: what is alike is counted once for all that is asked of them."""
+
+    def __init__(self, network: VideoNetwork, dtype: torch.dtype, without: Sequence[str] = ()) -> None:
+        """Nothing is counted yet.
+
+        Args:
+            network: the whole, on meta, in `dtype`; it stays as it is.
+            dtype: type that the network computes in.
+            without: names that every condition goes without.
+        """
+        self._network, self._repeats = network.eval(), Repeats(network)
+        self._dtype, self._without = dtype, without
+        self._counters: dict[tuple[VideoNetwork, bool], CanvasCounter] = {}
+
+    def of(self, part: VideoNetwork, *, texts: bool = True) -> CanvasCounter:
+        """The counter of the network or of one of its parts; texts: as of CanvasCounter."""
+        key = part, texts
+        if key not in self._counters:
+            own: Any = {"texts": texts, "repeats": self._repeats}
+            self._counters[key] = CanvasCounter(part.eval(), self._dtype, self._without, **own)
+        return self._counters[key]
+
+    def sampling_cost(
+        self, rollout: Rollout, video: VideoSize, *, calls_per_canvas: int, texts_per_canvas: int = 1
+    ) -> SamplingCost:
+        """As the function of that name."""
+        canvases = self.of(part_of(self._network, rollout)).carried_out(rollout, video)
+        return _sum(canvases, video, calls_per_canvas, texts_per_canvas)
+
+    def pays_from(self, video: VideoSize) -> Payback | None:
+        """As the function of that name."""
+        chunk, full = self._network.chunk_frames, self._network.over_windows
+        if chunk is None or full is self._network:
+            return None
+        for count in WHOLE_CHUNKS:
+            frames, steps = chunk * count, []
+            for each in (self._network, full):
+                counter = self.of(each, texts=False)
+                counter(video.noise(frames), video.condition(frames, self._dtype), None)
+                steps.append(counter.canvases[-1].step.flops)
+            if steps[0] < steps[1]:
+                return Payback(frames, *steps)
+        return None
+
+
 def sampling_cost(
     network: VideoNetwork,
     rollout: Rollout,
@@ -267,7 +304,6 @@ def sampling_cost(
     dtype: torch.dtype,
     without: Sequence[str] = (),
     texts_per_canvas: int = 1,
-    counters: Counters | None = None,
 ) -> SamplingCost:
     """What one video costs, counted without computing anything.
 
@@ -279,14 +315,12 @@ def sampling_cost(
         dtype: type that the network computes in.
         without: names that every condition goes without.
         texts_per_canvas: passes of guidance, each of which asks a text of its own.
-        counters: of this network, in this type and without these names; None: nothing was counted before.
 
     Returns:
         FLOPs and bytes.
     """
-    counters = Counters(network, dtype, without) if counters is None else counters
-    canvases = counters.of(part_of(network, rollout)).carried_out(rollout, video)
-    return _sum(canvases, video, calls_per_canvas, texts_per_canvas)
+    calls = {"calls_per_canvas": calls_per_canvas, "texts_per_canvas": texts_per_canvas}
+    return Counters(network, dtype, without).sampling_cost(rollout, video, **calls)
 
 
 def canvas_costs(
@@ -307,48 +341,18 @@ def canvas_costs(
     return CanvasCounter(network, dtype, without).carried_out(rollout, video)
 
 
-WHOLE_CHUNKS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
-"""Lengths that are tried, in chunks. Source: our choice; between two of them less than a doubling is missed."""
-
-
-class Payback(NamedTuple):
-    """The length from which chunks cost less than full attention.
-
-    num_latents: latent frames; step, full_step: FLOPs of one step at that length, in chunks and with full attention.
-    """
-
-    num_latents: int
-    step: int
-    full_step: int
-
-
-def pays_from(
-    network: VideoNetwork, video: VideoSize, dtype: torch.dtype, counters: Counters | None = None
-) -> Payback | None:
+def pays_from(network: VideoNetwork, video: VideoSize, dtype: torch.dtype) -> Payback | None:
     """The shortest of WHOLE_CHUNKS on which a network's chunks cost less than its DiT over the whole canvas.
 
     Args:
         network: the whole, on meta, in `dtype`.
         video: gives channels and sides of the latents, and the size of a text; its length does not matter.
         dtype: type that the network computes in.
-        counters: of this network, in this type; None: nothing was counted before.
 
     Returns:
         None where the network has no chunks, or they never pay.
     """
-    chunk, full = network.chunk_frames, network.over_windows
-    if chunk is None or full is network:
-        return None
-    counters = Counters(network, dtype) if counters is None else counters
-    for count in WHOLE_CHUNKS:
-        frames, steps = chunk * count, []
-        for each in (network, full):
-            counter = counters.of(each, texts=False)
-            counter(video.noise(frames), video.condition(frames, dtype), None)
-            steps.append(counter.canvases[-1].step.flops)
-        if steps[0] < steps[1]:
-            return Payback(frames, *steps)
-    return None
+    return Counters(network, dtype).pays_from(video)
 
 
 def _sum(canvases: Sequence[CanvasCost], video: VideoSize, calls_per_canvas: int, texts: int) -> SamplingCost:
