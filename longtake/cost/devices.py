@@ -111,7 +111,7 @@ def training_memory(
     if strategy == "fsdp2" and devices % replicas:
         raise ValueError(f"replicas={replicas} does not divide {devices} devices")
     mixed, half = precision.endswith("mixed"), precision in ("bf16-true", "16-true")
-    if half or activations is None:
+    if half or (activations is None and video is not None):
         network = on_meta(network)  # what is cast or counted is a copy
     if half:
         network = network.to(torch.float16 if precision == "16-true" else torch.bfloat16)
