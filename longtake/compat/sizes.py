@@ -34,18 +34,28 @@ class _Made(NamedTuple):
     stride: tuple[int, ...]
     dtype: torch.dtype
 
+    def again(self) -> Tensor:
+        """A tensor like it."""
+        return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=_META)
+
 
 class _Result(NamedTuple):
-    """What an operator gives. flops: of it; form: the sequence's type, None for one tensor; made: its tensors."""
+    """What an operator gives. flops: of it; form: the sequence's type, None for one tensor; made: its tensors.
+
+    changed: whether it gives its first input, whose sizes stay as they are.
+    """
 
     flops: int
     form: type | None
     made: list[_Made | None]
+    changed: bool = False
 
 
 _remembered: dict[Any, _Result | None] = {}
-_whole: set[Any] = set()
-"""Operators that are known not to be made of others."""
+_views: dict[Any, bool] = {}
+"""Of operators that are known not to be made of others: whether they run each time, since they return views."""
+_UNKNOWN = object()
+_META = torch.device("meta")
 
 
 class _NotPlainError(Exception):
@@ -57,7 +67,8 @@ class CountedSizes(LiveBytes):
 
     FLOPs are those of `longtake.compat.torch.flop_counter`. An operator on tensors on meta runs for the first inputs of
     their sizes; later ones are given tensors of the same sizes. This is exact for operators whose results are new
-    tensors. Views, what changes its inputs, and what looks at values run each time.
+    tensors, and for those that change the values of their first input alone. Views, what changes other inputs or sizes,
+    and what looks at values run each time.
     """
 
     def __init__(self, known: Any = ()) -> None:
@@ -69,44 +80,61 @@ class CountedSizes(LiveBytes):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs an operator or remembers its result, and counts both."""
         kwargs = kwargs or {}
-        packet = func.overloadpacket
-        if packet in SIZELESS:
-            return NotImplemented
-        if func not in _whole and packet not in self._formulas and func is not torch.ops.prim.device.default:
-            with self:
-                made = func.decompose(*args, **kwargs)
-            if made is not NotImplemented:
-                return made
-            _whole.add(func)
-        if func._schema.is_mutable:
-            return self._count(packet, func(*args, **kwargs), args, kwargs)
-        try:
-            key = func, torch.get_default_dtype(), _kind_of(args), _kind_of(tuple(kwargs.items()))
-        except _NotPlainError:
-            return self._count(packet, func(*args, **kwargs), args, kwargs)
-        if key not in _remembered:
-            return self._first(key, packet, func, args, kwargs)
-        result = _remembered[key]
-        if result is None:
-            return self._count(packet, func(*args, **kwargs), args, kwargs)
-        self.flops += result.flops
-        out = [None if x is None else torch.empty_strided(*x[:2], dtype=x.dtype, device="meta") for x in result.made]
-        self.follow(out)
-        return out[0] if result.form is None else result.form(out)
+        if func not in _views:
+            packet = func.overloadpacket
+            if packet in SIZELESS:
+                return NotImplemented
+            if packet not in self._formulas and func is not torch.ops.prim.device.default:
+                with self:
+                    made = func.decompose(*args, **kwargs)
+                if made is not NotImplemented:
+                    return made
+            aliases = [each.alias_info for each in func._schema.returns]
+            _views[func] = any(each is not None and not each.is_write for each in aliases)
+        if _views[func]:
+            return self._count(func, func(*args, **kwargs), args, kwargs)
+        # Sizes are asked for without the function modes that are on, each of which would be called for each question.
+        with torch._C.DisableTorchFunction():
+            key = _key_of(func, args, kwargs)
+            result = _remembered.get(key, _UNKNOWN) if key is not None else None
+            if isinstance(result, _Result):
+                self.flops += result.flops
+                if result.changed:
+                    return args[0]
+                out = [
+                    None if x is None else torch.empty_strided(*x[:2], dtype=x.dtype, device=_META) for x in result.made
+                ]
+                self.follow(out)
+                return out[0] if result.form is None else result.form(out)
+        if result is _UNKNOWN:
+            return self._first(key, func.overloadpacket, func, args, kwargs)
+        return self._count(func, func(*args, **kwargs), args, kwargs)
 
     def _first(self, key: Any, packet: Any, func: Any, args: Any, kwargs: Any) -> Any:
         before = self.flops
-        out = self._count(packet, func(*args, **kwargs), args, kwargs)
+        out = self._count(func, func(*args, **kwargs), args, kwargs)
         if len(_remembered) >= MOST_REMEMBERED:
             _remembered.clear()
-        _remembered[key] = _result_of(self.flops - before, out, (args, tuple(kwargs.values())))
+        flops = self.flops - before
+        if func._schema.is_mutable:
+            changed = out is args[0] and _written(func) == [0] and key == _key_of(func, args, kwargs)
+            _remembered[key] = _Result(flops, None, [], changed=True) if changed else None
+        else:
+            _remembered[key] = _result_of(flops, out, (args, tuple(kwargs.values())))
         return out
 
-    def _count(self, packet: Any, out: Any, args: Any, kwargs: Any) -> Any:
-        if packet in self._formulas:
-            self.flops += self._formulas[packet](*args, **kwargs, out_val=out)
-        self.follow(out if isinstance(out, list | tuple) else [out])
+    def _count(self, func: Any, out: Any, args: Any, kwargs: Any) -> Any:
+        with torch._C.DisableTorchFunction():
+            if formula := self._formulas.get(func.overloadpacket):
+                self.flops += formula(*args, **kwargs, out_val=out)
+            self.follow(out if isinstance(out, list | tuple) else [out])
         return out
+
+
+def _written(func: Any) -> list[int]:
+    """Places of the arguments that an operator changes."""
+    aliases = [each.alias_info for each in func._schema.arguments]
+    return [place for place, each in enumerate(aliases) if each is not None and each.is_write]
 
 
 def _result_of(flops: int, out: Any, inputs: Any) -> _Result | None:
@@ -129,6 +157,14 @@ def _result_of(flops: int, out: Any, inputs: Any) -> _Result | None:
         storages.add(storage._cdata)
         made.append(_Made(tuple(x.shape), x.stride(), x.dtype))
     return _Result(flops, form, made)
+
+
+def _key_of(func: Any, args: Any, kwargs: Any) -> Any:
+    """What tells an operator's result on meta; None where sizes and plain values do not."""
+    try:
+        return func, torch.get_default_dtype(), _kind_of(args), _kind_of(tuple(kwargs.items()))
+    except _NotPlainError:
+        return None
 
 
 def _kind_of(values: Any) -> Any:

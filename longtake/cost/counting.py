@@ -38,22 +38,24 @@ class Counting:
     gaps (of glibc half as much again and more; see benchmarks/README.md).
     """
 
-    def __init__(self, known: Iterable[Tensor] = (), network: nn.Module | None = None) -> None:
+    def __init__(self, known: Iterable[Tensor] = (), network: nn.Module | Repeats | None = None) -> None:
         """Nothing is counted yet.
 
         Args:
             known: tensors that were there before, which are not counted.
-            network: on meta, whose equal blocks are counted once; None: every block is run.
+            network: on meta, whose equal blocks are counted once, or what other counts know of it; None: every block is
+                run.
         """
         self._sizes, self._attention = CountedSizes(known), FusedAttention()
         self._stack = ExitStack()
-        self._repeats = None if network is None else Repeats(network, self)
+        self._repeats = Repeats(network) if isinstance(network, nn.Module) else network
 
     def __enter__(self) -> Self:
         """Begins to count."""
         for mode in (self._sizes, self._attention):
             self._stack.enter_context(mode)
         if self._repeats is not None:
+            self._repeats.counts = self
             self._repeats.start()
             self._stack.callback(self._repeats.stop)
         return self

@@ -110,9 +110,10 @@ def training_memory(
         raise ValueError(f"strategy={strategy} is unknown: use {', '.join(get_args(Strategy))}")
     if strategy == "fsdp2" and devices % replicas:
         raise ValueError(f"replicas={replicas} does not divide {devices} devices: use a divisor of them")
-    network = on_meta(network)
-    mixed = precision.endswith("mixed")
-    if precision in ("bf16-true", "16-true"):
+    mixed, half = precision.endswith("mixed"), precision in ("bf16-true", "16-true")
+    if half or (activations is None and video is not None):
+        network = on_meta(network)  # what is cast or counted is a copy
+    if half:
         network = network.to(torch.float16 if precision == "16-true" else torch.bfloat16)
     built, learnt = _sizes(network), _sizes(network, learnt=True)
     pieces = devices // replicas if strategy == "fsdp2" else 1

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import partial
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -49,12 +49,15 @@ class Repeats:
     """While it is on, each kind of block of a network runs once for each kind of input, where no gradient is asked for.
 
     Further runs return tensors of the same sizes and are counted as the first one was. This is exact: on meta, sizes
-    alone decide. A block whose output is a view, or that keeps a tensor for itself, runs each time.
+    alone decide. A block whose output is a view, or that keeps a tensor for itself, runs each time. What was run is
+    remembered from one count to the next, for as long as the network stays as it is; there is one count at a time.
     """
 
-    def __init__(self, network: nn.Module, counts: Counts) -> None:
-        """network: on meta. counts: is read around the first run, and added to at each further one."""
-        self._counts = counts
+    counts: Counts
+    """Is read around the first run, and added to at each further one."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """network: on meta, in the mode in which it is called."""
         self._kinds = dict(_equal_blocks(network))
         of_others = (part for part in network.modules() if hasattr(part, "around_block"))
         self._runners = [(part, part.around_block) for part in of_others]
@@ -91,7 +94,7 @@ class Repeats:
         run = self._runs[key]
         if run is None:
             return forward(*args, **kwargs)
-        counts = self._counts
+        counts = self.counts
         counts.flops += run.flops
         counts.peak = max(counts.peak, counts.now + run.bytes)
         made = [
@@ -101,7 +104,7 @@ class Repeats:
         return tree_unflatten(made, run.tree)
 
     def _first(self, key: Hashable, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        counts = self._counts
+        counts = self.counts
         flops, now, peak = counts.flops, counts.now, counts.peak
         counts.peak = now
         made = forward(*args, **kwargs)
@@ -120,13 +123,17 @@ class Repeats:
 
 
 def _equal_blocks(network: nn.Module) -> Iterator[tuple[nn.Module, Hashable]]:
-    """Blocks in lists of layers that have their like, each with its kind."""
+    """Blocks in lists of layers that have their like, each with its kind, and parts with layers, each by itself."""
     lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
     kinds = {block: _kind_of_block(block) for layers in lists for block in layers}
-    numbers = Counter(kinds.values())
+    numbers = {kind: number for number, kind in enumerate(dict.fromkeys(kinds.values()))}
+    alike = Counter(kinds.values())
     for block, kind in kinds.items():
-        if numbers[kind] > 1:
-            yield block, kind
+        if alike[kind] > 1:
+            yield block, numbers[kind]
+    for part in network.modules():
+        if part not in kinds and part is not network and any(x in lists for x in part.children()):
+            yield part, part
 
 
 def _kind_of_block(block: nn.Module) -> Hashable:
@@ -162,7 +169,12 @@ def _kind_of(value: Any, held: list[Any]) -> Hashable:
         return type(value), tuple((key, _kind_of(each, held)) for key, each in value.items() if key not in PLACES)
     if isinstance(value, Sequence):
         return type(value), tuple(_kind_of(each, held) for each in value)
-    if getattr(value, "__dict__", None) == {}:  # as diffusers' attention processors, one for each block
+    if isinstance(value, MethodType):
+        held.append(value.__self__)
+        return value.__func__, id(value.__self__)
+    if getattr(value, "__dict__", None) == {} and not isinstance(
+        value, partial
+    ):  # as diffusers' attention processors, one for each block
         return (type(value),)
     held.append(value)
     return type(value), id(value)

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import torch
 
 from longtake.cost.codec import CodecSize
-from longtake.cost.counting import on_meta
+from longtake.cost.counting import Cost, on_meta
 from longtake.cost.devices import BYTES_8BIT, MOMENTS, DeviceMemory, Strategy, as_record, training_memory
 from longtake.cost.guests import Guests
-from longtake.cost.sampling import ADAM_BYTES, FULL, Payback, VideoSize, pays_from, sampling_cost
+from longtake.cost.sampling import ADAM_BYTES, FULL, Counters, Payback, VideoSize
 from longtake.cost.speed import TERA, UNKNOWN, Speed, given_speed, measure_speed
 from longtake.cost.training import training_cost
 from longtake.rollouts.checks import unfit
@@ -126,25 +126,28 @@ def predict(
     speed = _speed(settings, network, video)
     suited = {name: rollout for name, rollout in rollouts.items() if not unfit(rollout, network)}
     computes = on_meta(network).to(DTYPES[settings.dtype]).requires_grad_(False)
-    payback = pays_from(computes, video, DTYPES[settings.dtype])
+    weights = weight_bytes(computes)
+    counters = Counters(computes, DTYPES[settings.dtype])
+    payback = counters.pays_from(video)
+    training = training_cost(on_meta(network), video, DTYPES[settings.dtype])
     return {
         "settings": settings._asdict(),
         "latents": video.num_latents,
         "tokens": video.num_latents * video.per_frame(network.patch),
         "parameters": parameters,
-        "weight_bytes": weight_bytes(computes),
+        "weight_bytes": weights,
         "decode_flops": decode,
         "decode_bytes": codec.decode_bytes(video.num_latents, video.height * video.width),
         "codec_weight_bytes": codec.weight_bytes,
         "speed": speed._asdict(),
         "pays_from": None if payback is None else _payback(payback, codec.time_factor),
         "rollouts": [
-            {"rollout": name, **_rollout(settings, computes, rollout, video, decode or 0, speed)}
+            {"rollout": name, **_rollout(settings, counters, rollout, video, decode or 0, speed, weights)}
             for name, rollout in suited.items()
         ],
         "left_out": [name for name in rollouts if name not in suited],
-        "training": _training(settings, on_meta(network), video),
-        "devices": as_record(devices_of(settings, network, video, guests_of(codec, video, text_bytes))),
+        "training": _training(settings, network, training),
+        "devices": as_record(devices_of(settings, network, video, guests_of(codec, video, text_bytes), training)),
     }
 
 
@@ -159,21 +162,15 @@ def _speed(settings: Settings, network: VideoNetwork, video: VideoSize) -> Speed
 
 def _rollout(
     settings: Settings,
-    network: VideoNetwork,
+    counters: Counters,
     rollout: Rollout,
     video: VideoSize,
     decode: int,
     speed: Speed,
+    weights: int,
 ) -> dict[str, Any]:
     calls = settings.num_inference_steps * settings.guidance_passes
-    cost = sampling_cost(
-        network,
-        rollout,
-        video,
-        calls_per_canvas=calls,
-        dtype=DTYPES[settings.dtype],
-        texts_per_canvas=settings.guidance_passes,
-    )
+    cost = counters.sampling_cost(rollout, video, calls_per_canvas=calls, texts_per_canvas=settings.guidance_passes)
     total = cost.network + decode
     return {
         "step_flops": cost.step,
@@ -181,7 +178,7 @@ def _rollout(
         "memory_flops": cost.memory,
         "video_flops": total,
         "activation_bytes": cost.activations,
-        "peak_bytes": cost.activations + weight_bytes(network),
+        "peak_bytes": cost.activations + weights,
         "seconds": None if speed.tflops is None else total / (speed.tflops * TERA),
         "mfu": speed.mfu,
     }
@@ -204,7 +201,7 @@ def guests_of(codec: CodecSize, video: VideoSize, text: int | None) -> Guests:
 
 
 def devices_of(
-    settings: Settings, network: VideoNetwork, video: VideoSize, guests: Guests
+    settings: Settings, network: VideoNetwork, video: VideoSize, guests: Guests, training: Cost
 ) -> list[tuple[str, DeviceMemory]]:
     """What each device of a training on clips of this length holds, by precision, strategy and number of devices.
 
@@ -213,12 +210,14 @@ def devices_of(
         network: on meta.
         video: the clip.
         guests: codec and text encoder.
+        training: what a step costs on the whole clip, in the settings' type as `training_cost` takes it.
 
     Returns:
         A name and the figures of each; without chunk-parallel ones where a device would have no window.
     """
     found: list[tuple[str, DeviceMemory]] = []
-    counted: dict[tuple[Precision, int], int] = {}  # activations, by precision and parts of the clip
+    alike: Precision = "32-true" if settings.dtype == "float32" else "bf16-mixed"
+    counted: dict[tuple[Precision, int], int] = {(alike, 1): training.bytes}  # by precision and parts of the clip
     windows = network.num_windows(video.num_latents)
     for precision in settings.training_precisions:
         for devices in settings.training_devices:
@@ -244,9 +243,9 @@ def _payback(found: Payback, time_factor: int) -> dict[str, int]:
     }
 
 
-def _training(settings: Settings, network: VideoNetwork, video: VideoSize) -> dict[str, Any]:
+def _training(settings: Settings, network: VideoNetwork, cost: Cost) -> dict[str, Any]:
     """One clip of this length, the network on the whole canvas, Adam; below float32 in mixed precision."""
-    cost, element = training_cost(network, video, DTYPES[settings.dtype]), BYTES[settings.dtype]
+    element = BYTES[settings.dtype]
     weights = list(network.parameters())
     learning = sum(weight.numel() for weight in weights if weight.requires_grad)
     moments = MOMENTS * FULL if settings.training_optimizer == "adamw" else BYTES_8BIT

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from longtake.cost.counting import Cost, Counting
+from longtake.cost.repeats import Repeats
 from longtake.generation import part_of
-from longtake.rollouts.interfaces import Canvas, Given, Wrap, unwrapped
+from longtake.rollouts.interfaces import Canvas, Given, Predict, Wrap, unwrapped
 from longtake.rollouts.rollout import Rollout
 from networks.interfaces import Condition, Context, ContextCache, VideoNetwork
 
@@ -97,7 +98,13 @@ class CanvasCounter:
     """Stands where a rollout generates: nothing is sampled, and each kind of canvas is counted once."""
 
     def __init__(
-        self, network: VideoNetwork, dtype: torch.dtype, without: Sequence[str] = (), *, texts: bool = True
+        self,
+        network: VideoNetwork,
+        dtype: torch.dtype,
+        without: Sequence[str] = (),
+        *,
+        texts: bool = True,
+        repeats: Repeats | None = None,
     ) -> None:
         """Nothing is counted yet.
 
@@ -106,25 +113,46 @@ class CanvasCounter:
             dtype: of that type.
             without: names that every condition goes without, see Condition.without.
             texts: whether what is gained by making a text's keys once is counted, by a further call.
+            repeats: what is known of the network, or of one that it is a part of; None: nothing.
         """
         self.network, self.texts = network, texts
         self.without = tuple(without)
         self.dtype = dtype
         self.canvases: list[CanvasCost] = []
         self._kinds: dict[Any, CanvasCost] = {}
+        self._wrapped: dict[Any, CanvasCost] = {}
+        self._repeats = Repeats(network) if repeats is None else repeats
         self._memories: dict[Any, tuple[Cost, ContextCache]] = {}
 
     def __call__(self, noise: Tensor, condition: Condition, given: Given | None, wrap: Wrap = unwrapped) -> Tensor:
         """Counts one canvas, whose sizes alone decide."""
         condition = condition.without(*self.without)
-        kind = (noise.shape, condition.frame_mask is None, given is None, _kind_of(condition.context))
-        if kind not in self._kinds:
-            self._kinds[kind] = self._count(noise, condition, given, wrap)
-        self.canvases.append(self._kinds[kind])
+        context = _kind_of(condition.context)
+        kind = (noise.shape, condition.text.shape, condition.frame_mask is None, given is None, context)
+        predict = wrap(self.network)
+        known = self._kinds if predict is self.network else self._wrapped
+        if kind not in known:
+            known[kind] = self._count(noise, condition, given, predict)
+        self.canvases.append(known[kind])
         return noise
 
+    def carried_out(self, rollout: Rollout, video: VideoSize) -> list[CanvasCost]:
+        """What each canvas of a rollout's plan costs.
+
+        Args:
+            rollout: how the video is made; what another one's canvases cost is known where it leaves the network as is.
+            video: its size.
+
+        Returns:
+            A cost for each canvas, in the plan's order.
+        """
+        self.canvases, self._wrapped = [], {}
+        frames = video.num_latents
+        rollout(self, Canvas(video.noise(frames), video.condition(frames, self.dtype)))
+        return self.canvases
+
     @torch.no_grad()
-    def _count(self, noise: Tensor, condition: Condition, given: Given | None, wrap: Wrap) -> CanvasCost:
+    def _count(self, noise: Tensor, condition: Condition, given: Given | None, predict: Predict) -> CanvasCost:
         making, tokens, kept = Cost(0, 0), 0, 0
         if self.network.takes_segments:
             making, memory = self._memory(condition)
@@ -133,19 +161,19 @@ class CanvasCounter:
             kept = _bytes_of(memory.layers)
         time = torch.empty(1, 1 if given is None else noise.shape[2], device="meta")
         with self._counting(condition, noise, time) as counting:
-            wrap(self.network)(noise, time, condition)
+            predict(noise, time, condition)
         flops = counting.cost.flops
-        text = self._text(flops, condition, noise, time, wrap) if self.texts else TextCost(0, 0, 0)
+        text = self._text(flops, condition, noise, time, predict) if self.texts else TextCost(0, 0, 0)
         return CanvasCost(counting.cost, making, tokens, kept, noise.shape[2], text)
 
-    def _text(self, flops: int, condition: Condition, noise: Tensor, time: Tensor, wrap: Wrap) -> TextCost:
+    def _text(self, flops: int, condition: Condition, noise: Tensor, time: Tensor, predict: Predict) -> TextCost:
         """What is gained by making a text's keys once; flops: of a call that makes them."""
         with self._counting(condition) as making:
             told = self.network.encode_text(condition)
         if told.asked is None:
             return TextCost(0, 0, 0)
         with self._counting(told, noise, time) as counting:
-            wrap(self.network)(noise, time, told)
+            predict(noise, time, told)
         return TextCost(making.cost.flops, flops - counting.cost.flops, _bytes_of(told.asked.layers))
 
     def context_tokens(self, condition: Condition, context: Context) -> int:
@@ -190,7 +218,7 @@ class CanvasCounter:
         if condition.asked is not None:
             known += [x for layer in condition.asked.layers for x in layer]
             known += [x for told in condition.asked.tokens.values() for x in told if x is not None]
-        return Counting([*self.network.parameters(), *self.network.buffers(), *known, *more], self.network)
+        return Counting([*self.network.parameters(), *self.network.buffers(), *known, *more], self._repeats)
 
 
 def _bytes_of(layers: Sequence[tuple[Tensor, Tensor]]) -> int:
@@ -204,6 +232,67 @@ def _tokens(memory: ContextCache) -> int:
 
 def _kind_of(context: Sequence[Context]) -> Any:
     return tuple((each.segments.video.shape, each.rate) for each in context)
+
+
+WHOLE_CHUNKS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""Lengths that are tried, in chunks. Source: our choice; between two of them less than a doubling is missed."""
+
+
+class Payback(NamedTuple):
+    """The length from which chunks cost less than full attention.
+
+    num_latents: latent frames; step, full_step: FLOPs of one step at that length, in chunks and with full attention.
+    """
+
+    num_latents: int
+    step: int
+    full_step: int
+
+
+class Counters:
+    """Counters of a network and of its parts: what is alike is counted once for all that is asked of them."""
+
+    def __init__(self, network: VideoNetwork, dtype: torch.dtype, without: Sequence[str] = ()) -> None:
+        """Nothing is counted yet.
+
+        Args:
+            network: the whole, on meta, in `dtype`; it stays as it is.
+            dtype: type that the network computes in.
+            without: names that every condition goes without.
+        """
+        self._network, self._repeats = network.eval(), Repeats(network)
+        self._dtype, self._without = dtype, without
+        self._counters: dict[tuple[VideoNetwork, bool], CanvasCounter] = {}
+
+    def of(self, part: VideoNetwork, *, texts: bool = True) -> CanvasCounter:
+        """The counter of the network or of one of its parts; texts: as of CanvasCounter."""
+        key = part, texts
+        if key not in self._counters:
+            own: Any = {"texts": texts, "repeats": self._repeats}
+            self._counters[key] = CanvasCounter(part.eval(), self._dtype, self._without, **own)
+        return self._counters[key]
+
+    def sampling_cost(
+        self, rollout: Rollout, video: VideoSize, *, calls_per_canvas: int, texts_per_canvas: int = 1
+    ) -> SamplingCost:
+        """As the function of that name."""
+        canvases = self.of(part_of(self._network, rollout)).carried_out(rollout, video)
+        return _sum(canvases, video, calls_per_canvas, texts_per_canvas)
+
+    def pays_from(self, video: VideoSize) -> Payback | None:
+        """As the function of that name."""
+        chunk, full = self._network.chunk_frames, self._network.over_windows
+        if chunk is None or full is self._network:
+            return None
+        for count in WHOLE_CHUNKS:
+            frames, steps = chunk * count, []
+            for each in (self._network, full):
+                counter = self.of(each, texts=False)
+                counter(video.noise(frames), video.condition(frames, self._dtype), None)
+                steps.append(counter.canvases[-1].step.flops)
+            if steps[0] < steps[1]:
+                return Payback(frames, *steps)
+        return None
 
 
 def sampling_cost(
@@ -230,8 +319,8 @@ def sampling_cost(
     Returns:
         FLOPs and bytes.
     """
-    canvases = canvas_costs(part_of(network.eval(), rollout), rollout, video, dtype, without)
-    return _sum(canvases, video, calls_per_canvas, texts_per_canvas)
+    calls = {"calls_per_canvas": calls_per_canvas, "texts_per_canvas": texts_per_canvas}
+    return Counters(network, dtype, without).sampling_cost(rollout, video, **calls)
 
 
 def canvas_costs(
@@ -249,24 +338,7 @@ def canvas_costs(
     Returns:
         A cost for each canvas, in order.
     """
-    counter = CanvasCounter(network, dtype, without)
-    rollout(counter, Canvas(video.noise(video.num_latents), video.condition(video.num_latents, dtype)))
-    return counter.canvases
-
-
-WHOLE_CHUNKS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
-"""Lengths that are tried, in chunks. Source: our choice; between two of them less than a doubling is missed."""
-
-
-class Payback(NamedTuple):
-    """The length from which chunks cost less than full attention.
-
-    num_latents: latent frames; step, full_step: FLOPs of one step at that length, in chunks and with full attention.
-    """
-
-    num_latents: int
-    step: int
-    full_step: int
+    return CanvasCounter(network, dtype, without).carried_out(rollout, video)
 
 
 def pays_from(network: VideoNetwork, video: VideoSize, dtype: torch.dtype) -> Payback | None:
@@ -280,18 +352,7 @@ def pays_from(network: VideoNetwork, video: VideoSize, dtype: torch.dtype) -> Pa
     Returns:
         None where the network has no chunks, or they never pay.
     """
-    chunk, full = network.chunk_frames, network.over_windows
-    if chunk is None or full is network:
-        return None
-    for count in WHOLE_CHUNKS:
-        frames, steps = chunk * count, []
-        for each in (network.eval(), full.eval()):
-            counter = CanvasCounter(each, dtype, texts=False)
-            counter(video.noise(frames), video.condition(frames, dtype), None)
-            steps.append(counter.canvases[0].step.flops)
-        if steps[0] < steps[1]:
-            return Payback(frames, *steps)
-    return None
+    return Counters(network, dtype).pays_from(video)
 
 
 def _sum(canvases: Sequence[CanvasCost], video: VideoSize, calls_per_canvas: int, texts: int) -> SamplingCost:

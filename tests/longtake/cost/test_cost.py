@@ -39,6 +39,7 @@ from longtake.rollouts.plan import CanvasPlan, RememberedSegment, consecutive
 from networks.codecs.causal import CausalVideoAutoencoder
 from networks.embeddings import PlaceEmbedding, TimeEmbedding
 
+DEVICES = [1, 8]
 WEIGHTS = f"paths.weights_dir={ROOT / 'weights'}"
 
 
@@ -133,7 +134,8 @@ def test_wan_is_priced_by_its_config_alone(tmp_path, network, dtype):
     sizes = {"num_attention_heads": 2, "attention_head_dim": 16, "text_dim": FEATURES, "ffn_dim": 48, "num_layers": 2}
     WanTransformer3DModel(**sizes, in_channels=16, out_channels=16).save_config(tmp_path / "transformer")
     wan = ("backbone=wan", f"backbone.pretrained={tmp_path}", "backbone.lora_rank=4", f"dtype={dtype}", *WAN)
-    cfg = configured(f"network={network}", "codec=wan", *wan, "cost=true", "peak_tflops=100", "num_frames=81")
+    short = ("cost=true", "peak_tflops=100", "num_frames=81", f"training_devices={DEVICES if network == 'vin' else []}")
+    cfg = configured(f"network={network}", "codec=wan", *wan, *short)
     record = program.predict_cost(cfg)
     rows = {row["rollout"]: row for row in record["rollouts"]}
     assert {"single_pass", "full_attention", "autoregressive", "gen_l_video"} <= set(rows)
@@ -263,7 +265,8 @@ def test_memory_of_training_is_that_of_the_tensors_alive(overrides, dtype, monke
     "overrides", [("network=vin", "backbone=dit_s", "num_frames=257"), ("network=dit",), LOVIC, HYBRID]
 )
 def test_the_program_predicts_from_the_config_alone(overrides, tmp_path, capsys):
-    settings = (f"output={tmp_path}", "peak_tflops=100", "efficiency=0.5", WEIGHTS)
+    devices = DEVICES if overrides == HYBRID else []  # other networks' are in test_cost_of_devices.py
+    settings = (f"output={tmp_path}", "peak_tflops=100", "efficiency=0.5", f"training_devices={devices}", WEIGHTS)
     cfg = configured(*overrides, "cost=true", *settings)
     program.run(cfg)
     record = json.loads((tmp_path / "cost.json").read_text())
@@ -291,7 +294,8 @@ def test_the_program_predicts_from_the_config_alone(overrides, tmp_path, capsys)
 @pytest.mark.slow
 def test_trained_weights_are_priced_as_they_were_trained(tmp_path):
     folder = ROOT / "weights" / "vin_lovic_freedoom_64"
-    cfg = configured("cost=true", f"weights={folder}", f"output={tmp_path}", "num_frames=157", "measure_speed=false")
+    short = ("num_frames=157", "measure_speed=false", "training_devices=[]")
+    cfg = configured("cost=true", f"weights={folder}", f"output={tmp_path}", *short)
     program.run(cfg)
     record = json.loads((tmp_path / "cost.json").read_text())
     config, module = load_run(folder)

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from counted import HYBRID, LOVIC, ROLLOUTS, built, configured, counted, example, video_of
+from counted import HYBRID, LOVIC, ROLLOUTS, built, configured, example, video_of
 from lightning import LightningModule
 
 from longtake.compat.live import LiveBytes
+from longtake.compat.torch import flop_counter
 from longtake.cost.counting import on_meta
 from longtake.cost.sampling import sampling_cost
 from longtake.generation import generate
@@ -56,16 +57,11 @@ def test_all_rollouts_are_predicted():
 
 
 @pytest.mark.parametrize(("overrides", "rollout"), CASES)
-def test_flops_of_a_video_are_those_of_sampling_it(overrides, rollout):
-    sample, _, cost = sampled(overrides, rollout, 34)
-    assert cost.network == counted(sample)
-
-
-@pytest.mark.parametrize(("overrides", "rollout"), CASES)
-def test_memory_of_a_video_is_that_of_the_tensors_alive(overrides, rollout):
+def test_flops_and_memory_of_a_video_are_those_of_sampling_it(overrides, rollout):
     sample, known, cost = sampled((*overrides, "backbone.width=128"), rollout, 34)
-    with torch.no_grad(), LiveBytes(known) as live:
+    with torch.no_grad(), flop_counter() as counter, LiveBytes(known) as live:
         sample()
+    assert cost.network == counter.get_total_flops()
     assert cost.activations == pytest.approx(live.peak, rel=0.15)
 
 
