@@ -145,13 +145,17 @@ def shortened(program, line):
     return [*words, *ADDED.get(program, [])]
 
 
+def environment(place):
+    """What commands are told of the folder in which they are typed."""
+    own = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **own, "LONGTAKE_WEIGHTS": str(place / "weights"), "LONGTAKE_DATA": str(place / "data")}
+
+
 def begin(place, typed, *codes):
     """Types commands in a folder, one after the other: lists of words; codes: with which they may end beside 0."""
     (place / "typed.json").write_text(json.dumps(typed))
-    own = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"}
-    own |= {"LONGTAKE_WEIGHTS": str(place / "weights"), "LONGTAKE_DATA": str(place / "data")}
     words = ["-c", TYPED, place / "typed.json", *map(str, codes)]
-    return forked.Started(words, cwd=place, env={**os.environ, **own})
+    return forked.Started(words, cwd=place, env=environment(place))
 
 
 def run(place, program, *lines):
