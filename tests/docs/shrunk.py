@@ -1,6 +1,6 @@
 """What makes a documented training one of a second: small parts, one step, and films in place of worlds to render.
 
-A run that is gone on with validates itself and makes samples, and so do those of `debug=fast`; the others end before.
+Those that choose no more than an experiment validate themselves and make samples, and some more; the others end before.
 """
 
 import re
@@ -14,6 +14,7 @@ SMALL = ["datamodule.height=32", "datamodule.width=32"]
 CLIPS = ["datamodule.num_frames=[9]", "datamodule.hop_frames=9"]
 ROWS = [each for each in SEGMENTS if not each.startswith("datamodule=")]
 LOVIC = [each for each in MEMORY if each != "~pretrained.window"]
+VALIDATING = r"train(\.py)?( experiment=\w+)?( datamodule\.root=DIR)?$|resume=|debug=|fsdp2"
 BASES = ("wan", "ltx", "cogvideox", "hunyuan")
 """Pretrained ones, of which `tiny_pipelines` has tiny ones."""
 OF_BASE = f"experiment=vin_({'|'.join(BASES)})"
@@ -74,12 +75,13 @@ PARTS = {
 ALSO = {
     "": [
         "trainer.max_steps=1",
-        "trainer.val_check_interval=2",  # which is past its end
+        "trainer.val_check_interval=1",
         "trainer.log_every_n_steps=1",
         "global_batch_size=2",
         "clips_per_device=2",
         "datamodule.num_validation_clips=2",
     ],
+    f"^((?!{VALIDATING}).)*$": ["+trainer.limit_val_batches=0"],
     "resume=": ["trainer.max_steps=2"],
     "debug=fast": ["trainer.max_steps=3", "trainer.val_check_interval=3"],
     f"trainer=(gpu|ddp|fsdp2|chunks)|{OF_BASE}": ["trainer.accelerator=cpu"],
