@@ -24,7 +24,11 @@ def save_tiny_pipelines(folder: Path) -> None:
     families: dict[str, dict[str, Any]] = {
         "wan": {"transformer": wan, "transformer_2": wan, "vae": build_wan(), "scheduler": flow},
         "ltx": {"transformer": ltx, "vae": build_ltx(), "scheduler": flow},
-        "cogvideox": {"transformer": cogvideox, "vae": build_cogvideox(), "scheduler": CogVideoXDDIMScheduler(prediction_type="v_prediction")},
+        "cogvideox": {
+            "transformer": cogvideox,
+            "vae": build_cogvideox(),
+            "scheduler": CogVideoXDDIMScheduler(prediction_type="v_prediction"),
+        },
         "hunyuan": {"transformer": hunyuan, "vae": build_hunyuan(), "scheduler": flow},
     }
     for name, parts in families.items():

@@ -86,12 +86,15 @@ ALSO = {
     "debug=fast": ["trainer.max_steps=3", "trainer.val_check_interval=3"],
     f"trainer=(gpu|ddp|fsdp2|chunks)|{OF_BASE}": ["trainer.accelerator=cpu"],
     "trainer=(ddp|fsdp2|chunks)": ["trainer.devices=2"],
+    "weights/": ["trainer.precision=32-true"],  # bfloat16 takes four times as long where a CPU has no AMX
     "num_nodes=": ["trainer.devices=1"],
     **{f"experiment=vin_{name}": base_of(name) for name in BASES},
     r"^((?!\.sizes).)*$": SMALL,
     "^((?!datamodule.root=(DIR|films)).)*$": ["datamodule.make=null", "datamodule.root=DIR", "datamodule.table=null"],
     "control=|experiment=(vin|lovic)_mazes": ["datamodule.table=videos.csv"],  # which has poses
-    "^((?!pretrained).)*experiment=((vin_)?lovic_|vin_mazes)((?!pretrained).)*$": ["pretrained=null"],  # what is shipped is larger
+    "^((?!pretrained).)*experiment=((vin_)?lovic_|vin_mazes)((?!pretrained).)*$": [
+        "pretrained=null"
+    ],  # what is shipped is larger
 }
 """By each of the words that a command has."""
 
@@ -104,7 +107,7 @@ def of_training(line: str) -> list[str]:
     """
     parts = next(settings for words, settings in PARTS.items() if re.search(words, line))
     if "weights/" in line:
-        parts = [setting for setting in parts if not setting.startswith(SIZES)]
+        parts = [setting for setting in parts if not setting.startswith((*SIZES, "text="))]
     return [*parts, *(setting for words, settings in ALSO.items() if re.search(words, line) for setting in settings)]
 
 
