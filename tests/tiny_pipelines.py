@@ -16,6 +16,7 @@ def save_tiny_pipelines(folder: Path) -> None:
     """Writes one folder a family, by its name; that of Wan holds two experts."""
     from diffusers import CogVideoXDDIMScheduler, FlowMatchEulerDiscreteScheduler
 
+    ddim = CogVideoXDDIMScheduler(prediction_type="v_prediction")
     flow = FlowMatchEulerDiscreteScheduler()
     wan, text = tiny_wan.tiny_transformer(text_dim=TEXT), {"text_embed_dim": TEXT}
     ltx = tiny_ltx.tiny_transformer(caption_channels=TEXT)
