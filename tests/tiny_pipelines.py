@@ -28,7 +28,7 @@ def save_tiny_pipelines(folder: Path) -> None:
         "cogvideox": {
             "transformer": cogvideox,
             "vae": build_cogvideox(),
-            "scheduler": CogVideoXDDIMScheduler(prediction_type="v_prediction"),
+            "scheduler": ddim,
         },
         "hunyuan": {"transformer": hunyuan, "vae": build_hunyuan(), "scheduler": flow},
     }
