@@ -22,6 +22,7 @@ COMPOSED = {
     "generate": {},
     "evaluate": {
         r"^longtake vbench$": BY_NAME,
+        r"vbench=": "asks for videos as VBench names them: tests/longtake/reports/vbench",
         r"features\.name=": "models that are not here",
     },
     "export": {r"^longtake export$": BY_NAME},
