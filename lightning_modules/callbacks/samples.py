@@ -141,7 +141,8 @@ class SampleVideos(Callback):
         """
         with whole_outside_blocks(module):
             if is_sharded(module):
-                return pipeline.latents(captions, num_frames=self.num_frames, seed=self.seed)
+                with module.trainer.precision_plugin.forward_context():  # a block's weights may be bfloat16
+                    return pipeline.latents(captions, num_frames=self.num_frames, seed=self.seed)
             shape = pipeline.latents_shape(len(captions), self.num_frames)
             rows = everyone.share(len(captions))
             latents = torch.zeros(shape, device=module.device)

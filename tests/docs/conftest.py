@@ -14,3 +14,13 @@ def place(tmp_path, videos):
     for name in ("DIR", "OTHER", "films"):
         (tmp_path / name).symlink_to(videos)
     return tmp_path
+
+
+@pytest.fixture
+def film_place(place, videos):
+    """The place with a table of somebody's videos, where each has poses and actions."""
+    rows = "".join(f"{n},{n},0,{5 * n},1,0\n" for n in range(25))
+    (place / "walk.csv").write_text(f"frame,x,y,angle,forward,turn\n{rows}")
+    lines = [f"{videos}/{n}.mp4,square {n},{place / 'walk.csv'}\n" for n in range(6)]
+    (place / "videos.csv").write_text(f"path,caption,control\n{''.join(lines)}")
+    return place

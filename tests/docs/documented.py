@@ -7,33 +7,28 @@ import shlex
 
 import forked
 from composing import ROOT, documented_commands
-from shrunk import of_training
+from shrunk import of_cache, of_training
 
-PROCESSES = r"devices=[2-9]|parallel\.|torchrun|srun|sbatch|hydra/launcher|trainer=(ddp|fsdp2|chunks)"
-BY_PROCESSES = "several processes or machines: test_parallel.py, test_processes.py and test_slurm_launcher.py run these"
+SEVERAL = r"devices=[2-9]|parallel\.|torchrun|trainer=(ddp|fsdp2|chunks)"
+"""Words of commands that start several processes."""
+SLURM = {r"srun|sbatch|hydra/launcher": "a cluster with SLURM: test_slurm_launcher.py has programs in place of SLURM's"}
 BY_NAME = "a name, in prose"
 COMPOSED = {
     "train": {
-        PROCESSES: BY_PROCESSES,
-        r"experiment=vin_(wan|ltx|cogvid|hunyuan)": "bases to download: tests/networks/pretrained has tiny ones",
+        **SLURM,
         r"sampler=mine": "a sketch, whose class does nothing: test_extending.py writes a sampler and uses it",
         r"train\.py …": "any training",
     },
-    "generate": {
-        PROCESSES: BY_PROCESSES,
-        r"compile=": "a minute of a compiler: test_running.py compiles blocks",
-    },
+    "generate": {},
     "evaluate": {
         r"^longtake vbench$": BY_NAME,
-        PROCESSES: BY_PROCESSES,
         r"vbench=": "asks for videos as VBench names them: tests/longtake/reports/vbench",
         r"features\.name=": "models that are not here",
     },
     "export": {r"^longtake export$": BY_NAME},
     "cache": {
-        PROCESSES: "several processes: test_cache_program.py shares a cache out",
+        **SLURM,
         r"engine=ray": "a Ray cluster: test_ray_engine.py has one where Ray is there",
-        r"experiment=vin_wan": "a base to download: tests/networks/pretrained has tiny ones",
     },
     "studio": {},
     "testbed_make": {r"longtake testbed( …)?$": BY_NAME},
@@ -41,9 +36,7 @@ COMPOSED = {
     "testbed_score": {},
 }
 """What is composed and not run (tests/longtake/cli/test_configs.py), by its words, and why; all else is run."""
-CLIPS = ["datamodule=folder", "datamodule.root=DIR", "text=null_text", "datamodule.num_frames=[5]"]
 ADDED = {
-    "cache": [*CLIPS, "datamodule.hop_frames=5"],
     "studio": ["browser=false"],
     "testbed_make": ["output=testbed", "mazes=2", "frames=17", "lengths=[8]", "num_workers=1"],
     "testbed_answer": ["testbed=testbed", "kinds=[retrieval]", "ratios=[4]", "ladders=[4]", "num_inference_steps=1"],
@@ -59,16 +52,29 @@ OPEN = {
     " compressor=…": "",
     " compressor.…": "",
     "experiment=…": "experiment=vin_freedoom",
-    "FOLDER output=FOLDER": "testbed output=others",
+    "testbed=FOLDER output=FOLDER": "testbed=testbed output=others",
+    "videos=FOLDER output=FOLDER": "videos=DIR output=outputs/shared",
+    "cache …": "cache",
     "answer …": "answer weights=runs/lovic_mazes/RUN output=predictions",
     "score …": "score",
     "adamw_8bit …": "adamw_8bit",
     "…": "RUN",
 }
 """What a reader fills in."""
+TWO = {
+    "devices=4": "devices=2",
+    "parallel.chunks=2 ": "",
+    "chunks=4": "chunks=2",
+    "--nnodes 2 --nproc-per-node 8": "--nnodes 2 --nproc-per-node 1",
+    "--nproc-per-node 4": "--nproc-per-node 2",
+    "--nproc-per-node=8": "--nproc-per-node=2",
+}
+"""Two processes in place of more."""
 TYPED = r"""
 import json, re, runpy, sys
 from pathlib import Path
+import torch
+torch.compiler.set_stance("force_eager")
 
 def newest(found):
     return str(max(Path("runs", found[1]).iterdir()))
@@ -87,7 +93,10 @@ for typed in json.loads(Path(file).read_text()):
         if str(ended.code or 0) not in ("0", *codes):
             raise
 """
-"""What a shell does with commands, in a process that has the libraries already; codes: of programs that may go on."""
+"""What a shell does with commands, in a process that has the libraries already; codes: of programs that may go on.
+
+What is compiled runs as it is: test_training.py and test_running.py compile.
+"""
 
 
 def documented(program):
@@ -102,9 +111,14 @@ def why_not(program, line):
 
 
 def commands(program):
-    """Those of a program that are run; last the one that begins from a run of which the documents speak later."""
-    found = [line for line in documented(program) if why_not(program, line) is None]
+    """Those of a program that one process runs; last the one that begins from a run of which documents speak later."""
+    found = [line for line in documented(program) if why_not(program, line) is None and not re.search(SEVERAL, line)]
     return sorted(found, key=lambda line: "runs/frames_freedoom/" in line)
+
+
+def together(program):
+    """Those of a program that several processes run."""
+    return [line for line in documented(program) if why_not(program, line) is None and re.search(SEVERAL, line)]
 
 
 def shortened(program, line):
@@ -112,28 +126,37 @@ def shortened(program, line):
     typed = line
     for left, filled in OPEN.items():
         line = line.replace(left, filled)
+    for more, two in TWO.items():
+        line = line.replace(more, two)
     words = shlex.split(line)
     words = words[1:] if words[0] == "python" else words
     if program == "generate":
-        count = 41 if "lovic" in line else 33 if "given=" in line else 17
+        count = 41 if "lovic" in line else 33 if "given=" in line else 57 if "parallel." in line else 17
         frames = [] if "storyboard=" in line else [f"num_frames={count}"]
         named = re.search("output=outputs|dry_run", line)
         folder = [] if named else [f"output=outputs/{documented(program).index(typed)}"]
-        return [*words, "num_inference_steps=1", "num_videos=1", *frames, *folder]
+        videos = 2 if "num_videos=16" in line else 1
+        return [*words, "num_inference_steps=1", f"num_videos={videos}", *frames, *folder]
     if program == "train":
         return [*words, *of_training(line)]
     if program == "evaluate" and "cost" in line:
         return [*words, "num_frames=17", "measured_tflops=0.1", *(WAN if "backbone=wan" in line else [])]
+    if program == "cache":
+        return [*words, *of_cache(line)]
     return [*words, *ADDED.get(program, [])]
+
+
+def environment(place):
+    """What commands are told of the folder in which they are typed."""
+    own = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **own, "LONGTAKE_WEIGHTS": str(place / "weights"), "LONGTAKE_DATA": str(place / "data")}
 
 
 def begin(place, typed, *codes):
     """Types commands in a folder, one after the other: lists of words; codes: with which they may end beside 0."""
     (place / "typed.json").write_text(json.dumps(typed))
-    own = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"}
-    own |= {"LONGTAKE_WEIGHTS": str(place / "weights"), "LONGTAKE_DATA": str(place / "data")}
     words = ["-c", TYPED, place / "typed.json", *map(str, codes)]
-    return forked.Started(words, cwd=place, env={**os.environ, **own})
+    return forked.Started(words, cwd=place, env=environment(place))
 
 
 def run(place, program, *lines):

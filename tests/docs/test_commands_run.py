@@ -80,7 +80,7 @@ def test_what_judges_videos_and_says_what_they_cost(place):
 
 
 @pytest.mark.slow
-def test_what_caches_and_what_releases_a_run(place):
+def test_what_releases_a_run(place):
     for name, overrides in {
         "vin/2026-01-31_12-00-00-000000": [*TINY, "interface.num_tokens=4", "interface.depth=1"],
         "codec_freedoom/RUN": ["experiment=codec_freedoom"],
@@ -92,7 +92,6 @@ def test_what_caches_and_what_releases_a_run(place):
         (place / each).unlink(missing_ok=True)  # a link to the release of that name
     run(place, "export")
     assert [each for each in outputs(commands("export")) if not list((place / each).rglob("*.safetensors"))] == []
-    assert run(place, "cache").count("6 films are cached") == len(commands("cache")) == 2
 
 
 @pytest.mark.slow

@@ -2,20 +2,11 @@
 
 import pytest
 from documented import commands, run
+from tiny_pipelines import save_tiny_pipelines
 
 pytestmark = pytest.mark.slow
 OF_WORLDS = {"freedoom": "_freedoom", "mazes": "_mazes"}
 """Words of the experiments on a world."""
-
-
-@pytest.fixture
-def film_place(place, videos):
-    """The place with a table of somebody's videos, where each has poses and actions."""
-    rows = "".join(f"{n},{n},0,{5 * n},1,0\n" for n in range(25))
-    (place / "walk.csv").write_text(f"frame,x,y,angle,forward,turn\n{rows}")
-    lines = [f"{videos}/{n}.mp4,square {n},{place / 'walk.csv'}\n" for n in range(6)]
-    (place / "videos.csv").write_text(f"path,caption,control\n{''.join(lines)}")
-    return place
 
 
 def typed(place, lines):
@@ -34,3 +25,10 @@ def test_those_of_no_experiment(film_place):
     lines = [line for line in commands("train") if "experiment=" not in line]
     assert typed(film_place, lines) == len(lines) - 1 + 2  # one asks for help, one trains three seeds
     assert len(lines) > 12
+
+
+def test_those_of_a_pretrained_base(film_place):
+    save_tiny_pipelines(film_place / "bases")
+    assert run(film_place, "cache").count("6 films are cached") == len(commands("cache")) == 3
+    lines = [line for line in commands("train") if "experiment=vin_" in line and not any(x in line for x in OF_WORLDS)]
+    assert typed(film_place, lines) == len(lines) > 9

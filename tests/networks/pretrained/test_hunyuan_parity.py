@@ -9,41 +9,26 @@ from omegaconf import OmegaConf
 from rounding import check_rounding, in_bfloat16
 from tiny_codecs import build_hunyuan
 from tiny_hunyuan import tiny_transformer
+from tiny_texts import POOLED, TEXT, tiny_llama
 
 from longtake.pipeline import Pipeline
 from longtake.samplers import ClassifierFreeGuidance
 from networks.text_pooled import PooledText
 
-WORDS = ["a", "green", "marine", "walks", "through", "dark", "hall", "red", "door", "blurred", "say"]
 GROUPS = ("network=dit", "backbone=hunyuan", "codec=hunyuan", "text=hunyuan", "objective=rectified_flow")
 PROMPT = "a green marine walks"
 TEMPLATE = {"template": "say red {} door", "crop_start": 2}
-
-
-def tokenizer_of(length):
-    from transformers import T5Tokenizer
-
-    vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -10.0), *((f"\u2581{word}", -2.0) for word in WORDS)]
-    return T5Tokenizer(vocab=vocab, extra_ids=0, model_max_length=length)
 
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory):
     """HunyuanVideoPipeline, in float32, and the folder that it wrote."""
     from diffusers import FlowMatchEulerDiscreteScheduler, HunyuanVideoPipeline
-    from transformers import CLIPTextConfig, CLIPTextModel, LlamaConfig, LlamaModel
 
     torch.manual_seed(0)
-    count = len(WORDS) + 3
-    sizes = {"vocab_size": count, "num_hidden_layers": 4, "num_attention_heads": 2}
-    llama = LlamaConfig(**sizes, hidden_size=16, intermediate_size=32, pad_token_id=0, eos_token_id=1, bos_token_id=1)
-    clip = {"hidden_size": 8, "intermediate_size": 16, "eos_token_id": 1, "bos_token_id": 1, "pad_token_id": 0}
     made = HunyuanVideoPipeline(
-        text_encoder=LlamaModel(llama).eval(),
-        tokenizer=tokenizer_of(512),
-        text_encoder_2=CLIPTextModel(CLIPTextConfig(**sizes, **clip)).eval(),
-        tokenizer_2=tokenizer_of(77),
-        transformer=tiny_transformer(text_embed_dim=16, pooled_projection_dim=8),
+        **tiny_llama(),
+        transformer=tiny_transformer(text_embed_dim=TEXT, pooled_projection_dim=POOLED),
         vae=awake(build_hunyuan(), scale=0.05).eval(),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
     )
