@@ -16,7 +16,12 @@ def save_tiny_pipelines(folder: Path) -> None:
     """Writes one folder a family, by its name; that of Wan holds two experts."""
     from diffusers import CogVideoXDDIMScheduler, FlowMatchEulerDiscreteScheduler
 
-    ddim = CogVideoXDDIMScheduler(prediction_type="v_prediction")
+    ddim = CogVideoXDDIMScheduler(  # as CogVideoX 5B has it
+        prediction_type="v_prediction",
+        snr_shift_scale=1.0,
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+    )
     flow = FlowMatchEulerDiscreteScheduler()
     wan, text = tiny_wan.tiny_transformer(text_dim=TEXT), {"text_embed_dim": TEXT}
     ltx = tiny_ltx.tiny_transformer(caption_channels=TEXT)

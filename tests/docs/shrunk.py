@@ -86,7 +86,7 @@ ALSO = {
     "debug=fast": ["trainer.max_steps=3", "trainer.val_check_interval=3"],
     f"trainer=(gpu|ddp|fsdp2|chunks)|{OF_BASE}": ["trainer.accelerator=cpu"],
     "trainer=(ddp|fsdp2|chunks)": ["trainer.devices=2"],
-    "weights/": ["trainer.precision=32-true"],  # bfloat16 takes four times as long where a CPU has no AMX
+    "weights/": ["trainer.precision=32-true"],  # bfloat16 takes many times as long on a CPU without it
     "num_nodes=": ["trainer.devices=1"],
     **{f"experiment=vin_{name}": base_of(name) for name in BASES},
     r"^((?!\.sizes).)*$": SMALL,

@@ -13,6 +13,7 @@ from lightning import Trainer
 from safetensors.torch import load_file, save_file
 from tiny_wan import backbone_of, learnt, settings_of, tiny_transformer
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch.nn import functional as F
 
 from lightning_modules.callbacks.compiled_blocks import CompiledBlocks
 from longtake.cost.sampling import VideoSize
@@ -143,11 +144,15 @@ def test_text_is_padded_with_zeros_and_no_further_than_wan_reads(backbone):
     assert torch.equal(backbone(noisy, time, condition._replace(text=text, text_mask=mask)), plain)
     silent = condition._replace(text_mask=torch.zeros_like(condition.text_mask))
     assert (backbone(noisy, time, silent) - plain).abs().max() > 1e-4
-    long = condition._replace(text=torch.zeros(2, 513, TEXT), text_mask=torch.zeros(2, 513, dtype=torch.bool))
+    batched = [F.pad(each, (0, 0) * (each.ndim - 2) + (0, 600)) for each in (condition.text, condition.text_mask)]
+    assert torch.equal(backbone(noisy, time, condition._replace(text=batched[0], text_mask=batched[1])), plain)
+    long = condition._replace(text=torch.zeros(2, 513, TEXT), text_mask=torch.ones(2, 513, dtype=torch.bool))
     with pytest.raises(
         ValueError, match=r"513 text tokens is longer than the 512 that Wan reads: set text\.max_length"
     ):
         backbone(noisy, time, long)
+    with pytest.raises(ValueError, match="513 text tokens"):
+        backbone(noisy, time, long._replace(text_mask=None))
 
 
 @torch.no_grad()
