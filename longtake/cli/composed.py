@@ -1,5 +1,6 @@
 """Composed configs as the rest of longtake takes them: plain values. Hydra and OmegaConf stay in this package."""
 
+from collections.abc import Collection
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -15,17 +16,18 @@ def plain(cfg: Any) -> Any:
     return OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
 
 
-def check_settings(cfg: DictConfig, schema: type) -> None:
+def check_settings(cfg: DictConfig, schema: type, *, unused: Collection[str] = ()) -> None:
     """Checks every key of a composed config; see `longtake.settings.check`.
 
     Args:
         cfg: the composed config.
         schema: one of longtake.cli.schemas.
+        unused: parts that this call does not use: they are not checked, for which their libraries would be loaded.
 
     Raises:
         ValueError: for the first wrong setting, named as it is typed, with what is allowed.
     """
-    check.check_tree(tree_of(cfg), schema)
+    check.check_tree(tree_of(cfg), schema, unused)
 
 
 def tree_of(cfg: DictConfig) -> Tree:

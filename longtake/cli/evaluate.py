@@ -19,6 +19,9 @@ from longtake.cli.vbench import lay_out_for_vbench
 from longtake.cli.videos import folders_of, read_clip
 from longtake.configs import CONF
 
+SCORES = ("features", "background_features", "video_features", "flow", "metrics")
+"""Parts that score videos, whose libraries take seconds to load."""
+
 if TYPE_CHECKING:
     from longtake.parallel import Mesh
     from longtake.reports.beside import Beside
@@ -201,16 +204,17 @@ def _composed(videos: str | list[str] | dict[str, str], output: str | Path, sett
 
 def run(cfg: DictConfig) -> None:
     """Checks, then predicts a cost, lays videos out for VBench, or scores them."""
+    missing = " ".join(f"{key}=…" for key in sorted(OmegaConf.missing_keys(cfg)))
+    if missing and cfg.cost is False and cfg.vbench is None:
+        raise ValueError(f"{missing} is missing: python evaluate.py videos=FOLDER output=FOLDER")
     from longtake.cli.composed import check_settings
     from longtake.cli.schemas import EvaluateSettings
 
-    check_settings(cfg, EvaluateSettings)
+    check_settings(cfg, EvaluateSettings, unused=SCORES if cfg.cost is True else ())
     if cfg.cost:
         show_cost(predict_cost(cfg), None if OmegaConf.is_missing(cfg, "output") else Path(cfg.output))
     elif cfg.vbench is not None:
         lay_out_for_vbench(cfg)
-    elif missing := " ".join(f"{key}=…" for key in sorted(OmegaConf.missing_keys(cfg))):
-        raise ValueError(f"{missing} is missing: python evaluate.py videos=FOLDER output=FOLDER")
     elif len(folders_of(cfg)) > 1:
         compare_folders_of(cfg)
     else:

@@ -8,7 +8,7 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -61,17 +61,18 @@ class Tree(NamedTuple):
     typed: Mapping[str, str] = {}
 
 
-def check_tree(tree: Tree, schema: type) -> None:
+def check_tree(tree: Tree, schema: type, unused: Collection[str] = ()) -> None:
     """Checks every key of a program's config; required keys that are missing (`???`) are left to the program.
 
     Args:
         tree: the config.
         schema: a TypedDict of annotated settings.
+        unused: keys of the schema whose values are not checked.
 
     Raises:
         ValueError: for the first wrong setting, named as it is typed, with what is allowed.
     """
-    _refuse(_of_schema(tree.values, schema, "", _Roots(tree)))
+    _refuse(_of_schema(tree.values, schema, "", _Roots(tree), unused))
 
 
 def check_groups(tree: Tree, groups: Sequence[str]) -> None:
@@ -125,7 +126,9 @@ class _Roots:
         return key
 
 
-def _of_schema(node: Mapping[str, Any], schema: type, place: str, roots: _Roots) -> Iterator[str]:
+def _of_schema(
+    node: Mapping[str, Any], schema: type, place: str, roots: _Roots, unused: Collection[str] = ()
+) -> Iterator[str]:
     """A mapping whose keys are known."""
     hints = get_type_hints(schema, include_extras=True)
     optional: frozenset[str] = schema.__optional_keys__  # type: ignore[attr-defined]
@@ -134,7 +137,7 @@ def _of_schema(node: Mapping[str, Any], schema: type, place: str, roots: _Roots)
         if key not in hints:
             if place or f"${{{key}" not in roots.text:  # a key of one's own that others refer to is no mistake
                 yield _unknown(name, key, list(hints), place.rstrip(".") or "the config")
-        elif not (node[key] == MISSING and key in optional) and Later not in get_args(hints[key]):
+        elif not (key in unused or (node[key] == MISSING and key in optional) or Later in get_args(hints[key])):
             yield from _child(node, key, hints[key], name, roots)
     for key in hints.keys() - optional - {str(key) for key in node}:
         yield f"{place}{key} is missing: give {place}{key}=…"
