@@ -93,7 +93,8 @@ def scratch(folder: str | Path) -> Iterator[Path]:
 def replace_folder(new: Path, old: Path) -> None:
     """Replaces one folder by another in two renames.
 
-    A process that is killed between them leaves at least one of the two folders, and no folder is ever half written.
+    A process that is killed between them leaves at least one of the two folders, and no folder is ever half written or
+    half removed.
 
     Args:
         new: the folder that takes the place.
@@ -101,12 +102,19 @@ def replace_folder(new: Path, old: Path) -> None:
     """
     aside = old.with_name(f"{old.stem}.old{old.suffix}")
     if old.is_dir():
-        shutil.rmtree(aside, ignore_errors=True)
+        _discard(aside)
         old.rename(aside)
     elif old.exists():
         old.unlink()
     new.rename(old)
-    shutil.rmtree(aside, ignore_errors=True)
+    _discard(aside)
+
+
+def _discard(folder: Path) -> None:
+    """Removes a folder, if there is one, under a name by which nobody takes what is left of it for a whole one."""
+    if folder.is_dir():
+        left = folder.rename(unfinished_name(folder))
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -5,7 +5,6 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as differentiable
 from torch import Tensor
 
 Thing = TypeVar("Thing")
@@ -46,9 +45,8 @@ class Processes:
         """
         if self.size == 1:
             return part
-        found: list[Tensor] = []
-        _exchange(lambda: found.append(differentiable.all_reduce(part, group=self.group)))
-        return found[0]
+        summed: Tensor = _SumAndBack.apply(part, self.group)
+        return summed
 
     def gather(self, part: Tensor) -> Tensor:
         """The tensors of all processes in the order of their ranks, p ...; part: of one shape and type in all."""
@@ -90,6 +88,25 @@ class Processes:
         said = [say() if self.rank == 0 else None]
         _exchange(lambda: dist.broadcast_object_list(said, group=self.group, group_src=0))
         return said[0]  # type: ignore[return-value]
+
+
+class _SumAndBack(torch.autograd.Function):
+    """The sum over the processes, and that of its gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor, group: Any) -> Tensor:
+        ctx.group = group
+        return _summed(part, group)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return _summed(grads[0], ctx.group), None
+
+
+def _summed(part: Tensor, group: Any) -> Tensor:
+    total = part.clone(memory_format=torch.contiguous_format)
+    _exchange(lambda: dist.all_reduce(total, group=group))
+    return total
 
 
 ALONE = Processes()

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -94,3 +95,17 @@ def test_a_folder_takes_the_place_of_another_or_of_a_file(tmp_path):
         assert [path.name for path in place.iterdir()] == ["a"]
         assert not new.exists()
     assert not list(tmp_path.glob("*.old.ckpt"))
+
+
+def test_a_folder_whose_removal_is_cut_off_is_taken_for_no_checkpoint(tmp_path, monkeypatch):
+    new, place = tmp_path / "new", tmp_path / "last.ckpt"
+    for folder in (new, place):
+        folder.mkdir()
+        (folder / "a").write_text(folder.name)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        replace_folder(new, place)
+    assert [path.name for path in tmp_path.glob("*.ckpt")] == ["last.ckpt"]
+    assert (place / "a").read_text() == "new"
+    monkeypatch.undo()
+    assert len(list(tmp_path.iterdir())) == 2  # that, and what is left of the old one

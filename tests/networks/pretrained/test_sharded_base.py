@@ -49,4 +49,5 @@ def test_pieces_upon_a_frozen_base_hold_what_was_learnt_alone_and_go_on(videos, 
     assert any("lora_B" in name for name in two)
     assert not any("base_layer" in name for name in two)
     for name, value in one.items():
-        torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-5, msg=name)
+        # Adam makes steps of 1e-4 of whatever gradient there is; the smallest ones are rounding, which differs by CPU.
+        torch.testing.assert_close(value, two[name], rtol=1e-3, atol=4e-5, msg=name)
