@@ -102,16 +102,20 @@ def replace_folder(new: Path, old: Path) -> None:
     """
     aside = old.with_name(f"{old.stem}.old{old.suffix}")
     if old.is_dir():
-        _discard(aside)
+        discard(aside)
         old.rename(aside)
     elif old.exists():
         old.unlink()
     new.rename(old)
-    _discard(aside)
+    discard(aside)
 
 
-def _discard(folder: Path) -> None:
-    """Removes a folder, if there is one, under a name by which nobody takes what is left of it for a whole one."""
+def discard(folder: Path) -> None:
+    """Removes a folder, if there is one, under a name by which nobody takes what a kill leaves of it for a whole one.
+
+    Args:
+        folder: the folder.
+    """
     if folder.is_dir():
         left = folder.rename(unfinished_name(folder))
         shutil.rmtree(left, ignore_errors=True)

@@ -1,6 +1,5 @@
 """How a run writes a checkpoint. Whoever only reads one needs no Lightning, whose import takes seconds."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from longtake.failures import no_room
 from longtake.releases.checkpoints import size_of
-from networks.files import is_full_disk, whole
+from networks.files import discard, is_full_disk, whole
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -42,6 +41,6 @@ class WholeCheckpoints(TorchCheckpointIO):
     def remove_checkpoint(self, path: str | Path) -> None:
         """Lightning's hook."""
         if Path(path).is_dir():  # in pieces
-            shutil.rmtree(path, ignore_errors=True)
+            discard(Path(path))
         else:
             Path(path).unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.distributed import checkpoint as pieces
 
+from longtake.releases.checkpoint_files import WholeCheckpoints
 from networks.files import remove_unfinished, replace_folder
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").is_file())
@@ -109,3 +110,11 @@ def test_a_folder_whose_removal_is_cut_off_is_taken_for_no_checkpoint(tmp_path, 
     assert (place / "a").read_text() == "new"
     monkeypatch.undo()
     assert len(list(tmp_path.iterdir())) == 2  # that, and what is left of the old one
+
+
+def test_a_checkpoint_whose_removal_is_cut_off_is_taken_for_none(tmp_path, monkeypatch):
+    (tmp_path / "step_1.ckpt").mkdir()
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        WholeCheckpoints().remove_checkpoint(tmp_path / "step_1.ckpt")
+    assert not list(tmp_path.glob("*.ckpt"))
