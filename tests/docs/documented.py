@@ -22,7 +22,7 @@ COMPOSED = {
     "generate": {},
     "evaluate": {
         r"^longtake vbench$": BY_NAME,
-        r"vbench=": "asks for videos as VBench names them: tests/longtake/reports/vbench",
+        r"vbench=": "videos of VBench's lengths: test_commands_run.py types these lines in a folder of their own",
         r"features\.name=": "models that are not here",
     },
     "export": {r"^longtake export$": BY_NAME},

@@ -80,6 +80,20 @@ def test_what_judges_videos_and_says_what_they_cost(place):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("mode", "frames"), [("long", 49), ("standard", 33)])  # from 5 s on, and below
+def test_what_is_laid_out_for_vbench(place, mode, frames):
+    textured(place / "outputs/a/000.mp4", np.linspace(50, 150, frames))
+    (place / "outputs/a/000.txt").write_text("a red square")
+    lines = [line for line in documented("evaluate") if f"vbench={mode}" in line]
+    assert lines
+    process = begin(place, [shortened("evaluate", line) for line in lines], 2)  # 2: VBench would miss something
+    _, wrong = process.communicate()
+    assert process.returncode == 0, wrong[-3000:]
+    made = {path.name.partition("-")[0] for path in (place / "outputs/vbench/videos").iterdir()}
+    assert made == {"a red square"}
+
+
+@pytest.mark.slow
 def test_what_releases_a_run(place):
     for name, overrides in {
         "vin/2026-01-31_12-00-00-000000": [*TINY, "interface.num_tokens=4", "interface.depth=1"],
