@@ -244,6 +244,7 @@ class AnswerTestbedSettings(TypedDict):
     output: Folder
     ratios: Sequence[Rate]
     ladders: Sequence[Rate]
+    pyramids: Sequence[Rate]
     methods: Texts | None
     kinds: Texts | None
     num_inference_steps: Size | None

@@ -129,7 +129,7 @@ def answer(cfg: DictConfig) -> None:
     asked = chosen(testbed.questions, None if cfg.kinds is None else list(cfg.kinds))
     pipeline = Pipeline.from_pretrained(cfg.weights, device=cfg.device, num_inference_steps=cfg.num_inference_steps)
     answerer = (FromCanvas if pipeline.rollout.memory is None else FromMemory)(pipeline, testbed)
-    ways = answerer.ways(list(cfg.ratios), list(cfg.ladders))
+    ways = answerer.ways(list(cfg.ratios), list(cfg.ladders), list(cfg.pyramids))
     makers = among({**ways, "codec": answerer.reconstruct}, None if cfg.methods is None else list(cfg.methods))
     output = Path(cfg.output)
     steps = pipeline.module.sampler.num_inference_steps

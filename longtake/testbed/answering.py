@@ -83,12 +83,15 @@ class Answerer(ABC):
             )
 
     @abstractmethod
-    def ways(self, ratios: Sequence[float], ladders: Sequence[float]) -> dict[str, Maker]:
+    def ways(
+        self, ratios: Sequence[float], ladders: Sequence[float] = (), pyramids: Sequence[float] = ()
+    ) -> dict[str, Maker]:
         """The ways in which these weights answer, by the name of each in the table.
 
         Args:
             ratios: compression ratios of memories that are compressed alike everywhere.
             ladders: compression ratios, over all, of memories that are compressed more the further back they lie.
+            pyramids: compression ratios, over all, of memories in levels that span more the coarser they are.
 
         Returns:
             What makes the frames of an answer, by name.

@@ -41,7 +41,9 @@ class FromCanvas(Answerer):
                 "tokens: train network=lovic, vin or vin_lovic"
             )
 
-    def ways(self, ratios: Sequence[float], ladders: Sequence[float]) -> dict[str, Maker]:
+    def ways(
+        self, ratios: Sequence[float], ladders: Sequence[float] = (), pyramids: Sequence[float] = ()
+    ) -> dict[str, Maker]:
         """As Answerer's: without global tokens, the DiT alone over the whole canvas, with tokens, and controls."""
         network = self.network
         found: dict[str, Maker] = {

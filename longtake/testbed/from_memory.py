@@ -5,7 +5,6 @@ Axes: b is 1, c channels, f latent frames, h height, w width; F pixel frames, n 
 
 from collections.abc import Sequence
 from functools import partial
-from operator import mul
 from typing import NamedTuple
 
 import torch
@@ -19,6 +18,7 @@ from longtake.rollouts.plan import RememberedSegment
 from longtake.rollouts.segmentwise import segment_canvas
 from longtake.testbed.answering import WRONG, Answerer, Maker, Memory, Walk
 from longtake.testbed.folder import Pictures, Testbed
+from longtake.testbed.memory_shapes import Shape, alike, ladder, pyramid
 from longtake.testbed.questions import Question
 from networks.control import NAME as CONTROL
 from networks.interfaces import Condition
@@ -28,41 +28,41 @@ class Method(NamedTuple):
     """One way to answer.
 
     name: of its folder; memory: whose history is remembered; ratio: video tokens a memory token, over all of the
-    memory; growth: factor from the ratio of each segment to that of the one before it, 1 for the same ratio everywhere.
+    memory; shape: where the memory's tokens are spent, on all segments alike or more on the newest.
     """
 
     name: str
     memory: Memory
     ratio: float
-    growth: float = 1.0
+    shape: Shape = alike
 
-    def ratios(self, tokens: Sequence[int]) -> list[float]:
-        """Compression ratios of segments, the oldest first, which come to as many memory tokens as the one ratio does.
+    def remembered(self, tokens: Sequence[int]) -> list[tuple[int, float]]:
+        """Segments, counted from the oldest, each with its compression ratio; one may be remembered at several.
 
-        tokens: video tokens of each. On a ladder no ratio is below 1 or leaves less than one token of a segment, even
-        where the memory gets fewer or more tokens by that.
+        tokens: video tokens of each segment. No ratio is below 1 or leaves less than one token of a segment, even where
+        the memory gets fewer or more tokens by that.
         """
-        if self.growth == 1:
-            return [self.ratio] * len(tokens)
-        weights = [self.growth**-age for age in reversed(range(len(tokens)))]
-        nearest = self.ratio * sum(map(mul, tokens, weights)) / max(sum(tokens), 1)
-        return [min(max(nearest / weight, 1.0), held) for weight, held in zip(weights, tokens, strict=True)]
+        return [(k, min(max(ratio, 1.0), tokens[k])) for k, ratio in self.shape(tokens, self.ratio)]
 
 
-def methods_of(ratios: Sequence[float], ladders: Sequence[float] = ()) -> list[Method]:
+def methods_of(ratios: Sequence[float], ladders: Sequence[float] = (), pyramids: Sequence[float] = ()) -> list[Method]:
     """The floor, the ceiling, memory at every compression ratio, and full context with the wrong history.
 
     Args:
         ratios: compression ratios of memories that are compressed alike everywhere.
-        ladders: compression ratios of memories that are compressed twice as much from each segment to the one before
-            it, with equally many tokens in all. Source: FramePack (arXiv 2504.12626), whose ladder is geometric.
+        ladders: compression ratios, over all, of memories whose segments form a `ladder`.
+        pyramids: compression ratios, over all, of memories whose segments form a `pyramid`.
 
     Returns:
         One method for each name in the table.
     """
     found = [Method("window", "none", 1.0), Method("full_context", "own", 1.0)]
-    found += [Method(f"memory_{ratio:g}", "own", ratio) for ratio in ratios]
-    found += [Method(f"ladder_{ratio:g}", "own", ratio, growth=2.0) for ratio in ladders]
+    for name, shape, over_all in (
+        ("memory", alike, ratios),
+        ("ladder", ladder, ladders),
+        ("pyramid", pyramid, pyramids),
+    ):
+        found += [Method(f"{name}_{ratio:g}", "own", ratio, shape) for ratio in over_all]
     return [*found, *(Method(f"full_context.{memory}", memory, 1.0) for memory in WRONG)]
 
 
@@ -90,9 +90,12 @@ class FromMemory(Answerer):
         if reason := unfit(pipeline.rollout, self.network):
             raise ValueError(f"questions are answered from memory, and these weights cannot: {reason}")
 
-    def ways(self, ratios: Sequence[float], ladders: Sequence[float]) -> dict[str, Maker]:
+    def ways(
+        self, ratios: Sequence[float], ladders: Sequence[float] = (), pyramids: Sequence[float] = ()
+    ) -> dict[str, Maker]:
         """As Answerer's: one for each of `methods_of`."""
-        return {method.name: partial(self.answer, method=method) for method in methods_of(ratios, ladders)}
+        methods = methods_of(ratios, ladders, pyramids)
+        return {method.name: partial(self.answer, method=method) for method in methods}
 
     @torch.inference_mode()
     def answer(self, question: Question, method: Method) -> Pictures:
@@ -159,22 +162,17 @@ class FromMemory(Answerer):
                 after=0,
                 overlap_frames=rollout.overlap_frames,
             )
-            segments = (
-                RememberedSegment(piece.start, piece.past.video.shape[2], ratio, cuts)
-                for (piece, cuts), ratio in zip(known, self.ratios(method, known), strict=True)
-            )
+            tokens = [piece.past.video[0, 0].numel() // self.network.patch**2 for piece, _ in known]
+            remembered = [(*known[k], ratio) for k, ratio in method.remembered(tokens)]
+            segments = (RememberedSegment(p.start, p.past.video.shape[2], ratio, cuts) for p, cuts, ratio in remembered)
             plan = plan._replace(remembered=tuple(segments))
             generator = torch.Generator().manual_seed(question.seed + start)
             noise = torch.randn((1, video.shape[1], count, *video.shape[3:]), generator=generator).to(video)
             clean = take(video, [plan.frames[slot] for slot in plan.known]) if plan.known else None
-            past = [piece.past for piece, _ in known]
+            past = [piece.past for piece, _, _ in remembered]
             opened = open_canvas(plan, noise=noise, condition=condition, known=clean, past=past)
             made = denoise(sample, opened, plan)
             video = torch.cat([video, made.to(video)], dim=2)
             if method.memory != "none":
                 known.append((Piece(start, self.past(video, control, start, start + count)), 0))
         return video
-
-    def ratios(self, method: Method, known: Sequence[tuple[Piece, int]]) -> list[float]:
-        """Compression ratios of what is known, as a method has them."""
-        return method.ratios([piece.past.video[0, 0].numel() // self.network.patch**2 for piece, _ in known])

@@ -39,7 +39,14 @@ COMPOSED = {
 ADDED = {
     "studio": ["browser=false"],
     "testbed_make": ["output=testbed", "mazes=2", "frames=17", "lengths=[8]", "num_workers=1"],
-    "testbed_answer": ["testbed=testbed", "kinds=[retrieval]", "ratios=[4]", "ladders=[4]", "num_inference_steps=1"],
+    "testbed_answer": [
+        "testbed=testbed",
+        "kinds=[retrieval]",
+        "ratios=[4]",
+        "ladders=[4]",
+        "pyramids=[4]",
+        "num_inference_steps=1",
+    ],
     "testbed_score": ["testbed=testbed", "predictions=predictions", "output=scores", "kinds=[retrieval]"],
 }
 """What makes a command one of seconds, and what one in prose leaves out."""

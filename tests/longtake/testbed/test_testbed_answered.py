@@ -14,6 +14,7 @@ from longtake.samplers import ClassifierFreeGuidance, Euler
 from longtake.testbed.answering import among
 from longtake.testbed.from_canvas import FromCanvas
 from longtake.testbed.from_memory import FromMemory, Method, methods_of
+from longtake.testbed.memory_shapes import alike, ladder, pyramid
 from networks.control import PoseControl
 
 
@@ -78,10 +79,10 @@ def test_some_methods_alone_can_be_asked_for():
 @pytest.mark.slow
 def test_every_method_answers_with_the_frames_that_are_asked_for_and_each_with_others(answerer, testbed):
     question = asked(testbed, "retrieval-16")
-    methods = {method.name: method for method in methods_of([2, 4], [4])}
+    methods = {method.name: method for method in methods_of([2, 4], [4], [4])}
     answers = {name: answerer.answer(question, method) for name, method in methods.items()}
     assert list(answers) == [
-        "window", "full_context", "memory_2", "memory_4", "ladder_4",
+        "window", "full_context", "memory_2", "memory_4", "ladder_4", "pyramid_4",
         "full_context.other_maze", "full_context.shuffled", "full_context.unvisited",
     ]  # fmt: skip
     for name, frames in answers.items():
@@ -92,16 +93,27 @@ def test_every_method_answers_with_the_frames_that_are_asked_for_and_each_with_o
     assert len(set(different)) == len(different)
 
 
-def test_a_ladder_has_the_tokens_of_one_ratio():
-    assert Method("", "own", 8.0).ratios([4, 8, 8]) == [8.0] * 3
-    ladder = Method("", "own", 8.0, growth=2.0)
-    assert ladder.ratios([160] * 4) == [30.0, 15.0, 7.5, 3.75]
-    for tokens in ([160] * 4, [80, 160, 160]):
-        made = sum(held / ratio for held, ratio in zip(tokens, ladder.ratios(tokens), strict=True))
-        assert made == pytest.approx(sum(tokens) / 8)
-    assert Method("", "own", 1.5, growth=2.0).ratios([80] * 3) == [3.5, 1.75, 1.0]
-    assert ladder.ratios([4, 8, 8]) == [4, 8, pytest.approx(5.2)]  # one token at least of each
-    assert ladder.ratios([]) == []
+@pytest.mark.parametrize("shape", [alike, ladder, pyramid])
+@pytest.mark.parametrize("tokens", [[160], [160] * 4, [80, 160, 160], [160] * 25])
+def test_every_memory_spends_the_tokens_of_its_ratio_over_all(shape, tokens):
+    remembered = shape(tokens, 8.0)
+    assert sum(tokens[k] / ratio for k, ratio in remembered) == pytest.approx(sum(tokens) / 8)
+    assert {k for k, _ in remembered} == set(range(len(tokens)))
+    assert [k for k, _ in shape([], 8.0)] == []
+
+
+def test_a_ladder_is_twice_as_coarse_a_segment_further_back():
+    method = Method("", "own", 8.0, ladder)
+    assert method.remembered([160] * 4) == [(0, 30.0), (1, 15.0), (2, 7.5), (3, 3.75)]
+    assert Method("", "own", 1.5, ladder).remembered([80] * 3) == [(0, 3.5), (1, 1.75), (2, 1.0)]
+    assert method.remembered([4, 8, 8]) == [(0, 4), (1, 8), (2, pytest.approx(5.2))]  # one token at least of each
+
+
+def test_a_pyramid_has_levels_of_equally_many_tokens_of_which_the_finest_is_the_newest_segment():
+    assert pyramid([160] * 4, 8.0) == [(0, 16.0), (1, 16.0), (2, 16.0), (3, 16.0), (3, 4.0)]
+    levels = pyramid([160] * 25, 8.0)
+    assert [k for k, _ in levels] == [*range(25), *range(9, 25), *range(21, 25), 24]
+    assert [ratio for _, ratio in levels[::-1]][:5] == pytest.approx([32 / 25, *4 * [4 * 32 / 25]])
 
 
 def test_the_window_knows_the_last_frames_alone_and_a_memory_all(answerer, testbed):
