@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import shutil
 
 import pytest
@@ -51,3 +52,12 @@ def test_numbers_read_well(results):
 def test_lines_of_prose_are_filled_and_tables_stay(results):
     text = "a\nb\n\n| x |\n|---|\n| y |\n\n- one\n  two\n- three\n"
     assert results.wrapped(text) == "a b\n\n| x |\n|---|\n| y |\n\n- one two\n- three\n"
+
+
+def test_every_table_of_a_page_begins_with_its_head():
+    loose = []
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        lines = ["", *re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL).splitlines(), ""]
+        begins = [k for k in range(1, len(lines) - 1) if lines[k].startswith("|") > lines[k - 1].startswith("|")]
+        loose += [f"{page.name}: {lines[k]}" for k in begins if not re.fullmatch(r"\|[ :|-]+\|", lines[k + 1])]
+    assert loose == []
