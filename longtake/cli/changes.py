@@ -22,6 +22,7 @@ class Changes(NamedTuple):
 
     weights: name of the weights, for messages.
     bases: another folder or hub name of a pretrained model, by part.
+    codec_folder: folder of another codec for the same latents.
     tiling: whether the codec works in tiles.
     groups: settings of sampler and guidance, which may refer to the weights' config; with `_target_` they replace it.
     network: settings of the network.
@@ -31,6 +32,7 @@ class Changes(NamedTuple):
 
     weights: str
     bases: Mapping[str, str]
+    codec_folder: str | None
     tiling: bool | None
     groups: Mapping[str, Any]
     network: Mapping[str, Any]
@@ -61,6 +63,7 @@ def changes_of(cfg: DictConfig) -> Changes:
     return Changes(
         weights=cfg.weights,
         bases={part: name for part, name in bases.items() if name is not None},
+        codec_folder=cfg.codec.folder,
         tiling=cfg.codec.tiling,
         groups=_groups(cfg),
         network=network,
@@ -104,6 +107,8 @@ def with_changes(trained: Config, changes: Changes) -> Config:
     """
     for part, name in changes.bases.items():
         rename_base(trained, part, name)
+    if changes.codec_folder is not None:
+        _take_codec(trained, changes.codec_folder)
     if changes.tiling is not None:
         if "tiling" not in trained["codec"]:
             raise ValueError(
@@ -117,6 +122,25 @@ def with_changes(trained: Config, changes: Changes) -> Config:
     merged: Any = OmegaConf.merge(kept, groups)
     check_groups(tree_of(merged), list(groups))
     return {**plain(merged), "rollout": _rollout(changes, trained.get("rollout", SINGLE_PASS))}
+
+
+def _take_codec(trained: Config, folder: str) -> None:
+    """Another codec of the same latents; pictures are as much larger as a place of its latents is."""
+    from longtake.cost.codec import codec_size
+
+    own = trained["codec"]
+    if "folder" not in own:
+        raise ValueError(f"codec.folder={folder}: the codec of these weights is no folder of longtake: leave it out")
+    other = {**own, "folder": folder}
+    before, after = codec_size(own), codec_size(other)
+    if (before.channels, before.time_factor) != (after.channels, after.time_factor):
+        raise ValueError(
+            f"codec.folder={folder} has {after.channels} channels and folds {after.time_factor} frames, the codec of "
+            f"these weights {before.channels} and {before.time_factor}: give one that decodes the same latents"
+        )
+    trained["codec"] = other
+    for side in ("height", "width"):
+        trained["video"][side] = trained["video"][side] * after.space_factor // before.space_factor
 
 
 def _reach_window(changes: Mapping[str, Any], network: Mapping[str, Any], weights: str) -> dict[str, Any]:

@@ -112,6 +112,7 @@ class SharedOut(TypedDict):
 class ChangedCodec(Base):
     """`codec` of generate.py."""
 
+    folder: Text | None
     tiling: bool | None
 
 

@@ -17,7 +17,7 @@ from longtake.pipeline import Pipeline
 from longtake.process import set_matmul_precision
 from longtake.releases.building import build
 from longtake.releases.parts import refuse_no_videos
-from longtake.releases.reading import Config, read_run
+from longtake.releases.reading import Config, read_run, weights_hash
 from longtake.releases.remembered import WeightFiles
 from longtake.releases.renamed import hashed
 from longtake.rollouts.checks import check_network, check_ratios
@@ -129,6 +129,7 @@ class Take:
         self.running = request.running
         self.pipeline.to(device, self.running)
         self.module, self.codec = self.pipeline.module, self.pipeline.codec
+        self.other_codec = None if request.changes.codec_folder is None else weights_hash(self.codec)
         self.network: Any = self.module.network
         self.rollout = self.pipeline.rollout
         self.guidance: Any = self.pipeline.guidance
@@ -170,6 +171,8 @@ class Take:
         settings |= self.running.changes
         if self.config["codec"].get("tiling"):
             settings["tiling"] = True
+        if self.other_codec is not None:
+            settings["codec"] = self.other_codec
         for part in (settings["network"], settings["network"].get("window") or {}):
             part.pop("windows_per_call", None)
             part.pop("train_windows_per_call", None)

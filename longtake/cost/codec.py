@@ -78,8 +78,10 @@ def codec_size(node: Mapping[str, Any]) -> CodecSize:
         saved = read_json(path)
         return codec_size({**saved, "_target_": saved["_class_name"]})
     if kind == "CausalVideoAutoencoder":
-        factors = (CausalVideoAutoencoder.time_factor, CausalVideoAutoencoder.space_factor)
-        return CodecSize(node["channels"], *factors, _causal_decoder(node), _causal_values(node), _parameters(node))
+        codec = _causal(node)
+        values, flops = _causal_values(node, codec), _causal_decoder(node, codec)
+        parameters = sum(parameter.numel() for parameter in codec.parameters())
+        return CodecSize(codec.channels, codec.time_factor, codec.space_factor, flops, values, parameters)
     if kind == "PixelCodec":
         return CodecSize(node["channels"], PixelCodec.time_factor, PixelCodec.space_factor, 0, 0, 0)
     if kind == "DiffusersCodec" and (node["class_name"], node["channels"]) in FACTORS:
@@ -91,27 +93,26 @@ def codec_size(node: Mapping[str, Any]) -> CodecSize:
     )
 
 
-def _causal_decoder(node: Mapping[str, Any]) -> int:
+def _causal(node: Mapping[str, Any]) -> CausalVideoAutoencoder:
+    """The codec without values."""
+    names = ("channels", "fine_width", "coarse_width", "num_fine_blocks", "num_coarse_blocks", "patch")
+    with torch.device("meta"):
+        sizes = {name: int(node[name]) for name in names if name in node}
+        return CausalVideoAutoencoder(**sizes, linear_path=bool(node.get("linear_path")))
+
+
+def _causal_decoder(node: Mapping[str, Any], codec: CausalVideoAutoencoder) -> int:
     """Convolutions of the decoder at the coarse grid, and at the fine one with four times the places."""
     fine, coarse = int(node["fine_width"]), int(node["coarse_width"])
-    folded = 3 * CausalVideoAutoencoder.time_factor * CausalVideoAutoencoder.patch**2
+    folded = 3 * codec.time_factor * codec.patch**2
     blocks = int(node["num_coarse_blocks"]) * (3 + 2 * 9) * coarse**2
-    at_coarse = 9 * int(node["channels"]) * coarse + blocks + coarse * 4 * fine
+    at_coarse = 9 * codec.channels * coarse + blocks + coarse * 4 * fine
     at_fine = (int(node["num_fine_blocks"]) + 1) * 2 * 9 * fine**2 + 9 * fine * folded
     return 2 * (at_coarse + 4 * at_fine)
 
 
-def _causal_values(node: Mapping[str, Any]) -> int:
+def _causal_values(node: Mapping[str, Any], codec: CausalVideoAutoencoder) -> int:
     """At the fine grid: three maps of a block and a coarse one, or folded pixels before and after they are in order."""
-    folded = 3 * CausalVideoAutoencoder.time_factor * CausalVideoAutoencoder.patch**2
+    folded = 3 * codec.time_factor * codec.patch**2
     block = 4 * 3 * int(node["fine_width"]) + int(node["coarse_width"])
-    return int(node["channels"]) + max(block, 4 * 2 * folded)
-
-
-def _parameters(node: Mapping[str, Any]) -> int:
-    names = ("channels", "fine_width", "coarse_width", "num_fine_blocks", "num_coarse_blocks")
-    with torch.device("meta"):
-        codec = CausalVideoAutoencoder(
-            **{name: int(node[name]) for name in names}, linear_path=bool(node.get("linear_path"))
-        )
-    return sum(parameter.numel() for parameter in codec.parameters())
+    return codec.channels + max(block, 4 * 2 * folded)

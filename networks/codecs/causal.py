@@ -1,8 +1,8 @@
-"""A small causal video autoencoder: 4x in time, 8x in space, 16 channels, frame rule 4n + 1.
+"""A small causal video autoencoder: 4x in time, 8x in space (or more), 16 channels, frame rule 4n + 1.
 
-Axes: b batch, c channels, f frames, h height, w width. Every feature map lives at the rate of the latents: groups of
-four frames are folded into channels at the door, as wavelet tokenizers do, so that a video of 4n + 1 frames costs
-n + 1 cheap 2-D passes. Time is mixed by causal convolutions alone, which makes streaming exact.
+Axes: b batch, c channels, f frames, h height, w width; p is the patch. Every feature map lives at the rate of the
+latents: groups of four frames are folded into channels at the door, as wavelet tokenizers do, so that a video of 4n + 1
+frames costs n + 1 cheap 2-D passes. Time is mixed by causal convolutions alone, which makes streaming exact.
 """
 
 import hashlib
@@ -125,8 +125,6 @@ class CausalVideoAutoencoder(nn.Module):
     """
 
     time_factor = 4
-    space_factor = 8
-    patch = 4
 
     def __init__(
         self,
@@ -137,8 +135,9 @@ class CausalVideoAutoencoder(nn.Module):
         num_fine_blocks: Count,
         num_coarse_blocks: Count,
         linear_path: bool = False,
+        patch: Size = 4,
     ) -> None:
-        """Builds the layers with random weights; fine maps have a quarter, coarse maps an eighth of the picture's side.
+        """Builds the layers with random weights.
 
         Args:
             channels: channels of the latents.
@@ -147,9 +146,11 @@ class CausalVideoAutoencoder(nn.Module):
             num_fine_blocks: blocks at fine maps, in encoder and in decoder.
             num_coarse_blocks: blocks at coarse maps, in encoder and in decoder.
             linear_path: whether a linear autoencoder runs beside the layers; training begins by fitting it.
+            patch: pixels along a side of a place of fine maps; a place of coarse maps and latents has twice as many.
+                More of them show a larger picture by as many latents.
         """
         super().__init__()
-        self.channels = channels
+        self.channels, self.patch, self.space_factor = channels, patch, 2 * patch
         folded = 3 * self.time_factor * self.patch**2
         self.encoder = FrameStack(
             [
@@ -187,13 +188,13 @@ class CausalVideoAutoencoder(nn.Module):
         return mean.view(-1, 1, 1, 1), std.view(-1, 1, 1, 1)
 
     def encode_raw(self, video: Tensor, stream: Stream | None = None, is_start: bool = True) -> Tensor:
-        """B 3 f h w in [-1, 1] to latents b c n+1 h/8 w/8 before normalisation; a continuation has 4n frames."""
+        """B 3 f h w in [-1, 1] to latents b c n+1 h/2p w/2p before normalisation; a continuation has 4n frames."""
         folded = self.fold(video, is_start)
         latents = self.encoder(folded, stream)
         return latents if self.linear is None else latents + by_frame(self.linear.down, folded)
 
     def fold(self, video: Tensor, is_start: bool = True) -> Tensor:
-        """Pixels b 3 f h w to maps b (c t p q) n+1 h/4 w/4, four frames each; a start holds frame 0 four times."""
+        """Pixels b 3 f h w to maps b (c t p q) n+1 h/p w/p, four frames each; a start holds frame 0 four times."""
         frames = video.shape[2] + (not is_start)
         check_size(frames, video.shape[3], video.shape[4], self.time_factor, self.space_factor, "the codec")
         if is_start:
@@ -228,10 +229,10 @@ class CausalVideoAutoencoder(nn.Module):
             video: b 3 4n+1 h w in [-1, 1].
 
         Returns:
-            Latents b c n+1 h/8 w/8, of unit variance per channel.
+            Latents b c n+1 h/2p w/2p, of unit variance per channel.
 
         Raises:
-            ValueError: if the frame rule or the multiples of 8 do not hold.
+            ValueError: if the frame rule or the multiples of twice the patch do not hold.
         """
         mean, std = self._statistics()
         return (self.encode_raw(video) - mean) / std
@@ -246,7 +247,7 @@ class CausalVideoAutoencoder(nn.Module):
             Latents b c f h w of each piece.
 
         Raises:
-            ValueError: if a piece has other numbers of frames, or its sides are no multiples of 8.
+            ValueError: if a piece has other numbers of frames, or its sides are no multiples of twice the patch.
         """
         mean, std = self._statistics()
         stream: Stream = {}
@@ -254,7 +255,7 @@ class CausalVideoAutoencoder(nn.Module):
             yield (self.encode_raw(piece, stream, is_start=number == 0) - mean) / std
 
     def decode(self, latents: Tensor) -> Tensor:
-        """B c n+1 h w to pixels b 3 4n+1 8h 8w in [-1, 1]."""
+        """B c n+1 h w to pixels b 3 4n+1 2ph 2pw in [-1, 1]."""
         return torch.cat(list(self.decode_stream(latents)), dim=2)
 
     def decode_stream(self, latents: Tensor, group: int = 16) -> Iterator[Tensor]:

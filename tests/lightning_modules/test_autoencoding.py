@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from builders import awake
 from torch.nn import functional as F
 
 from lightning_modules.autoencoding import AutoencodingModule, detail, strength
@@ -153,6 +154,26 @@ def test_a_codec_begins_from_one_with_fewer_channels(tmp_path):
     assert any(not torch.equal(before[name], value) for name, value in part.codec.state_dict().items())
 
 
+@pytest.mark.parametrize("linear_path", [False, True])
+def test_a_codec_of_a_larger_picture_begins_as_the_trained_one_on_means_of_squares(tmp_path, linear_path):
+    settings = {"fine_width": 8, "coarse_width": 12, "num_fine_blocks": 1, "num_coarse_blocks": 1}
+    settings["linear_path"] = linear_path
+    trained = awake(CausalVideoAutoencoder(channels=4, **settings), scale=0.05).eval()
+    config = {"_class_name": "networks.codecs.causal.CausalVideoAutoencoder", "channels": 4, **settings}
+    save_pretrained(trained, config, tmp_path)
+    larger = CausalVideoAutoencoder(channels=4, patch=8, **settings).eval()
+    assert (trained.space_factor, larger.space_factor) == (8, 16)
+    begin_from(larger, tmp_path)
+    video = torch.rand(1, 3, 5, 32, 48) * 2 - 1
+    with torch.no_grad():
+        latents = larger.encode(video)
+        small = F.avg_pool3d(video, (1, 2, 2))
+        torch.testing.assert_close(latents, trained.encode(small), rtol=0, atol=1e-5)
+        repeated = trained.decode(latents).repeat_interleave(2, dim=3).repeat_interleave(2, dim=4)
+        torch.testing.assert_close(larger.decode(latents), repeated, rtol=0, atol=1e-5)
+    assert trained.decode(latents).std() > 0.01
+
+
 def test_a_linear_path_is_fitted_before_the_first_step_and_never_again():
     settings = {"fine_width": 8, "coarse_width": 12, "num_fine_blocks": 1, "num_coarse_blocks": 1}
     part = module(codec=CausalVideoAutoencoder(channels=12, linear_path=True, **settings))
@@ -185,7 +206,7 @@ def trained_step(part, video):
     return float(loss.detach())
 
 
-@pytest.mark.parametrize("change", [{"channels": 3}, {"fine_width": 16}, {"num_coarse_blocks": 2}])
+@pytest.mark.parametrize("change", [{"channels": 3}, {"fine_width": 16}, {"num_coarse_blocks": 2}, {"patch": 6}])
 def test_a_codec_of_another_make_is_no_beginning(change, tmp_path):
     settings = {"channels": 4, "fine_width": 8, "coarse_width": 12, "num_fine_blocks": 1, "num_coarse_blocks": 1}
     config = {"_class_name": "networks.codecs.causal.CausalVideoAutoencoder", **settings}
