@@ -228,13 +228,14 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, default=None, help="of the sampler; as the weights say where it is left out"
     )
+    parser.add_argument("--cases", nargs="+", choices=LENGTHS, default=list(LENGTHS), help="facts to ask for")
     parser.add_argument("--workers", type=int, default=2, help="rendering processes")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results", help="folder")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     pipeline = Pipeline.from_pretrained(options.weights, num_inference_steps=options.steps)
     records: list[Record] = []
-    for case in LENGTHS:
+    for case in options.cases:
         records += measure(case, options, pipeline)
         mazes = {each["case"]: each["mazes"] for each in records}
         sheet = sheet_of(records, mazes)
