@@ -30,6 +30,11 @@ def run(cfg: DictConfig) -> None:
 
     folder = Path(cfg.output)
     if cfg.format != "release":
+        if cfg.average.weights is not None:
+            raise ValueError(
+                f"average.weights with format={cfg.format}: adapters are not averaged: leave it out, or take "
+                "format=release"
+            )
         with alone_in(folder, Mesh()):
             _export_adapters(cfg)
         return
@@ -37,7 +42,8 @@ def run(cfg: DictConfig) -> None:
     replaced = any((place / WEIGHTS).is_file() for place in (folder, folder / NETWORK_FOLDER))
     bases = {part: cfg[part].pretrained for part in ("text", "codec", "backbone") if cfg[part].pretrained is not None}
     with alone_in(folder, Mesh()):
-        release(cfg.run, folder, getattr(torch, cfg.dtype), decoder=cfg.decoder, bases=bases)
+        average = None if cfg.average.weights is None else (cfg.average.weights, cfg.average.share)
+        release(cfg.run, folder, getattr(torch, cfg.dtype), decoder=cfg.decoder, bases=bases, average=average)
     log.info(f"released in {folder}{', where an earlier release was replaced' if replaced else ''}")
     log.info(f"next: {next_command(config, folder, length_of(cfg.run))}")
 

@@ -18,6 +18,7 @@ from networks.ranges import (
     Positive,
     Rate,
     Seed,
+    Share,
     Size,
     Sizes,
     Text,
@@ -210,6 +211,13 @@ class EvaluateSettings(TypedDict):
     rollouts: Mapping[str, Part]
 
 
+class Average(TypedDict):
+    """`average` of export.py."""
+
+    weights: Text | None
+    share: Share
+
+
 class ExportSettings(TypedDict):
     """conf/export.yaml."""
 
@@ -218,6 +226,7 @@ class ExportSettings(TypedDict):
     format: Literal["release", "lora", "merged"]
     dtype: Dtype
     decoder: bool
+    average: Average
     text: Base
     codec: Base
     backbone: Base

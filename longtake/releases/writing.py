@@ -11,7 +11,7 @@ from longtake.releases.bases import base_of, rename_base
 from longtake.releases.disclosure import refuse_paths, refuse_secrets
 from longtake.releases.locating import NETWORK_FOLDER
 from longtake.releases.plain_yaml import dumped
-from longtake.releases.reading import RELEASE_CONFIG, load_run, read_run
+from longtake.releases.reading import RELEASE_CONFIG, load_run, network_state, read_run
 from networks.files import remove_unfinished, whole
 from networks.saving import read_config, save_pretrained
 
@@ -38,6 +38,39 @@ def _gone(weights: str | Path, bases: Mapping[str, str]) -> dict[str, str]:
     return {part: bases[part] for part, place in named.items() if place is None or not Path(place).exists()}
 
 
+def _ratios(config: Mapping[str, Any]) -> list[float]:
+    """The lowest and highest compression ratio that a compressor was trained at, and so can be asked for."""
+    trained_at = config.get("lightning_module", {}).get("rates")
+    return list(config.get("rates") or []) if trained_at is None else [trained_at["lowest"], trained_at["highest"]]
+
+
+@torch.no_grad()
+def average_with(network: torch.nn.Module, weights: str | Path, share: float) -> None:
+    """Averages a network with other weights of it, tensor by tensor.
+
+    What both have learned is mostly kept where one was trained on from the other. Source: arXiv 2109.01903.
+
+    Args:
+        network: is changed in place.
+        weights: a .ckpt, a run folder or a release with a network.
+        share: of the other weights in the average, in [0, 1].
+
+    Raises:
+        ValueError: if they are not of the same network.
+    """
+    other = network_state(weights, "average.weights")
+    own = network.state_dict()
+    wrong = [name for name, x in own.items() if name not in other or other[name].shape != x.shape]
+    if wrong:
+        raise ValueError(
+            f"average.weights={weights}: {len(wrong)} of {len(own)} tensors are missing or of other sizes, first "
+            f"{wrong[0]!r}: give weights of the same network"
+        )
+    for name, value in own.items():
+        if value.is_floating_point():
+            value.lerp_(other[name].to(value), share)
+
+
 def release(
     weights: str | Path,
     folder: str | Path,
@@ -45,6 +78,7 @@ def release(
     *,
     decoder: bool = True,
     bases: Mapping[str, str] | None = None,
+    average: tuple[str, float] | None = None,
 ) -> None:
     """Writes a run as a release folder: the network in the diffusers format and the config that rebuilds its module.
 
@@ -55,10 +89,11 @@ def release(
         decoder: whether the compressor inside a network with memory keeps its decoder, which generation does not need.
         bases: hub name of a pretrained model by part (text, codec, backbone), which the release names where the run
             loaded the model from a folder of this machine. It is loaded from there too where that folder has gone.
+        average: other weights of the same network, and their share in the average that is written; None: the run's own.
 
     Raises:
-        ValueError: if there is no such compressor to leave the decoder out of, or the config would carry a path or a
-            secret of this machine.
+        ValueError: if there is no such compressor to leave the decoder out of, the other weights are of another
+            network, or the config would carry a path or a secret of this machine.
     """
     bases = bases or {}
     refuse_paths({part: {"pretrained": name} for part, name in bases.items()}, "the release's config")
@@ -73,15 +108,19 @@ def release(
         resolved["compressor"]["decoder_depth"] = resolved["network"]["compressor"]["decoder_depth"] = 0
     folder = Path(folder)
     trained = "codec" if resolved.get("network") is None else "network"
-    network = module.get_submodule(trained).to(dtype)
+    network = module.get_submodule(trained)
+    if average is not None:
+        other, share = average
+        average_with(network, other, share)
+    network.to(dtype)
     if trained == "codec":
         begun = resolved["codec"].get("folder")  # codec=freedoom: a release names no other one
         made_of = network_config(resolved["codec"]) if begun is None else read_config(Path(begun))
         save_pretrained(network, made_of, folder)
         return
-    trained_at = resolved.get("lightning_module", {}).get("rates")  # what a compressor can be asked for
-    if trained_at is not None:
-        resolved["rates"] = [trained_at["lowest"], trained_at["highest"]]
+    ratios = _ratios(resolved) + ([] if average is None else _ratios(read_run(average[0], "average.weights")[0]))
+    if ratios:
+        resolved["rates"] = [min(ratios), max(ratios)]
     kept = {key: resolved[key] for key in RELEASED if key in resolved}
     if "folder" in kept["codec"]:  # relative, so that a release can be moved together with its codec
         kept["codec"]["folder"] = os.path.relpath(kept["codec"]["folder"], folder.resolve())

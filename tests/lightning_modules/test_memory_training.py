@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 from composing import ROOT, composed
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_runs import MEMORY, generate_config, weights
 from tiny_runs import memory_config as config
 
@@ -17,7 +19,7 @@ from longtake.cli.request import requested
 from longtake.cli.storyboard import make_storyboard_video
 from longtake.cli.take import make_videos
 from longtake.cli.training import train
-from longtake.releases.reading import load_run
+from longtake.releases.reading import load_run, read_run
 from longtake.releases.writing import release
 from longtake.video import read_frames, write_video
 from networks.saving import WEIGHTS
@@ -97,6 +99,25 @@ def test_a_release_without_the_decoder_lacks_nothing_else(lovic, released):
     missing = whole.keys() - part.keys()
     assert missing == {name for name in whole if name.startswith("compressor.decoder.")} != set()
     assert all(torch.equal(whole[name], value) for name, value in part.items())
+
+
+def test_a_release_can_be_an_average_with_other_weights_of_its_network(lovic, released, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(released, other)
+    (told,) = other.glob("config.yaml")
+    told.write_text(re.sub(r"rates:\n- \S+\n- \S+", "rates:\n- 1.0\n- 6.0", told.read_text()))
+    own = load_file(released / "network" / WEIGHTS)
+    changed = {name: value + 1 for name, value in own.items()}
+    save_file(changed, other / "network" / WEIGHTS, metadata={"format": "pt"})
+    release(lovic, tmp_path / "average", torch.float32, decoder=False, average=(str(other), 0.25))
+    made = load_file(tmp_path / "average" / "network" / WEIGHTS)
+    assert made.keys() == own.keys()
+    for name, value in made.items():
+        torch.testing.assert_close(value, own[name] + 0.25)
+    assert read_run(tmp_path / "average")[0]["rates"] == [1.0, 8.0]  # what either was trained at
+    with pytest.raises(ValueError, match=r"average\.weights=.*vin_freedoom_64: \d+ of \d+ tensors are missing"):
+        release(lovic, tmp_path / "none", torch.float32, average=(ROOT / "weights" / "vin_freedoom_64", 0.5))
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_release_makes_the_same_take(lovic, tmp_path):
