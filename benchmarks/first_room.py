@@ -112,34 +112,35 @@ def record_of(question: Question, frames: Mapping[str, Pictures], truth: Picture
     }
 
 
+def summary(records: Sequence[Record]) -> Record:
+    """Of each method the PSNR of what was given, when it comes again, and by how much it is beyond the window's."""
+    mazes = [each["maze"] for each in records]
+    found = {name: np.array([each["again"][name] for each in records]) for name in records[0]["again"]}
+    return {
+        name: {
+            "psnr": interval(values.tolist(), mazes),
+            "beyond_window": interval((values - found["window"]).tolist(), mazes),
+        }
+        for name, values in found.items()
+    }
+
+
 def sheets_of(records: Sequence[Record], frames: int) -> list[Sheet]:
     """The first room again, and how pictures fare on the way."""
-    mazes, names = [each["maze"] for each in records], list(records[0]["again"])
-
-    def mean(values: Sequence[float]) -> str:
-        return cell(interval(values, mazes), 2)
-
-    again = [
-        [
-            name,
-            mean([r["again"][name] for r in records]),
-            mean([r["again"][name] - r["again"]["window"] for r in records]),
-        ]
-        for name in names
-    ]
+    again = [[name, *(cell(found, 2) for found in row.values())] for name, row in summary(records).items()]
     parts = [
-        [name, *(f"{np.mean([r['parts'][name][k] for r in records]):.2f}" for k in range(PARTS))] for name in names
+        [name, *(f"{np.mean([each['parts'][name][k] for each in records]):.2f}" for k in range(PARTS))]
+        for name in records[0]["parts"]
     ]
     note = f"{len(records)} walks of {frames:,} frames, of which the first {GIVEN} are given; intervals over mazes."
-    length = (frames - GIVEN) / PARTS
+    ends = [GIVEN + round((frames - GIVEN) / PARTS * (k + 1)) for k in range(PARTS)]
+    title = f"The last {GIVEN - 1} frames, which were given"
     return [
-        Sheet(
-            f"The last {GIVEN - 1} frames, which were given", [note], ["", "PSNR, dB", "beyond the window, dB"], again
-        ),
+        Sheet(title, [note], ["", "PSNR, dB", "beyond the window, dB"], again),
         Sheet(
             "On the way",
             [f"PSNR in dB of each of {PARTS} parts of what is made."],
-            ["", *(f"to frame {GIVEN + round(length * (k + 1))}" for k in range(PARTS))],
+            ["", *(f"to frame {end:,}" for end in ends)],
             parts,
         ),
     ]
@@ -182,7 +183,8 @@ def main() -> None:
             options.output.mkdir(parents=True, exist_ok=True)
             picture(frames, truth).save(options.output / f"{options.name}.webp", quality=80)
         sheets = sheets_of(records, options.frames)
-        told = {"command": f"python benchmarks/first_room.py {' '.join(sys.argv[1:])}".strip(), "records": records}
+        command = f"python benchmarks/first_room.py {' '.join(sys.argv[1:])}".strip()
+        told = {"command": command, "frames": options.frames, "again": summary(records), "records": records}
         save(options.output, options.name, told, sheets)  # each walk at once
     for sheet in sheets:
         show(sheet, Console())
