@@ -13,6 +13,9 @@ import subprocess
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault(
+    "TORCH_CPP_LOG_LEVEL", "ERROR"
+)  # read as torch loads: programs have it so, those that are forked too
 
 import forked
 import pytest
