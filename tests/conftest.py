@@ -13,9 +13,7 @@ import subprocess
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault(
-    "TORCH_CPP_LOG_LEVEL", "ERROR"
-)  # read as torch loads: programs have it so, those that are forked too
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # which torch reads as it loads: as programs have it
 
 import forked
 import pytest
@@ -37,7 +35,7 @@ def pytest_configure(config):
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         gc.disable()  # until tests begin: what is loaded before them stays
     if hasattr(config, "workerinput"):
-        forked.serve()
+        forked.serve(slow="not slow" not in config.getoption("markexpr"))
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         import torch
 
