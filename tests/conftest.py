@@ -23,7 +23,8 @@ LONGEST = (
     *("test_cost_rollouts.py", "test_golden.py", "test_stopping.py", "test_failures.py", "test_programs.py"),
     *("test_ended.py", "test_claims.py", "test_full_disk.py", "test_sharded_blocks.py", "test_configs.py"),
     *("test_trainings_run.py", "test_chunk_training.py", "test_running.py", "test_answers.py"),
-    "test_settings_drawn.py",
+    *("test_commands_run.py", "test_several_processes_run.py", "test_few_bits_training.py", "test_training.py"),
+    *("test_families.py", "test_batteries.py", "test_devices.py", "test_quantized.py", "test_settings_drawn.py"),
 )
 """Files that begin first: each is one process's (`--dist loadfile`), and the last of them is not to be waited for.
 
