@@ -31,7 +31,8 @@ def compose_once(conf: Path) -> None:
             return None  # as if it were composed and not set
         return _COMPOSED(self, config_name, overrides)
 
-    Hydra.get_mode = get_mode
+    patched: Any = Hydra
+    patched.get_mode = get_mode
 
 
 def _may_set_mode(conf: Path) -> bool:
