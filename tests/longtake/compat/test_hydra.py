@@ -40,6 +40,7 @@ def test_a_program_is_composed_once(started):
     assert started(PLAIN, "size=3") == ([3], 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "arguments", "sizes"),
     [(PLAIN, ["size=3,4", "-m"], [3, 4]), (PLAIN, ["size=3,4", "hydra.mode=MULTIRUN"], [3, 4]), (MANY, [], [1, 2])],
