@@ -13,6 +13,7 @@ import subprocess
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # which torch reads as it loads: as programs have it
 
 import forked
 import pytest
@@ -22,7 +23,8 @@ LONGEST = (
     *("test_cost_rollouts.py", "test_golden.py", "test_stopping.py", "test_failures.py", "test_programs.py"),
     *("test_ended.py", "test_claims.py", "test_full_disk.py", "test_sharded_blocks.py", "test_configs.py"),
     *("test_trainings_run.py", "test_chunk_training.py", "test_running.py", "test_answers.py"),
-    "test_settings_drawn.py",
+    *("test_commands_run.py", "test_several_processes_run.py", "test_few_bits_training.py", "test_training.py"),
+    *("test_families.py", "test_batteries.py", "test_devices.py", "test_quantized.py", "test_settings_drawn.py"),
 )
 """Files that begin first: each is one process's (`--dist loadfile`), and the last of them is not to be waited for.
 
@@ -34,7 +36,7 @@ def pytest_configure(config):
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         gc.disable()  # until tests begin: what is loaded before them stays
     if hasattr(config, "workerinput"):
-        forked.serve()
+        forked.serve(slow="not slow" not in config.getoption("markexpr"))
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         import torch
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection, arbitrary_address
@@ -27,6 +28,11 @@ LIBRARIES = [
     *("timm", "diffusers", "transformers.models.bert.modeling_bert", "av", "cv2"),
 ]
 """What most programs load."""
+OF_BASES = [
+    *("peft", "diffusers.models.transformers.transformer_wan", "diffusers.models.autoencoders.autoencoder_kl_wan"),
+    "transformers.models.umt5.modeling_umt5",
+]
+"""What programs upon a pretrained base load: slow tests alone start them."""
 
 
 class Started:
@@ -125,12 +131,16 @@ def run(
     return subprocess.CompletedProcess(process.words, process.returncode, *said)
 
 
-def serve() -> None:
-    """Loads the libraries here, and forks the server from this process; else the first program starts one anew."""
+def serve(slow: bool) -> None:
+    """Loads the libraries here, and forks the server from this process; else the first program starts one anew.
+
+    slow: whether slow tests run.
+    """
     quantisers = runpy.run_path(str(ROOT / "longtake" / "compat" / "quantisers.py"))  # and nothing else of ours
     quantisers["quiet"]()
-    for name in LIBRARIES:
-        import_module(name)
+    for name in (*LIBRARIES, *(OF_BASES if slow else ())):
+        with suppress(ImportError):  # an extra that is not here
+            import_module(name)
     read, write = os.pipe()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address := arbitrary_address("AF_UNIX"))

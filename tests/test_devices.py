@@ -25,7 +25,8 @@ NETWORKS = ("dit", "vin", "vin_plan", "lovic", "vin_lovic")
 
 
 def config(*overrides):
-    return composed("train", "~local", *SMALL, *overrides)
+    shallow = [] if "network=dit" in overrides else ["interface.depth=1"]
+    return composed("train", "~local", *SMALL, *overrides, *shallow)
 
 
 def move(module):
@@ -79,8 +80,9 @@ def test_rollouts_sample_on_their_device(rollout):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("guidance", options_of("guidance"))
-@pytest.mark.parametrize("sampler", ["euler", "ddim"])  # the others look at numbers of the host, which are none here
+@pytest.mark.parametrize(  # other samplers look at numbers of the host, which are none here
+    ("sampler", "guidance"), [*(("euler", name) for name in options_of("guidance")), ("ddim", "classifier_free")]
+)
 def test_samplers_and_guidance_stay_on_their_device(sampler, guidance):
     assert sampled(f"sampler={sampler}", f"guidance={guidance}").device.type == DEVICE
 

@@ -38,7 +38,7 @@ def cells(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS[:-1], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_its_cells_run(path, tmp_path):
     (tmp_path / "cells.json").write_text(json.dumps(cells(path)))
     own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -47,12 +47,11 @@ def test_its_cells_run(path, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_kernel_runs_it():
-    """The last one, which takes least; what a kernel adds to cells is the same for all."""
+def test_a_kernel_begins_it():
+    """The last one, up to its first figure: what a kernel adds to cells is the same for all."""
     path = NOTEBOOKS[-1]
     notebook = nbformat.read(path, as_version=4)
-    for cell, source in zip((each for each in notebook.cells if each.cell_type == "code"), cells(path), strict=True):
-        cell.source = source
+    notebook.cells = [cell for cell in notebook.cells if cell.cell_type == "code"][:2]
     NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(path.parent)}}).execute()
     assert any(output.output_type == "display_data" for cell in notebook.cells for output in cell.get("outputs", []))
 

@@ -31,6 +31,7 @@ MAY_IMPORT = {
 }
 """Programs import longtake.cli alone, which may import everything; nothing else imports longtake.cli."""
 MAY_READ_A_CONFIG = ("longtake/cli/",)
+MAY_PATCH_ITS_LIBRARIES = ("longtake/compat/hydra.py",)
 MAY_NAME_TARGETS = (*MAY_READ_A_CONFIG, "longtake/settings/", "longtake/releases/")
 """Where `_target_` may stand: what is built, checked and released; nothing else asks what a config would build."""
 COUNTED_BY_CONFIG = ("longtake/cost/codec.py", "longtake/cost/guests.py")
@@ -81,7 +82,7 @@ def faults(place: str, source: str) -> list[str]:
         found += [f"loads {name} early" for name in first if under(name, LATE)]
     if area == "networks":
         found += [f"imports {name}" for name in first if under(name, FOREIGN_TO_NETWORKS)]
-    if not place.startswith(MAY_READ_A_CONFIG):
+    if not place.startswith((*MAY_READ_A_CONFIG, *MAY_PATCH_ITS_LIBRARIES)):
         found += [f"imports {name}" for name in every if under(name, CONFIG_LIBRARIES)]
     if area is not None and not place.startswith((*MAY_NAME_TARGETS, *COUNTED_BY_CONFIG)):
         found += ["asks what a config builds (_target_)"] * names_targets(tree)

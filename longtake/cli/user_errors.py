@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from longtake.arguments import KEY, argument, as_typed
 from longtake.cli.stopped import place, say_early, say_kept, wait_to_be_ended
+from longtake.compat.hydra import compose_once
 from longtake.configs import CONF, weights_folder
 from longtake.failures import explain_failure
 from longtake.process import settle
@@ -40,6 +41,7 @@ def start(main: Callable[[Any], Any], config: str) -> None:
     settle()  # before torch loads; see docs/troubleshooting.md
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a lost connection is said in a sentence, not by its stack
     os.environ.setdefault("LONGTAKE_WEIGHTS", str(weights_folder()))  # read by conf/paths, here and in child processes
+    compose_once(CONF)
 
     @functools.wraps(main)
     def answered(cfg: Any) -> Any:

@@ -5,9 +5,10 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 
-from benchmarks import accelerator, peers, planning
+from benchmarks import accelerator, accelerator_programs, peers, planning
 from benchmarks.accelerator_programs import called
 from benchmarks.setups import SMALL
 
@@ -153,9 +154,23 @@ def test_a_part_that_fails_is_named_and_the_next_goes_on(tmp_path, monkeypatch):
     assert found["steps"]["records"] == [1]
 
 
+class Forked(forked.Started):
+    """A program that is forked instead of started anew, and what of a subprocess.Popen is asked of it."""
+
+    def __init__(self, command, *, stdout, stderr, start_new_session, **there):
+        super().__init__(command[1:], leads=start_new_session, **there)
+        self.file = stdout
+
+    def wait(self, timeout=60):
+        if self.returncode is None:
+            self.file.write("".join(self.communicate(timeout)))
+        return super().wait(timeout)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_programs_of_a_rehearsal_end_well(tmp_path, monkeypatch):
+    monkeypatch.setattr(accelerator_programs.subprocess, "Popen", Forked)
     found = rehearse(tmp_path, monkeypatch, "--parts", "peers", "tests")
     for name in ("peers", "tests"):
         assert [each["status"] for each in found[name]["records"]] == [0], found[name]["records"]

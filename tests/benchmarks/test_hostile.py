@@ -43,7 +43,7 @@ def test_the_watch_sees_each_harm(harm, tmp_path, monkeypatch):
     program = tmp_path / "program.py"
     program.write_text(harm.replace("{outside}", str(outside)).replace("{evil}", str(stranger)))
     monkeypatch.setattr(watched, "ROOT", tmp_path)
-    ended = watched.run("program.py", [], stranger, timeout=10)
+    ended = watched.run("program.py", [], stranger, timeout=2 if "sleep" in harm else 10)
     assert ended.broken or ended.kind in ("trace", "hang")
 
 

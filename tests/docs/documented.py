@@ -7,7 +7,7 @@ import shlex
 
 import forked
 from composing import ROOT, documented_commands
-from shrunk import of_cache, of_training
+from shrunk import VALIDATING, of_cache, of_training
 
 SEVERAL = r"devices=[2-9]|parallel\.|torchrun|trainer=(ddp|fsdp2|chunks)"
 """Words of commands that start several processes."""
@@ -118,9 +118,31 @@ def why_not(program, line):
 
 
 def commands(program):
-    """Those of a program that one process runs; last the one that begins from a run of which documents speak later."""
+    """Those of a program that one process types; last the one that begins from a run of which documents speak later.
+
+    Of lines that differ in numbers, texts and names alone one is typed, that with most settings: all are composed.
+    """
     found = [line for line in documented(program) if why_not(program, line) is None and not re.search(SEVERAL, line)]
-    return sorted(found, key=lambda line: "runs/frames_freedoom/" in line)
+    kinds = {line: _kind(line) for line in reversed(found)}
+    typed = [line for line in found if not any(_stands_for(kinds, other, line) for other in found)]
+    return sorted(typed, key=lambda line: "runs/frames_freedoom/" in line)
+
+
+def _kind(line):
+    """The words of a command without names and texts: those that choose, and the keys of those that set a number."""
+    words = [word for word in shlex.split(line) if not word.startswith(("output=", "prompt=", "name=", "seed="))]
+    numbers = {word: found[1] for word in words if (found := re.fullmatch(r"([\w.]+)=\[?[\d.e,-]+\]?", word))}
+    return frozenset(words) - numbers.keys(), frozenset(numbers.values())
+
+
+def _stands_for(kinds, other, line):
+    """Whether another command sets all that one sets, the first of those that set the same."""
+    lines, output = list(kinds), re.search(r"output=(\S+)", line)
+    is_read = output is not None and any(f"{output[1]}/" in each for each in lines)
+    if other == line or is_read or re.search(VALIDATING, line) or kinds[other][0] != kinds[line][0]:
+        return False
+    same = kinds[other][1] == kinds[line][1]
+    return lines.index(other) > lines.index(line) if same else kinds[other][1] > kinds[line][1]
 
 
 def together(program):

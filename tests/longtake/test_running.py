@@ -165,11 +165,14 @@ def test_a_handful_of_graphs_serves_all_lengths_and_rates():
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_blocks_are_compiled_for_a_cpu():
+    from torch._inductor import config as inductor
+
     noisy, time, condition = inputs("dit", 5)
     network = awake(tiny_dit(depth=1)).eval()
     compiled = copy.deepcopy(network)
     Running(compile="blocks").prepare(compiled)
-    with torch.inference_mode():
+    # Whether the compiler knows this CPU's instructions is tried out by compiling, which takes as long as the kernels.
+    with inductor.patch({"cpp.vec_isa_ok": True}), torch.inference_mode():
         torch.testing.assert_close(
             compiled(noisy, time, condition), network(noisy, time, condition), atol=1e-5, rtol=1e-4
         )

@@ -235,9 +235,7 @@ def alive(pid):
 )
 def test_where_a_process_dies_the_others_say_it_once_and_end(launcher, killed, chunks, tmp_path):
     long = ("num_frames=57", "num_videos=400", "num_inference_steps=4")
-    # What torch's C++ says of a lost first process is settled as torch loads; torchrun's report hides it.
-    fresh = killed == 0 and not launcher
-    process = started(tmp_path, f"parallel.chunks={chunks}", *long, launcher=launcher, fresh=fresh)
+    process = started(tmp_path, f"parallel.chunks={chunks}", *long, launcher=launcher)
     try:
         until = time.monotonic() + 200
         while not list(tmp_path.glob("manifest*.jsonl")) and process.poll() is None and time.monotonic() < until:
@@ -261,6 +259,30 @@ def test_where_a_process_dies_the_others_say_it_once_and_end(launcher, killed, c
         assert said.count("another process of this run was ended from outside") == 1
         assert "Traceback" not in said
         assert "c10" not in said
+
+
+TORCH_LOADS = """
+import os, runpy, sys
+
+class Torch:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            print(os.environ.get("TORCH_CPP_LOG_LEVEL"), flush=True)
+            os._exit(0)
+
+sys.meta_path.insert(0, Torch())
+sys.argv[:] = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_what_torch_says_of_a_lost_process_is_settled_before_torch_loads(tmp_path):
+    """The processes above are forked from one in which it is settled already."""
+    words = ["-c", TORCH_LOADS, "generate.py", f"weights={VIN}", f"output={tmp_path}"]
+    told = {name: value for name, value in os.environ.items() if name != "TORCH_CPP_LOG_LEVEL"}
+    ended = subprocess.run([sys.executable, *words], cwd=ROOT, env=told, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "ERROR\n"), ended.stderr
 
 
 @pytest.mark.slow

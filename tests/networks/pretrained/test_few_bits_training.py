@@ -39,7 +39,9 @@ def upon_wan(dtype):
         "interface.num_heads=2",
         "optimizer=adamw_8bit",
         "optimizer.lr=0.001",
-        "trainer.max_steps=6",
+        "trainer.max_steps=4",
+        "trainer.val_check_interval=2",
+        "callbacks.samples=null",
     )
 
 
@@ -56,7 +58,7 @@ def moments(run):
 
 @pytest.fixture(scope="module")
 def whole(request, videos, tmp_path_factory):
-    """Six steps without a stop."""
+    """Four steps without a stop."""
     run = tmp_path_factory.mktemp("runs") / request.param
     train(config(videos, run, *upon_wan(request.param), drop=OURS))
     return request.param, run
@@ -66,10 +68,10 @@ def whole(request, videos, tmp_path_factory):
 def test_stopped_and_resumed_equals_uninterrupted_to_the_bit(videos, whole, tmp_path):
     dtype, unbroken = whole
     train(
-        config(videos, tmp_path / "run", *upon_wan(dtype), "trainer.max_steps=3", "scheduler.total_steps=6", drop=OURS)
+        config(videos, tmp_path / "run", *upon_wan(dtype), "trainer.max_steps=2", "scheduler.total_steps=4", drop=OURS)
     )
     train(config(videos, tmp_path / "run", *upon_wan(dtype), f"resume={tmp_path / 'run'}", drop=OURS))
-    assert weights(tmp_path / "run", "global_step") == 6
+    assert weights(tmp_path / "run", "global_step") == 4
     for key in ("state_dict", "current_model_state"):
         expected, found = weights(unbroken, key), weights(tmp_path / "run", key)
         assert expected.keys() == found.keys()
@@ -96,7 +98,7 @@ def test_two_processes_equal_one_upon_nf4(videos, tmp_path):
 def test_two_processes_hold_the_same_moments_of_8_bits(videos, tmp_path):
     settings = ("trainer=ddp_cpu", *upon_wan("nf4"))
     run_together(2, videos, tmp_path / "whole", *settings, drop=OURS)
-    run_together(2, videos, tmp_path / "run", *settings, "trainer.max_steps=3", "scheduler.total_steps=6", drop=OURS)
+    run_together(2, videos, tmp_path / "run", *settings, "trainer.max_steps=2", "scheduler.total_steps=4", drop=OURS)
     run_together(2, videos, tmp_path / "run", *settings, f"resume={tmp_path / 'run'}", drop=OURS)
     for key in ("state_dict", "current_model_state"):
         expected, found = weights(tmp_path / "whole", key), weights(tmp_path / "run", key)
