@@ -13,11 +13,14 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+import torch
 from composing import documented_commands, documented_lines
 from documented import COMPOSED, begin, commands, documented, run, shortened, why_not
 from PIL import Image
 from untrained import awake
 from video_files import textured
+
+from longtake.releases.writing import release
 
 TINY = ["text=null_text", "backbone.width=32", "backbone.depth=1", "backbone.num_heads=2"]
 OURS = re.compile(r"(longtake|python -m longtake|python (train|generate|evaluate|export)\.py) ")
@@ -102,11 +105,15 @@ def test_what_releases_a_run(place):
         "vin/2026-01-31_12-00-00-000000": [*TINY, "interface.num_tokens=4", "interface.depth=1"],
         "codec_freedoom/RUN": ["experiment=codec_freedoom"],
         "codec_mazes/RUN": ["experiment=codec_mazes"],
+        "lovic_mazes/RUN": ["experiment=lovic_mazes", *TINY],
     }.items():
         a_run(place / "runs" / name, *overrides)
     (place / "RUN").symlink_to(place / "runs/vin/2026-01-31_12-00-00-000000")
     for each in outputs(commands("export")):
         (place / each).unlink(missing_ok=True)  # a link to the release of that name
+    release(
+        place / "runs/lovic_mazes/RUN", place / "weights/lovic_mazes_64", torch.float32
+    )  # which one is averaged with
     run(place, "export")
     assert [each for each in outputs(commands("export")) if not list((place / each).rglob("*.safetensors"))] == []
 
