@@ -4,6 +4,7 @@ import pickle
 import re
 import shlex
 from collections.abc import Iterator
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,7 +126,10 @@ def plain(program: str, cfg: DictConfig) -> Any:
     """The same of a config that is composed."""
     if program != "generate":
         return OmegaConf.to_container(cfg, resolve=True)
-    return {"weights": with_changes(as_used("train"), changes_of(cfg)), "output": OmegaConf.to_container(cfg)["output"]}
+    changes = changes_of(cfg)
+    of_mazes = [] if changes.codec_folder is None else ["codec=mazes"]  # the one codec that another stands in for
+    trained = deepcopy(as_used("train", *of_mazes))
+    return {"weights": with_changes(trained, changes), "output": OmegaConf.to_container(cfg)["output"]}
 
 
 NEEDED = {"generate": ["output=OUT"], "export": ["run=RUN", "output=OUT"]}

@@ -36,6 +36,11 @@ def base_of(name: str) -> list[str]:
 
 
 WINDOW = _tiny("network.", "interface.", "lightning_module.")
+CODEC = [
+    *_tiny("callbacks.", "sampler.", "network.", "interface.", "lightning_module.", *SIZES),
+    *CLIPS,
+    *("codec.channels=4", "codec.fine_width=8", "codec.coarse_width=8"),
+]
 PARTS = {
     OF_BASE: [
         *_tiny("text=", "codec.", "backbone."),
@@ -44,13 +49,8 @@ PARTS = {
     ],
     "codec=freedoom": _tiny("callbacks.", "sampler.", "network.", "interface.", "lightning_module.", "backbone.")
     + CLIPS,
-    "experiment=codec_": [
-        *_tiny("callbacks.", "sampler.", "network.", "interface.", "lightning_module.", *SIZES),
-        *CLIPS,
-        "codec.channels=4",
-        "codec.fine_width=8",
-        "codec.coarse_width=8",
-    ],
+    "experiment=codec_mazes_128": [*CODEC, "lightning_module.begin_from=null"],  # of other widths
+    "experiment=codec_": CODEC,
     "experiment=flexformer_": [
         *_tiny("callbacks.", "sampler.", "network.", "interface.", "lightning_module."),
         *ROWS,

@@ -105,6 +105,7 @@ def test_what_releases_a_run(place):
         "vin/2026-01-31_12-00-00-000000": [*TINY, "interface.num_tokens=4", "interface.depth=1"],
         "codec_freedoom/RUN": ["experiment=codec_freedoom"],
         "codec_mazes/RUN": ["experiment=codec_mazes"],
+        "codec_mazes_128/RUN": ["experiment=codec_mazes_128"],
         "lovic_mazes/RUN": ["experiment=lovic_mazes", *TINY],
     }.items():
         a_run(place / "runs" / name, *overrides)

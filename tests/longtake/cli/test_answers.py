@@ -141,9 +141,8 @@ def test_an_export_says_where_it_is_and_what_comes_next(config, command, tmp_pat
     place.parent.mkdir(exist_ok=True)
     monkeypatch.setattr("longtake.releases.writing.release", lambda *_, **__: place.touch())
     bases = {part: {"pretrained": None} for part in ("text", "codec", "backbone")}
-    cfg = OmegaConf.create(
-        {"run": "runs/a", "output": str(tmp_path), "dtype": "float16", "decoder": True, "format": "release", **bases}
-    )
+    told = {"run": "runs/a", "output": str(tmp_path), "dtype": "float16", "decoder": True, "format": "release"}
+    cfg = OmegaConf.create({**told, "average": {"weights": None, "share": 0.5}, **bases})
     with caplog.at_level(logging.INFO, "longtake"):
         export.run(cfg)
         assert f"released in {tmp_path}\n" in caplog.text
