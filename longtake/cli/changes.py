@@ -1,6 +1,7 @@
 """What the command line of generate.py changes in the config of weights."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra.utils import instantiate
@@ -12,6 +13,7 @@ from longtake.releases.building import build
 from longtake.releases.reading import Config
 from longtake.rollouts.rollout import Rollout
 from longtake.settings.check import check_groups
+from networks.saving import read_config
 
 SINGLE_PASS = {"_target_": "longtake.rollouts.single_pass.SinglePass", "network_part": ""}
 """The rollout of weights that name none."""
@@ -126,18 +128,19 @@ def with_changes(trained: Config, changes: Changes) -> Config:
 
 def _take_codec(trained: Config, folder: str) -> None:
     """Another codec of the same latents; pictures are as much larger as a place of its latents is."""
-    from longtake.cost.codec import codec_size
-
     own = trained["codec"]
     if "folder" not in own:
         raise ValueError(f"codec.folder={folder}: the codec of these weights is no folder of longtake: leave it out")
     other = {**own, "folder": folder}
-    before, after = codec_size(own), codec_size(other)
-    if (before.channels, before.time_factor) != (after.channels, after.time_factor):
-        raise ValueError(
-            f"codec.folder={folder} has {after.channels} channels and folds {after.time_factor} frames, the codec of "
-            f"these weights {before.channels} and {before.time_factor}: give one that decodes the same latents"
-        )
+    unlike = f"codec.folder={folder} is no codec for the latents of these weights: give one that decodes them"
+    try:
+        if read_config(Path(folder)).get("channels") not in (own["channels"], None):
+            raise ValueError("it has another number of channels")
+        before, after = build(own), build(other)  # small
+    except ValueError as error:
+        raise ValueError(f"{unlike} ({error})") from error
+    if not hasattr(after, "decode") or before.time_factor != after.time_factor:
+        raise ValueError(unlike)
     trained["codec"] = other
     for side in ("height", "width"):
         trained["video"][side] = trained["video"][side] * after.space_factor // before.space_factor

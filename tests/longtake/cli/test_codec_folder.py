@@ -1,6 +1,7 @@
 """Another codec of the same latents: `codec.folder` of generate.py."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -52,10 +53,27 @@ def test_videos_of_another_codec_are_other_videos(larger):
 @pytest.mark.parametrize(
     ("folder", "words"),
     [
-        ("weights/codec_freedoom_64", r"has 16 channels and folds 4 frames, the codec of these weights 64 and 4"),
-        ("nowhere", r"codec\.folder=.*nowhere holds no config\.json"),
+        ("weights/codec_freedoom_64", "another number of channels"),
+        ("weights/lovic_mazes_64/network", "give one that decodes them"),
+        ("nowhere", r"nowhere holds no config\.json"),
     ],
 )
 def test_a_codec_of_other_latents_is_refused(folder, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=rf"^codec\.folder=\S*{folder} is no codec for the latents.*{words}"):
         pipeline_of(request(f"codec.folder={ROOT}/{folder}"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"patch": "eight"}, "does not fit networks.codecs.causal.CausalVideoAutoencoder"),
+        ({"channels": None}, "does not fit|channels"),
+        ({"_class_name": "os.system"}, "names 'os.system', which is no network class of this project"),
+    ],
+)
+def test_a_broken_config_is_told_by_its_folder_and_runs_nothing(change, words, larger, tmp_path):
+    shutil.copytree(larger, tmp_path / "broken")
+    config = {**json.loads((larger / "config.json").read_text()), **change}
+    (tmp_path / "broken" / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+    with pytest.raises(ValueError, match=rf"^codec\.folder=\S*broken is no codec .*({words})"):
+        pipeline_of(request(f"codec.folder={tmp_path}/broken"))
