@@ -4,7 +4,7 @@ Axes: b batch, c channels, f frames, m context frames, h height, w width (latent
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -86,12 +86,20 @@ def window_generator(
         if parts is not None:
             noise, condition = noise[:, :, slice(*parts.own)], condition.held(parts)
 
-        def denoise_without(*names: str) -> Denoise:
+        @cache
+        def lacks(name: str) -> bool:
+            return condition.lacks(name) and not (name == "text" and negative is not None)
+
+        @cache
+        def without_those(names: frozenset[str]) -> Denoise:
             left = condition.without(*names)
             left = left if negative is None or "text" not in names else negative.of(left)
             with running(noise.device):
                 left = network.encode_text(left)
             return _denoiser(module, wrap(network), left, running)
+
+        def denoise_without(*names: str) -> Denoise:
+            return without_those(frozenset(name for name in names if not lacks(name)))
 
         known = {} if given is None else {"context_mask": given.mask, "context": given.video}
         video: Tensor = module.sampler(

@@ -44,6 +44,11 @@ class ContextCache(NamedTuple):
         return ContextCache(tuple((function(key), function(value)) for key, value in self.layers), mask)
 
     @property
+    def is_null(self) -> bool:
+        """Whether nothing but the null memory is there."""
+        return self.layers[0][0].shape[2] == 1
+
+    @property
     def null(self) -> "ContextCache":
         """The null memory alone."""
         return ContextCache(tuple((key[:, :, :1], value[:, :, :1]) for key, value in self.layers), None)
@@ -152,6 +157,19 @@ class Condition(NamedTuple):
         if "memory" in names:
             left = left._replace(context=(), memory=None if self.memory is None else self.memory.null)
         return left
+
+    def lacks(self, name: str) -> bool:
+        """Whether `without(name)` would change nothing, so that a pass of guidance would repeat another.
+
+        It looks at the text's mask, for which a device is waited for: once for a canvas, not at every step.
+        """
+        if name in self.left_out:
+            return True
+        if name == "text":
+            return self.text_mask is not None and not bool(self.text_mask.any())
+        if name == "memory":
+            return not self.context and (self.memory is None or self.memory.is_null)
+        return name == "control" and name not in self.per_frame and self.frame_embedding is None
 
     def frames(self, index: Tensor | slice) -> "Condition":
         """The condition of some of the frames, in the order of `index`: integers j, or a slice."""

@@ -67,15 +67,20 @@ class NestedGuidance:
         return self.scales[name] if lowest <= level <= highest else 1.0
 
     def __call__(self, denoise_without: DenoiseWithout) -> Denoise:
-        """The guided denoiser. It calls only what counts: where all scales are 1, one pass with everything."""
+        """The guided denoiser. It calls only what counts: where all scales are 1, one pass with everything.
+
+        denoise_without: answers with the same denoiser where names change nothing, such as "text" without a prompt.
+        """
         names = list(self.scales)
         # Pass k knows the first k conditions.
         passes = [denoise_without(*names[known:]) for known in range(len(names) + 1)]
 
         def guided(noisy: Tensor, time: Tensor, level: float) -> Estimate:
             scales = [1.0, *(self._scale(name, level) for name in names), 0.0]
-            shares = [scale - following for scale, following in pairwise(scales)]
-            counted = [(share, each) for share, each in zip(shares, passes, strict=True) if share != 0]
+            shares = dict.fromkeys(passes, 0.0)  # what a condition does not have to lack makes no pass of its own
+            for each, (scale, following) in zip(passes, pairwise(scales), strict=True):
+                shares[each] += scale - following
+            counted = [(share, each) for each, share in shares.items() if share != 0]
             own = counted[self.processes.share(len(counted))]
             made = [(share, each(noisy, time, level)) for share, each in own]
             if not made:  # a step of one pass: this process waits for the other
