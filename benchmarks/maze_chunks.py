@@ -42,6 +42,7 @@ from longtake.rollouts.autoregressive import Autoregressive
 from longtake.rollouts.free_noise import FreeNoise
 from longtake.rollouts.gen_l_video import GenLVideo
 from longtake.rollouts.single_pass import SinglePass
+from longtake.samplers.guidance import NestedGuidance
 from networks.control import NAME as CONTROL
 from networks.control import to_latent_frames
 from networks.interfaces import Condition
@@ -95,6 +96,9 @@ def methods_of() -> dict[str, Callable[[Pipeline], Pipeline]]:
     def keyframes(seconds: float) -> Setting:
         return Setting(lambda network: setattr(network.interface, "keyframe_seconds", seconds))
 
+    def guided(scale: float) -> Callable[[Pipeline], Pipeline]:
+        return lambda pipeline: pipeline.replace(guidance=NestedGuidance(scales={"global_tokens": scale}))
+
     found: dict[str, Callable[[Pipeline], Pipeline]] = {
         VIN: lambda pipeline: pipeline,
         WITHOUT: lambda pipeline: pipeline.replace(without=("global_tokens",)),
@@ -107,6 +111,7 @@ def methods_of() -> dict[str, Callable[[Pipeline], Pipeline]]:
             rollout=GenLVideo(window_frames=10, overlap_frames=5, profile="uniform", windows_per_call=4)
         ),
     }
+    found |= {f"tokens' guidance {scale:g}": guided(scale) for scale in (2.0, 4.0, 8.0)}
     found |= {f"fusion {part}": fused(part) for part in ("none", "mid", "late", "all")}
     found |= {f"F_local {frames}": local(frames) for frames in (0, 2, 4)}
     found |= {f"T_s {seconds:g} s": keyframes(seconds) for seconds in (0.5, 2.0, 4.0)}

@@ -139,7 +139,7 @@ def spread_storyboard(mesh: Mesh, *, network: VideoNetwork, guidance: Any, canva
 
 def _spread_guidance(mesh: Mesh, guidance: Any) -> None:
     if mesh.guidance.size > 1:
-        most = getattr(guidance, "num_passes", 1)
+        most = guidance.most_passes() if hasattr(guidance, "most_passes") else 1
         _refuse_idle(mesh.guidance.size, most, "guidance", f"guidance asks the network {most} time(s) a step")
         guidance.spread(mesh.guidance)
 

@@ -1,7 +1,6 @@
 """`generate.py dry_run=true` without a storyboard: which canvases a rollout denoises, and what they cost."""
 
 import logging
-from typing import Any
 
 import torch
 
@@ -23,7 +22,4 @@ def print_plan(request: Request) -> None:
     video = VideoSize(take.num_latents, *size, TEXT_TOKENS, take.text_encoder.features)
     network = on_meta(part_of(take.network, take.rollout)).eval().requires_grad_(False)
     costs = canvas_costs(network, take.rollout, video, torch.float32, take.pipeline.without)
-    passes = 1 + sum(scale != 1 for scale in take.guidance.scales.values())
-    sampler: Any = take.module.sampler
-    calls = sampler.num_inference_steps * passes
-    log.info(describe_plan(take.rollout.plan(take.num_latents), costs, calls=calls))
+    log.info(describe_plan(take.rollout.plan(take.num_latents), costs, calls=take.calls_per_canvas))

@@ -255,12 +255,6 @@ def size_of(take: Take) -> tuple[int, int, int]:
     return take.codec.channels, take.height // side, take.width // side
 
 
-def calls_of(take: Take) -> int:
-    """Calls of the network for each canvas: inference steps times passes of guidance."""
-    sampler: Any = take.module.sampler
-    return int(sampler.num_inference_steps) * (1 + sum(scale != 1 for scale in take.guidance.scales.values()))
-
-
 def costs_of(take: Take, made: Plan) -> dict[str, SegmentCost]:
     """What one call of the network costs for each segment, by name."""
     video = VideoSize(0, *size_of(take), TEXT_TOKENS, take.text_encoder.features)
@@ -275,7 +269,7 @@ def print_plan(take: Take, made: Plan, limits: ModelLimits, is_there: Callable[[
         forgets = (replace(step, sources=(), canvas=step.canvas._replace(remembered=())) for step in made.steps)
         made = made._replace(steps=tuple(forgets))
         log.info("nothing is compressed: a segment knows the frames that adjoin it and nothing further away")
-    calls, costs = calls_of(take), costs_of(take, made)
+    calls, costs = take.calls_per_canvas, costs_of(take, made)
 
     def flops(step: PlanStep, tokens: int, context: int) -> float:
         canvas = costs[step.name].canvas

@@ -24,6 +24,7 @@ from longtake.rollouts.checks import check_network, check_ratios
 from longtake.rollouts.interfaces import Generate, Given
 from longtake.rollouts.window_cache import WindowCache
 from networks.codecs.rules import check_lengths
+from networks.text import reads_text
 from networks.video_network import PATCH
 
 
@@ -184,6 +185,13 @@ class Take:
             settings["control"] = hashlib.sha256(self.control.numpy().tobytes()).hexdigest()
         described = [self.hash, self.without, self.height, self.width, settings, *more]
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def calls_per_canvas(self) -> int:
+        """Calls of the network for a canvas: inference steps times passes of guidance, of the text where it is read."""
+        sampler: Any = self.module.sampler
+        lacking = () if reads_text(self.text_encoder) else ("text",)
+        return int(sampler.num_inference_steps) * int(self.guidance.most_passes(lacking))
 
     @property
     def settings(self) -> str:

@@ -1,7 +1,7 @@
 """Guidance: a denoiser made of denoisers, so that no sampler knows of it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import Protocol
 
@@ -53,10 +53,12 @@ class NestedGuidance:
             if len(times) != 2 or not 0 <= times[0] <= times[1] <= 1:
                 raise ValueError(f"the guidance interval {list(times)} must be two rising times in [0, 1]: [0.0, 1.0]")
 
-    @property
-    def num_passes(self) -> int:
-        """How many times a step asks the network, at most."""
-        return 1 + sum(scale != 1 for scale in self.scales.values())
+    def most_passes(self, lacking: Collection[str] = ()) -> int:
+        """How many times a step asks the network, at most.
+
+        lacking: names of what no condition of these weights has, such as "text", and so has no pass of its own.
+        """
+        return 1 + sum(scale != 1 for name, scale in self.scales.items() if name not in lacking)
 
     def spread(self, processes: Processes) -> None:
         """From here on the passes of a step are shared out over processes."""

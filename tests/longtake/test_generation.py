@@ -5,7 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from builders import awake, context, example, tiny_dit, tiny_lovic
+from composing import ROOT, composed
 
+from longtake.cli.request import requested
+from longtake.cli.weights import Take
 from longtake.generation import NegativeText, window_generator
 from longtake.objectives import FlowPrediction, LinearPath, NoWeight, Objective, Uniform
 from longtake.samplers import Euler
@@ -74,3 +77,16 @@ def test_a_condition_knows_what_it_lacks():
     known = tiny_lovic().encode_context(remembering)
     assert not known._replace(context=()).lacks("memory")
     assert known.without("memory").lacks("memory")
+
+
+@pytest.mark.slow
+def test_a_plan_counts_no_pass_of_a_text_that_is_not_read(tmp_path):
+    folder = ROOT / "weights" / "lovic_mazes_64"
+    poses = tmp_path / "poses.csv"
+    poses.write_text("x,y,angle\n" + "0,0,0\n" * 41)
+    told = [f"weights={folder}", f"output={tmp_path}", f"control_file={poses}", "num_frames=41"]
+    take = Take(requested(composed("generate", *told, "num_inference_steps=5")))
+    assert take.guidance.scales["text"] > 1
+    assert take.calls_per_canvas == 5
+    twice = composed("generate", *told, "num_inference_steps=5", "+guidance.scales.memory=2")
+    assert Take(requested(twice)).calls_per_canvas == 10

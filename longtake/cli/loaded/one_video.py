@@ -13,7 +13,7 @@ from longtake.cli.loaded.shared import Weights
 from longtake.cli.making import make
 from longtake.cli.manifests import Manifest
 from longtake.cli.request import Request
-from longtake.cli.storyboard import calls_of, size_of
+from longtake.cli.storyboard import size_of
 from longtake.cli.take import order_of
 from longtake.cli.weights import Take
 from longtake.cost.counting import on_meta
@@ -52,7 +52,7 @@ class OneVideo(Weights):
         video = VideoSize(take.num_latents, *size_of(take), TEXT_TOKENS, take.text_encoder.features)
         network = on_meta(part_of(take.network, take.rollout)).eval().requires_grad_(False)
         costs = canvas_costs(network, take.rollout, video, torch.float32, take.pipeline.without)
-        calls = calls_of(take)
+        calls = take.calls_per_canvas
         wanted = ("000.mp4", segment.prompt, segment.seed)
         planned = PlannedSegment(
             name=segment.name,

@@ -9,7 +9,7 @@ import torch
 from longtake.arguments import argument
 from longtake.cli.loaded.shared import Weights
 from longtake.cli.request import Request
-from longtake.cli.storyboard import calls_of, costs_of, limits_of, make_take, plan_board
+from longtake.cli.storyboard import costs_of, limits_of, make_take, plan_board
 from longtake.cli.weights import Take
 from longtake.cost.speed import TERA
 from longtake.rollouts.plan import CanvasPlan
@@ -86,7 +86,7 @@ class Segments(Weights):
         """Of making each canvas, without codec and text; a canvas that was counted before is not counted again."""
         if new := {step.canvas: step for step in made.steps if step.canvas not in self._counted}:
             costs = costs_of(self.take, made._replace(steps=tuple(new.values())))
-            calls = calls_of(self.take)
+            calls = self.take.calls_per_canvas
             for canvas, step in new.items():
                 cost = costs[step.name].canvas
                 self._counted[canvas] = calls * cost.step.flops + cost.memory.flops

@@ -257,6 +257,13 @@ def test_text_and_memory_are_guided_apart():
     assert [len(calls) for calls in counts.values()] == [3, 2, 1]
 
 
+def test_passes_are_counted_of_what_can_be_there():
+    guidance = NestedGuidance(scales={"memory": 1.5, "text": 5.0, "global_tokens": 1.0})
+    assert guidance.most_passes() == 3
+    assert guidance.most_passes({"text"}) == 2
+    assert guidance.most_passes({"text", "memory", "global_tokens"}) == 1
+
+
 def test_an_interval_of_no_scale_is_refused():
     with pytest.raises(ValueError, match="names memory, which has no scale: use text"):
         NestedGuidance(scales={"text": 2.0}, intervals={"memory": (0.0, 1.0)})
