@@ -258,6 +258,7 @@ class AnswerTestbedSettings(TypedDict):
     methods: Texts | None
     kinds: Texts | None
     num_inference_steps: Size | None
+    guidance_scales: Mapping[str, float] | None
     device: Text | None
 
 

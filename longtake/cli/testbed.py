@@ -117,7 +117,8 @@ def answer(cfg: DictConfig) -> None:
     from longtake.pipeline import Pipeline
     from longtake.releases.disclosure import public_name
     from longtake.releases.reading import weights_hash
-    from longtake.testbed.answering import among
+    from longtake.samplers.guidance import NestedGuidance
+    from longtake.testbed.answering import among, weighed
     from longtake.testbed.folder import open_testbed
     from longtake.testbed.from_canvas import FromCanvas
     from longtake.testbed.from_memory import FromMemory
@@ -128,16 +129,22 @@ def answer(cfg: DictConfig) -> None:
     testbed = open_testbed(cfg.testbed)
     asked = chosen(testbed.questions, None if cfg.kinds is None else list(cfg.kinds))
     pipeline = Pipeline.from_pretrained(cfg.weights, device=cfg.device, num_inference_steps=cfg.num_inference_steps)
+    if cfg.guidance_scales is not None:
+        pipeline = weighed(pipeline, dict(cfg.guidance_scales))
     answerer = (FromCanvas if pipeline.rollout.memory is None else FromMemory)(pipeline, testbed)
     ways = answerer.ways(list(cfg.ratios), list(cfg.ladders), list(cfg.pyramids))
     makers = among({**ways, "codec": answerer.reconstruct}, None if cfg.methods is None else list(cfg.methods))
     output = Path(cfg.output)
     steps = pipeline.module.sampler.num_inference_steps
     source = {"testbed": testbed.name, "weights_hash": weights_hash(pipeline.module), "num_inference_steps": steps}
+    if isinstance(pipeline.guidance, NestedGuidance):
+        source["guidance_scales"] = pipeline.guidance.scales
     with alone_in(output, Mesh()):
         note = output / "answers.json"
         if note.is_file() and {**json.loads(note.read_text()), "weights": None} != {**source, "weights": None}:
-            raise ValueError(f"{output} holds answers of other weights, steps or test set: take another folder")
+            raise ValueError(
+                f"{output} holds answers of other weights, steps, guidance or test set: take another folder"
+            )
         write_text(note, json.dumps({**source, "weights": public_name(cfg.weights)}) + "\n")
         for name in makers:
             (output / name).mkdir(exist_ok=True)

@@ -6,7 +6,7 @@ Axes: b is 1, c channels, f latent frames, h height, w width; F pixel frames, n 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from longtake.control import read_numbers
 from longtake.generation import part_of
 from longtake.pipeline import Pipeline
+from longtake.samplers.guidance import NestedGuidance
 from longtake.testbed.folder import Pictures, Testbed
 from longtake.testbed.questions import Question, Span
 from networks.control import NAME as CONTROL
@@ -45,6 +46,26 @@ def among(makers: Mapping[str, Maker], names: Sequence[str] | None) -> dict[str,
     if unknown:
         raise ValueError(f"methods: there is no {', '.join(unknown)} among {', '.join(makers)}")
     return {name: maker for name, maker in makers.items() if names is None or name in names}
+
+
+def weighed(pipeline: Pipeline, scales: Mapping[str, float]) -> Pipeline:
+    """A pipeline whose conditions weigh otherwise in guidance.
+
+    Args:
+        pipeline: stays as it is.
+        scales: of "memory", "text" or what else its network knows; those that are not named keep theirs.
+
+    Returns:
+        Another pipeline of the same weights.
+
+    Raises:
+        ValueError: its network knows no such condition.
+    """
+    known = ("text", *pipeline.module.network.ablations)
+    if unknown := [name for name in scales if name not in known]:
+        raise ValueError(f"guidance_scales: these weights have no {', '.join(unknown)}; they have {', '.join(known)}")
+    own: Any = pipeline.guidance
+    return pipeline.replace(guidance=NestedGuidance(scales={**own.scales, **scales}, intervals=own.intervals))
 
 
 class Walk(NamedTuple):

@@ -11,8 +11,10 @@ from longtake.cli.request import requested
 from longtake.cli.weights import Take
 from longtake.generation import NegativeText, window_generator
 from longtake.objectives import FlowPrediction, LinearPath, NoWeight, Objective, Uniform
+from longtake.pipeline import Pipeline
 from longtake.samplers import Euler
 from longtake.samplers.guidance import NestedGuidance
+from longtake.testbed.answering import weighed
 from networks.control import NAME
 
 STEPS = 2
@@ -90,3 +92,14 @@ def test_a_plan_counts_no_pass_of_a_text_that_is_not_read(tmp_path):
     assert take.calls_per_canvas == 5
     twice = composed("generate", *told, "num_inference_steps=5", "+guidance.scales.memory=2")
     assert Take(requested(twice)).calls_per_canvas == 10
+
+
+@pytest.mark.slow
+def test_conditions_are_weighed_otherwise():
+    pipeline = Pipeline.from_pretrained(ROOT / "weights" / "lovic_mazes_64")
+    before = dict(pipeline.guidance.scales)
+    assert weighed(pipeline, {"memory": 7.0}).guidance.scales == {**before, "memory": 7.0}
+    assert list(weighed(pipeline, {"control": 2.0}).guidance.scales) == [*before, "control"]
+    assert pipeline.guidance.scales == before
+    with pytest.raises(ValueError, match="guidance_scales: these weights have no sound; they have text, memory, contr"):
+        weighed(pipeline, {"sound": 2.0})
