@@ -4,26 +4,26 @@ A server loads the libraries once and forks a process for each program, which lo
 process begins, and one run of each program, start Python itself.
 """
 
-import atexit
 import gc
 import os
 import pickle
 import runpy
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
 from importlib import import_module
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection, arbitrary_address
 from pathlib import Path
 from threading import Lock, Thread
 from types import SimpleNamespace
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 LIBRARIES = [
@@ -150,9 +150,6 @@ def serve(slow: bool) -> None:
         with suppress(ImportError):  # an extra that is not here
             import_module(name)
     _warm()
-    compiled = tempfile.mkdtemp() if sys.dont_write_bytecode else None
-    if compiled is not None:
-        atexit.register(shutil.rmtree, compiled, ignore_errors=True)
     read, write = os.pipe()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address := arbitrary_address("AF_UNIX"))
@@ -162,11 +159,10 @@ def serve(slow: bool) -> None:
     if not pid:
         try:
             gc.enable()
-            if compiled is not None:  # nothing is written beside the code, and yet it is compiled once
-                sys.dont_write_bytecode, sys.pycache_prefix = False, compiled
             sys.stdin, sys.stdout, sys.stderr = map(os.fdopen, range(3), "rww")  # pytest's own take what tests say
             os.close(write)
-            forkserver.main(listener.fileno(), read, [])
+            with _compiled_once():
+                forkserver.main(listener.fileno(), read, [])
         finally:
             os._exit(0)
     os.close(read)
@@ -178,11 +174,39 @@ def serve(slow: bool) -> None:
 def _warm() -> None:
     """Does once what each program would have its libraries do: they keep what they find."""
     from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf, base
     from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
+    base.parse = cache(base.parse)  # as composing.py has it
     with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):  # parsers learn, plugins are found
         compose("train", ["experiment=lovic_freedoom", "trainer.max_steps=1", "datamodule.num_frames=[9]"])
     get_checkpoint_conversion_mapping("bert")  # a thousand patterns
+    _keep_configs(OmegaConf)
+
+
+def _keep_configs(omegaconf: Any) -> None:
+    """Reads the configuration for all programs: to read its files is a tenth of what a short one takes."""
+    load, kept = omegaconf.load, {}
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        kept[str(path)] = (path.stat().st_mtime_ns, pickle.dumps(load(path)))
+
+    def loaded(file: Any) -> Any:
+        path = str(getattr(file, "name", file))
+        written, config = kept.get(path, (None, b""))
+        return pickle.loads(config) if written and os.stat(path).st_mtime_ns == written else load(file)
+
+    omegaconf.load = staticmethod(loaded)
+
+
+@contextmanager
+def _compiled_once() -> Iterator[None]:
+    """Our code is compiled once for all programs where nothing may be written beside it."""
+    if not sys.dont_write_bytecode:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as sys.pycache_prefix:
+        sys.dont_write_bytecode = False
+        yield
 
 
 Told = tuple[list[str], str, dict[str, str]]
