@@ -155,9 +155,7 @@ def two_processes(tmp_path, videos, run, *overrides):
     """Trains with two batches a step on each of two processes; the exit code of the one that started the other."""
     file = script(tmp_path, videos, run, *TWO, "~callbacks.samples", *overrides)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        [sys.executable, str(file)], env=environment, capture_output=True, text=True, timeout=200, check=False
-    )
+    ended = forked.run([file], cwd=tmp_path, env=environment)  # the other is none of the forked: Lightning starts it
     assert "Traceback" not in ended.stderr, ended.stderr[-2000:]
     return ended.returncode
 
