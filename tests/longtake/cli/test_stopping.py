@@ -21,7 +21,8 @@ from longtake.cli.training import train
 from longtake.stopping import SIGNALS, asked, save_first, stopping_tidily
 
 CODES = {signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGINT: 130}
-TWICE = ("clips_per_device=2", "network=vin_plan")
+SMALL = ("backbone.depth=1", "lightning_module.validation_times=[0.5]", "datamodule.num_validation_clips=2")
+TWICE = ("clips_per_device=2", "network=vin_plan", *SMALL)
 """Two batches a step."""
 
 
@@ -148,7 +149,7 @@ def test_a_second_signal_ends_at_once(videos, tmp_path):
     assert time.monotonic() - begun < 10
 
 
-TWO = ("trainer=ddp_cpu", "trainer.max_steps=4", "trainer.val_check_interval=4", "clips_per_device=1")
+TWO = ("trainer=ddp_cpu", "trainer.max_steps=4", "trainer.val_check_interval=4", "clips_per_device=1", *SMALL)
 
 
 def two_processes(tmp_path, videos, run, *overrides):
