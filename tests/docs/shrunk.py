@@ -14,7 +14,7 @@ SMALL = ["datamodule.height=32", "datamodule.width=32"]
 CLIPS = ["datamodule.num_frames=[9]", "datamodule.hop_frames=9"]
 ROWS = [each for each in SEGMENTS if not each.startswith("datamodule=")]
 LOVIC = [each for each in MEMORY if each != "~pretrained.window"]
-VALIDATING = r"train(\.py)?( experiment=\w+)?( datamodule\.root=DIR)?$|resume=|debug=|fsdp2"
+VALIDATING = r"train(\.py)?( experiment=\w+)?( datamodule\.root=DIR)?$|resume=|debug=|fsdp2 callbacks="
 BASES = ("wan", "ltx", "cogvideox", "hunyuan")
 """Pretrained ones, of which `tiny_pipelines` has tiny ones."""
 OF_BASE = f"experiment=vin_({'|'.join(BASES)})"

@@ -18,7 +18,7 @@ def typed(place, lines):
 @pytest.mark.parametrize("world", OF_WORLDS)
 def test_those_of_an_experiment(film_place, world):
     lines = [line for line in commands("train") if f"_{world}" in line.partition(" pretrained")[0]]
-    assert typed(film_place, lines) == len(lines) > 8
+    assert typed(film_place, lines) == len(lines) > 6
 
 
 def test_those_of_no_experiment(film_place):

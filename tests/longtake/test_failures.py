@@ -24,6 +24,7 @@ from longtake.cost.advice import out_of_memory
 from longtake.failures import explain_failure
 from networks.codecs.causal import CausalVideoAutoencoder
 
+SMALL = ("callbacks.samples=null", "lightning_module.validation_times=[0.5]", "backbone.depth=1")
 MEMORY = "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000000 bytes. Error code 12"  # noqa: E501
 
 
@@ -97,7 +98,7 @@ def test_out_of_memory_names_two_settings_with_figures(videos, tmp_path, monkeyp
 
     monkeypatch.setattr(DenoisingModule, "training_step", grows)
     with pytest.raises(ValueError, match="out of memory") as caught:
-        train(config(videos, run))
+        train(config(videos, run, *SMALL[:2]))
     said = str(caught.value)
     assert "clips_per_device=2 (" in said
     assert "backbone.checkpoint_activations=true (" in said
@@ -185,7 +186,7 @@ def test_a_cache_that_vanishes_is_named_and_the_last_state_is_kept(videos, tmp_p
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(DenoisingModule, "training_step", loses)
-    own = [f"datamodule.cache_dir={cache}", f"datamodule.num_workers={workers}", "trainer.max_steps=9"]
+    own = [f"datamodule.cache_dir={cache}", f"datamodule.num_workers={workers}", "trainer.max_steps=9", *SMALL]
     with pytest.raises(Exception) as caught:  # noqa: PT011 - a process's error comes as another kind
         train(config(videos, run, *own))
     said = sentence(caught.value)

@@ -52,7 +52,8 @@ def started(tmp_path, videos, *changes, launcher=()):
     """Two processes, forked as Lightning or torchrun starts them; test_processes.py has a torchrun that is not."""
     file = tmp_path / "script.py"
     own = {"root": str(ROOT), "tests": str(ROOT / "tests"), "videos": str(videos), "run": str(tmp_path / "run")}
-    file.write_text(SCRIPT.format(**own, overrides=[*changes, "~callbacks.samples", "clips_per_device=1"]))
+    small = ["~callbacks.samples", "clips_per_device=1", "backbone.depth=1", "lightning_module.validation_times=[0.5]"]
+    file.write_text(SCRIPT.format(**own, overrides=[*changes, *small, "datamodule.num_validation_clips=2"]))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return forked.Started([*launcher, file], cwd=tmp_path, env=environment, others=2 if launcher else 1)
 

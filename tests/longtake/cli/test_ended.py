@@ -142,7 +142,7 @@ def test_a_process_that_fails_speaks_alone_and_all_end_with_its_status(videos, t
     file = tmp_path / "script.py"
     planted = [f"+callbacks.fault.rank={rank}", f"+callbacks.fault.kind={kind}"]
     overrides = ["trainer=ddp_cpu", "trainer.max_steps=4", "trainer.val_check_interval=4", "clips_per_device=1"]
-    overrides += ["~callbacks.samples", "+callbacks.fault._target_=test_ended.Fault", *planted]
+    overrides += ["~callbacks.samples", "backbone.depth=1", "+callbacks.fault._target_=test_ended.Fault", *planted]
     own = {"root": str(ROOT), "tests": str(ROOT / "tests"), "videos": str(videos), "run": str(tmp_path / "run")}
     file.write_text(SCRIPT.format(**own, overrides=overrides))
     begun = time.monotonic()

@@ -59,6 +59,7 @@ def test_a_predicted_cost(small_disk, tmp_path):
         "backbone.depth=1",
         "interface.depth=1",
         "peak_tflops=1",
+        "measure_speed=false",
         f"output={disk}",
     )
     check(run("evaluate.py", *arguments, cwd=tmp_path), disk)

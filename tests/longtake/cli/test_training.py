@@ -31,6 +31,7 @@ def test_a_run_leaves_checkpoint_samples_and_both_validation_losses(trained):
 
 def test_blocks_compiled_in_training_learn_the_same_weights(videos, tmp_path):
     settings = ["network=vin_plan", "datamodule.num_frames=[9]", "callbacks.samples=null"]  # a graph a length
+    settings += ["backbone.depth=1", "trainer.max_steps=3", "+trainer.limit_val_batches=0"]
     train(config(videos, tmp_path / "eager", *settings))
     settings += ["callbacks=compiled", "callbacks.compiled_blocks.backend=aot_eager"]
     settings += ["callbacks.throughput.count_flops=true"]  # of blocks that are compiled
@@ -73,8 +74,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(videos, trained, tmp_path)
 
 
 def test_two_processes_equal_one_with_the_same_global_batch(videos, tmp_path):
-    train(config(videos, tmp_path / "one", "network=vin_plan", "clips_per_device=2"))
-    run_together(2, videos, tmp_path / "two", "trainer=ddp_cpu", "network=vin_plan", "trainer.max_steps=6")
+    own = ["network=vin_plan", "trainer.max_steps=3", "callbacks.samples=null"]
+    train(config(videos, tmp_path / "one", *own, "clips_per_device=2"))
+    run_together(2, videos, tmp_path / "two", "trainer=ddp_cpu", *own)
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name, value in one.items():
         torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-5, msg=name)

@@ -18,6 +18,7 @@ SHORT = {
         "trainer.max_steps=2",
         "scheduler.total_steps=3",
         "lightning_module.validation_times=[0.5]",
+        "callbacks.throughput.count_flops=false",
         "callbacks.samples.num_frames=9",
         "callbacks.samples.num_videos=1",
         "sampler.num_inference_steps=1",
