@@ -37,11 +37,11 @@ def tiny_dit(**changes) -> VideoDiT:
     return VideoDiT(**{**settings, **changes})
 
 
-def tiny_vin(plan: bool = False, **changes) -> VideoInterfaceNetwork:
+def tiny_vin(plan: bool = False, depth: int = 2, **changes) -> VideoInterfaceNetwork:
     interface = VideoInterface(
         num_tokens=5,
         width=48,
-        depth=2,
+        depth=depth,
         num_heads=3,
         backbone_width=WIDTH,
         text_features=TEXT,
@@ -49,7 +49,7 @@ def tiny_vin(plan: bool = False, **changes) -> VideoInterfaceNetwork:
         latent_fps=FPS,
     )
     settings = {
-        "backbone": tiny_dit(),
+        "backbone": tiny_dit(depth=depth),
         "interface": interface,
         "plan": PlanHead(width=WIDTH, num_heads=HEADS, channels=CHANNELS, latent_fps=FPS) if plan else None,
         "chunk_frames": 4,

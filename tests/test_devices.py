@@ -76,7 +76,7 @@ def test_two_devices_are_told_apart():
 @pytest.mark.slow
 @pytest.mark.parametrize("rollout", [name for name in options_of("rollout") if name != "segmentwise"])
 def test_rollouts_sample_on_their_device(rollout):
-    assert sampled(f"rollout={rollout}").device.type == DEVICE
+    assert sampled(f"rollout={rollout}", "sampler.num_inference_steps=1").device.type == DEVICE
 
 
 @pytest.mark.slow
@@ -101,7 +101,7 @@ def test_networks_predict_in_training_on_their_device(network):
 
 @pytest.mark.slow
 def test_training_and_validation_stay_on_their_device():
-    cfg = config("network=vin_plan")
+    cfg = config("network=vin_plan", "lightning_module.validation_times=[0.5]")
     module = move(instantiate(cfg.lightning_module)).train()
     batch = inputs(cfg)
     # Generators of a device that is not there cannot be made.

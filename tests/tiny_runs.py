@@ -42,6 +42,7 @@ TINY = [
     "sampler.num_inference_steps=2",
     "matmul_precision=highest",  # runs are compared with one another
     "~callbacks.progress",
+    "~callbacks.pictures",  # an eighth of such a run; tests of their own draw them
     "logger=csv",
     "network.chunk_frames=2",
     "network.train_local_frames=1",
@@ -103,19 +104,34 @@ def run_together(world: int, videos: Path, run: Path, trainer: str, *changes: st
     assert exit_codes(world, videos, run, trainer, *changes, drop=drop) == [0] * world
 
 
+def run_in_turn(world: int, *configs: DictConfig) -> None:
+    """Runs by the same processes one after the other, of `together`: a process begins for longer than a run lasts."""
+    assert _ends(world, configs) == [0] * world
+
+
+def together(
+    world: int, videos: Path, run: Path, trainer: str, *changes: str, drop: tuple[str, ...] = ()
+) -> DictConfig:
+    """Of a run on clips by several processes."""
+    own = [x for x in TINY if x.startswith("trainer.")]  # that another trainer would leave out
+    return config(videos, run, trainer, *own, f"trainer.devices={world}", *changes, drop=drop)
+
+
 def exit_codes(
     world: int, videos: Path, run: Path, trainer: str, *changes: str, drop: tuple[str, ...] = ()
 ) -> list[int | None]:
     """With what each process of such a run ends; none is told of the others' ends."""
+    return _ends(world, (together(world, videos, run, trainer, *changes, drop=drop),))
+
+
+def _ends(world: int, configs: tuple[DictConfig, ...]) -> list[int | None]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     told = {"WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     environment = {**os.environ, **{key: str(value) for key, value in told.items()}}  # the server keeps its own
-    own = [x for x in TINY if x.startswith("trainer.")]  # that another trainer would leave out
-    cfg = config(videos, run, trainer, *own, f"trainer.devices={world}", *changes, drop=drop)
     started = multiprocessing.start_processes(
-        _member, args=(environment, cfg), nprocs=world, start_method="forkserver", join=False
+        _member, args=(environment, configs), nprocs=world, start_method="forkserver", join=False
     )
     for process in started.processes:
         process.join(280)
@@ -124,14 +140,15 @@ def exit_codes(
     return [process.exitcode for process in started.processes]
 
 
-def _member(rank: int, environment: dict[str, str], cfg: DictConfig) -> None:
+def _member(rank: int, environment: dict[str, str], configs: tuple[DictConfig, ...]) -> None:
     """One of them, as a launcher starts it, in the environment of the test that started it."""
     torch.set_num_threads(1)
     places = {"LOCAL_RANK": rank, "RANK": rank, "NODE_RANK": 0, "GROUP_RANK": 0}
-    os.environ.clear()
-    os.environ.update({**environment, **{key: str(value) for key, value in places.items()}})
     rank_zero_only.rank = rank
-    train(cfg)
+    for cfg in configs:
+        os.environ.clear()  # Lightning takes some away when a run has ended
+        os.environ.update({**environment, **{key: str(value) for key, value in places.items()}})
+        train(cfg)
 
 
 def losses(run: Path) -> dict[int, float]:

@@ -168,7 +168,7 @@ class Comparison:
             folder = self.folder / method.name / f"seed_{seed}"
             first = SEED_STRIDE * seed
             cfg = config_of(method, self.size, weights=weights, output=folder, seed=first, prompts=prompts)
-            tflop = video_tflop(cfg)
+            tflop = tflop or video_tflop(cfg)  # the same for every seed
             key = {**settings, "seed": first, "prompts": prompts}
             log.info(f"{method.name}, seed {seed}: {'made' if make_once(cfg, folder, key) else 'was there'}")
             videos = score(self.scorer, folder, self.walks, seed)

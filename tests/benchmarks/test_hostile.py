@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reas
 @pytest.mark.timeout(600)
 def test_a_sample_of_hostile_files_does_no_harm():
     own = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ended = forked.run(["-m", "benchmarks.hostile", "7/40"], cwd=ROOT, env=own, timeout=580)
+    ended = forked.run(["-m", "benchmarks.hostile", "7/80"], cwd=ROOT, env=own, timeout=580)
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-2000:]
     assert " 0 faults" in ended.stdout
 

@@ -105,6 +105,8 @@ def alone():
     return cache(lambda name: made(name, Mesh()))
 
 
+UNEVEN = ("none", "all", "two at once", "pooled", "hybrid", "gen_l_video of a dit")
+"""Of three processes, whose shares differ: each way of sharing windows out once."""
 GUIDED = ("none", "all", "in part", "split", "hybrid", "gen_l_video")
 
 
@@ -115,11 +117,11 @@ GUIDED = ("none", "all", "in part", "split", "hybrid", "gen_l_video")
         pytest.param(
             2, {"chunks": 2}, [name for name in CASES if name not in ("pooled", "hybrid")], marks=pytest.mark.slow
         ),
-        pytest.param(3, {"chunks": 3}, list(CASES), marks=pytest.mark.slow),
+        pytest.param(3, {"chunks": 3}, UNEVEN, marks=pytest.mark.slow),
         (2, {"guidance": 2}, ["all"]),
         pytest.param(2, {"guidance": 2}, [name for name in GUIDED if name != "all"], marks=pytest.mark.slow),
         pytest.param(3, {"guidance": 3}, ["split"], marks=pytest.mark.slow),
-        pytest.param(4, {"guidance": 2, "chunks": 2}, GUIDED, marks=pytest.mark.slow),
+        pytest.param(4, {"guidance": 2, "chunks": 2}, ["in part", "split", "hybrid"], marks=pytest.mark.slow),
     ],
 )
 def test_several_processes_make_the_video_of_one(world, sizes, names, alone, tmp_path):

@@ -8,10 +8,10 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from networks.interfaces import Context, VideoBatch
 
 NETWORKS = {
-    "dit": tiny_dit,
-    "vin": lambda: tiny_vin(plan=True, token_dropout=0.1, context_loss_rate=0.5),
-    "lovic": lambda: tiny_lovic(low_resolution=True),
-    "vin_lovic": lambda: tiny_lovic(tiny_vin()),
+    "dit": lambda: tiny_dit(depth=1),
+    "vin": lambda: tiny_vin(plan=True, depth=1, token_dropout=0.1, context_loss_rate=0.5),
+    "lovic": lambda: tiny_lovic(tiny_dit(depth=1), low_resolution=True),
+    "vin_lovic": lambda: tiny_lovic(tiny_vin(depth=1)),
 }
 ALL = pytest.mark.parametrize("name", NETWORKS)
 GUIDED = ("memory", "global_tokens", "control")
@@ -63,7 +63,7 @@ def test_a_step_without_padding_has_no_mask(name):
     for mode, step in ((True, training_step), (False, sampling_step)):
         network.train(mode)
         masked, calls = masked_calls(lambda step=step: step(network, noisy, time, condition))
-        assert calls >= 4
+        assert calls >= 2
         assert masked == 0
 
 

@@ -16,10 +16,17 @@ def validated(run):
         return [int(row["step"]) + 1 for row in csv.DictReader(file) if row["val/loss"]]
 
 
+@pytest.fixture(scope="module")
+def whole(videos, tmp_path_factory):
+    run = tmp_path_factory.mktemp("whole")
+    train(config(videos, run))
+    return run
+
+
 @pytest.mark.parametrize(("steps", "at"), [(2, [2]), (4, [3, 4])])
-def test_the_last_step_is_validated_sampled_and_saved(videos, tmp_path, steps, at):
+def test_the_last_step_is_validated_sampled_and_saved_and_gone_on_from(videos, whole, tmp_path, steps, at):
     run = tmp_path / "run"
-    loss = train(config(videos, run, f"trainer.max_steps={steps}"))
+    loss = train(config(videos, run, f"trainer.max_steps={steps}", "scheduler.total_steps=6"))
     assert loss is not None
     assert validated(run) == at
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == steps
@@ -28,20 +35,7 @@ def test_the_last_step_is_validated_sampled_and_saved(videos, tmp_path, steps, a
     # The averaged weights beside those that training goes on with.
     average, current = weights(run), weights(run, "current_model_state")
     assert any(not torch.equal(value, current[name]) for name, value in average.items())
-
-
-@pytest.fixture(scope="module")
-def whole(videos, tmp_path_factory):
-    run = tmp_path_factory.mktemp("whole")
-    train(config(videos, run))
-    return run
-
-
-@pytest.mark.parametrize("steps", [2, 4])
-def test_going_on_from_the_last_step_equals_never_having_stopped(videos, whole, tmp_path, steps):
-    parts = tmp_path / "parts"
-    train(config(videos, parts, f"trainer.max_steps={steps}", "scheduler.total_steps=6"))
-    train(config(videos, parts, f"resume={parts}"))
-    assert torch.load(parts / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
+    train(config(videos, run, f"resume={run}"))  # equals never having stopped
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
     for key in ("state_dict", "current_model_state"):
-        torch.testing.assert_close(weights(whole, key), weights(parts, key), rtol=0, atol=0)
+        torch.testing.assert_close(weights(whole, key), weights(run, key), rtol=0, atol=0)

@@ -20,6 +20,8 @@ from lightning_modules.previews import some_times
 from longtake.cli.training import train
 from longtake.reports.sheets import BORDER, KNOWN, SIDE, TEXT, Row, contact_sheet, spread
 
+PICTURES = ("~callbacks.pictures",)  # what other tests leave out
+
 
 def test_a_sheet_frames_what_was_known():
     grey = np.full((3, 32, 32, 3), 100, np.uint8)
@@ -42,7 +44,7 @@ def test_frames_are_evenly_spread_with_both_ends():
 @pytest.fixture(scope="module")
 def run(videos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures") / "run"
-    train(config(videos, folder, "logger=default"))
+    train(config(videos, folder, "logger=default", drop=PICTURES))
     return folder
 
 
@@ -74,7 +76,7 @@ def test_tensorboard_shows_pictures_and_curves_that_belong_together(run):
 
 @pytest.mark.slow
 def test_pictures_change_nothing_of_a_training(run, videos, tmp_path):
-    train(config(videos, tmp_path / "without", "~callbacks.pictures"))
+    train(config(videos, tmp_path / "without"))
     torch.testing.assert_close(weights(run), weights(tmp_path / "without"), rtol=0, atol=0)
 
 
@@ -90,7 +92,11 @@ def test_memory_and_the_window_are_framed(videos, tmp_path, monkeypatch):
     experiment = ("experiment=lovic_freedoom", *MEMORY, "trainer.max_steps=3", "pretrained=null")
     train(
         memory_config(
-            videos, tmp_path / "run", *experiment, "~callbacks.samples", drop=("callbacks.samples", "sampler.")
+            videos,
+            tmp_path / "run",
+            *experiment,
+            "~callbacks.samples",
+            drop=("callbacks.samples", "sampler.", *PICTURES),
         )
     )
     truth = drawn.pop("truth")

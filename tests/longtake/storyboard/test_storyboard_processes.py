@@ -39,8 +39,8 @@ def segments(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "sizes"),
-    [("hybrid", {"chunks": 2}), ("hybrid", {"chunks": 2, "guidance": 2}), ("lovic", {"guidance": 2})],
-    ids=["windows", "windows and guidance", "guidance"],
+    [("hybrid", {"chunks": 2, "guidance": 2}), ("lovic", {"guidance": 2})],
+    ids=["windows and guidance", "guidance"],
 )
 def test_segments_are_those_of_one_process(kind, sizes, ask, tmp_path):
     changes = ["guidance_scale=2"]

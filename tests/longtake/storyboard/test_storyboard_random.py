@@ -68,7 +68,7 @@ def check(made, file):
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(storyboards())
 def test_a_random_storyboard_is_planned_or_refused(tmp_path_factory, board):
     path = tmp_path_factory.getbasetemp() / "random.yaml"

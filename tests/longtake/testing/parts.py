@@ -33,6 +33,10 @@ AROUND = {
     "vin_lovic": lambda dit: tiny_lovic(tiny_vin(plan=True, backbone=dit), low_resolution=True),
 }
 
+UPON_WAN = ("dit", "vin_fused", "lovic", "vin_lovic")
+UPON_LTX = ("dit", "vin_plan", "lovic_low_resolution", "lovic_window_alone")
+"""What of these has a pretrained base: what is around one knows nothing of whose it is."""
+
 
 def a_tiny_ltx(around):
     """With a gate where something comes through it: a gate alone is taught nothing."""
@@ -43,8 +47,8 @@ def a_tiny_ltx(around):
 NETWORKS = {
     "dit_checkpointed": lambda: tiny_dit(checkpoint_activations=True),
     **{name: lambda around=around: around(tiny_dit()) for name, around in AROUND.items()},
-    **{f"wan {name}": lambda around=around: around(backbone_of(tiny_wan())) for name, around in AROUND.items()},
-    **{f"ltx {name}": lambda around=around: around(a_tiny_ltx(around)) for name, around in AROUND.items()},
+    **{f"wan {name}": lambda name=name: AROUND[name](backbone_of(tiny_wan())) for name in UPON_WAN},
+    **{f"ltx {name}": lambda name=name: AROUND[name](a_tiny_ltx(AROUND[name])) for name in UPON_LTX},
 }
 
 

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 from builders import CHANNELS, HEADS, TEXT, WIDTH
-from tiny_runs import config, run_together, weights
+from tiny_runs import config, run_in_turn, together, weights
 from tiny_wan import tiny_wan
 
 from longtake.cli.training import train
@@ -39,12 +39,15 @@ def upon_wan(dtype):
         "interface.num_heads=2",
         "optimizer=adamw_8bit",
         "optimizer.lr=0.001",
-        "trainer.max_steps=4",
+        "trainer.max_steps=2",
         "trainer.val_check_interval=2",
         "callbacks.samples=null",
+        "datamodule.num_frames=[9]",
+        "lightning_module.validation_times=[0.5]",
     )
 
 
+ONE_STEP = ("trainer.max_steps=1", "trainer.val_check_interval=1", "scheduler.total_steps=2")
 OURS = ("backbone.", "interface.")
 """What runs on our own DiT are told, and these are not."""
 
@@ -58,7 +61,7 @@ def moments(run):
 
 @pytest.fixture(scope="module")
 def whole(request, videos, tmp_path_factory):
-    """Four steps without a stop."""
+    """Two steps without a stop."""
     run = tmp_path_factory.mktemp("runs") / request.param
     train(config(videos, run, *upon_wan(request.param), drop=OURS))
     return request.param, run
@@ -67,11 +70,9 @@ def whole(request, videos, tmp_path_factory):
 @pytest.mark.parametrize("whole", [*FEW_BITS, "bfloat16"], indirect=True)
 def test_stopped_and_resumed_equals_uninterrupted_to_the_bit(videos, whole, tmp_path):
     dtype, unbroken = whole
-    train(
-        config(videos, tmp_path / "run", *upon_wan(dtype), "trainer.max_steps=2", "scheduler.total_steps=4", drop=OURS)
-    )
+    train(config(videos, tmp_path / "run", *upon_wan(dtype), *ONE_STEP, drop=OURS))
     train(config(videos, tmp_path / "run", *upon_wan(dtype), f"resume={tmp_path / 'run'}", drop=OURS))
-    assert weights(tmp_path / "run", "global_step") == 4
+    assert weights(tmp_path / "run", "global_step") == 2
     for key in ("state_dict", "current_model_state"):
         expected, found = weights(unbroken, key), weights(tmp_path / "run", key)
         assert expected.keys() == found.keys()
@@ -84,23 +85,36 @@ def test_stopped_and_resumed_equals_uninterrupted_to_the_bit(videos, whole, tmp_
         assert torch.equal(value, found[name]), name
 
 
-def test_two_processes_equal_one_upon_nf4(videos, tmp_path):
+@pytest.fixture(scope="module")
+def by_two(videos, tmp_path_factory):
+    """Runs of two processes upon nf4: with AdamW, and with moments of 8 bits without a stop and with one."""
+    folder = tmp_path_factory.mktemp("by_two")
+
+    def of_two(name, *changes):
+        return together(2, videos, folder / name, "trainer=ddp_cpu", *upon_wan("nf4"), *changes, drop=OURS)
+
+    run_in_turn(
+        2,
+        of_two("adamw", "optimizer=adamw"),
+        of_two("whole"),
+        of_two("run", *ONE_STEP),
+        of_two("run", f"resume={folder / 'run'}"),
+    )
+    return folder
+
+
+def test_two_processes_equal_one_upon_nf4(videos, by_two, tmp_path):
     """Moments of 8 bits differ by a whole step of their grid where gradients differ in the last bit: AdamW alone."""
-    settings = (*upon_wan("nf4"), "optimizer=adamw")
-    train(config(videos, tmp_path / "one", *settings, "clips_per_device=2", drop=OURS))
-    run_together(2, videos, tmp_path / "two", "trainer=ddp_cpu", *settings, drop=OURS)
-    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    settings = (*upon_wan("nf4"), "optimizer=adamw", "clips_per_device=2")
+    train(config(videos, tmp_path / "one", *settings, drop=OURS))
+    one, two = weights(tmp_path / "one"), weights(by_two / "adamw")
     assert one.keys() == two.keys()
     for name, value in one.items():
         torch.testing.assert_close(value, two[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_two_processes_hold_the_same_moments_of_8_bits(videos, tmp_path):
-    settings = ("trainer=ddp_cpu", *upon_wan("nf4"))
-    run_together(2, videos, tmp_path / "whole", *settings, drop=OURS)
-    run_together(2, videos, tmp_path / "run", *settings, "trainer.max_steps=2", "scheduler.total_steps=4", drop=OURS)
-    run_together(2, videos, tmp_path / "run", *settings, f"resume={tmp_path / 'run'}", drop=OURS)
+def test_two_processes_hold_the_same_moments_of_8_bits(by_two):
     for key in ("state_dict", "current_model_state"):
-        expected, found = weights(tmp_path / "whole", key), weights(tmp_path / "run", key)
+        expected, found = weights(by_two / "whole", key), weights(by_two / "run", key)
         for name, value in expected.items():
             assert torch.equal(value, found[name]), name

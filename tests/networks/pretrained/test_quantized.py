@@ -74,8 +74,15 @@ def test_vin_begins_as_the_base_of_few_bits_window_by_window(family, dtype):
 
 
 @pytest.mark.slow
-@few_bits
-@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize(
+    ("family", "dtype", "checkpointed"),  # each two of them together
+    [
+        pytest.param(family, dtype, (number + place) % 2 == 0, marks=needs(dtype).marks)
+        for number, family in enumerate(FAMILIES)
+        for place, dtype in enumerate(LIBRARIES)
+    ],
+    indirect=["family"],
+)
 def test_adapters_learn_upon_it_with_moments_of_8_bits(family, dtype, checkpointed):
     pytest.importorskip("bitsandbytes")
     from lightning_modules.optimization import adamw_8bit, parameter_groups
