@@ -111,7 +111,7 @@ def methods_of() -> dict[str, Callable[[Pipeline], Pipeline]]:
             rollout=GenLVideo(window_frames=10, overlap_frames=5, profile="uniform", windows_per_call=4)
         ),
     }
-    found |= {f"tokens' guidance {scale:g}": guided(scale) for scale in (2.0, 4.0, 8.0)}
+    found |= {f"tokens' guidance {scale:g}": guided(scale) for scale in (2.0, 2.5, 3.0, 4.0, 8.0)}
     found |= {f"fusion {part}": fused(part) for part in ("none", "mid", "late", "all")}
     found |= {f"F_local {frames}": local(frames) for frames in (0, 2, 4)}
     found |= {f"T_s {seconds:g} s": keyframes(seconds) for seconds in (0.5, 2.0, 4.0)}
@@ -256,6 +256,7 @@ def main() -> None:
     gains: dict[str, dict[str, list[float]]] = {}
     for name, change in {REAL: None, **methods}.items():
         pipeline = Pipeline.from_pretrained(request.weights[0], num_inference_steps=int(options["steps"]))
+        pipeline = pipeline.replace(guidance=NestedGuidance(scales={}))  # but where a method has its own
         network = pipeline.module.network
         network.fusion = "early"
         chunk = network.chunk_frames

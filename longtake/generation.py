@@ -43,6 +43,11 @@ class NegativeText(NamedTuple):
         return condition._replace(text=self.text.expand(rows, -1, -1), text_mask=mask)
 
 
+def told(condition: Condition, prompts: Sequence[str]) -> Condition:
+    """The condition, without a text where no prompt says anything: the host knows that, and need not ask a device."""
+    return condition if any(prompt.strip() for prompt in prompts) else condition.without("text")
+
+
 def _denoiser(module: Any, network: Predict, condition: Condition, running: Running) -> Denoise:
     """What a sampler sees: network, condition and objective behind one call."""
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from longtake.ends import beside, check_one_canvas, given_ends
 from longtake.finite import NOT_FINITE, check_finite
-from longtake.generation import NegativeText, generate, part_of, window_generator
+from longtake.generation import NegativeText, generate, part_of, told, window_generator
 from longtake.parallel import Mesh, spread
 from longtake.rollouts.canvas import PastSegment, denoise, open_canvas
 from longtake.rollouts.checks import unfit
@@ -270,7 +270,7 @@ class Pipeline:
         prompts = prompts[rows]
         index = torch.arange(num_latents, device=self.device, dtype=torch.float32).expand(len(prompts), -1)
         per_frame = {} if control is None else self._per_frame(control, len(prompts), num_latents)
-        condition = Condition(index, *self._encode(prompts), per_frame=per_frame)
+        condition = told(Condition(index, *self._encode(prompts), per_frame=per_frame), prompts)
         self._make_room(self.module, idle=self.codec)
         return generate(
             self.module,
@@ -359,10 +359,11 @@ class Pipeline:
         here = [each._replace(latents=each.latents.to(self.device)) for each in known]
         found = canvas_beside(rollout, here, num_latents)
         shape = (1, here[0].latents.shape[1], num_latents, *here[0].latents.shape[3:])
+        index = torch.arange(num_latents, device=self.device, dtype=torch.float32)[None]
         opened = open_canvas(
             found.plan,
             noise=torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device),
-            condition=Condition(torch.arange(num_latents, device=self.device).float()[None], *self._encode([prompt])),
+            condition=told(Condition(index, *self._encode([prompt])), [prompt]),
             known=found.clean,
             past=[PastSegment(each.latents, *self._encode([each.prompt])) for each in found.remembered],
             noise_level=rollout.memory.noise_level,

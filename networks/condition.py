@@ -159,14 +159,9 @@ class Condition(NamedTuple):
         return left
 
     def lacks(self, name: str) -> bool:
-        """Whether `without(name)` would change nothing, so that a pass of guidance would repeat another.
-
-        It looks at the text's mask, for which a device is waited for: once for a canvas, not at every step.
-        """
+        """Whether the host knows that `without(name)` changes nothing: a pass of guidance would repeat another."""
         if name in self.left_out:
             return True
-        if name == "text":
-            return self.text_mask is not None and not bool(self.text_mask.any())
         if name == "memory":
             return not self.context and (self.memory is None or self.memory.is_null)
         return name == "control" and name not in self.per_frame and self.frame_embedding is None

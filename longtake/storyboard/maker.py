@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from longtake.generation import NegativeText, window_generator
+from longtake.generation import NegativeText, told, window_generator
 from longtake.rollouts.canvas import PastSegment, denoise, open_canvas
 from longtake.running import AS_WRITTEN, Running
 from longtake.samplers.guidance import Guidance
@@ -65,7 +65,7 @@ class SegmentMaker:
         opened = open_canvas(
             step.canvas,
             noise=noise.to(device),
-            condition=Condition(index, text, mask),
+            condition=told(Condition(index, text, mask), [step.prompt]),
             known=self._known(step, finished),
             past=[
                 PastSegment(finished[each.step.name], *self._encode(each.step.prompt), per_frame=self._held(each.step))

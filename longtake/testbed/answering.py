@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from longtake.control import read_numbers
-from longtake.generation import part_of
+from longtake.generation import part_of, told
 from longtake.pipeline import Pipeline
 from longtake.samplers.guidance import NestedGuidance
 from longtake.testbed.folder import Pictures, Testbed
 from longtake.testbed.questions import Question, Span
 from networks.control import NAME as CONTROL
 from networks.control import to_latent_frames
+from networks.interfaces import Condition
 
 Maker = Callable[[Question], np.ndarray]
 """Frames f h w 3 that answer a question."""
@@ -157,10 +158,15 @@ class Answerer(ABC):
         """Poses F n as a condition holds them: 1 f (p n)."""
         return to_latent_frames(poses, self.frames_per_latent)[None].to(self.pipeline.device)
 
-    def text(self) -> tuple[Tensor, None]:
-        """The null text, which no question names more than."""
-        text, _ = self.pipeline.text_encoder.encode([""])
-        return text.to(self.pipeline.device), None
+    def text(self) -> tuple[Tensor, Tensor]:
+        """The null text, which no question names more than, and its mask, which is False everywhere."""
+        text, known = self.pipeline.text_encoder.encode([""])
+        return text.to(self.pipeline.device), known.to(self.pipeline.device)
+
+    def condition(self, control: Tensor) -> Condition:
+        """Of a canvas without a text; control: of its frames, 1 f (p n)."""
+        index = torch.arange(control.shape[1], device=self.pipeline.device, dtype=torch.float32)[None]
+        return told(Condition(index, *self.text(), per_frame={CONTROL: control}), [""])
 
     def shown(self, latents: Tensor, count: int) -> Pictures:
         """The last `count` pixel frames of latents, f h w 3."""

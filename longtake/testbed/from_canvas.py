@@ -15,8 +15,7 @@ from longtake.rollouts.plan import CanvasPlan, consecutive
 from longtake.testbed.answering import WRONG, Answerer, Maker, Memory
 from longtake.testbed.folder import Pictures, Testbed
 from longtake.testbed.questions import Question
-from networks.control import NAME as CONTROL
-from networks.interfaces import Condition, VideoNetwork
+from networks.interfaces import VideoNetwork
 
 TOKENS = "global_tokens"
 
@@ -102,7 +101,6 @@ class FromCanvas(Answerer):
         plan = CanvasPlan(consecutive(0, total), known=consecutive(0, known))
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn((1, before.shape[1], total - known, *before.shape[3:]), generator=generator).to(before)
-        index = torch.arange(total, device=before.device, dtype=torch.float32)[None]
-        condition = Condition(index, *self.text(), per_frame={CONTROL: control})
+        condition = self.condition(control)
         sample = window_generator(pipeline.module, network, pipeline.guidance, None, None, without)
         return denoise(sample, open_canvas(plan, noise=noise, condition=condition, known=before), plan).to(before)

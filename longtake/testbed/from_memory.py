@@ -21,7 +21,6 @@ from longtake.testbed.folder import Pictures, Testbed
 from longtake.testbed.memory_shapes import Shape, alike, ladder, pyramid
 from longtake.testbed.questions import Question
 from networks.control import NAME as CONTROL
-from networks.interfaces import Condition
 
 
 class Method(NamedTuple):
@@ -124,8 +123,7 @@ class FromMemory(Answerer):
 
     def past(self, latents: Tensor, control: Tensor, start: int, end: int) -> PastSegment:
         """Latent frames start to end - 1, without a text."""
-        text, _ = self.text()
-        return PastSegment(latents[:, :, start:end], text, None, {CONTROL: control[:, start:end]})
+        return PastSegment(latents[:, :, start:end], *self.text(), {CONTROL: control[:, start:end]})
 
     def continued(
         self, own: Walk, asked: Tensor, memory: Sequence[Piece], question: Question, method: Method
@@ -148,8 +146,7 @@ class FromMemory(Answerer):
         begin, adjoins = own.latents.shape[2], question.target.video == question.context.video
         control = self.control(asked)
         total = control.shape[1]
-        index = torch.arange(total, device=pipeline.device, dtype=torch.float32)[None]
-        condition = Condition(index, *self.text(), per_frame={CONTROL: control})
+        condition = self.condition(control)
         sample = window_generator(pipeline.module, self.network, pipeline.guidance, None, None, (), None)
         known = [(Piece(begin + start, past), 0 if adjoins else -1) for start, past in memory]
         video = own.latents

@@ -9,7 +9,7 @@ from composing import ROOT, composed
 
 from longtake.cli.request import requested
 from longtake.cli.weights import Take
-from longtake.generation import NegativeText, window_generator
+from longtake.generation import NegativeText, told, window_generator
 from longtake.objectives import FlowPrediction, LinearPath, NoWeight, Objective, Uniform
 from longtake.pipeline import Pipeline
 from longtake.samplers import Euler
@@ -34,7 +34,7 @@ def sampled(network, condition, scales, negative=None):
 
 
 def silent(condition):
-    return condition._replace(text_mask=torch.zeros_like(condition.text_mask))
+    return told(condition, ["", " "])
 
 
 def test_without_a_prompt_the_text_has_no_pass():
@@ -68,11 +68,8 @@ def test_a_condition_knows_what_it_lacks():
     assert [condition.lacks(name) for name in ("text", "memory", NAME, "global_tokens")] == [False, True, True, False]
     assert all(condition.without(name).lacks(name) for name in ("text", "memory", NAME, "global_tokens"))
     assert silent(condition).lacks("text")
-    assert not condition._replace(text_mask=None).lacks("text")
-    half = condition._replace(text_mask=condition.text_mask.clone().index_fill_(0, torch.tensor([0]), False))
-    assert not half.lacks("text")
-    told = condition._replace(per_frame={NAME: torch.zeros(2, 4, 3)})
-    assert not told.lacks(NAME)
+    assert not told(condition, ["", "a word"]).lacks("text")
+    assert not condition._replace(per_frame={NAME: torch.zeros(2, 4, 3)}).lacks(NAME)
     assert not condition._replace(frame_embedding=torch.zeros(2, 4, 8)).lacks(NAME)
     remembering = condition._replace(context=(context([-8]),), shot=torch.zeros(2, dtype=torch.long))
     assert not remembering.lacks("memory")
@@ -86,12 +83,12 @@ def test_a_plan_counts_no_pass_of_a_text_that_is_not_read(tmp_path):
     folder = ROOT / "weights" / "lovic_mazes_64"
     poses = tmp_path / "poses.csv"
     poses.write_text("x,y,angle\n" + "0,0,0\n" * 41)
-    told = [f"weights={folder}", f"output={tmp_path}", f"control_file={poses}", "num_frames=41"]
-    take = Take(requested(composed("generate", *told, "num_inference_steps=5")))
-    assert take.guidance.scales["text"] > 1
-    assert take.calls_per_canvas == 5
-    twice = composed("generate", *told, "num_inference_steps=5", "+guidance.scales.memory=2")
-    assert Take(requested(twice)).calls_per_canvas == 10
+    words = [f"weights={folder}", f"output={tmp_path}", f"control_file={poses}", "num_frames=41"]
+    take = Take(requested(composed("generate", *words, "num_inference_steps=5")))
+    assert all(scale > 1 for scale in take.guidance.scales.values())
+    assert take.calls_per_canvas == 10
+    once = composed("generate", *words, "num_inference_steps=5", "+guidance.scales.memory=1")
+    assert Take(requested(once)).calls_per_canvas == 5
 
 
 @pytest.mark.slow
