@@ -297,8 +297,8 @@ def plots() -> dict[str, str]:
     )  # fmt: skip
     ways = ["window", "memory_16", "memory_8", "memory_4", "full_context"]
     drawn["maze_memory"] = chart(
-        {task: [tuple(float(maze(way, task)[key]) for key in ("psnr", "psnr_low", "psnr_high")) for way in ways]
-         for task in ("retrieval-160", "reasoning-160")},
+        {task: [tuple(float(maze(way, task, of)[key]) for key in ("psnr", "psnr_low", "psnr_high")) for way in ways]
+         for task, of in (("retrieval-160", "testbed_lovic_mazes"), ("reasoning-160", "testbed_lovic_mazes_unguided"))},
         ["window alone", "ratio 16", "ratio 8", "ratio 4", "full context"], across="what is remembered", up="PSNR, dB",
     )  # fmt: skip
     return drawn
