@@ -295,11 +295,11 @@ def plots() -> dict[str, str]:
         {words: [tuple(kept(model, rate)["nmse"]) for rate in rates] for model, words in models.items()},
         [f"{rate:g}" for rate in rates], across="compression ratio", up="error of the latents over their variance",
     )  # fmt: skip
-    ways = ["window", "memory_16", "memory_8", "memory_4", "full_context"]
+    ways = ["window", "memory_16", "memory_8", "memory_4"]
     drawn["maze_memory"] = chart(
         {task: [tuple(float(maze(way, task, of)[key]) for key in ("psnr", "psnr_low", "psnr_high")) for way in ways]
          for task, of in (("retrieval-160", "testbed_lovic_mazes"), ("reasoning-160", "testbed_lovic_mazes_unguided"))},
-        ["window alone", "ratio 16", "ratio 8", "ratio 4", "full context"], across="what is remembered", up="PSNR, dB",
+        ["window alone", "ratio 16", "ratio 8", "ratio 4"], across="what is remembered", up="PSNR, dB",
     )  # fmt: skip
     return drawn
 
