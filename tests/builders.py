@@ -1,7 +1,6 @@
 """Tiny networks and inputs that several tests share."""
 
-import atexit
-import shutil
+import os
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -154,11 +153,15 @@ def remembering_example(
     return noisy, time, condition._replace(shot=torch.zeros(batch, dtype=torch.long), context=(before, beside))
 
 
+def new_folder(name: str) -> Path:
+    """An empty folder that goes when the tests end, however many processes of theirs use it (conftest.py)."""
+    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=os.environ.get("TESTS_FOLDER")))
+
+
 @cache
 def tiny_codec() -> Path:
     """A folder of a small causal codec with the same random weights every time: one without a folder is refused."""
-    folder = Path(tempfile.mkdtemp(prefix="tiny-codec-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = new_folder("tiny-codec")
     sizes = {"channels": CHANNELS, "fine_width": 8, "coarse_width": 8, "num_fine_blocks": 1, "num_coarse_blocks": 2}
     with torch.random.fork_rng([]):
         torch.manual_seed(0)

@@ -10,6 +10,7 @@ import gc
 import os
 import shutil
 import subprocess
+import tempfile
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -35,12 +36,17 @@ Those whose processes wait for one another are apart, so that others compute mea
 def pytest_configure(config):
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         gc.disable()  # until tests begin: what is loaded before them stays
+        os.environ["TESTS_FOLDER"] = tempfile.mkdtemp(prefix="longtake-tests-")  # of `builders.new_folder`
     if hasattr(config, "workerinput"):
         forked.serve(slow="not slow" not in config.getoption("markexpr"))
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         import torch
 
         torch.set_num_threads(1)  # fixtures of modules run before those of functions; runs are compared to the bit
+
+
+def pytest_unconfigure():
+    shutil.rmtree(os.environ.pop("TESTS_FOLDER", ""), ignore_errors=True)  # a worker ends without what atexit would do
 
 
 def pytest_collection_modifyitems(items):

@@ -1,7 +1,7 @@
-"""Programs as they are typed, in processes in which libraries are loaded already: that takes longer than most runs.
+"""Programs as they are typed, in processes in which all is loaded already: that takes longer than most runs.
 
-A server loads the libraries once and forks a process for each program, which loads all of ours anew. Tests of how a
-process begins, and one run of each program, start Python itself.
+A server loads the libraries and our modules once, and forks a process for each program. Tests of how a process begins,
+and one run of each program, start Python itself.
 """
 
 import gc
@@ -41,6 +41,13 @@ OF_PROGRAMS = [
     *("diffusers.schedulers.scheduling_unipc_multistep", "transformers.models.bert.tokenization_bert"),
 ]
 """What programs load as they go on."""
+OURS = [
+    *("longtake.cli.training", "longtake.cli.take", "longtake.cli.together", "longtake.cli.storyboard"),
+    *("longtake.cli.studio", "longtake.cli.testbed", "longtake.cli.videos", "longtake.cli.loaded"),
+    *("longtake.reports.comparison_page", "longtake.cost.report", "longtake.releases.writing"),
+    *("lightning_modules.memory", "lightning_modules.autoencoding", "datamodules.segments", "longtake.compat.timm"),
+]
+"""Our modules, and so those of `networks`; a program that has a copy of them loads that."""
 
 
 class Started:
@@ -140,13 +147,14 @@ def run(
 
 
 def serve(slow: bool) -> None:
-    """Loads the libraries here, and forks the server from this process; else the first program starts one anew.
+    """Loads all of it here, and forks the server from this process; else the first program starts one anew.
 
     slow: whether slow tests run.
     """
-    quantisers = runpy.run_path(str(ROOT / "longtake" / "compat" / "quantisers.py"))  # and nothing else of ours
-    quantisers["quiet"]()
-    for name in (*LIBRARIES, *OF_PROGRAMS, *(OF_BASES if slow else ())):
+    from longtake.compat import quantisers
+
+    quantisers.quiet()
+    for name in (*LIBRARIES, *OF_PROGRAMS, *(OF_BASES if slow else ()), *OURS):
         with suppress(ImportError):  # an extra that is not here
             import_module(name)
     _warm()
@@ -233,6 +241,8 @@ def _begin(told: Told, pipes: Sequence[Connection], others: int, leads: bool) ->
     begin = "" if words[0] in ("-c", "-m") else str(Path(words[0]).resolve().parent)
     libraries = [path for path in sys.path if path and ROOT not in (Path(path), *Path(path).parents)]
     sys.path[:] = [begin, *own, *(path for path in libraries if path not in own)]
+    if any(Path(path).resolve() != ROOT and Path(path, "longtake").is_dir() for path in sys.path):
+        _forget_ours()  # it has a copy of its own
     if words[0] == "-m":
         sys.argv[:] = words[1:]
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
@@ -242,6 +252,13 @@ def _begin(told: Told, pipes: Sequence[Connection], others: int, leads: bool) ->
     else:
         sys.argv[:] = words
         runpy.run_path(words[0], run_name="__main__")
+
+
+def _forget_ours() -> None:
+    """Has our modules loaded anew."""
+    packages = {"networks", *(name.partition(".")[0] for name in OURS)}
+    for name in [name for name in sys.modules if name.partition(".")[0] in packages]:
+        del sys.modules[name]
 
 
 def _with_others(told: Told, count: int) -> Told:
@@ -266,7 +283,9 @@ def _start_with(begin: Callable[..., "_Other"]) -> None:
     from lightning.fabric.strategies.launchers import subprocess_script as of_fabric
     from lightning.pytorch.strategies.launchers import subprocess_script as of_trainers
     from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler as of_torchrun
+    from torch.distributed.elastic.rendezvous import dynamic_rendezvous
 
+    dynamic_rendezvous.get_method_name = lambda depth=2: ""  # for its log: it looks through all that is loaded
     of_fabric.subprocess = of_trainers.subprocess = SimpleNamespace(Popen=begin)
     of_torchrun.Popen = begin
 

@@ -1,18 +1,14 @@
 """What the tiny models of pretrained families share: how they are saved, and what their backbones are told."""
 
-import atexit
-import shutil
-import tempfile
 from pathlib import Path
 
 import torch
-from builders import CHANNELS, HEADS, TEXT, WIDTH
+from builders import CHANNELS, HEADS, TEXT, WIDTH, new_folder
 
 
 def saved(name, make) -> Path:
     """The folder of a pipeline with the transformer that `make` builds; it goes when the tests end."""
-    folder = Path(tempfile.mkdtemp(prefix=f"tiny-{name}-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = new_folder(f"tiny-{name}")
     with torch.random.fork_rng([]):
         make().save_pretrained(folder / "transformer")
     return folder
