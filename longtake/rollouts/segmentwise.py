@@ -93,7 +93,7 @@ class Segmentwise(Rollout):
     """`rollout=segmentwise`: forwards from nothing, every segment predicted from those before it.
 
     Everything stays in latents. Memory is bounded: a fixed number of segments is remembered, at ratios that may grow
-    with distance. Source: LoViC §5.
+    with distance. Source: LoViC (arXiv 2507.12952) for segments one by one; the bounds are our choice.
     """
 
     network_part = ""
