@@ -188,7 +188,7 @@ class PlanGuide(nn.Module):
     """Tells the DiT's windows what the global tokens plan of each frame, beside the frames' control.
 
     A DiT that was trained without global tokens has to find out how to read them; a plan that is added to a frame's
-    tokens needs no finding. It begins at zero. Source: our choice, beyond the paper.
+    time embedding, as control is, needs no finding. It begins at zero. Source: our choice, beyond the paper.
     """
 
     def __init__(self, *, channels: int, width: int) -> None:
