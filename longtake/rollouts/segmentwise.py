@@ -38,8 +38,8 @@ def segment_canvas(start: int, frames: int, *, before: int, after: int, overlap_
 class KnownSegment(NamedTuple):
     """A finished segment, as the one that is to be made beside it sees it.
 
-    latents: 1 c f h w; prompt: its text; start: its first latent frame, counted from the first one of the new segment;
-    cuts: between the two, negative where it is seen before the new one, 0 within one shot.
+    latents: 1 c f h w, of unit variance; prompt: its text; start: its first latent frame, counted from the first one of
+    the new segment; cuts: between the two, negative where it is seen before the new one, 0 within one shot.
     """
 
     latents: Tensor
