@@ -25,8 +25,8 @@ class SegmentDataModule(VideoDataModule):
     """Videos as rows of consecutive segments, cut from cached latents of long clips at any latent frame.
 
     Every clip is one causal encoding, so no seam between segments exists in the latents and any latent frame may
-    begin a segment. Source: our choice, against LoViC open point 6.8 (separate encodings, which would give every
-    segment a first latent of its own kind and a seam where it meets the next). Generated segments are decoded as one
+    begin a segment. Source: our choice; separate encodings would give every segment a first latent of its own kind and
+    a seam where it meets the next. Generated segments are decoded as one
     causal whole, too.
     """
 

@@ -25,8 +25,9 @@ from networks.ranges import NotNegative, Rates, Seed, Time
 class CompressionModule(LightningModule):
     """Reconstructs segments and their text from context tokens, at a rate drawn anew for every step.
 
-    Source: LoViC open points 6.9 to 6.11: error over variance, text at a quarter, log-uniform rates, and noise of a
-    known level on what is encoded, which later keeps generated memory from drifting.
+    Source: LoViC (arXiv 2507.12952) for an autoencoder of video and text. Our choice: error over variance, text at a
+    quarter, log-uniform rates, and noise of a known level on what is encoded, which later keeps generated memory from
+    drifting.
     """
 
     def __init__(

@@ -33,8 +33,8 @@ from networks.ranges import NotNegative, Rate, Seed, Share, Texts, Time, Times
 class MemoryModule(DenoisingModule):
     """Trains a network with memory on all tasks at once: predict, retrodict, interpolate, or make from nothing.
 
-    Source: LoViC; joint training with a reconstruction term and a slower compressor, task shares, dropped text and
-    memory, and noise of a known level on both memory and window are open points 6.9 and 6.11.
+    Source: LoViC (arXiv 2507.12952) for one network of all tasks. Our choice: joint training with a reconstruction term
+    and a slower compressor, shares of tasks, dropped text and memory, and noise of a known level on memory and window.
     """
 
     network: LoViCNetwork

@@ -16,7 +16,7 @@ from networks.ranges import Rate
 
 
 class RatioSampler:
-    """Rates drawn log-uniformly, one for a whole batch so that nothing is padded. Source: LoViC open point 6.10."""
+    """Rates drawn log-uniformly, one for a whole batch so that nothing is padded. Source: our choice."""
 
     def __init__(self, *, lowest: Rate, highest: Rate) -> None:
         """Keeps the range.
@@ -87,7 +87,7 @@ def reconstruct(compressor: Compressor, segment: VideoBatch, level: Tensor, rate
 def reconstruction_errors(made: Reconstruction, clean: VideoBatch) -> ReconstructionErrors:
     """Errors over variance, so that 1 is what the mean alone would reach; text that is padding does not count.
 
-    Source: LoViC open point 6.9.
+    Source: our choice, so that a score does not depend on the codec's scale.
     """
     video = (made.video.float() - clean.video).square().mean(dim=(1, 2, 3, 4)) / clean.video.var()
     device, text_mask = clean.text.device, clean.text_mask

@@ -61,8 +61,8 @@ class Choice(NamedTuple):
 class TaskSampler:
     """Draws every row's task by itself, so that one batch holds all of them.
 
-    Source: the MCVD rule (LoViC open point 6.11), past and future dropped independently; that the target is drawn
-    among the slots that can have the task, so that shares are exact, is our choice, and so are the window's frames.
+    Source: MCVD (arXiv 2205.09853), whose past and future are dropped independently. That the target is drawn among
+    the slots that can have the task, so that shares are exact, is our choice, and so are the window's frames.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ class Pipeline:
     Example:
         pipe = Pipeline.from_pretrained("vin_freedoom_64")
         video = pipe("A marine in red walks", num_frames=257, seed=0)
-        wider = pipe.replace(rollout=Autoregressive(window_frames=10, context_frames=6))
+        sequential = pipe.replace(rollout=Autoregressive(window_frames=10, context_frames=6))
     """
 
     def __init__(

@@ -30,7 +30,8 @@ def plan_windows(num_frames: int, chunk_frames: int, local_frames: int, device: 
     The first chunk has no context and is a size by itself; the others follow together. A canvas of at most one chunk
     is one window. A remainder is covered by a last window that is flush with the end: full size, with more context
     (our choice: one shape, so one batch). For every canvas frame the weights sum to 1, in `own` as in `fused`.
-    Source: VIN; chunks and local context from the training section, W(k) = k - k0 + 1/2 is our choice.
+    Source: VIN for chunks and their local context; the cross-fade's weight W(k) = k - k0 + 1/2, for frame k of an
+    overlap that begins at k0, is our choice: it is symmetric.
 
     Args:
         num_frames: latent frames of the canvas.

@@ -182,7 +182,7 @@ class VideoDiT(VideoNetwork):
         """Keys and values of context tokens in every block, to be attended to at any diffusion time.
 
         tokens: b n d; positions: b n 3 as (frame, row, column). Each row's tokens see one another alone, modulated
-        as clean. Source: LoViC; "context sees only context" is our choice, so that once serves all steps.
+        as clean. Source: LoViC; that context sees nothing but context is our choice, so that once serves all steps.
         """
         clean = torch.zeros((), device=tokens.device)
         modulation = rearrange(self.modulation(nn.functional.silu(self.time(clean))), "(six d) -> six d", six=6)

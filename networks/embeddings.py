@@ -36,8 +36,7 @@ class PlaceEmbedding(nn.Module):
 
     RoPE is relative, so without this two chunks would be indistinguishable to the DiT and global tokens could not
     tell them apart; sin-cos in seconds reaches beyond the trained length.
-    Source: VIN open points "place of a chunk in the video" and "beyond the trained length"; rows and columns are
-    our choice.
+    Source: our choice; what we have of VIN does not say how a chunk knows its place.
     """
 
     FEATURES = 64

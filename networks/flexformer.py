@@ -151,7 +151,7 @@ class ContextCompressor(nn.Module):
 class FlexFormer(ContextCompressor):
     """`compressor=flexformer`: one learned query, copied as often as the rate asks for.
 
-    Source: LoViC (arXiv 2507.12952). Blocks, sizes and the rule of places are open there; each is an option here.
+    Source: LoViC (arXiv 2507.12952). Its blocks, sizes and rule of places are not known to us: each is an option here.
     """
 
     def __init__(

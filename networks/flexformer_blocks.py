@@ -23,7 +23,10 @@ def concat_rotations(first: Rotation, second: Rotation) -> Rotation:
 
 
 class JointBlock(nn.Module):
-    """One attention over [queries; others], in which all are refined. Source: LoViC open point 6.1, reading (c)."""
+    """One attention over [queries; others], in which all are refined.
+
+    Source: our reading of LoViC, as TiTok's (arXiv 2406.07550) encoder; it needs fewer parameters than QFormerBlock.
+    """
 
     def __init__(self, *, width: int, num_heads: int, qk_gain: float) -> None:
         super().__init__()
@@ -53,7 +56,10 @@ class JointBlock(nn.Module):
 
 
 class QFormerBlock(nn.Module):
-    """Self-attention among queries, cross-attention to the others, feed-forward. Source: reading (a) there."""
+    """Self-attention among queries, cross-attention to the others, feed-forward.
+
+    Source: BLIP-2's Q-Former (arXiv 2301.12597), in whose line LoViC puts its compressor.
+    """
 
     def __init__(self, *, width: int, num_heads: int, qk_gain: float) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Where the copies of FlexFormer's one query stand: Interpolated-RoPE's fractional places on a segment's patch grid.
 
-Axes: m queries; places are (frame, row, column) of patches, counted from 0. The paper's rule is not known; every rule
-here is one of those that public code uses for this job.
+Axes: m queries; places are (frame, row, column) of patches, counted from 0. The paper's own rule is not known to us;
+"left", "centre" and "pooled" are those of public code (TokensGen, PFP, FramePack), the others are ours.
 """
 
 import math
@@ -89,7 +89,7 @@ def num_queries(num_tokens: int, rate: float) -> int:
 def axis_counts(sizes: tuple[int, int, int], rate: float, shares: tuple[float, float, float]) -> tuple[int, int, int]:
     """Queries along each axis: their product within 3 % of N / rate, their strides as the shares say.
 
-    Source: LoViC open point 6.4 and §3: the evenest triple, measured by logarithms of strides.
+    Source: our choice: of the triples near enough, the evenest, measured by logarithms of strides.
     """
     aim = num_queries(math.prod(sizes), rate)
     exact = math.prod(sizes) / rate
@@ -190,6 +190,6 @@ def pooled_rotation(rope: RotaryEmbedding3D, sizes: tuple[int, int, int], counts
 def text_positions(length: int, device: torch.device | None = None) -> Tensor:
     """Places of text tokens, (p, p, p) with p = -1 - i: distinct, and never on the video's grid. l 3.
 
-    Source: LoViC open point 6.3, after M-RoPE.
+    Source: our choice, after M-RoPE (arXiv 2409.12191): text must stand somewhere, and not on a frame.
     """
     return (-1.0 - torch.arange(length, device=device, dtype=torch.float32)).unsqueeze(1).expand(-1, 3)

@@ -22,8 +22,8 @@ class LoViCNetwork(VideoNetwork):
 
     A canvas may hold clean frames (at time 0) of the segments that adjoin it; everything further away comes through
     the compressor. All places are taken relative to the canvas's first frame, so only distances matter.
-    Source: LoViC (arXiv 2507.12952) for the context tokens in self-attention and the text inside them; what it leaves
-    open (per-segment memory, clean modulation, the gap at a cut, the learned null memory) is our choice.
+    Source: LoViC (arXiv 2507.12952) for the context tokens in self-attention and the text inside them. The clean
+    modulation of the memory, the gap at a cut and the learned null memory are our choice.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 AXIS_SHARES = (0.25, 0.375, 0.375)
-"""Share of a head's width for frame, height, width. Source: CogVideoX's split, chosen in LoViC open point 6.4."""
+"""Share of a head's width for frame, height, width. Source: CogVideoX's split (arXiv 2408.06072)."""
 
 
 class Rotation(NamedTuple):

@@ -59,7 +59,7 @@ class InterfaceBlock(nn.Module):
 class VideoInterface(nn.Module):
     """Encoder (one cross-attention onto keyframe tokens) and processor (self-attention with the text).
 
-    Source: VIN, modules (a), (b), (c). Its cost depends on the number of keyframes only through the one read.
+    Source: VIN (arXiv 2503.17539). Its cost depends on the number of keyframes only through the one read.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class VideoInterface(nn.Module):
         return rearrange(self.read_keyframes(keyframes + frame_times.unsqueeze(2)), "b f s d -> b (f s) d")
 
     def attention_map(self, keyframes: Tensor, frame_times: Tensor, time: Tensor) -> Tensor:
-        """What each global token reads: b heads n f s, summing to 1 over f and s. Source: VIN, attention figures."""
+        """What each global token reads: b heads n f s, summing to 1 over f and s. Source: VIN's attention maps."""
         video = self._video_tokens(keyframes, frame_times)
         clock = nn.functional.silu(self.read_time(time)).unsqueeze(1)
         shift, scale = self.encoder.modulation(clock).chunk(6, dim=-1)[:2]
@@ -188,7 +188,7 @@ class PlanGuide(nn.Module):
     """Tells the DiT's windows what the global tokens plan of each frame, beside the frames' control.
 
     A DiT that was trained without global tokens has to find out how to read them; a plan that is added to a frame's
-    tokens needs no finding. It begins at zero. Source: our choice, beyond the paper.
+    time embedding, as control is, needs no finding. It begins at zero. Source: our choice, beyond the paper.
     """
 
     def __init__(self, *, channels: int, width: int) -> None:

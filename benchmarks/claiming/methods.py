@@ -30,7 +30,7 @@ class Method(NamedTuple):
 EARLY = "network.fusion=early"
 """The paper's; what ships fuses at every step, which is `vin_fusion_all` here."""
 PARITY = "rollout.context_frames=6"
-"""Clean latent frames in front of a window: as many as VIN's F_local in sampling. Source: VIN §8.2, "for parity".
+"""Clean latent frames in front of a window: as many as VIN's F_local in sampling, so that both see as much.
 
 The anchor stands beside them. StreamingT2V's own share would be 5 of 10.
 """

@@ -263,7 +263,7 @@ def plots() -> dict[str, str]:
     """Every drawing, by name."""
     cost, memory = results("vin_cost_cpu"), [4, 8, 16, 32]
     frames = [each["frames"] for each in cost["paper"]]
-    lines = {"FLOPs, the paper's size": [(each["flops_ratio"],) for each in cost["paper"]]}
+    lines = {"FLOPs, like the paper's": [(each["flops_ratio"],) for each in cost["paper"]]}
     for preset in ("dit_s", "dit_tiny"):
         own = [each for each in cost["steps"] if each["preset"] == preset]
         lines[f"FLOPs, {preset}"] = [(each["flops_ratio"],) for each in own]

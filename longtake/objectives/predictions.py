@@ -34,7 +34,7 @@ class Prediction(Protocol):
 
 
 class EpsPrediction:
-    """The noise. VIN's own objective (§3: ε-prediction); the clean video comes from a division by alpha."""
+    """The noise, which VIN (arXiv 2503.17539) predicts; the clean video comes from a division by alpha."""
 
     def __init__(self, *, floor: Positive = 0.01) -> None:
         """floor: least alpha that is divided by.

@@ -121,7 +121,7 @@ def clean_prefix(
     """Draws which frames are clean context: b f, True on the first k frames with probability `rate`, else nowhere.
 
     k is uniform on 1 … min(max_frames, num_frames - 1): one frame at least stays to be denoised.
-    Source: Open-Sora 1.2's mask augmentation, as VIN §8.2 describes it for the autoregressive baseline.
+    Source: Open-Sora 1.2's training with masked frames (`mask_ratios`).
     """
     longest = min(max_frames, num_frames - 1)
     chosen = torch.rand(batch, 1, device=device, generator=generator) < rate

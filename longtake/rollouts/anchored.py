@@ -13,7 +13,7 @@ class Anchored(Rollout):
     """`rollout=anchored`: autoregressive, with the video's first clean frames before the context of every window.
 
     A window is [anchor, last clean frames, new frames]; anchor and context stand at time 0, unchanged by the sampler.
-    Source: StreamingT2V (arXiv 2403.14773), VIN §8.3, whose trained appearance module embeds an anchor frame and whose
+    Source: StreamingT2V (arXiv 2403.14773), whose trained appearance module embeds an anchor frame and whose
     conditional attention reads the last 8 of a window of 16, the share that is our default. Anchor frames as clean
     context are our choice: they need no weights but those that continue from clean frames.
     """

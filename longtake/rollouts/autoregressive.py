@@ -9,9 +9,9 @@ class Autoregressive(Rollout):
     """`rollout=autoregressive`: the baseline that VIN is compared with.
 
     Window 0 starts from noise; window j holds the last `context_frames` clean latents in front, at time 0, unchanged
-    by the sampler, and everything stays in latent space. Source: VIN §8.2, as digested from Open-Sora 1.2, where 5
-    latents are context; as many as VIN's F_local in sampling, for parity, and staying in latents instead of decoding
-    and encoding again are our choice.
+    by the sampler, and everything stays in latent space. Source: Open-Sora 1.2, where 5 latents are context, and are
+    decoded and encoded again between windows. As many latents as VIN's F_local in sampling, so that both see as much,
+    and staying in latents are our choice.
     """
 
     def __init__(self, *, window_frames: Size, context_frames: Size) -> None:

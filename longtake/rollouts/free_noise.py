@@ -21,7 +21,7 @@ class FreeNoise(Rollout):
     """`rollout=free_noise`: noise rescheduling, and windows fused with triangular weights in every self-attention.
 
     All else (text attention, feed-forward, norms, embeddings) runs once on the whole canvas.
-    Source: FreeNoise (arXiv 2310.15169), VIN §8.4, with windows of 16 at stride 4 in the temporal attention of a UNet.
+    Source: FreeNoise (arXiv 2310.15169), there with windows of 16 at stride 4 in the temporal attention of a UNet.
     On a DiT of full attention a window holds its frames' spatial tokens too; the last window is flush with the end,
     as in diffusers. RoPE is relative, so places on the canvas give the attention that places in the window would.
     Meant for samplers that draw no fresh noise (the paper: DDIM, eta 0).

@@ -14,8 +14,8 @@ class GenLVideo(Rollout):
     """`rollout=gen_l_video`: at every step each frame takes the mean of the windows that cover it.
 
     MultiDiffusion in time, on fresh noise everywhere: VIN's sampling without global tokens.
-    Source: Gen-L-Video (arXiv 2305.18264), VIN §8.6; the released code takes the plain mean of windows of 16 at stride
-    8, half a window, as here by default. A last window flush with the end, so that no frame goes uncovered, is our
+    Source: Gen-L-Video (arXiv 2305.18264); the released code takes the plain mean of windows of 16 at stride 8, half a
+    window, as here by default. A last window flush with the end, so that no frame goes uncovered, is our
     choice; the optional pull towards the mean of the first 25 steps is left out.
     """
 

@@ -10,8 +10,8 @@ class MemoryPolicy:
 
     max_segments: remembered at once. compression_ratio: video tokens a context token, of the nearest segment. growth:
     factor from a remembered segment to the next one that is further away, up to max_ratio. noise_level: time in [0, 1]
-    of the small noise on what is remembered, which keeps errors from adding up (LoViC open point 6.11).
-    Source: LoViC §5 for a memory of bounded size; the rules are our choice.
+    of the small noise on what is remembered, which keeps errors from adding up.
+    Source: our choice; a ratio that grows with distance is FramePack's (arXiv 2504.12626) idea.
     """
 
     max_segments: int

@@ -38,8 +38,8 @@ def segment_canvas(start: int, frames: int, *, before: int, after: int, overlap_
 class KnownSegment(NamedTuple):
     """A finished segment, as the one that is to be made beside it sees it.
 
-    latents: 1 c f h w; prompt: its text; start: its first latent frame, counted from the first one of the new segment;
-    cuts: between the two, negative where it is seen before the new one, 0 within one shot.
+    latents: 1 c f h w, of unit variance; prompt: its text; start: its first latent frame, counted from the first one of
+    the new segment; cuts: between the two, negative where it is seen before the new one, 0 within one shot.
     """
 
     latents: Tensor
@@ -93,7 +93,7 @@ class Segmentwise(Rollout):
     """`rollout=segmentwise`: forwards from nothing, every segment predicted from those before it.
 
     Everything stays in latents. Memory is bounded: a fixed number of segments is remembered, at ratios that may grow
-    with distance. Source: LoViC §5.
+    with distance. Source: LoViC (arXiv 2507.12952) for segments one by one; the bounds are our choice.
     """
 
     network_part = ""

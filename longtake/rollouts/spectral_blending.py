@@ -19,8 +19,8 @@ from networks.ranges import MaybeInfinite, Size
 class SpectralBlending(Rollout):
     """`rollout=spectral_blending`: in every self-attention, low frequencies of the full one, high ones of a local one.
 
-    Source: FreeLong (arXiv 2407.19918), VIN §8.5, there in the temporal attention of a UNet, whose largest resolution
-    keeps the local branch alone: a DiT has one resolution, and blends in every block. The released code blends after
+    Source: FreeLong (arXiv 2407.19918), there in the temporal attention of a UNet, whose largest resolution keeps the
+    local branch alone: a DiT has one resolution, and blends in every block. The released code blends after
     the output projection; here before it, which is the same, since the projection is linear, one for both branches,
     and works on one token at a time as the filter does on one channel, and costs one projection instead of two.
     """

@@ -28,7 +28,8 @@ class NestedGuidance:
     v = v(∅) + Σ_k scale_k · [v(first k conditions) − v(first k − 1)]. With one condition it is classifier-free guidance
     (arXiv 2207.12598, eq. 6). Both halves of an estimate are linear in the prediction at equal time, so this is
     guidance of eps, v, x0 and flow alike.
-    Source: LoViC open point 6.11 for two scales; intervals after arXiv 2404.07724, §3.
+    Source: our choice for several scales, as StreamingT2V (arXiv 2403.14773) has two; intervals after arXiv
+    2404.07724, §3.
     """
 
     frame_by_frame = True

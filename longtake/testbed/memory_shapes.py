@@ -11,7 +11,7 @@ Shape = Callable[[Sequence[int], float], list[tuple[int, float]]]
 
 
 def alike(tokens: Sequence[int], ratio: float) -> list[tuple[int, float]]:
-    """The same ratio everywhere. Source: LoViC, section 3.2."""
+    """The same ratio everywhere. Source: LoViC (arXiv 2507.12952)."""
     return [(k, ratio) for k in range(len(tokens))]
 
 
