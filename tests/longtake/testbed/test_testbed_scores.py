@@ -386,6 +386,7 @@ def test_a_folder_of_predictions_that_cannot_be_is_told(testbed, answers, spoilt
     ("changes", "said"),
     [
         ({"floor": "windw"}, "there is no method windw"),
+        ({"floor": "a", "ceiling": "a"}, "floor and ceiling are both a: name two methods"),
         ({"controls": ["b"]}, "there is no method b; the predictions have a"),
         ({"kinds": ["retrival"]}, "kinds names 'retrival'; this test set has"),
     ],
