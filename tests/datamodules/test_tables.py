@@ -326,10 +326,12 @@ def test_what_a_folder_loses_is_said(tmp_path, caplog):
     for name in ("d.jpg", "e.jpg", "f.part", "._a.mp4", ".hidden.mp4"):
         (tmp_path / name).touch()
     (tmp_path / "broken.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    (tmp_path / "round.mp4").symlink_to("round.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
     assert [entry.path.name for entry in read_entries(tmp_path, None)] == ["a.mp4", "b.mp4", "c.mp4"]
     assert "files that are no videos by their endings are passed over: 2 .jpg, 1 .part" in caplog.text
     assert "broken.mp4: left out: a link to nowhere" in caplog.text
+    assert "round.mp4: left out: a link to nowhere" in caplog.text
     assert "pipe.mp4: left out: a pipe" in caplog.text
     assert "1 captions are not UTF-8, and letters of them are lost" in caplog.text
     assert (
