@@ -53,11 +53,20 @@ def start(main: Callable[[Any], Any], config: str) -> None:
                 raise
 
     with explain(), stopping_tidily():
+        _refuse_bytes(sys.argv[1:])
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(answered)()
         except Stopped as stopped:
             say_early(stopped)
             raise
+
+
+def _refuse_bytes(arguments: Sequence[str]) -> None:
+    """Refuses arguments that no manifest or log could hold."""
+    for typed in arguments:
+        legible = typed.encode("utf-8", "backslashreplace").decode()
+        if legible != typed:
+            raise ValueError(f"{legible} is not in UTF-8: set the terminal to UTF-8, or rename the file or folder")
 
 
 @contextmanager
