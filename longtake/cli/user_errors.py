@@ -150,6 +150,8 @@ def sentence(error: BaseException) -> str | None:
         return said + _near_choice(said)
     if isinstance(error, OverflowError) or (isinstance(error, RuntimeError) and "overflowed" in str(error)):
         return f"a number in the config is too large to compute with ({_one_line(str(error))}): look at the sizes"
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename is not None:
+        return f"{error.filename}: a file stands where a folder belongs; give another folder"
     if isinstance(error, ValueError) or (isinstance(error, OSError) and error.filename is not None):
         return _one_line(str(error))
     return None
