@@ -145,7 +145,7 @@ def read_poses(path: Path) -> Tensor:
             data = file.read(MOST_POSE_BYTES + 1)
         if len(data) > MOST_POSE_BYTES:
             raise ValueError("too large")
-        text = data.decode()
+        text = data.decode("utf-8-sig")
         rows = list(csv.DictReader(text.splitlines()))
         numbers = [int(row["frame"]) for row in rows]
         poses = [[float(row["x"]), float(row["y"]), float(row.get("z") or 0), float(row["angle"])] for row in rows]
