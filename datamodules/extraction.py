@@ -63,5 +63,6 @@ def cuts(extraction: Extraction, rows: Numbers, held: Numbers, *, hop_frames: in
     else:
         start, following = number * held, (number + 1) * held
     reaches_end = (number == counts - 1) & (extraction.way in ("all", "chunks"))
-    slack = np.where(reaches_end, last, np.minimum(following - 1, last)) - start
+    # Where hop_frames is less than a frame as stored, clips have their start in common.
+    slack = np.maximum(np.where(reaches_end, last, np.minimum(following - 1, last)) - start, 0)
     return Cuts(film, number, start, np.zeros_like(slack) if extraction.way in ("head", "uniform") else slack)

@@ -163,7 +163,11 @@ def _json(table: Place, text: str) -> Iterator[Row]:
 def _object(table: Place, where: str, row: object) -> Row:
     if not isinstance(row, dict):
         raise ValueError(f'{table}, {where}: expected an object such as {{"path": "a.mp4", "text": "…"}}')
-    return Row(where, {_column(name): value for name, value in row.items()})
+    values = {_column(name): value for name, value in row.items()}
+    if len(values) < len(row):
+        names = ", ".join(map(str, row))
+        raise ValueError(f"{table}, {where}: names a column twice, but for blanks and capitals ({names}); leave one")
+    return Row(where, values)
 
 
 def _parquet(table: Place) -> Iterator[Row]:
@@ -176,8 +180,19 @@ def _parquet(table: Place) -> Iterator[Row]:
     try:
         with told(table), table.open("rb") as file:
             for batch in parquet.ParquetFile(file).iter_batches():
-                for row in batch.to_pylist():
+                for row in _unpacked(table, batch, number):
                     number += 1
                     yield _object(table, f"row {number}", row)
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"{table}: cannot be read as Parquet ({type(error).__name__}); write it again") from error
+
+
+def _unpacked(table: Place, batch: Any, number: int) -> list[dict[str, Any]]:
+    """The rows of a part of a Parquet file; number: of rows before it."""
+    try:
+        rows: list[dict[str, Any]] = batch.to_pylist()
+    except ValueError as error:  # a time in nanoseconds, a text that is not UTF-8
+        raise ValueError(
+            f"{table}, behind row {number}: a value cannot be read ({error}); write its column as text, or leave it out"
+        ) from error
+    return rows

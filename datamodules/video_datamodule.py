@@ -273,6 +273,12 @@ class VideoDataModule(LightningDataModule):
         return self._plan(lengths_of(clips))
 
     def _plan(self, lengths: Numbers) -> BatchPlan:
+        if not len(lengths):
+            raise ValueError(
+                "no video of the split train can be used: the log says which splits the videos have, and skipped.json "
+                f"which are shorter than the shortest clip, {self.num_frames[0]} frames: name a split train, or lower "
+                "datamodule.num_frames"
+            )
         by_length = {length: np.flatnonzero(lengths >= length) for length in self.num_frames}
         absent = [length for length, numbers in by_length.items() if not len(numbers)]
         if len(lengths) and absent:

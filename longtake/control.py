@@ -3,7 +3,7 @@
 import csv
 import gzip
 import logging
-import math
+import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from longtake.video.folders import text_of
+from longtake.video.places import shown
 from networks.control import NAME
 from networks.interfaces import VideoNetwork
 from networks.reading import check_download
@@ -19,6 +21,8 @@ log = logging.getLogger("longtake")
 
 MOST_BYTES = 64 << 20
 """Of an unpacked table: some hundred thousand frames."""
+LARGEST = torch.finfo(torch.float32).max
+"""Beyond it a number of a table would become infinite."""
 
 
 def control_for(network: VideoNetwork, path: str | Path | None, num_frames: int) -> Tensor | None:
@@ -64,6 +68,8 @@ def read_control(path: str | Path, columns: Sequence[str], num_frames: int) -> T
         ValueError: if it cannot be read, lacks a column or rows, or a value is no finite number, with file and line.
     """
     rows = read_numbers(path, columns, where=f"control_file={path}")
+    if not len(rows):
+        raise ValueError(f"control_file={path} has no row of numbers: give one for each of {num_frames} frames")
     if len(rows) < num_frames:
         raise ValueError(
             f"control_file={path} has {len(rows)} rows, but {num_frames} frames are to be made: give a row for each, "
@@ -88,7 +94,7 @@ def read_numbers(path: str | Path, columns: Sequence[str], *, where: str) -> Ten
     """
     path = Path(path)
     check_download(path)
-    return _array(path, columns, where) if path.suffix == ".npy" else _table(path, columns, where)
+    return _array(path, columns, where) if path.suffix.lower() == ".npy" else _table(path, columns, where)
 
 
 def _array(path: Path, columns: Sequence[str], where: str) -> Tensor:
@@ -96,7 +102,9 @@ def _array(path: Path, columns: Sequence[str], where: str) -> Tensor:
 
     try:
         values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except MemoryError as error:  # its head may name more numbers than there are
+        raise ValueError(f"{where} is larger than memory: give the rows of one video") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{where} is no array of NumPy: write it with numpy.save, as numbers") from error
     if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiub":
         raise ValueError(f"{where} must hold one array of numbers, frames by columns")
@@ -113,26 +121,37 @@ def _array(path: Path, columns: Sequence[str], where: str) -> Tensor:
 
 def _table(path: Path, columns: Sequence[str], where: str) -> Tensor:
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
-        text = data.decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{where} cannot be read as a table: give a .csv, .csv.gz or .npy") from error
     if len(data) > MOST_BYTES:
         raise ValueError(f"{where} is larger than {MOST_BYTES >> 20} MiB: give the rows of one video")
+    text, lost = text_of(data)
+    if lost or "\0" in text:
+        raise ValueError(f"{where} cannot be read as a table: give a .csv, .csv.gz or .npy")
     lines = csv.reader(text.splitlines())
-    names = next(lines, [])
-    lacking = [name for name in columns if name not in names]
-    if lacking:
-        raise ValueError(f"{where}, line 1: no column {', '.join(lacking)}; these weights take {', '.join(columns)}")
-    rows: list[list[float]] = []
     try:
+        names = [name.strip() for name in next(lines, [])]
+        _check_names(names, columns, where)
+        rows: list[list[float]] = []
         for cells in lines:
             if cells:
                 rows.append(_row(f"{where}, line {lines.line_num}", names, cells, columns, len(rows)))
     except csv.Error as error:
         raise ValueError(f"{where}, line {lines.line_num}: {error}; write one line of numbers a frame") from error
     return torch.tensor(rows, dtype=torch.float32).reshape(len(rows), len(columns))
+
+
+def _check_names(names: Sequence[str], columns: Sequence[str], where: str) -> None:
+    """Refuses a first line that lacks a column, or names one twice."""
+    takes = f"these weights take {', '.join(columns)}"
+    if lacking := [name for name in columns if name not in names]:
+        said = shown(",".join(names))
+        there = f" in '{said[:60]}'" if said else ""
+        raise ValueError(f"{where}, line 1: no column {', '.join(lacking)}{there}; {takes}, with commas between them")
+    if twice := [name for name in columns if names.count(name) > 1]:
+        raise ValueError(f"{where}, line 1: names {', '.join(twice)} twice; leave one of each")
 
 
 def _row(where: str, names: Sequence[str], cells: Sequence[str], columns: Sequence[str], number: int) -> list[float]:
@@ -150,6 +169,6 @@ def _row(where: str, names: Sequence[str], cells: Sequence[str], columns: Sequen
             row.append(float(values[name]))
         except ValueError as error:
             raise ValueError(f"{where}: {name} is {values[name]!r}, no number") from error
-        if not math.isfinite(row[-1]):
+        if not abs(row[-1]) <= LARGEST:  # NaN too
             raise ValueError(f"{where}: {name} is {values[name]!r}; every frame needs its numbers")
     return row

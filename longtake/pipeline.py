@@ -15,6 +15,7 @@ from longtake.ends import beside, check_one_canvas, given_ends
 from longtake.finite import NOT_FINITE, check_finite
 from longtake.generation import NegativeText, generate, part_of, told, window_generator
 from longtake.parallel import Mesh, spread
+from longtake.process import check_device
 from longtake.rollouts.canvas import PastSegment, denoise, open_canvas
 from longtake.rollouts.checks import unfit
 from longtake.rollouts.interfaces import Generate
@@ -159,8 +160,10 @@ class Pipeline:
             The pipeline itself.
 
         Raises:
-            ValueError: if the device lacks what is asked for.
+            ValueError: if there is no such device, or it lacks what is asked for.
         """
+        if device is not None:
+            check_device(str(device))
         found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         running.check(found)
         running.prepare(self.module)

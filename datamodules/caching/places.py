@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from longtake.video.places import is_remote, place
 from networks.files import is_full_disk
 
 UNKNOWN = 1 << 62
@@ -50,10 +51,16 @@ class Reader:
     """Files of one folder; may be used on in processes that were forked."""
 
     def __init__(self, folder: str) -> None:
-        """folder: a path, or a URL such as s3://bucket/cache."""
+        """folder: a path, or a URL such as s3://bucket/cache.
+
+        Raises:
+            ValueError: if nothing here reads such a URL.
+        """
+        self._open: OrderedDict[str, int] = OrderedDict()
+        if is_remote(folder):
+            place(folder)  # says what is not installed
         self.folder = folder.rstrip("/")
         self.is_local = "://" not in folder
-        self._open: OrderedDict[str, int] = OrderedDict()
         self._read: dict[str, int] = {}
 
     def __del__(self) -> None:

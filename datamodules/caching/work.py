@@ -17,6 +17,7 @@ from datamodules.caching.portions import Portion
 from datamodules.caching.words import in_bytes, in_time
 from datamodules.tables import Entry
 from longtake.video import probe
+from longtake.video.places import is_remote
 from networks.visits import visit
 
 if TYPE_CHECKING:
@@ -130,8 +131,16 @@ def to_device(data: "VideoDataModule") -> None:
 
 
 def lacking(data: "VideoDataModule", entries: Sequence[Entry]) -> tuple[int, int]:
-    """How many films and texts are missing, as far as is known without looking at any film."""
-    return len(data.cache.missing_by_name(entries)), len(data.texts.missing(texts_of(entries)))
+    """How many films and texts are missing, as far as is known without looking into any film.
+
+    A film whose file is not there is not waited for: it is skipped.
+    """
+    films = [entry for entry in data.cache.missing_by_name(entries) if is_remote(entry.where) or _is_there(entry)]
+    return len(films), len(data.texts.missing(texts_of(entries)))
+
+
+def _is_there(entry: Entry) -> bool:
+    return os.path.isfile(entry.where) and os.access(entry.where, os.R_OK)
 
 
 def refuse_missing(data: "VideoDataModule", num_nodes: int) -> None:

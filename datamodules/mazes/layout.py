@@ -135,7 +135,7 @@ def draw_maze(*, seed: int, number: int, most_cells: int, patterned: bool) -> Ma
         patterned: whether surfaces have fine patterns, or plain and coarse ones.
 
     Raises:
-        ValueError: most_cells is below 2.
+        ValueError: most_cells is below 2, or so large that this maze has more things than there are kinds of them.
     """
     if most_cells < 2:
         msg = f"most_cells is {most_cells}; a maze with a loop needs at least 2 cells along a side."
@@ -239,11 +239,17 @@ def _draw_things(*, rng: np.random.Generator, region: NDArray[np.int64], rooms: 
     """One to three things in the corners of every room, off the ways through it; no two of a maze are alike."""
     kinds = [(shape, hue) for shape in SHAPES for hue in HUES]
     order = iter(rng.permutation(len(kinds)))
-    things = []
+    things: list[Thing] = []
     for cell, number in rooms.items():
         row, column = _middle(cell)
         corners = [(r, c) for r, c in np.argwhere(region == number) if r != row and c != column]
         for index in rng.permutation(len(corners))[: int(rng.integers(1, 4))]:
+            if len(things) == len(kinds):
+                msg = (
+                    f"a maze of {len(rooms)} rooms needs more than the {len(kinds)} things that there are; no two of a "
+                    "maze are alike, so give most_cells=8 or fewer."
+                )
+                raise ValueError(msg)
             shape, hue = kinds[int(next(order))]
             y, x = (int((place + 0.5) * BLOCK) + int(rng.integers(-16, 17)) for place in corners[int(index)])
             things.append(Thing(shape=shape, hue=hue, x=x, y=y))

@@ -41,7 +41,7 @@ class Manifest:
         return {line["file"]: line for line in self._fitting(self.path)}
 
     def _fitting(self, path: Path) -> Iterator[dict[str, Any]]:
-        for text in path.read_text().splitlines() if path.is_file() else []:
+        for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
             try:
                 line = json.loads(text)
                 made = (line["file"], line["prompt"], line["seed"])

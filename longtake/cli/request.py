@@ -71,6 +71,12 @@ def requested(cfg: DictConfig) -> Request:
             f"control_file={cfg.control_file} goes with one video: for a storyboard, write `control: "
             f"{cfg.control_file}` into {cfg.storyboard}"
         )
+    idle = {"prompt": cfg.prompt is not None, "num_videos": cfg.num_videos > 1}
+    if cfg.storyboard is not None and any(idle.values()):
+        key = next(key for key, said in idle.items() if said)
+        raise ValueError(
+            f"{key}=… does nothing beside storyboard={cfg.storyboard}, which says what to make: leave it out"
+        )
     told: dict[str, Any] = {key: plain(cfg[key]) for key in AS_TOLD}
     return Request(
         **told,

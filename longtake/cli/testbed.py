@@ -141,7 +141,7 @@ def answer(cfg: DictConfig) -> None:
         source["guidance_scales"] = pipeline.guidance.scales
     with alone_in(output, Mesh()):
         note = output / "answers.json"
-        if note.is_file() and {**json.loads(note.read_text()), "weights": None} != {**source, "weights": None}:
+        if note.exists() and {**_said(note), "weights": None} != {**source, "weights": None}:
             raise ValueError(
                 f"{output} holds answers of other weights, steps, guidance or test set: take another folder"
             )
@@ -157,6 +157,14 @@ def answer(cfg: DictConfig) -> None:
                         np.savez_compressed(file, frames)
     print(f"{len(makers)} methods, {len(asked)} answers each, in {output}")
     print(f"next: longtake testbed score testbed={cfg.testbed} predictions={output} output=FOLDER")
+
+
+def _said(note: Path) -> dict[str, Any]:
+    """What answers.json says of the answers beside it."""
+    try:
+        return {**json.loads(note.read_text(encoding="utf-8"))}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{note} is broken, so nobody knows whose answers lie there: take another folder") from error
 
 
 def score(cfg: DictConfig) -> "Scores":
@@ -179,6 +187,10 @@ def score(cfg: DictConfig) -> "Scores":
 
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     output = Path(cfg.output)
+    if Path(cfg.predictions).resolve() in output.resolve().parents:
+        raise ValueError(
+            f"output={output} lies in predictions={cfg.predictions}, whose folders are methods: take another folder"
+        )
     with alone_in(output, Mesh()):
         scores = score_predictions(
             testbed,

@@ -53,11 +53,20 @@ def start(main: Callable[[Any], Any], config: str) -> None:
                 raise
 
     with explain(), stopping_tidily():
+        _refuse_bytes(sys.argv[1:])
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config)(answered)()
         except Stopped as stopped:
             say_early(stopped)
             raise
+
+
+def _refuse_bytes(arguments: Sequence[str]) -> None:
+    """Refuses arguments that no manifest or log could hold."""
+    for typed in arguments:
+        legible = typed.encode("utf-8", "backslashreplace").decode()
+        if legible != typed:
+            raise ValueError(f"{legible} is not in UTF-8: set the terminal to UTF-8, or rename the file or folder")
 
 
 @contextmanager
@@ -141,6 +150,8 @@ def sentence(error: BaseException) -> str | None:
         return said + _near_choice(said)
     if isinstance(error, OverflowError) or (isinstance(error, RuntimeError) and "overflowed" in str(error)):
         return f"a number in the config is too large to compute with ({_one_line(str(error))}): look at the sizes"
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename is not None:
+        return f"{error.filename}: a file stands where a folder belongs; give another folder"
     if isinstance(error, ValueError) or (isinstance(error, OSError) and error.filename is not None):
         return _one_line(str(error))
     return None

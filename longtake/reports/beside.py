@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from longtake.video.folders import ENDINGS, list_folder, read_caption
+from longtake.video.folders import ENDINGS, list_folder, read_caption, text_of
 from networks.reading import check_download
 
 log = logging.getLogger("longtake")
@@ -62,9 +62,13 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
         ValueError: a line is not a JSON object with a file, or its boundaries or prompt are of a wrong kind.
     """
     manifest = folder / "manifest.jsonl"
-    lines = manifest.read_text(encoding="utf-8").splitlines() if manifest.is_file() else []
+    text, lost = text_of(manifest.read_bytes()) if manifest.is_file() else ("", False)
+    if lost:
+        raise ValueError(f"'{manifest}' is not text in UTF-8: save it as UTF-8, or remove it")
     found: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
         try:
             entry = json.loads(line)
             boundaries, prompt = entry.get("boundaries", []), entry.get("prompt", "")
@@ -73,7 +77,8 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
             found[entry["file"]] = entry
         except (ValueError, RecursionError, AttributeError, TypeError, KeyError) as error:
             raise ValueError(
-                f'line {number} of \'{manifest}\' is not {{"file": …, "boundaries": […], "prompt": …}}'
+                f'line {number} of \'{manifest}\' is not {{"file": …, "boundaries": […], "prompt": …}}: mend it, or '
+                "remove the file"
             ) from error
     return found
 
@@ -140,7 +145,7 @@ def read_poses(path: Path) -> Tensor:
             data = file.read(MOST_POSE_BYTES + 1)
         if len(data) > MOST_POSE_BYTES:
             raise ValueError("too large")
-        text = data.decode()
+        text = data.decode("utf-8-sig")
         rows = list(csv.DictReader(text.splitlines()))
         numbers = [int(row["frame"]) for row in rows]
         poses = [[float(row["x"]), float(row["y"]), float(row.get("z") or 0), float(row["angle"])] for row in rows]

@@ -11,10 +11,11 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Le
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing_extensions import is_typeddict  # which knows the package's own too
 
 from longtake.arguments import argument
 from longtake.settings.fitting import any_of, fits, hints_of, options_of, target

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, is_typeddict
+from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen, Predicate
+from typing_extensions import is_typeddict
 
 from networks.ranges import LARGE, LARGEST
 

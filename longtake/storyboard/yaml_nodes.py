@@ -79,6 +79,8 @@ class Nodes:
             self.fail(node, f"{what} must be a list of `key: value`")
         found: dict[str, yaml.Node] = {}
         for key_node, value in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.fail(key_node, f"a key of {what} must be one word: there are {', '.join(allowed)}")
             key = renamed.get(str(key_node.value), str(key_node.value))
             if key not in allowed:
                 near = get_close_matches(key, allowed, 1)
@@ -107,7 +109,11 @@ class Nodes:
     def text(self, node: yaml.Node, what: str) -> str:
         """A text; `prompt: 7` is the text "7"."""
         self.scalar(node, what, "a text")
-        return " ".join(str(node.value).split())
+        try:  # JSON writes a letter beyond 16 bits as two halves, which YAML leaves so
+            text = str(node.value).encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError:
+            self.fail(node, f"{what} has half a letter of UTF-16, as \\ud83d is: write the letter itself")
+        return " ".join(text.split())
 
     def name(self, node: yaml.Node, what: str) -> str:
         """The name of a segment."""

@@ -1,5 +1,6 @@
 """Predicted frames of any model: METHOD/QUESTION.mp4, .npz, or a folder of pictures."""
 
+import re
 import zipfile
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from longtake.testbed.folder import Pictures
 from longtake.testbed.questions import Question
 from longtake.video import probe, read_frames
+from networks.reading import refused
 
 VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 PICTURES = (".png",)
@@ -42,7 +44,7 @@ def find_predictions(folder: Path, *, questions: Sequence[Question], asked: Sequ
     for method in methods:
         files: dict[str, Path] = {}
         for path in sorted(method.iterdir()):
-            if path.name.startswith(".") or not (path.is_dir() or path.suffix in (*VIDEOS, *ARRAYS)):
+            if path.name.startswith(".") or not (path.is_dir() or path.suffix.lower() in (*VIDEOS, *ARRAYS)):
                 continue  # logs, manifests and the like
             name = path.name if path.is_dir() else path.stem
             if name not in known:
@@ -94,7 +96,7 @@ def read_prediction(path: Path, *, shape: tuple[int, int, int]) -> Pictures:
     """
     if path.is_dir():
         return _read_pictures(path, shape)
-    if path.suffix in ARRAYS:
+    if path.suffix.lower() in ARRAYS:
         return _read_array(path, shape)
     size = probe(path)
     _check(path, (None, size.height, size.width), shape)
@@ -115,11 +117,19 @@ def _check(path: Path, found: tuple[int | None, int, int], shape: tuple[int, int
 def _read_pictures(path: Path, shape: tuple[int, int, int]) -> Pictures:
     import cv2
 
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
+    files = [file for file in path.iterdir() if file.suffix.lower() in PICTURES and not file.name.startswith(".")]
+    files.sort()
+    if not files:
+        raise ValueError(f"{path} holds no .png; write a picture of each frame, such as 000.png")
+    if files != sorted(files, key=_by_number):
+        raise ValueError(f"{path}: its names do not sort as their numbers count; write 000.png, 001.png, …")
     _check(path, (len(files), *shape[1:]), shape)
     frames = []
     for file in files:
-        picture = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+        try:
+            picture = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:  # it is empty, or says that it is larger than any screen
+            picture = None
         if picture is None:
             raise ValueError(f"{file} is no picture that can be read; write it again")
         _check(file, (None, *picture.shape[:2]), shape)
@@ -127,16 +137,19 @@ def _read_pictures(path: Path, shape: tuple[int, int, int]) -> Pictures:
     return np.stack(frames).astype(np.uint8)
 
 
+def _by_number(file: Path) -> list[tuple[int, str]]:
+    """Where a name stands among others when the numbers in it are counted."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", file.name)]
+
+
 def _read_array(path: Path, shape: tuple[int, int, int]) -> Pictures:
     """Looks at the array's head before its values are read, so that a wrong one costs no memory."""
-    try:
-        if path.suffix == ".npy":
+    with refused(f"{path} is no .npz or .npy file of one array of numbers; write it again"):
+        if path.suffix.lower() == ".npy":
             values = np.load(path, mmap_mode="r", allow_pickle=False)
             found, kind = values.shape, values.dtype
         else:
             found, kind = _head(path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise ValueError(f"{path} is no .npz or .npy file of one array of numbers; write it again") from error
     if len(found) != 4 or found[3] != 3:
         raise ValueError(
             f"{path} has an array of shape {found}, but frames are f h w 3, here {(*shape, 3)}: write it again"
@@ -144,11 +157,9 @@ def _read_array(path: Path, shape: tuple[int, int, int]) -> Pictures:
     _check(path, (found[0], found[1], found[2]), shape)
     if kind != np.uint8 and kind.kind != "f":
         raise ValueError(f"{path} has values of type {kind}; write uint8, or floats in [0, 1]")
-    try:
+    with refused(f"{path} is broken; write it again"):
         loaded = np.load(path, allow_pickle=False)
-        frames: NDArray[np.generic] = loaded if path.suffix == ".npy" else loaded[loaded.files[0]]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.error) as error:
-        raise ValueError(f"{path} is broken: {error}; write it again") from error
+        frames: NDArray[np.generic] = loaded if path.suffix.lower() == ".npy" else loaded[loaded.files[0]]
     if kind == np.uint8:
         return np.asarray(frames, dtype=np.uint8)
     numbers = np.asarray(frames, dtype=np.float64)

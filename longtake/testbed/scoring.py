@@ -73,6 +73,8 @@ def score_predictions(
     check_methods([floor, ceiling, *controls], methods=list(found))
     floor = floor or (FLOOR if FLOOR in found else None)
     ceiling = ceiling or (CEILING if CEILING in found else None)
+    if floor is not None and floor == ceiling:
+        raise ValueError(f"floor and ceiling are both {floor}: name two methods, or there is no span between them")
     wrong = {method: why for method in found if (why := control_of(method, controls))}
     others = [method for method in found if method not in (floor, ceiling, *wrong)]
     shown_first = [method for method in (ceiling, *others, floor, *wrong) if method is not None]

@@ -162,7 +162,7 @@ def _local_files(root: Path, notes: list[str]) -> Iterator[Path]:
                 continue
             if item.is_dir(follow_symlinks=False):
                 enter(folder / item.name)
-            elif item.is_dir():
+            elif os.path.isdir(item.path):  # False, not an error, of a link to itself
                 links.append(folder / item.name)
             else:
                 found.append(folder / item.name)
@@ -192,8 +192,8 @@ def _can_be_read(file: Place, notes: list[str]) -> bool:
     if str(file).encode("utf-8", "replace").decode() != str(file):
         notes.append(f"{shown(file)}: left out, since its name is not UTF-8; rename it")
         return False
-    if not file.is_file():
-        why = "a link to nowhere" if not file.exists() else "a pipe, socket or device"
+    if not os.path.isfile(file):
+        why = "a link to nowhere" if not os.path.exists(file) else "a pipe, socket or device"
         notes.append(f"{shown(file)}: left out: {why}")
         return False
     return True

@@ -5,6 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ JUMPS = ("mpegts", "mpeg")
 """Containers whose clock may begin anew in the middle, as in recordings that were joined."""
 LONGEST_STEP = 10.0
 """Seconds from one packet to the next above which the clock began anew. Source: FFmpeg's own limit."""
+LONGEST_PICTURE = 3600.0
+"""Seconds above which one picture is not shown, but the file's clock is wrong. Source: our choice."""
 INTERLACED = "interlaced: its moving edges look like combs; deinterlace it, as by ffmpeg -vf bwdif"
 NAMED = 10
 """Files that are named one by one by each kind of warning."""
@@ -107,6 +110,12 @@ def probe_local(path: Path, name: str) -> Film:
             raise _truncated(name, lacking)
     if not track.times:
         raise ValueError(f"{name}: holds no frame")
+    longest = max(then - now for now, then in pairwise([*sorted(track.times), track.end]))
+    if longest > LONGEST_PICTURE:  # to repeat it at every frame's time would take hours and fill the disk
+        raise ValueError(
+            f"{name}: one picture would be shown for {longest:,.0f} seconds, so its clock is wrong; write it anew at a "
+            "rate of your own, as by ffmpeg -r 25 -i FILM"
+        )
     return _film(track, path, kind, name)
 
 

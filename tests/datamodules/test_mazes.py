@@ -89,6 +89,11 @@ def test_a_maze_of_one_cell_is_refused():
         draw_maze(seed=0, number=0, most_cells=1, patterned=False)
 
 
+def test_a_maze_with_more_things_than_there_are_is_refused():
+    with pytest.raises(ValueError, match=r"more than the 128 things that there are; .* give most_cells=8 or fewer"):
+        draw_maze(seed=1000, number=50, most_cells=13, patterned=False)
+
+
 # Walks
 
 

@@ -81,6 +81,14 @@ def test_clips_are_taken_as_asked(way, starts):
         assert seen == {0: set(range(7)), 1: set(range(4))}
 
 
+@pytest.mark.parametrize("hop_frames", [1, 2, 3, 4])
+def test_clips_that_start_together_begin_no_earlier_than_they_start(hop_frames):
+    taken = cuts(Extraction("all"), np.array([7, 4]), np.array([3, 3]), hop_frames=hop_frames, time_factor=4)
+    assert taken.slack.min() >= 0
+    places = [range(start, start + slack + 1) for start, slack in zip(taken.start, taken.slack, strict=True)]
+    assert {*itertools.chain.from_iterable(places)} == {0, 1, 2, 3, 4}
+
+
 def test_a_plan_of_plans_has_its_shares_and_no_state():
     def counting(name):
         return SimpleNamespace(draw=lambda number: Draw(5, [(name, number)]))

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import stat
+import sys
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,7 +22,7 @@ from test_videos import make
 from datamodules.caching.portions import Portion, portion_from
 from datamodules.caching.texts import TextCache, text_key
 from datamodules.caching.words import in_bytes, in_time
-from datamodules.caching.work import MissingCache
+from datamodules.caching.work import MissingCache, lacking
 
 ROOT = Path(__file__).parents[2]
 
@@ -372,6 +373,22 @@ def test_several_machines_do_not_wait_for_a_cache(folder):
     assert not (folder / "cache").exists()
     ready(folder)
     data.prepare_data()
+
+
+def test_several_machines_do_not_wait_for_a_file_that_is_not_there(folder):
+    (folder / "t.csv").write_text("path,text\n0.mp4,one\n1.mp4,two\n2.mp4,three\nnone.mp4,four\n")
+    ready(folder, table="t.csv")
+    data = module(folder, table="t.csv")
+    data.trainer = SimpleNamespace(num_nodes=2)
+    data.prepare_data()
+    assert lacking(data, data.entries()) == (0, 0)
+
+
+@pytest.mark.parametrize(("place", "said"), [("gopher://a/b", "nothing here reads gopher://"), ("s3://a/b", "remote")])
+def test_a_place_of_the_cache_that_nothing_reads_is_told(folder, monkeypatch, place, said):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(ValueError, match=said):
+        ready(folder, cache_dir=place)
 
 
 def test_size_and_time_are_said_before_the_work_begins(folder, caplog):

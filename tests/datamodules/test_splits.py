@@ -83,3 +83,10 @@ def test_a_copy_in_another_set_stands_on_the_same_side(folder, tmp_path, caplog)
         assert all(len(splits) == 1 for splits in found.values())
         assert set.union(*found.values()) == {"train", "validation"}
     assert "4 films are there under several names" in caplog.text
+
+
+def test_a_table_whose_splits_are_none_of_ours_is_told(folder, tmp_path):
+    (folder / "t.csv").write_text("path,text,split\nalone.mp4,a,0\n0.mp4,b,1\n")
+    data = ready(folder, table="t.csv", cache_dir=str(tmp_path / "cache"))
+    with pytest.raises(ValueError, match=r"no video of the split train can be used: .*: name a split train, or lower"):
+        data.train_dataloader()

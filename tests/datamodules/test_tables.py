@@ -244,6 +244,23 @@ def as_parquet(path, rows):
     parquet.write_table(pyarrow.Table.from_pylist(rows), path)
 
 
+def test_parquet_with_a_value_that_cannot_be_read_is_named(folder):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    places, letters = (pyarrow.py_buffer(data) for data in (b"\0\0\0\0\2\0\0\0", b"\xff\xfe"))
+    text = pyarrow.Array.from_buffers(pyarrow.string(), 1, [None, places, letters])
+    parquet.write_table(pyarrow.table({"path": ["0.mp4"], "text": text}), folder / "t.parquet")
+    with pytest.raises(ValueError, match=r"t\.parquet, behind row 0: a value cannot be read .*; write its column as"):
+        read_entries(folder, "t.parquet")
+
+
+def test_columns_that_differ_in_capitals_alone_are_refused(folder):
+    as_jsonl(folder / "t.jsonl", [{"path": "0.mp4", "Text": "one", "text": "two"}])
+    with pytest.raises(ValueError, match=r"line 1: names a column twice, but for .* \(path, Text, text\); leave one"):
+        read_entries(folder, "t.jsonl")
+
+
 def test_parquet_with_videos_as_the_hub_has_them(folder):
     rows = [{"video": {"bytes": None, "path": "0.mp4"}, "caption": "one"}]
     as_parquet(folder / "t.parquet", rows)
@@ -309,10 +326,12 @@ def test_what_a_folder_loses_is_said(tmp_path, caplog):
     for name in ("d.jpg", "e.jpg", "f.part", "._a.mp4", ".hidden.mp4"):
         (tmp_path / name).touch()
     (tmp_path / "broken.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    (tmp_path / "round.mp4").symlink_to("round.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
     assert [entry.path.name for entry in read_entries(tmp_path, None)] == ["a.mp4", "b.mp4", "c.mp4"]
     assert "files that are no videos by their endings are passed over: 2 .jpg, 1 .part" in caplog.text
     assert "broken.mp4: left out: a link to nowhere" in caplog.text
+    assert "round.mp4: left out: a link to nowhere" in caplog.text
     assert "pipe.mp4: left out: a pipe" in caplog.text
     assert "1 captions are not UTF-8, and letters of them are lost" in caplog.text
     assert (

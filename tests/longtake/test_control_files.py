@@ -30,18 +30,34 @@ def test_tables_and_arrays_say_the_same(tmp_path):
     assert torch.equal(read_control(tmp_path / "walk.npy", COLUMNS, 5), expected)
 
 
+def test_blanks_in_the_first_line_endings_in_capitals_and_utf16_are_no_matter(tmp_path):
+    expected = read_control(table(tmp_path, ROWS), COLUMNS, 5)
+    spaced = [ROWS[0].replace(",", ", "), *ROWS[1:]]
+    assert torch.equal(read_control(table(tmp_path, spaced), COLUMNS, 5), expected)
+    (tmp_path / "WALK.CSV.GZ").write_bytes(gzip.compress("\r\n".join(ROWS).encode("utf-16")))
+    assert torch.equal(read_control(tmp_path / "WALK.CSV.GZ", COLUMNS, 5), expected)
+    with (tmp_path / "WALK.NPY").open("wb") as file:
+        np.save(file, expected.numpy())
+    assert torch.equal(read_control(tmp_path / "WALK.NPY", COLUMNS, 5), expected)
+
+
 @pytest.mark.parametrize(
     ("lines", "sentence"),
     [
-        (["frame,x,y", "0,1,2"], "line 1: no column angle; these weights take x, y, angle"),
+        (["frame,x,y", "0,1,2"], "line 1: no column angle in 'frame,x,y'; these weights take x, y, angle"),
+        (["x;y;angle", "0;1;2"], "no column x, y, angle in 'x;y;angle'; .* take x, y, angle, with commas between them"),
+        (["x,x,y,angle", "0,9,1,2"], "line 1: names x twice; leave one of each"),
+        (["x,y,angle," + "z" * (2 << 20)], "line 1: field larger than field limit"),
+        (ROWS[:1], "has no row of numbers: give one for each of 5 frames"),
         (ROWS[:4], r"has 3 rows, but 5 frames are to be made: give a row for each, or num_frames=3 or fewer"),
         ([*ROWS[:3], "2,nan,0,0,a", *ROWS[4:]], "line 4: x is 'nan'; every frame needs its numbers"),
         ([*ROWS[:3], "2,1,0,1e999,a", *ROWS[4:]], "line 4: angle is '1e999'; every frame needs its numbers"),
+        ([*ROWS[:3], "2,1,1e39,0,a", *ROWS[4:]], "line 4: y is '1e39'; every frame needs its numbers"),
         ([*ROWS[:3], "2,left,0,0,a", *ROWS[4:]], "line 4: x is 'left', no number"),
         ([*ROWS[:3], "2,1,0", *ROWS[4:]], "line 4: 3 values, but line 1 names 5 columns"),
         ([*ROWS[:3], *ROWS[4:]], "line 4: frame is '3', but frames count 0, 1, 2, …: here comes 2"),
         ([ROWS[0], ROWS[2], ROWS[1], *ROWS[3:]], "line 2: frame is '1', but frames count 0, 1, 2, …: here comes 0"),
-        (["\x00"], "line 1: no column x, y, angle"),
+        (["\x00"], "cannot be read as a table: give a .csv"),
     ],
 )
 def test_a_table_that_is_wrong_is_refused_by_its_line(tmp_path, lines, sentence):
@@ -68,11 +84,18 @@ def test_an_array_that_is_wrong_is_refused(tmp_path, values, sentence):
 
 
 @pytest.mark.parametrize("name", ["walk.csv", "walk.csv.gz", "walk.npy"])
-@pytest.mark.parametrize("data", [b"", b"\xff\xfe\x00\x01", b"\x1f\x8b\x08 broken", b"<!doctype html>"])
+@pytest.mark.parametrize("data", [b"", b"\xff\xfe\x00\x01", b"\x1f\x8b\x08 broken", b"PK\x03\x04", b"<!doctype html>"])
 def test_what_is_no_table_is_refused_in_a_sentence(tmp_path, name, data):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ValueError, match=r"walk\.(csv|csv\.gz|npy)"):
         read_control(tmp_path / name, COLUMNS, 1)
+
+
+def test_a_head_that_promises_more_than_memory_is_refused(tmp_path):
+    with (tmp_path / "walk.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (1 << 50, 3)})
+    with pytest.raises(ValueError, match=r"walk\.npy is larger than memory"):
+        read_control(tmp_path / "walk.npy", COLUMNS, 1)
 
 
 def test_weights_without_control_refuse_a_file(tmp_path):

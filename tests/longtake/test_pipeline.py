@@ -100,6 +100,12 @@ def test_a_folder_is_scored(pipe, tmp_path):
     assert (tmp_path / "report" / "report.html").is_file()
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta"])
+def test_a_device_that_is_not_there_is_told(pipe, device):
+    with pytest.raises(ValueError, match=f"device={device} is not on this machine: use cpu"):
+        pipe.to(device)
+
+
 def test_an_unknown_name_is_told():
     with pytest.raises(AttributeError, match=r"module 'longtake' has no 'Pipelin'; it has .*Pipeline"):
         _ = longtake.Pipelin

@@ -29,6 +29,7 @@ from longtake.releases.checkpoints import CONFIG_KEY, find_resume, read_checkpoi
 from longtake.releases.reading import load_run, load_state, read_run
 from networks.codecs.pixels import PixelCodec
 from networks.codecs.rules import check_lengths
+from networks.files import claimed
 
 
 def said(error):
@@ -116,6 +117,14 @@ def test_a_mistake_of_ours_keeps_its_trace():
     with pytest.raises(Exception) as caught:  # noqa: PT011
         OmegaConf.create({"a": 1}).b.c  # noqa: B018
     assert sentence(caught.value) is None
+
+
+def test_a_file_that_stands_where_a_folder_belongs_is_told(tmp_path):
+    (tmp_path / "a").touch()
+    for folder in (tmp_path / "a", tmp_path / "a" / "b"):
+        with pytest.raises(OSError, match=str(folder)) as caught, claimed(folder):
+            pass
+        assert said(caught.value) == f"{folder}: a file stands where a folder belongs; give another folder"
 
 
 def test_explain_prints_one_sentence_and_exits_with_two(capsys, monkeypatch):

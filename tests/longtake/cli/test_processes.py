@@ -102,6 +102,8 @@ def test_parts_of_a_run_that_was_ended_are_joined(tmp_path):
     assert [path.name for path in tmp_path.glob("*.jsonl")] == ["manifest.jsonl"]
     (tmp_path / "000.mp4").unlink()
     assert set(manifest.join()) == {"001.mp4"}
+    (tmp_path / "manifest.jsonl").write_bytes(b'{"file": "caf\xe9"}\n' + (tmp_path / "manifest.jsonl").read_bytes())
+    assert set(manifest.finished()) == {"001.mp4"}
 
 
 def test_a_launcher_is_known_by_what_it_says(monkeypatch, tmp_path):

@@ -51,6 +51,11 @@ def test_what_is_changed_of_a_group_leaves_it_to_the_weights():
     [
         (["storyboard=a.yaml", "control_file=a.csv"], r"control_file=a\.csv goes with one video"),
         (["storyboard=a.yaml", "given=a.mp4"], r"given=a\.mp4 and storyboard=a\.yaml: give one"),
+        (
+            ["storyboard=a.yaml", "prompt=x"],
+            r"prompt=… does nothing beside storyboard=a\.yaml, which says what to make",
+        ),
+        (["storyboard=a.yaml", "num_videos=2"], r"num_videos=… does nothing beside storyboard=a\.yaml"),
         (["guidance=split", "guidance_scale=2"], "guidance_scale sets one scale"),
         (["output=???"], "output is missing: give output=…"),
     ],

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from longtake import cli
+from longtake.cli.user_errors import start
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,12 @@ def test_another_word_is_refused_with_those_that_there_are(monkeypatch, capsys):
         cli.main()
     assert ended.value.code == 2
     assert "error: 'costs' is no program of longtake. usage: longtake {train|" in capsys.readouterr().err
+
+
+def test_bytes_that_are_no_text_are_refused_by_every_program(monkeypatch, capsys):
+    monkeypatch.delenv("LONGTAKE_TRACE", raising=False)
+    monkeypatch.setattr(sys, "argv", ["longtake evaluate", "output=o", 'videos="caf\udce9"'])
+    with pytest.raises(SystemExit) as ended:
+        start(print, "evaluate")
+    assert ended.value.code == 2
+    assert r'error: videos="caf\udce9" is not in UTF-8: set the terminal to UTF-8' in capsys.readouterr().err

@@ -454,7 +454,10 @@ def test_the_program_refuses_what_it_cannot_use(folder, tmp_path):
     with pytest.raises(ValueError, match=r"^no file in poses=.*empty has the name of a video: "):
         program.run(composed("evaluate", f"videos={folder}", out, f"poses={tmp_path / 'empty'}"))
     (folder / "manifest.jsonl").write_text('{"file": "still.mp4"}\nhello\n')
-    with pytest.raises(ValueError, match=r"^line 2 of '.*manifest.jsonl' is not "):
+    with pytest.raises(ValueError, match=r"^line 2 of '.*manifest.jsonl' is not .*: mend it, or remove the file"):
+        program.run(composed("evaluate", f"videos={folder}", out))
+    (folder / "manifest.jsonl").write_bytes(b'{"file": "caf\xe9.mp4"}\n')
+    with pytest.raises(ValueError, match=r"manifest.jsonl' is not text in UTF-8: save it as UTF-8, or remove it"):
         program.run(composed("evaluate", f"videos={folder}", out))
     assert not (tmp_path / "out").exists()
 

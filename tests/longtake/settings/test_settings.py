@@ -88,6 +88,14 @@ def test_a_key_of_ones_own_that_others_refer_to_is_no_mistake():
         ("train datamodule.num_frames=[]", "must be a list in brackets of at least one"),
         ("train datamodule.num_frames=[37,1.5]", "datamodule.num_frames[1]=1.5 must be a whole number"),
         ("train datamodule.make._partial_={a:1}", "datamodule.make._partial_={a: 1} must be true or false"),
+        (
+            "train datamodule=sets datamodule.root=a +datamodule.sets.a={root:b,num_frames:37}",
+            "datamodule.sets.a.num_frames=37 must be a list in brackets",
+        ),
+        (
+            "train datamodule=sets datamodule.root=a +datamodule.sets.a={root:b,repeats:inf}",
+            "datamodule.sets.a.repeats=inf must be a",
+        ),
         ("train datamodule.crop=left", "datamodule.crop=left must be one of centre, random"),
         ("train pretrained=[a,b]", "pretrained=[a, b] must be a text, not empty, or names with values in braces"),
         ("train pretrained={window:5}", "pretrained.window=5 must be a text"),

@@ -31,6 +31,12 @@ def test_forward_segments_follow_each_other(planned):
     assert [step.starts_take for step in made.steps] == [True, False, False, False]
 
 
+def test_letters_beyond_16_bits_are_read_as_json_writes_them(planned):
+    text = json.dumps({"segments": [{"name": "a", "prompt": "A \N{GRINNING FACE}"}]})
+    assert "\\ud83d" in text
+    assert planned(text).steps[0].prompt == "A \N{GRINNING FACE}"
+
+
 def test_every_direction_in_one_shot(planned):
     made = planned(DIRECTIONS, LIMITS._replace(max_latents=12))
     steps = steps_of(made)

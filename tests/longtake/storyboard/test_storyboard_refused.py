@@ -105,6 +105,8 @@ def test_refusals_name_line_and_reason(planned, case):
     [
         ("seed: 1\nsegment: []", 2, r"segment is not a key of a storyboard \(did you mean segments\?\)"),
         ("seed: 1", 1, r"segments is missing"),
+        ("segments:\n  - {[name]: a}", 2, "a key of a segment must be one word: there are name, prompt"),
+        ('segments: [{name: a, prompt: "\\ud83d"}]', 1, r"prompt has half a letter of UTF-16, as \\ud83d is"),
         ("", 1, "the file is empty"),
         ("segments: [\n", 2, "not YAML"),
         ("segments: [{name: a}]\n---\nsegments: []", 2, "a file holds one storyboard"),

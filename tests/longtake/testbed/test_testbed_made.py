@@ -77,6 +77,21 @@ def test_a_setting_that_cannot_be_is_told_before_anything_is_rendered(tmp_path, 
     assert not list(tmp_path.rglob("*.mp4"))
 
 
+def test_scores_do_not_lie_among_the_predictions(folder, tmp_path):
+    cfg = composed("score", f"testbed={folder}", f"predictions={tmp_path}", f"output={tmp_path / 'a/b'}")
+    with pytest.raises(ValueError, match="whose folders are methods: take another folder"):
+        program.score(cfg)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"weights', "[" * 100_000])
+def test_answers_of_nobody_known_are_not_added_to(tmp_path, text):
+    note = tmp_path / "answers.json"
+    note.write_text(text)
+    with pytest.raises(ValueError, match=r"answers\.json is broken, so nobody knows whose answers lie there"):
+        program._said(note)
+
+
 @pytest.mark.parametrize(("word", "code"), [("--help", 0), ("", 2), ("mak", 2)])
 def test_the_program_says_what_it_can_do(monkeypatch, capsys, word, code):
     monkeypatch.setattr(sys, "argv", ["longtake testbed", *word.split()])

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -274,6 +275,36 @@ def pictures(path, count=16):
         cv2.imwrite(str(path / f"{place:03d}.png"), np.zeros((32, 32, 3), np.uint8))
 
 
+def spoilt_picture(data):
+    def write(path):
+        pictures(path)
+        (path / "003.png").write_bytes(data)
+
+    return write
+
+
+def unpadded(path):
+    pictures(path)
+    for file in path.iterdir():
+        file.rename(path / f"frame_{int(file.stem)}.png")
+
+
+def flipped(path, place):
+    np.savez_compressed(path, BLACK)
+    data = bytearray(path.read_bytes())
+    data[place] ^= 0xFF
+    path.write_bytes(bytes(data))
+
+
+def locked(path):
+    np.savez(path, BLACK)
+    data = bytearray(path.read_bytes())
+    data[data.rfind(b"PK\x01\x02") + 8] |= 1  # says that it is encrypted
+    path.write_bytes(bytes(data))
+
+
+HUGE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\1\0\0\0\1\0\0\x08\2\0\0\0"
+"""The head of a picture of 65,536 × 65,536 pixels."""
 BLACK = np.zeros((16, 32, 32, 3))
 NAN = BLACK.copy()
 NAN[5, 0, 0, 0] = np.nan
@@ -293,9 +324,15 @@ NAN[5, 0, 0, 0] = np.nan
         (".npz", lambda path: np.savez(path, BLACK.astype(int)), ".npz has values of type int64"),
         (".npz", lambda path: np.savez(path, np.asarray([{}])), "has an array of shape (1,)"),
         (".npz", lambda path: path.write_bytes(b"PK"), ".npz is no .npz or .npy file"),
+        (".npz", lambda path: flipped(path, 60), ".npz is no .npz or .npy file"),
+        (".npz", locked, ".npz is no .npz or .npy file"),
         (".npy", lambda path: np.save(path, NAN), ".npy: frame 5 holds NaN or infinity"),
         ("", lambda path: pictures(path, 7), f"{QUESTION} has 7 frames"),
         ("", lambda path: (pictures(path), (path / "003.png").write_text("a")), "003.png is no picture"),
+        ("", spoilt_picture(b""), "003.png is no picture"),
+        ("", spoilt_picture(HUGE + zlib.crc32(HUGE[12:]).to_bytes(4, "big")), "003.png is no picture"),
+        ("", unpadded, "its names do not sort as their numbers count; write 000.png, 001.png, …"),
+        ("", Path.mkdir, "holds no .png; write a picture of each frame"),
         (".txt", lambda path: path.write_text("none"), f"{QUESTION}.mp4 is missing, and so are 0 more of 12"),
     ],
 )
@@ -349,6 +386,7 @@ def test_a_folder_of_predictions_that_cannot_be_is_told(testbed, answers, spoilt
     ("changes", "said"),
     [
         ({"floor": "windw"}, "there is no method windw"),
+        ({"floor": "a", "ceiling": "a"}, "floor and ceiling are both a: name two methods"),
         ({"controls": ["b"]}, "there is no method b; the predictions have a"),
         ({"kinds": ["retrival"]}, "kinds names 'retrival'; this test set has"),
     ],

@@ -127,6 +127,14 @@ def test_the_last_picture_lasts_as_long_as_it_says(tmp_path):
     assert levels(path, 20) == [number // 2 for number in range(16)]
 
 
+@pytest.mark.parametrize("times", [[0, 1, 2, 3_603], [0, 3_601, 3_602, 3_603]])
+def test_a_clock_that_jumps_by_more_than_an_hour_is_wrong(tmp_path, times):
+    path = film(tmp_path / "a.mkv", 4, times=times, tick=Fraction(1, 1000))
+    with pytest.raises(ValueError, match=r"a\.mkv: one picture would be shown for 3,60\d seconds, .* ffmpeg -r 25"):
+        read_frames(path, height=16, width=16, fps=8.75, crop_place=0.5)
+    assert levels(film(tmp_path / "b.mkv", 4, times=[0, 1, 2, 3_590], tick=Fraction(1, 1000))) == greys(*range(4))
+
+
 def test_recordings_that_were_joined_go_on(tmp_path):
     """Each has a clock of its own, which begins anew, an hour later or earlier."""
     source = film(tmp_path / "a.ts", 30)
