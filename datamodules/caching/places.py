@@ -51,7 +51,10 @@ class Reader:
     """Files of one folder; may be used on in processes that were forked."""
 
     def __init__(self, folder: str) -> None:
-        """folder: a path, or a URL such as s3://bucket/cache.
+        """Reads nothing yet.
+
+        Args:
+            folder: a path, or a URL such as s3://bucket/cache.
 
         Raises:
             ValueError: if nothing here reads such a URL.
