@@ -7,6 +7,9 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+OF_WEIGHTS = ("codec", "text", "control", "backbone", "interface", "compressor", "network")
+"""Groups of the config in place of which weights bring their own."""
+
 
 def predict_cost(cfg: DictConfig) -> dict[str, Any]:
     """FLOPs, memory and time of a video by the config: the network is built on the device meta, without its weights.
@@ -51,7 +54,7 @@ def priced_parts(cfg: DictConfig) -> dict[str, Any]:
         Plain values under network, codec, text and rollouts, the last one by name.
 
     Raises:
-        ValueError: if weights=… hold a codec or compressor alone, or are no weights.
+        ValueError: if weights=… hold a codec or compressor alone, or are no weights, or a part is chosen beside them.
     """
     parts: dict[str, Any] = {
         key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("network", "codec", "text", "rollouts")
@@ -59,7 +62,13 @@ def priced_parts(cfg: DictConfig) -> dict[str, Any]:
     parts["rollouts"] = {**parts["rollouts"], **_other_rollouts(parts["rollouts"])}
     if cfg.weights is None:
         return parts
+    from longtake.cli.composed import typed
     from longtake.releases.reading import read_run
+
+    if idle := [key for key in typed() if key.partition(".")[0] in OF_WEIGHTS]:
+        raise ValueError(
+            f"{idle[0]}=… does nothing beside weights={cfg.weights}, whose own parts are priced: leave either out"
+        )
 
     trained = read_run(cfg.weights, to_sample=True)[0]
     rollout = trained.get("rollout")

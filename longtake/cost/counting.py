@@ -152,11 +152,12 @@ class MixedPrecision(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Casts floating-point arguments of the functions that autocast knows."""
-        if func in self._LOWER:
-            args = [self._cast(x, self.dtype) for x in args]
-        elif func in self._FULL:
-            args = [self._cast(x, torch.float32) for x in args]
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}  # by which norms get their gains
+        dtype = self.dtype if func in self._LOWER else torch.float32 if func in self._FULL else None
+        if dtype is not None:
+            args = [self._cast(x, dtype) for x in args]
+            kwargs = {name: self._cast(x, dtype) for name, x in kwargs.items()}
+        return func(*args, **kwargs)
 
     def _cast(self, x: Any, dtype: torch.dtype) -> Any:
         if not isinstance(x, Tensor) or not x.is_floating_point():

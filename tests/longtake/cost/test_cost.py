@@ -1,6 +1,7 @@
 """The cost model's predictions beside what PyTorch counts on networks that really run."""
 
 import json
+import warnings
 
 import pytest
 import torch
@@ -342,6 +343,25 @@ def test_what_cannot_be_predicted_is_one_clear_sentence(change, message, monkeyp
     changes = [change] if "weights_dir" in change else [change, WEIGHTS]
     with pytest.raises((ValueError, InstantiationException), match=message):  # whose cause the program says
         program.predict_cost(configured("cost=true", *changes))
+
+
+def test_norms_in_mixed_precision_meet_gains_of_their_own_type():
+    """Else PyTorch warns each user who asks what a training costs."""
+    network, _ = built("network=dit")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.set_warn_always(True)
+        try:
+            training_cost(on_meta(network).requires_grad_(True), video_of(9), torch.bfloat16)
+        finally:
+            torch.set_warn_always(False)
+
+
+def test_a_part_beside_weights_is_refused(monkeypatch):
+    weights = ROOT / "weights" / "vin_freedoom_64"
+    monkeypatch.setattr("longtake.cli.composed.typed", lambda: {"weights": str(weights), "backbone.depth": "2"})
+    with pytest.raises(ValueError, match=r"^backbone.depth=… does nothing beside weights=.*: leave either out$"):
+        priced_parts(configured("cost=true", f"weights={weights}"))
 
 
 @pytest.mark.slow
