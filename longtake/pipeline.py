@@ -119,8 +119,6 @@ class Pipeline:
         from longtake.releases.bases import rename_base
         from longtake.releases.reading import read_run
 
-        if not isinstance(weights, str | Path):
-            raise ValueError(f"weights={weights!r} must be a text or a path, such as 'vin_freedoom_64'")
         running = Running(precision=precision, compile=compile, attention=attention, offload=offload)
         if device is not None:
             check_device(device)  # before gigabytes are read
