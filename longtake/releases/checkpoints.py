@@ -172,7 +172,7 @@ def find_resume(resume: str | None, run_folder: Path) -> Path | None:
         raise ValueError(f"resume={resume!r} must be a text: a .ckpt, a run folder, or `last`")
     if resume != "last":
         path = Path(resume)
-        if (path / "network" / WEIGHTS).is_file():
+        if (path / "network" / WEIGHTS).is_file() and not (path / "checkpoints").is_dir():
             raise ValueError(
                 f"resume={resume}: a release holds no optimizer to go on with: resume the run that it was made of, or "
                 f"begin anew from its weights, pretrained={resume}"
