@@ -144,7 +144,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     if not folder.is_dir():
         raise ValueError(
-            f"{folder} holds no {CONFIG}, as there is no such folder: a release's codec lies beside it, so take both along"
+            f"{folder} holds no {CONFIG}, as there is no such folder: a release's codec lies beside it, take both"
         )
     if not (folder / CONFIG).is_file():
         raise ValueError(

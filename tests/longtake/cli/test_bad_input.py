@@ -430,5 +430,5 @@ def test_an_export_into_a_run_or_a_file_is_refused(tmp_path):
 
 def test_a_release_without_its_codec_is_told_so(tmp_path):
     shutil.copytree(ROOT / "weights" / "vin_freedoom_64", tmp_path / "vin")
-    with pytest.raises(ValueError, match=r"codec_freedoom_64 holds no config.json, as .* take both along"):
+    with pytest.raises(ValueError, match=r"codec_freedoom_64 holds no config.json, as .* lies beside it, take both"):
         Pipeline.from_pretrained(tmp_path / "vin")
