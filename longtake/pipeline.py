@@ -15,6 +15,7 @@ from longtake.ends import beside, check_one_canvas, given_ends
 from longtake.finite import NOT_FINITE, check_finite
 from longtake.generation import NegativeText, generate, part_of, told, window_generator
 from longtake.parallel import Mesh, spread
+from longtake.pipeline_checks import LARGEST_SEED, check_part, check_prompts, check_whole
 from longtake.process import check_device
 from longtake.rollouts.canvas import PastSegment, denoise, open_canvas
 from longtake.rollouts.checks import unfit
@@ -79,7 +80,7 @@ class Pipeline:
         self.codec: Any = codec
         self.text_encoder = text_encoder
         self.height, self.width, self.fps = height, width, fps
-        self.without = tuple(without)
+        self.without = self._names_of(without)
         self.negative_prompt = negative_prompt
         self.running = running
         self._device: torch.device | None = None
@@ -119,9 +120,13 @@ class Pipeline:
         from longtake.releases.reading import read_run
 
         running = Running(precision=precision, compile=compile, attention=attention, offload=offload)
+        if device is not None:
+            check_device(device)  # before gigabytes are read
         config, state = read_run(weights, to_sample=True)
         for part, name in (bases or {}).items():
             rename_base(config, part, name)
+        if num_inference_steps is not None:
+            num_inference_steps = check_whole("num_inference_steps", num_inference_steps, least=1)
         if num_inference_steps is not None and config.get("sampler") is not None:
             config = {**config, "sampler": {**config["sampler"], "num_inference_steps": num_inference_steps}}
         return cls.from_config(config, state, f"weights={weights}").to(device, running)
@@ -184,16 +189,29 @@ class Pipeline:
 
         Raises:
             TypeError: for a name that a pipeline does not have.
+            ValueError: for a part of another kind, such as the name of a part in place of the part itself.
         """
         made = copy.copy(self)
-        if "sampler" in changes:
-            made.module = copy.copy(self.module)
-            made.module.sampler = changes.pop("sampler")
+        known = ["sampler", *(name for name in vars(self) if not name.startswith("_"))]
         for name, value in changes.items():
-            if not hasattr(self, name):
-                raise TypeError(f"a pipeline has no {name}; it has sampler, {', '.join(vars(self))}")
-            setattr(made, name, value)
+            if name not in known:
+                raise TypeError(f"a pipeline has no {name}; it has {', '.join(known)}")
+            check_part(name, value)
+            if name == "sampler":
+                made.module = copy.copy(made.module)
+                made.module.sampler = value
+            else:
+                setattr(made, name, made._names_of(value) if name == "without" else value)
         return made
+
+    def _names_of(self, without: Sequence[str]) -> tuple[str, ...]:
+        """The names that conditions go without, each of which the network knows."""
+        known = ("text", *self.module.network.ablations)
+        if isinstance(without, str) or not set(without) <= set(known):
+            raise ValueError(
+                f"without={without!r} must be a list of names: these weights can go without {', '.join(known)}"
+            )
+        return tuple(without)
 
     def spread(self, mesh: Mesh, *, num_frames: int) -> Self:
         """Shares the work of each video out over the processes of a team, all of which then make the same calls.
@@ -261,6 +279,8 @@ class Pipeline:
         Raises:
             ValueError: if a size does not fit, or the result holds NaN or infinity.
         """
+        check_prompts(prompts)
+        seed = check_whole("seed", seed, least=0, most=LARGEST_SEED)
         shape = self.latents_shape(len(prompts), num_frames)
         num_latents = shape[2]
         own = range(len(prompts))[rows]
@@ -269,7 +289,7 @@ class Pipeline:
             options: Any = {"num_frames": num_frames, "seed": seed, "on_step": on_step, "keep": keep}
             each = (self.latents(prompts, **options, control=control, rows=slice(row, row + 1)) for row in own)
             return torch.cat(list(each))
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))[rows].to(self.device)
+        noise = self._noise(shape, seed)[rows].to(self.device)
         prompts = prompts[rows]
         index = torch.arange(num_latents, device=self.device, dtype=torch.float32).expand(len(prompts), -1)
         per_frame = {} if control is None else self._per_frame(control, len(prompts), num_latents)
@@ -349,6 +369,8 @@ class Pipeline:
         Raises:
             ValueError: if these weights or their rollout have no memory, there is no room, or the result holds NaN.
         """
+        check_prompts([prompt])
+        seed = check_whole("seed", seed, least=0, most=LARGEST_SEED)
         rollout, network = self.rollout, part_of(self.module.network, self.rollout)
         if rollout.memory is None or rollout.segment_frames is None:
             raise ValueError(f"rollout={rollout.name} makes no segments: use rollout=segmentwise")
@@ -365,7 +387,7 @@ class Pipeline:
         index = torch.arange(num_latents, device=self.device, dtype=torch.float32)[None]
         opened = open_canvas(
             found.plan,
-            noise=torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device),
+            noise=self._noise(shape, seed).to(self.device),
             condition=told(Condition(index, *self._encode([prompt])), [prompt]),
             known=found.clean,
             past=[PastSegment(each.latents, *self._encode([each.prompt])) for each in found.remembered],
@@ -395,6 +417,12 @@ class Pipeline:
         check_lengths(num_frames, self.height, self.width, self.codec, network.patch, network.frame_patch)
         num_latents = (num_frames - 1) // self.codec.time_factor + 1
         return count, self.codec.channels, num_latents, self.height // side, self.width // side
+
+    @staticmethod
+    def _noise(shape: Sequence[int], seed: int) -> Tensor:
+        """Noise in host memory, whatever the caller made PyTorch's default type and device: one seed, one video."""
+        generator = torch.Generator("cpu").manual_seed(seed)
+        return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
     def _fresh(self, seed: int, row: int = 0) -> torch.Generator:
         """The generator for samplers that draw noise at every step.
@@ -435,8 +463,11 @@ class Pipeline:
             Pieces b 3 f h w in order; together they are the video.
 
         Raises:
-            ValueError: before the first piece, if the latents hold NaN or infinity.
+            ValueError: before the first piece, if the latents have another shape, or hold NaN or infinity.
         """
+        if latents.ndim != 5 or latents.shape[1] != self.codec.channels:
+            size, channels = tuple(latents.shape), self.codec.channels
+            raise ValueError(f"latents of {size} cannot be decoded: give b c f h w with {channels} channels")
         check_finite(latents, "the video", NOT_FINITE)
         return self._decoded(latents)
 

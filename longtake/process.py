@@ -9,8 +9,12 @@ import time
 import warnings
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from longtake.compat import quantisers
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger("longtake")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -41,7 +45,7 @@ def settle() -> None:
         mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
-def check_device(device: str) -> None:
+def check_device(device: "str | torch.device") -> None:
     """Refuses a device that this machine lacks; names are such as cpu, cuda:1 or mps.
 
     Args:

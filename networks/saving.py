@@ -142,6 +142,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: if there is none, or it is broken.
     """
+    if not folder.is_dir():
+        raise ValueError(
+            f"{folder} holds no {CONFIG}, as there is no such folder: a release's codec lies beside it, take both"
+        )
     if not (folder / CONFIG).is_file():
         raise ValueError(
             f"{folder} holds no {CONFIG}: expected a folder with {CONFIG} and {WEIGHTS}, "

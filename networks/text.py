@@ -136,7 +136,7 @@ class PretrainedText(nn.Module):
         length = self.max_length if self.padding == "max_length" else 1
         if not spoken:
             return (
-                torch.zeros(len(captions), length, self.features, device=device),
+                torch.zeros(len(captions), length, self.features, dtype=torch.float32, device=device),
                 torch.zeros(len(captions), length, dtype=torch.bool, device=device),
             )
         token_ids, real = self._tokenize([captions[place] for place in spoken])
@@ -144,7 +144,7 @@ class PretrainedText(nn.Module):
         states = self.model(input_ids=token_ids.to(device), attention_mask=read.to(device)).last_hidden_state
         mask = torch.zeros(len(captions), real.shape[1], dtype=torch.bool, device=device)
         mask[spoken] = torch.ones_like(real, device=device).bool() if self.keeps_padding else real.to(device).bool()
-        features = torch.zeros(*mask.shape, self.features, device=device)
+        features = torch.zeros(*mask.shape, self.features, dtype=torch.float32, device=device)
         features[spoken] = states.float()
         check_numbers(features, next(self.model.parameters()).dtype)
         return features * rearrange(mask, "b l -> b l 1"), mask

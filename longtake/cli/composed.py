@@ -1,12 +1,18 @@
 """Composed configs as the rest of longtake takes them: plain values. Hydra and OmegaConf stay in this package."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from longtake.cli.user_errors import sentence
+from longtake.configs import CONF
 from longtake.settings import check
 from longtake.settings.check import Tree, names_in
 
@@ -14,6 +20,45 @@ from longtake.settings.check import Tree, names_in
 def plain(cfg: Any) -> Any:
     """A config, or a value in one, as plain values with every reference followed."""
     return OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
+
+
+def compose_from_python(config: str, settings: Sequence[str]) -> DictConfig:
+    """Composes a config as the command line does; the caller may be a program of Hydra's itself.
+
+    Args:
+        config: name of a file of conf/.
+        settings: as typed on the command line.
+
+    Returns:
+        The config.
+
+    Raises:
+        ValueError: if a setting is wrong, in one sentence.
+    """
+    if isinstance(settings, str):
+        raise ValueError(f"settings={settings!r} must be a list of texts: give [{settings!r}]")
+    callers = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with users_errors(), initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            return compose(config, overrides=[str(setting) for setting in settings])
+    finally:
+        GlobalHydra.instance().hydra = callers
+
+
+@contextmanager
+def users_errors() -> Iterator[None]:
+    """Turns Hydra's errors that are the user's to mend into one sentence.
+
+    Raises:
+        ValueError: with the sentence.
+    """
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        if (said := sentence(error)) is None:
+            raise
+        raise ValueError(said) from error
 
 
 def check_settings(cfg: DictConfig, schema: type, *, unused: Collection[str] = ()) -> None:

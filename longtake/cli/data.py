@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning import LightningDataModule
 
-from longtake.configs import CONF, weights_folder
+from longtake.cli.composed import compose_from_python, users_errors
+from longtake.configs import weights_folder
 
 
 def open_data(*settings: str, split: str = "test") -> LightningDataModule:
@@ -29,13 +29,15 @@ def open_data(*settings: str, split: str = "test") -> LightningDataModule:
         data = longtake.open_data("datamodule=folder", "datamodule.root=videos")
         clip = data.clips["test"][0]
     """
+    if split not in ("train", "test"):
+        raise ValueError(f"split={split!r} must be 'train', for training and validation, or 'test'")
     os.environ.setdefault("LONGTAKE_WEIGHTS", str(weights_folder()))
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        cfg = compose("train", [f"paths.root_dir={Path.cwd()}", "paths.run_dir=.", *settings])
-    codec, text_encoder = instantiate(cfg.codec).eval(), instantiate(cfg.text)
-    data: LightningDataModule = instantiate(
-        cfg.datamodule, codec=codec, text_encoder=text_encoder, global_batch_size=1, batch_size=1, seed=cfg.seed
-    )
+    cfg = compose_from_python("train", [f"paths.root_dir={Path.cwd()}", "paths.run_dir=.", *settings])
+    with users_errors():
+        codec, text_encoder = instantiate(cfg.codec).eval(), instantiate(cfg.text)
+        data: LightningDataModule = instantiate(
+            cfg.datamodule, codec=codec, text_encoder=text_encoder, global_batch_size=1, batch_size=1, seed=cfg.seed
+        )
     data.prepare_data()
     data.setup("test" if split == "test" else "fit")
     return data

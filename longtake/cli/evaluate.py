@@ -17,7 +17,6 @@ from longtake.cli.tables import show, show_comparison, show_cost
 from longtake.cli.user_errors import start
 from longtake.cli.vbench import lay_out_for_vbench
 from longtake.cli.videos import folders_of, read_clip
-from longtake.configs import CONF
 
 SCORES = ("features", "background_features", "video_features", "flow", "metrics")
 """Parts that score videos, whose libraries take seconds to load."""
@@ -188,16 +187,25 @@ def compare(
     Raises:
         ValueError: if a setting or a folder is wrong.
     """
+    if isinstance(videos, str | Path):
+        raise ValueError(f"videos={str(videos)!r} is one folder: give a list of folders, or use longtake.score")
     if isinstance(videos, Mapping):
         return compare_folders_of(_composed({name: str(each) for name, each in videos.items()}, output, settings))
     return compare_folders_of(_composed([str(each) for each in videos], output, settings))
 
 
 def _composed(videos: str | list[str] | dict[str, str], output: str | Path, settings: Sequence[str]) -> DictConfig:
-    from hydra import compose, initialize_config_dir
+    from longtake.cli.composed import check_settings, compose_from_python
+    from longtake.cli.schemas import EvaluateSettings
 
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        cfg = compose("evaluate", overrides=list(settings))
+    if not isinstance(output, str | Path):
+        raise ValueError(f"output={output!r} must be the folder of the report")
+    cfg = compose_from_python("evaluate", settings)
+    check_settings(cfg, EvaluateSettings)
+    if cfg.cost or cfg.vbench is not None:
+        raise ValueError(
+            "cost=… and vbench=… score nothing: use `longtake cost` or `longtake vbench` on a command line"
+        )
     cfg.videos, cfg.output = videos, str(output)
     return cfg
 

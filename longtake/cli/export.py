@@ -29,6 +29,10 @@ def run(cfg: DictConfig) -> None:
     from networks.saving import WEIGHTS
 
     folder = Path(cfg.output)
+    if folder.is_file():
+        raise ValueError(f"output={folder} is a file: give a folder")
+    if any((folder / "checkpoints").glob("*.ckpt")):  # which a release in it would hide from whoever loads the folder
+        raise ValueError(f"output={folder} is the folder of a run: give another, such as weights/NAME")
     if cfg.format != "release":
         if cfg.average.weights is not None:
             raise ValueError(

@@ -162,9 +162,21 @@ def find_resume(resume: str | None, run_folder: Path) -> Path | None:
         ValueError: if there is no such checkpoint.
     """
     if resume is None:
+        if (there := newest_checkpoint(run_folder)) is not None:
+            log.warning(
+                f"{there} is of a run that is replaced by this one: Ctrl-C now, and `resume={run_folder}` goes on with "
+                "it, or another folder keeps it"
+            )
         return None
+    if not isinstance(resume, str):
+        raise ValueError(f"resume={resume!r} must be a text: a .ckpt, a run folder, or `last`")
     if resume != "last":
         path = Path(resume)
+        if (path / "network" / WEIGHTS).is_file() and not (path / "checkpoints").is_dir():
+            raise ValueError(
+                f"resume={resume}: a release holds no optimizer to go on with: resume the run that it was made of, or "
+                f"begin anew from its weights, pretrained={resume}"
+            )
         if path.is_dir() and not (path / META).is_file():
             return last_checkpoint(path)
         if not path.is_file() and not (path / META).is_file():

@@ -24,8 +24,10 @@ def on_disk(weights: str | Path, key: str) -> Path:
         Their path on this disk.
 
     Raises:
-        ValueError: if a name is not the hub's, or the repository cannot be had.
+        ValueError: if a name is none, or not the hub's, or the repository cannot be had.
     """
+    if not isinstance(weights, str | Path):
+        raise ValueError(f"{key}={weights!r} must be a text or a path, such as 'vin_freedoom_64'")
     if not str(weights).startswith(PREFIX):
         return Path(weights)
     user, _, rest = str(weights).removeprefix(PREFIX).partition("/")

@@ -83,7 +83,11 @@ def _part_state(source: str, key: str) -> dict[str, torch.Tensor]:
     state = network_state(weights, key)
     if not inner:
         return state
-    return {name.removeprefix(f"{inner}."): x for name, x in state.items() if name.startswith(f"{inner}.")}
+    found = {name.removeprefix(f"{inner}."): x for name, x in state.items() if name.startswith(f"{inner}.")}
+    if not found:
+        known = ", ".join(sorted({name.partition(".")[0] for name in state}))
+        raise ValueError(f"{key}={source}: those weights have no part {inner!r}; they have {known}")
+    return found
 
 
 def _goes_without(network: nn.Module, name: str) -> bool:

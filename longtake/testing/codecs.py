@@ -1,14 +1,15 @@
 """What every codec must do. Axes: b batch, c channels, f frames, h height, w width."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
-from longtake.testing.inputs import close, fail, furthest, require
+from longtake.testing.inputs import battery, close, fail, furthest, require, require_tensor
 from networks.interfaces import Codec
 
 
+@battery
 def check_codec(codec: Codec, *, height: int = 16, width: int = 24, prefix: bool = True) -> None:
     """Runs a codec of `networks.interfaces.Codec` through every rule.
 
@@ -22,6 +23,13 @@ def check_codec(codec: Codec, *, height: int = 16, width: int = 24, prefix: bool
     Raises:
         AssertionError: for the first rule that is broken, in one sentence.
     """
+    require(
+        not isinstance(codec, type),
+        f"give a built codec, such as {getattr(codec, '__name__', codec)}(…), and not its class",
+    )
+    for name in ("time_factor", "space_factor", "channels"):
+        size = getattr(codec, name, None)
+        require(isinstance(size, int), f"{name} is {size!r}, and must be a whole number")
     video = torch.rand(2, 3, 2 * codec.time_factor + 1, height, width, generator=torch.Generator().manual_seed(0))
     video = 2 * video - 1
     with torch.no_grad():
@@ -45,6 +53,7 @@ def _follows_the_frame_rule(codec: Codec, video: Tensor) -> None:
     for latent_frames in (1, 2, 3):
         clip = video[:, :, : (latent_frames - 1) * time + 1]
         latents = codec.encode(clip)
+        require_tensor(latents, "encode")
         expected = (len(clip), codec.channels, latent_frames, clip.shape[3] // space, clip.shape[4] // space)
         require(
             tuple(latents.shape) == expected,
@@ -52,6 +61,7 @@ def _follows_the_frame_rule(codec: Codec, video: Tensor) -> None:
             f"time_factor={time}, space_factor={space} and channels={codec.channels}",
         )
         decoded = codec.decode(latents)
+        require_tensor(decoded, "decode")
         require(
             decoded.shape == clip.shape,
             f"latents of {tuple(clip.shape)} are decoded to {tuple(decoded.shape)}: both must be alike",
@@ -107,11 +117,18 @@ def _begins_alike(codec: Codec, video: Tensor) -> None:
         )
 
 
+def _joined(pieces: Iterable[Tensor], what: str) -> Tensor:
+    """The pieces of a stream as one."""
+    found = list(pieces) if isinstance(pieces, Iterable) else []
+    require(bool(found), f"{what} gives no pieces, and must yield tensors")
+    return torch.cat(found, dim=2)
+
+
 def _streams_what_it_encodes(codec: Codec, video: Tensor, *, exact: bool) -> None:
     """encode_stream's pieces, put together, are what encode makes; of a codec that is only nearly causal, as many."""
     first = codec.time_factor + 1
     pieces = [video[:, :, :first], video[:, :, first:]]
-    streamed, whole = torch.cat(list(codec.encode_stream(iter(pieces))), dim=2), codec.encode(video)
+    streamed, whole = _joined(codec.encode_stream(iter(pieces)), "encode_stream"), codec.encode(video)
     require(
         streamed.shape == whole.shape,
         f"the pieces of encode_stream make {tuple(streamed.shape)}, and encode {tuple(whole.shape)}",
@@ -126,7 +143,7 @@ def _streams_what_it_encodes(codec: Codec, video: Tensor, *, exact: bool) -> Non
 def _streams_what_it_decodes(codec: Codec, video: Tensor) -> None:
     """decode_stream's pieces, put together, are what decode makes."""
     latents = codec.encode(video)
-    streamed, whole = torch.cat(list(codec.decode_stream(latents)), dim=2), codec.decode(latents)
+    streamed, whole = _joined(codec.decode_stream(latents), "decode_stream"), codec.decode(latents)
     require(
         streamed.shape == whole.shape,
         f"the pieces of decode_stream make {tuple(streamed.shape)}, and decode {tuple(whole.shape)}",

@@ -3,13 +3,18 @@
 Axes: b batch, c channels, f frames, h height, w width (latents), s segments, l text tokens, e text features.
 """
 
-from typing import Any, NoReturn
+import functools
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, ParamSpec
 
 import torch
 from torch import Tensor, nn
 
 from networks.interfaces import Condition, Context, SegmentBatch
 
+Asked = ParamSpec("Asked")
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
@@ -29,6 +34,47 @@ def fail(sentence: str) -> NoReturn:
         AssertionError: with the sentence.
     """
     raise AssertionError(sentence)
+
+
+def battery(check: Callable[Asked, None]) -> Callable[Asked, None]:
+    """Ends a battery in one sentence too where the part ends in an error of its own, whose trace stays above it."""
+
+    @functools.wraps(check)
+    def tried(*args: Asked.args, **kwargs: Asked.kwargs) -> None:
+        try:
+            check(*args, **kwargs)
+        except AssertionError:
+            raise
+        except Exception as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            where = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
+            place = f"{Path(where.filename).name}:{where.lineno}, in {where.name}"
+            raise AssertionError(f"{type(error).__name__} ({place}): {' '.join(str(error).split())}") from error
+
+    return tried
+
+
+def built(make: Callable[[], Any], kind: type) -> Any:
+    """The part that a battery is given the builder of.
+
+    Args:
+        make: builds it.
+        kind: what it must be.
+
+    Returns:
+        The part.
+
+    Raises:
+        AssertionError: if it is built already.
+    """
+    is_built = isinstance(make, kind) and not isinstance(make, type)
+    require(not is_built, f"give what builds the part, such as `lambda: {type(make).__name__}(…)`, and not a built one")
+    return make()
+
+
+def require_tensor(made: object, what: str) -> None:
+    """Fails unless something is a tensor; what: who made it, such as "encode"."""
+    require(isinstance(made, Tensor), f"{what} returns {type(made).__name__}, and must return a tensor")
 
 
 def close(one: Tensor, other: Tensor, *, rtol: float = CLOSE["rtol"], atol: float = CLOSE["atol"]) -> bool:

@@ -9,8 +9,8 @@ from torch.nn import functional
 from torchmetrics import Metric
 
 from longtake.metrics.frechet import FrechetDistance
-from longtake.metrics.per_video import PerVideoMean
-from longtake.testing.inputs import fail, require
+from longtake.metrics.per_video import Measured, PerVideoMean
+from longtake.testing.inputs import battery, built, fail, require
 
 SIZE, NUM_FRAMES = 64, 20
 
@@ -60,6 +60,7 @@ def beside(metric: PerVideoMean, videos: Tensor) -> dict[str, Any]:
     return {need: known[need] for need in metric.needs}
 
 
+@battery
 def check_metric(make: Callable[[], PerVideoMean]) -> None:
     """Runs a metric of `longtake.metrics.per_video.PerVideoMean` through every rule.
 
@@ -69,11 +70,12 @@ def check_metric(make: Callable[[], PerVideoMean]) -> None:
     Raises:
         AssertionError: for the first rule that is broken, in one sentence.
     """
-    metric = make()
+    metric = built(make, PerVideoMean)
     require(isinstance(metric, PerVideoMean), f"{type(metric).__name__} must be a PerVideoMean: reports call `measure`")
     _says_what_it_is(metric)
     videos = torch.cat([moving(2), moving(0, seed=1)])
     given = beside(metric, videos)
+    _returns_measured(make(), videos, given)
     _leaves_its_input(make, videos, given)
     whole = _score(make(), videos, given)
     _counts_videos_once(make, videos, given, whole)
@@ -87,6 +89,7 @@ def check_metric(make: Callable[[], PerVideoMean]) -> None:
         _refuses(make(), video, now, what)
 
 
+@battery
 def check_set_metric(make: Callable[[], FrechetDistance], *, num_frames: int = NUM_FRAMES) -> None:
     """Runs a distance between two sets of videos through every rule.
 
@@ -116,6 +119,20 @@ def check_set_metric(make: Callable[[], FrechetDistance], *, num_frames: int = N
         twin.update(ours, is_reference=is_reference)
     nothing = float(twin.compute())
     require(abs(nothing) < 1e-3 * max(1.0, whole), f"the distance of a set to itself is {nothing:.3g}, and must be 0")
+
+
+def _returns_measured(metric: PerVideoMean, videos: Tensor, given: Mapping[str, Any]) -> None:
+    """`measure` returns what it must, for every video."""
+    measure = metric.measure
+
+    def measured(*args: Any, **kwargs: Any) -> Measured:
+        found = measure(*args, **kwargs)
+        is_measured = isinstance(found, Measured) and isinstance(found.score, int | float | Tensor | None)
+        require(is_measured, f"measure returns {found!r:.80}, and must return a Measured, whose score is a number")
+        return found
+
+    metric.measure = measured  # type: ignore[method-assign]
+    metric.update(videos.clone(), **given)
 
 
 def _says_what_it_is(metric: Metric) -> None:

@@ -9,9 +9,20 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from longtake.testing.inputs import close, context_example, example, fail, furthest, randomize_, require
+from longtake.testing.inputs import (
+    battery,
+    built,
+    close,
+    context_example,
+    example,
+    fail,
+    furthest,
+    randomize_,
+    require,
+    require_tensor,
+)
 from networks.interfaces import Condition, Context, SegmentBatch, VideoNetwork
 
 Loss = Callable[[VideoNetwork, Tensor, Tensor, Condition], Tensor]
@@ -40,6 +51,7 @@ def training_loss(network: VideoNetwork, noisy: Tensor, time: Tensor, condition:
     return torch.stack([prediction.target.square().mean(), *own]).sum()
 
 
+@battery
 def check_network(
     make: Callable[[], VideoNetwork],
     *,
@@ -71,7 +83,7 @@ def check_network(
     Raises:
         AssertionError: for the first rule that is broken, in one sentence.
     """
-    network = make()
+    network = built(make, nn.Module)
     require(
         isinstance(network, VideoNetwork),
         f"{type(network).__name__} must be a networks.interfaces.VideoNetwork: rollouts and training ask it what it is",
@@ -101,6 +113,7 @@ def _keeps_shape(case: _Case) -> None:
     for frames in (1, 3, 4, 7, 12):
         noisy, time, condition = case.inputs(frames)
         made = case(noisy, time, condition)
+        require_tensor(made, "the network")
         require(
             made.shape == noisy.shape,
             f"the prediction has shape {tuple(made.shape)} for a video of {tuple(noisy.shape)}: both must be alike",

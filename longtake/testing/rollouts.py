@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from longtake.generation import generate
 from longtake.objectives import FlowPrediction, LinearPath, NoWeight, Objective, Uniform
 from longtake.rollouts.interfaces import Canvas, Given, Wrap, unwrapped
-from longtake.rollouts.plan import CanvasPlan, check_plan, chunk_boundaries
+from longtake.rollouts.plan import CanvasPlan, RememberedSegment, check_plan, chunk_boundaries
 from longtake.rollouts.rollout import Rollout
 from longtake.samplers import ClassifierFreeGuidance, Euler
-from longtake.testing.inputs import close, example, fail, furthest, randomize_, require
+from longtake.testing.inputs import battery, built, close, example, fail, furthest, randomize_, require
 from networks.dit import VideoDiT
 from networks.flexformer import FlexFormer
 from networks.interfaces import Condition
@@ -20,6 +20,7 @@ from networks.lovic import LoViCNetwork
 CHANNELS, TEXT, WIDTH = 4, 6, 32
 
 
+@battery
 def check_rollout(make: Callable[[], Rollout], *, frames: Sequence[int] = (1, 2, 5, 9, 14)) -> None:
     """Runs a rollout of `longtake.rollouts.rollout.Rollout` through every rule, with tiny untrained networks.
 
@@ -30,7 +31,7 @@ def check_rollout(make: Callable[[], Rollout], *, frames: Sequence[int] = (1, 2,
     Raises:
         AssertionError: for the first rule that is broken, in one sentence.
     """
-    rollout = make()
+    rollout = built(make, Rollout)
     require(isinstance(rollout, Rollout), f"{type(rollout).__name__} must be a Rollout: cost and manifests read `plan`")
     for count in frames:
         _plans_every_frame_once(rollout, count)
@@ -81,20 +82,29 @@ def sampling_module(rollout: Rollout, *, steps: int = 2) -> nn.Module:
 def _plans_every_frame_once(rollout: Rollout, count: int) -> None:
     """The plan makes each frame once, of frames that are made, and is the same every time."""
     plan = rollout.plan(count)
+    are_canvases = isinstance(plan, Sequence) and all(isinstance(canvas, CanvasPlan) for canvas in plan)
+    require(
+        are_canvases and not isinstance(plan, CanvasPlan),
+        f"plan({count}) is {plan!r}, and must be a tuple of CanvasPlan",
+    )
     require(plan == rollout.plan(count), f"plan({count}) is another one when it is asked for again")
+    for number, canvas in enumerate(plan, 1):
+        slots = set(range(len(canvas.frames)))
+        where = f"canvas {number} of plan({count})"
+        are_whole = all(isinstance(frame, int) for frame in canvas.frames)
+        require(are_whole, f"{where} has frames {canvas.frames!r}, and must have whole numbers")
+        require(slots >= {*canvas.known, *canvas.empty}, f"{where} has known or empty slots outside of its frames")
+        require(not {*canvas.known} & {*canvas.empty}, f"{where} has slots that are known and empty at once")
+        require(bool(canvas.new), f"{where} makes no frame")
+        are_past = all(isinstance(each, RememberedSegment) for each in canvas.remembered)
+        require(are_past, f"{where} remembers {canvas.remembered!r}: each must be a RememberedSegment")
+        placed = canvas.positions is None or len(canvas.positions) == len(slots)
+        require(placed, f"{where} has {len(slots)} frames and not as many positions")
+        require(not canvas.remembered or rollout.memory is not None, f"{where} remembers, but `memory` is None")
     try:
         check_plan(plan, count)
     except ValueError as error:
         fail(f"plan({count}): {error}")
-    for number, canvas in enumerate(plan, 1):
-        slots = set(range(len(canvas.frames)))
-        where = f"canvas {number} of plan({count})"
-        require(slots >= {*canvas.known, *canvas.empty}, f"{where} has known or empty slots outside of its frames")
-        require(not {*canvas.known} & {*canvas.empty}, f"{where} has slots that are known and empty at once")
-        require(bool(canvas.new), f"{where} makes no frame")
-        placed = canvas.positions is None or len(canvas.positions) == len(slots)
-        require(placed, f"{where} has {len(slots)} frames and not as many positions")
-        require(not canvas.remembered or rollout.memory is not None, f"{where} remembers, but `memory` is None")
     joins = chunk_boundaries(plan, 3)
     inside = all(0 < frame < count for frame in joins)
     require(inside, f"plan({count}) has boundaries at {joins}: they must lie inside the video")
@@ -167,6 +177,7 @@ def _makes_a_video(module: nn.Module, rollout: Rollout, other: Rollout, count: i
         return generate(module, noise, condition, rollout=rollout, guidance=guidance)  # type: ignore[arg-type]
 
     video = sample(noise, condition)
+    require(video.shape == noise.shape, f"noise of {tuple(noise.shape)} becomes a video of {tuple(video.shape)}")
     require(bool(video.isfinite().all()), f"a video of {count} frames holds NaN or infinity")
     require(torch.equal(noise, kept), "the rollout changes the noise in place")
     require(torch.equal(sample(noise, condition, other), video), "the same noise makes another video a second time")

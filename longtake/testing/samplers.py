@@ -7,7 +7,7 @@ from torch import Tensor
 
 from longtake.objectives.paths import LinearPath, Path
 from longtake.samplers.interfaces import Sampler
-from longtake.testing.inputs import furthest, require
+from longtake.testing.inputs import battery, furthest, require, require_tensor
 from networks.interfaces import Estimate
 
 MEAN = 0.7
@@ -22,12 +22,17 @@ class PointMass:
 
     def __call__(self, noisy: Tensor, time: Tensor, level: float) -> Estimate:
         """The estimate whose clean part is known; at time 0 it is the frame itself."""
+        found = tuple(time.shape) if isinstance(time, Tensor) else time
+        require(
+            isinstance(time, Tensor) and time.ndim == 2, f"denoise is given the time {found}: it must be a tensor b f"
+        )
         self.calls.append((time.clone(), level))
         alpha, sigma = self.path.coefficients(time[:, None, :, None, None].double())[:2]
         clean = torch.where(sigma == 0, noisy.double(), torch.full_like(noisy, MEAN, dtype=torch.float64))
         return Estimate(clean.float(), ((noisy - alpha * clean) / sigma.clamp(min=1e-12)).float())
 
 
+@battery
 def check_sampler(
     make: Callable[[], Sampler], *, paths: Sequence[Path] = (LinearPath(),), tolerance: float = 0.03
 ) -> None:
@@ -42,6 +47,8 @@ def check_sampler(
         AssertionError: for the first rule that is broken, in one sentence.
     """
     noise = torch.randn(2, 3, 5, 4, 4, generator=torch.Generator().manual_seed(0))
+    is_built = hasattr(make, "num_inference_steps") and not isinstance(make, type)
+    require(not is_built, f"give what builds the sampler, such as `lambda: {type(make).__name__}(…)`, not a built one")
     for path in paths:
         _arrives(make(), noise, path, tolerance)
         _leaves_what_is_given(make(), noise, path, tolerance)
@@ -51,6 +58,7 @@ def _arrives(sampler: Sampler, noise: Tensor, path: Path, tolerance: float) -> N
     """The true denoiser leads to the data; every step is told; noise is left as it is, and decides the video."""
     name, kept, denoise, told = type(path).__name__, noise.clone(), PointMass(path), []
     video = sampler(denoise, noise, path=path, on_step=lambda done, level, estimate: told.append((done, level)))
+    require_tensor(video, "the sampler")
     require(
         video.shape == noise.shape, f"noise of {tuple(noise.shape)} becomes {tuple(video.shape)}: both must be alike"
     )

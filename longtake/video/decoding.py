@@ -4,6 +4,7 @@ Axes: f frames, h height, w width, c channels (RGB); uint8 in [0, 255].
 """
 
 from collections.abc import Iterator
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,10 +131,16 @@ def read_video(path: str | Path, *, height: int | None = None, width: int | None
         Pixels 3 f h w in [-1, 1].
 
     Raises:
-        ValueError: if the file holds no video, or breaks off before its end.
+        ValueError: if a size or the rate is none, or the file holds no video or breaks off before its end.
     """
     import torch
     from einops import rearrange
+
+    for name, value in (("height", height), ("width", width)):
+        if value is not None and (not isinstance(value, Integral) or value < 1):
+            raise ValueError(f"{name}={value!r} must be a whole number of at least 1, or None for the file's own")
+    if not isinstance(fps, Real) or not 0 <= fps < float("inf"):
+        raise ValueError(f"fps={fps!r} must be a number above 0, or 0 for all frames")
 
     film = probe(path)
     frames = read_frames(path, height=height or film.height, width=width or film.width, fps=fps, crop_place=0.5)

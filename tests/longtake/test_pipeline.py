@@ -156,3 +156,53 @@ def test_a_segment_that_cannot_be_made_is_refused(name, frames, words, pipe, lov
     known = [longtake.KnownSegment(torch.zeros(1, 16, 4, 8, 8), "", -4)]
     with pytest.raises(ValueError, match=words):
         {"vin": pipe, "lovic": lovic}[name].segment("", known, num_latents=frames, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda pipe: pipe(["a", "b"], num_frames=5), "prompt=.* must be a text: a call makes one video"),
+        (lambda pipe: pipe.latents("ab", num_frames=5, seed=0), "prompts='ab' must be a list of texts"),
+        (lambda pipe: pipe.latents([], num_frames=5, seed=0), "prompts=.* must be a list of texts"),
+        (lambda pipe: pipe("a", num_frames=5, seed=-1), "seed=-1 must be a whole number of at least 0"),
+        (lambda pipe: pipe("a", num_frames=5, seed=None), "seed=None must be a whole number"),
+        (lambda pipe: pipe.frames(torch.zeros(16, 2, 8, 8)), "cannot be decoded: give b c f h w with 16 channels"),
+        (lambda pipe: pipe.replace(rollout="autoregressive"), "is no rollout: give a built one"),
+        (lambda pipe: pipe.replace(sampler=Euler), "is no sampler: give a built one"),
+        (lambda pipe: pipe.replace(guidance=3.0), "guidance=3.0 is no guidance: give a built one"),
+        (lambda pipe: pipe.replace(fps=0), "fps=0 is no fps: give a number above 0"),
+        (lambda pipe: pipe.replace(without="global_tokens"), "without='global_tokens' must be a list of names"),
+        (lambda pipe: pipe.replace(without=["memory"]), "these weights can go without text, global_tokens"),
+    ],
+)
+def test_what_is_asked_for_is_refused_in_a_sentence(pipe, call, said):
+    with pytest.raises(ValueError, match=said):
+        call(pipe)
+
+
+@pytest.mark.parametrize(
+    ("weights", "settings", "said"),
+    [
+        (None, {}, "weights=None must be a text or a path"),
+        ("vin_freedoom_64", {"device": "tpu"}, "device=tpu is not on this machine: use cpu"),
+        ("vin_freedoom_64", {"num_inference_steps": 2.5}, "num_inference_steps=2.5 must be a whole number"),
+    ],
+)
+def test_loading_is_refused_before_anything_is_built(weights, settings, said):
+    with pytest.raises(ValueError, match=said):
+        longtake.Pipeline.from_pretrained(weights, **settings)
+
+
+def test_a_name_that_is_no_part_is_no_change(pipe):
+    with pytest.raises(TypeError, match="a pipeline has no stream; it has sampler, module"):
+        pipe.replace(stream=None)
+
+
+def test_the_callers_default_type_changes_nothing(pipe):
+    expected = pipe("a", num_frames=5)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        made = pipe("a", num_frames=5)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(made, expected)

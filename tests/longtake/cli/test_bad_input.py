@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from longtake.cli.take import prompts_of
 from longtake.cli.train import remove_unused
 from longtake.cli.training import accumulation, train
 from longtake.cli.user_errors import explain, sentence
+from longtake.pipeline import Pipeline
 from longtake.releases.checkpoints import CONFIG_KEY, find_resume, read_checkpoint
 from longtake.releases.reading import load_run, load_state, read_run
 from networks.codecs.pixels import PixelCodec
@@ -422,3 +424,20 @@ def test_a_loss_that_is_no_number_stops_the_run_and_spares_the_last_good_checkpo
 def test_a_run_without_trouble_ends(tmp_path):
     fit(Toy(), tmp_path, look_every=50, save_every=5)
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_an_export_into_a_run_or_a_file_is_refused(tmp_path):
+    from longtake.cli.export import run
+
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()
+    (tmp_path / "file").touch()
+    for name, said in (("run", "is the folder of a run: give another"), ("file", "is a file: give a folder")):
+        with pytest.raises(ValueError, match=said):
+            run(composed("export", f"run={tmp_path / 'run'}", f"output={tmp_path / name}"))
+
+
+def test_a_release_without_its_codec_is_told_so(tmp_path):
+    shutil.copytree(ROOT / "weights" / "vin_freedoom_64", tmp_path / "vin")
+    with pytest.raises(ValueError, match=r"codec_freedoom_64 holds no config.json, as .* lies beside it, take both"):
+        Pipeline.from_pretrained(tmp_path / "vin")

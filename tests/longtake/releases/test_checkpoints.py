@@ -217,3 +217,18 @@ def test_a_training_needs_no_folder_for_temporary_files(tmp_path, monkeypatch):
     shutil.rmtree(nowhere)  # whoever went through it would fail
     WholeCheckpoints().save_checkpoint(checkpoint(10), tmp_path / "run" / "last.ckpt")
     assert read_checkpoint(tmp_path / "run" / "last.ckpt")["global_step"] == 1
+
+
+def test_a_run_that_is_replaced_is_named_before(tmp_path, caplog):
+    there = saved(tmp_path / "run" / "checkpoints" / "last.ckpt", 3)
+    assert find_resume(None, tmp_path / "run") is None
+    assert f"{there} is of a run that is replaced by this one" in caplog.text
+    assert f"`resume={tmp_path / 'run'}` goes on with it" in caplog.text
+
+
+def test_a_release_and_a_number_are_not_resumed(tmp_path):
+    release = ROOT / "weights" / "vin_freedoom_64"
+    with pytest.raises(ValueError, match=r"a release holds no optimizer .* pretrained=.*vin_freedoom_64"):
+        find_resume(str(release), tmp_path)
+    with pytest.raises(ValueError, match="resume=3 must be a text"):
+        find_resume(3, tmp_path)

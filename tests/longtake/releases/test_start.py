@@ -9,7 +9,7 @@ from composing import composed
 from hydra.utils import instantiate
 from torch import nn
 
-from longtake.releases.pretrained import load_start
+from longtake.releases.pretrained import load_parts, load_start
 from longtake.releases.reading import network_state
 
 
@@ -50,3 +50,8 @@ def test_what_does_not_fit_or_is_not_here_is_left_out(source, reason, said):
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert f"backbone: from nothing, since {reason}" in said()
     assert "interface" not in said()
+
+
+def test_a_part_that_those_weights_do_not_have_is_named():
+    with pytest.raises(ValueError, match=r"weights/vin_freedoom_64#nix: those weights have no part 'nix'; they have b"):
+        load_parts(holder(tiny_dit()), {"backbone": "weights/vin_freedoom_64#nix"})

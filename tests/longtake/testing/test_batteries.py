@@ -295,3 +295,59 @@ def test_parts_are_built_from_conf_as_they_are_checked():
     from composing import composed
 
     assert type(ROLLOUTS["single_pass"]()) is type(instantiate(composed("train", "rollout=single_pass").rollout))
+
+
+class Planned(Rollout):
+    """A rollout whose plan is what it is given."""
+
+    def __init__(self, plan):
+        self.given = plan
+
+    def plan(self, num_latents):
+        return self.given
+
+
+@pytest.mark.parametrize(
+    ("check", "part", "sentence"),
+    [
+        (check_rollout, lambda: Planned(None), r"plan\(1\) is None, and must be a tuple of CanvasPlan"),
+        (check_rollout, lambda: Planned(CanvasPlan((0,))), "and must be a tuple of CanvasPlan"),
+        (check_rollout, lambda: Planned((CanvasPlan((0.0,)),)), "must have whole numbers"),
+        (check_rollout, lambda: Planned((CanvasPlan((0,), known=(9,)),)), "known or empty slots outside of its frames"),
+        (check_rollout, Planned(()), r"give what builds the part, such as `lambda: Planned\(…\)`"),
+        (check_rollout, Planned, r"TypeError \(.*missing 1 required positional argument: 'plan'"),
+        (check_sampler, lambda: lambda *_, **__: None, "the sampler returns NoneType, and must return a tensor"),
+        (check_sampler, Euler(num_inference_steps=3), "give what builds the sampler"),
+        (check_codec, PixelCodec, r"give a built codec, such as PixelCodec\(…\)"),
+        (check_codec, nn.Identity(), "time_factor is None, and must be a whole number"),
+        (check_network, tiny_dit(), "give what builds the part"),
+    ],
+)
+def test_what_is_no_part_at_all_is_told_so(check, part, sentence):
+    with pytest.raises(AssertionError, match=sentence) as caught:
+        check(part)
+    assert "\n" not in str(caught.value)
+
+
+class Unmeasured(PerVideoMean):
+    """A metric that returns a bare number."""
+
+    about = "a number of no meaning"
+    higher_is_better = None
+
+    def measure(self, video):
+        return 1.0
+
+
+def test_a_metric_returns_what_it_measured():
+    with pytest.raises(AssertionError, match=r"measure returns 1\.0, and must return a Measured"):
+        check_metric(Unmeasured)
+
+
+def test_an_error_of_a_parts_own_keeps_its_trace():
+    def broken():
+        raise KeyError("width")
+
+    with pytest.raises(AssertionError, match=r"KeyError \(test_batteries.py:\d+, in broken\): 'width'") as caught:
+        check_rollout(broken)
+    assert isinstance(caught.value.__cause__, KeyError)
