@@ -440,7 +440,7 @@ def test_a_remote_cache_gives_the_same_batches_and_is_never_written_to(folder, n
     here = ready(folder)
     expected = list(itertools.islice(here.train_dataloader(), 5))
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder / "cache")))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         before = sorted((folder / "cache").rglob("*"))

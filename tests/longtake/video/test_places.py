@@ -23,7 +23,7 @@ def server(tmp_path):
     folder = tmp_path / "served"
     folder.mkdir()
     served = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    threading.Thread(target=served.serve_forever, daemon=True).start()
+    threading.Thread(target=served.serve_forever, args=(0.01,), daemon=True).start()
     yield folder, f"http://127.0.0.1:{served.server_port}"
     served.shutdown()
     served.server_close()
