@@ -112,11 +112,11 @@ def _array(path: Path, columns: Sequence[str], where: str) -> Tensor:
         raise ValueError(
             f"{where} has {values.shape[1]} columns, but these weights take {len(columns)}: {', '.join(columns)}"
         )
-    found = torch.from_numpy(values.astype("float32"))
-    wrong = (~torch.isfinite(found)).any(dim=1).nonzero()
-    if len(wrong):
-        raise ValueError(f"{where}: row {int(wrong[0])} holds NaN or infinity; every frame needs its numbers")
-    return found
+    fit = (np.abs(values.astype("float64")) <= LARGEST).all(axis=1)  # NaN does not either
+    if not fit.all():
+        row = int(fit.argmin())
+        raise ValueError(f"{where}: row {row} holds NaN, infinity or a number beyond float32; give each frame numbers")
+    return torch.from_numpy(values.astype("float32"))
 
 
 def _table(path: Path, columns: Sequence[str], where: str) -> Tensor:

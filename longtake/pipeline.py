@@ -4,7 +4,7 @@ Axes: b batch, c channels, f frames, h height, w width.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -193,7 +193,8 @@ class Pipeline:
         """
         made = copy.copy(self)
         known = ["sampler", *(name for name in vars(self) if not name.startswith("_"))]
-        for name, value in changes.items():
+        # The module first: a sampler beside it is the new one's.
+        for name, value in sorted(changes.items(), key=lambda change: change[0] != "module"):
             if name not in known:
                 raise TypeError(f"a pipeline has no {name}; it has {', '.join(known)}")
             check_part(name, value)
@@ -207,7 +208,7 @@ class Pipeline:
     def _names_of(self, without: Sequence[str]) -> tuple[str, ...]:
         """The names that conditions go without, each of which the network knows."""
         known = ("text", *self.module.network.ablations)
-        if isinstance(without, str) or not set(without) <= set(known):
+        if isinstance(without, str) or not isinstance(without, Iterable) or any(name not in known for name in without):
             raise ValueError(
                 f"without={without!r} must be a list of names: these weights can go without {', '.join(known)}"
             )

@@ -1,7 +1,7 @@
 """What a pipeline is asked for from Python, refused in one sentence before anything is computed."""
 
 from collections.abc import Callable, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from longtake.rollouts.rollout import Rollout
@@ -66,7 +66,8 @@ def check_part(name: str, value: Any) -> None:
     if name in _PARTS:
         is_one, example = _PARTS[name]
         if isinstance(value, type) or not is_one(value):
-            raise ValueError(f"{name}={value!r} is no {name.replace('_', ' ')}: give {example}")
+            shown = " ".join(repr(value).split())  # of a network: hundreds of lines
+            raise ValueError(f"{name}={shown:.60} is no {name.replace('_', ' ')}: give {example}")
 
 
 _PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -80,7 +81,7 @@ _PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "text_encoder": (lambda value: hasattr(value, "encode"), "a built one, such as that of another pipeline"),
     "module": (lambda value: hasattr(value, "network"), "a module with network, objective and sampler"),
     "running": (lambda value: isinstance(value, Running), "longtake.running.Running(…)"),
-    "fps": (lambda value: isinstance(value, int | float) and value > 0, "a number above 0"),
+    "fps": (lambda value: isinstance(value, Real) and 0 < float(value) < float("inf"), "a number above 0"),
     "negative_prompt": (lambda value: value is None or isinstance(value, str), "a text, or None for none"),
 }
 """Whether something is such a part, and what to give instead."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from longtake.video.pictures import Frames, Pictures
-from longtake.video.places import local_file, shown
+from longtake.video.places import check_path, local_file, shown
 from longtake.video.probing import INTERLACED, Film, continuous, opened, probe, probe_local, warn_of
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ def read_video(path: str | Path, *, height: int | None = None, width: int | None
     import torch
     from einops import rearrange
 
+    check_path(path)
     for name, value in (("height", height), ("width", width)):
         if value is not None and (not isinstance(value, Integral) or value < 1):
             raise ValueError(f"{name}={value!r} must be a whole number of at least 1, or None for the file's own")

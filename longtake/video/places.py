@@ -3,6 +3,7 @@
 A place on this machine is a `pathlib.Path`; any other is a `UPath`, which has the same methods and is annotated as one.
 """
 
+import os
 import re
 import shutil
 import tempfile
@@ -23,6 +24,19 @@ _ANYWHERE = re.compile(r"([^/:]*):+//(.*)", re.DOTALL)
 def is_remote(where: object) -> bool:
     """Whether a text or place names something that is not on this machine's disks."""
     return "://" in str(where)
+
+
+def check_path(path: object) -> None:
+    """Refuses what names no file, such as a number, which Python takes for an open one.
+
+    Args:
+        path: what a caller gives.
+
+    Raises:
+        ValueError: if it is neither a text nor a path.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"{path!r} is no path: give a text or a pathlib.Path")
 
 
 def place(where: str | Path) -> Place:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from longtake.video.pictures import is_high
-from longtake.video.places import is_remote
+from longtake.video.places import check_path, is_remote
 from networks.files import whole
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def write_video(path: str | Path, pieces: "Iterable[Tensor]", *, fps: float) -> 
     import av
     from einops import rearrange
 
+    check_path(path)
     rate = _rate(fps)
     if is_remote(path):
         raise ValueError(f"{path}: videos are written to the disks of this machine: give a path")
@@ -60,8 +61,8 @@ def write_video(path: str | Path, pieces: "Iterable[Tensor]", *, fps: float) -> 
                 stream.height, stream.width = piece.shape[2:]
                 matrix = BT709 if is_high(stream.height, stream.width) else BT601
                 _tag(stream.codec_context, matrix)
-            frames = rearrange(((piece.float().clamp(-1, 1) + 1) * 127.5).round().byte(), "c f h w -> f h w c").numpy()
-            for frame in frames:
+            values = ((piece.float().clamp(-1, 1) + 1) * 127.5).round().byte().cpu()
+            for frame in rearrange(values, "c f h w -> f h w c").numpy():
                 picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
                 picture = picture.reformat(format="yuv420p", dst_colorspace=matrix.name)
                 container.mux(stream.encode(picture))
@@ -81,6 +82,8 @@ def _checked(path: Path, pieces: "Iterable[Tensor]") -> "Iterator[Tensor]":
 
     from longtake.finite import check_finite
 
+    if not isinstance(pieces, Iterable):
+        raise ValueError(f"{path}: {type(pieces).__name__} is no video: give tensors 3 f h w, one after the other")
     size, count = None, 0
     for piece in [pieces] if isinstance(pieces, torch.Tensor) and pieces.ndim == 4 else pieces:
         if not isinstance(piece, torch.Tensor) or piece.ndim != 4 or piece.shape[0] != 3:

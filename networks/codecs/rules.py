@@ -4,6 +4,7 @@ The frame rule: time_factor · n + 1 pixel frames become n + 1 latent frames, si
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -118,8 +119,8 @@ def check_lengths(num_frames: int, height: int, width: int, codec: Any, patch: i
     """
     factor, side = codec.time_factor, codec.space_factor * patch
     for name, value in (("num_frames", num_frames), ("height", height), ("width", width)):
-        if not isinstance(value, int):
-            raise ValueError(f"{name}={value} must be a whole number")
+        if not isinstance(value, Integral):
+            raise ValueError(f"{name}={value!r} must be a whole number")
     if num_frames < 1 or (num_frames - 1) % factor:
         near = " or ".join(str(size) for size in dict.fromkeys(nearest_num_frames(num_frames, factor)))
         raise ValueError(f"num_frames={num_frames} breaks the codec's rule {factor}n + 1: use {near}")

@@ -72,7 +72,8 @@ def test_a_table_that_is_wrong_is_refused_by_its_line(tmp_path, lines, sentence)
     [
         (np.zeros((5, 2)), "has 2 columns, but these weights take 3: x, y, angle"),
         (np.zeros(5), "must hold one array of numbers, frames by columns"),
-        (np.array([[0, 0, 0], [0, np.inf, 0]]), "row 1 holds NaN or infinity"),
+        (np.array([[0, 0, 0], [0, np.inf, 0]]), "row 1 holds NaN, infinity or a number beyond float32"),
+        (np.array([[0, 1e300, 0]]), "row 0 holds NaN, infinity or a number beyond float32"),
         (np.array([["a", "b", "c"]]), "must hold one array of numbers"),
         (np.array([[{}, 1, 2]], dtype=object), "is no array of NumPy"),
     ],

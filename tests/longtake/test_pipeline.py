@@ -1,8 +1,10 @@
 """The library from Python: weights by name from any folder, videos, other parts, files in and out."""
 
+import copy
 from dataclasses import replace
 from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
 from composing import ROOT, composed
@@ -172,6 +174,11 @@ def test_a_segment_that_cannot_be_made_is_refused(name, frames, words, pipe, lov
         (lambda pipe: pipe.replace(guidance=3.0), "guidance=3.0 is no guidance: give a built one"),
         (lambda pipe: pipe.replace(fps=0), "fps=0 is no fps: give a number above 0"),
         (lambda pipe: pipe.replace(without="global_tokens"), "without='global_tokens' must be a list of names"),
+        (lambda pipe: pipe.replace(fps=float("inf")), "fps=inf is no fps: give a number above 0"),
+        (lambda pipe: pipe.replace(rollout=pipe.module), r"^rollout=.{60} is no rollout: give a built one"),
+        (lambda pipe: pipe.replace(without=None), "without=None must be a list of names"),
+        (lambda pipe: pipe.replace(without=[["text"]]), "must be a list of names"),
+        (lambda pipe: pipe("a", num_frames="5"), "num_frames='5' must be a whole number"),
         (lambda pipe: pipe.replace(without=["memory"]), "these weights can go without text, global_tokens"),
     ],
 )
@@ -191,6 +198,18 @@ def test_what_is_asked_for_is_refused_in_a_sentence(pipe, call, said):
 def test_loading_is_refused_before_anything_is_built(weights, settings, said):
     with pytest.raises(ValueError, match=said):
         longtake.Pipeline.from_pretrained(weights, **settings)
+
+
+def test_numbers_of_numpy_are_numbers(pipe):
+    made = pipe.replace(fps=np.float32(9))("a", num_frames=np.int64(5), seed=np.int64(3))
+    assert torch.equal(made, pipe("a", num_frames=5, seed=3))
+
+
+def test_a_sampler_beside_a_module_is_the_new_ones(pipe):
+    sampler, module = Euler(num_inference_steps=1, shift=1.0), copy.copy(pipe.module)
+    for changes in ({"sampler": sampler, "module": module}, {"module": module, "sampler": sampler}):
+        assert pipe.replace(**changes).module.sampler is sampler
+    assert module.sampler is pipe.module.sampler
 
 
 def test_a_name_that_is_no_part_is_no_change(pipe):

@@ -28,6 +28,7 @@ def test_one_tensor_is_a_video_and_so_are_its_pieces(tmp_path):
         ([video()[:1]], r"a piece of a video is \(1, 5, 16, 24\): give tensors 3 f h w"),
         ([video().permute(1, 0, 2, 3)], r"a piece of a video is \(5, 3, 16, 24\): give tensors 3 f h w"),
         ([video().numpy()], "give tensors 3 f h w"),
+        (None, "NoneType is no video: give tensors 3 f h w"),
         ([video().byte()], r"pixels are torch.uint8: give them in \[-1, 1\]"),
         ([video() * float("nan")], "holds NaN or infinity in 5760 of 5760 numbers"),
     ],
@@ -51,6 +52,10 @@ def test_a_place_that_is_no_file_of_this_machine_is_refused(tmp_path, monkeypatc
     for place, said in (("", "is a folder"), (tmp_path, "is a folder"), ("s3://bucket/a.mp4", "give a path")):
         with pytest.raises(ValueError, match=said):
             write_video(place, [video()], fps=8)
+    for place in (3, None, b"a.mp4"):
+        for call in (lambda each: write_video(each, [video()], fps=8), read_video):
+            with pytest.raises(ValueError, match="is no path: give a text"):
+                call(place)
     assert not list(tmp_path.iterdir())
 
 
