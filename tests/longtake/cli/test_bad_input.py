@@ -207,7 +207,7 @@ def test_a_size_off_the_multiple_names_the_nearest(size, near):
 def test_numbers_that_are_none_are_refused():
     with pytest.raises(ValueError, match=r"num_frames=64.5 must be a whole number"):
         check_lengths(64.5, 64, 64, Rules(), 2)
-    with pytest.raises(ValueError, match="width=wide must be a whole number"):
+    with pytest.raises(ValueError, match="width='wide' must be a whole number"):
         check_lengths(65, 64, "wide", Rules(), 2)
 
 
